@@ -1,0 +1,42 @@
+# `make help` lists everything. CI runs the same targets as a person.
+VENV := .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench lock format
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.complete ## make .venv with everything that the demo, the tests and the checks need
+
+$(VENV)/.complete: requirements.lock pyproject.toml
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## watch digits being classified through a version swap and a killed worker
+	$(BIN)/topicserve demo
+
+test: setup ## run every test (Apache Kafka's need Java 17 and Maven)
+	$(BIN)/python -m pytest
+
+check: setup ## format, lint, types, import rules, and the wheel outside the checkout
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tests/check_wheel.py
+
+bench: setup ## drain 60,000 records from Apache Kafka with each client, beside a hand-written loop
+	$(BIN)/python -m benchmarks.drain
+
+format: setup ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## resolve requirements.lock anew: versions and hashes, no addresses
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock

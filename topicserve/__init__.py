@@ -1,0 +1,1 @@
+"""TensorFlow Serving's servable lifecycle, fed by Kafka topics."""

@@ -1,0 +1,171 @@
+"""The broker port: the narrow contract that both Kafka clients' adapters keep."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from topicserve.backends.errors import BackendError
+from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
+
+Offsets = Mapping[TopicPartition, int]
+"""The next offset to read of each partition, as Kafka commits it."""
+
+OnDelivery = Callable[[Sequence[BackendError | None]], None]
+"""Called once for one `send`: for each record None (acknowledged) or why it was not."""
+
+
+class RebalanceListener(Protocol):
+    """Hears which partitions this member has. Called while `Consumer.poll` runs, never concurrently.
+
+    Calls may come from a thread of the client's, so implementations lock what they share.
+    """
+
+    def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """Take note of newly assigned partitions (only the new ones). Returns at once."""
+
+    def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        """Give up partitions and return the offsets to commit before they go.
+
+        May wait for work in progress, for at most the listener's own drain budget; heartbeats go
+        on meanwhile. The adapter commits what is returned before the partitions are given up.
+        """
+
+    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """Forget partitions that somebody else may already own. Nothing can be committed."""
+
+
+class ConsumerStats(NamedTuple):
+    """What a consumer knows without asking the broker."""
+
+    assigned: frozenset[TopicPartition]
+    paused: frozenset[TopicPartition]
+    lag_records: Mapping[TopicPartition, int]
+    """Records behind the last known high watermark; partitions not yet known are left out."""
+
+
+class Consumer(Protocol):
+    """A member of a consumer group. One thread owns it and makes all calls."""
+
+    def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
+        """Join the group for these topics at the next `poll`. May be called once."""
+
+    def poll(self, timeout_seconds: float, max_records: int) -> list[KafkaRecord]:
+        """Return polled records in offset order per partition, empty when none came in time.
+
+        Must be called often (also while everything is paused) to stay in the group. A broker that
+        is away is not an error here: the result is empty and the client reconnects by itself.
+
+        Raises AuthenticationError, UnknownTopicError, FencedError.
+        """
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        """Stop returning records of these partitions; what was not yet returned comes after resume."""
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        """Return records of these partitions again. Partitions no longer assigned are ignored."""
+
+    def seek(self, offsets: Offsets) -> None:
+        """Read on from these offsets; partitions no longer assigned are ignored."""
+
+    def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
+        """Commit these offsets and wait for the answer.
+
+        Raises CommitRefusedError when the group has moved on and BackendUnavailableError when no
+        answer came in time (whether it was committed is then unknown; commit again).
+        """
+
+    def committed(
+        self, partitions: Sequence[TopicPartition], timeout_seconds: float
+    ) -> dict[TopicPartition, int | None]:
+        """Return the group's committed offsets, None where there is none."""
+
+    def group_metadata(self) -> Any:
+        """Return what `Producer.send_offsets_to_transaction` of the same client needs (KIP-447)."""
+
+    def stats(self) -> ConsumerStats:
+        """Return assignment, pauses and lag without a round trip."""
+
+    def close(self, timeout_seconds: float) -> None:
+        """Leave the group without committing, within the time given."""
+
+
+class Producer(Protocol):
+    """Sends lists of records. Any thread may call it; transactions belong to one thread."""
+
+    def send(self, records: Sequence[OutgoingRecord], on_delivery: OnDelivery) -> None:
+        """Hand records to the client in order, and return before they are acknowledged.
+
+        `on_delivery` is called once, when every record of the list is acknowledged or has failed,
+        always from the adapter's delivery thread, one call at a time, never from inside `send`.
+        It must be quick and must not raise. A record not acknowledged within the delivery timeout
+        fails with DeliveryTimeoutError, whatever the client does. Per key, order is kept.
+
+        Waits while more records or bytes are in flight than allowed, and raises BacklogFullError
+        when that does not change within the delivery timeout; nothing was sent then. A list larger
+        than the bounds is sent when nothing else is in flight.
+        """
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until nothing is in flight; False if the time ran out first."""
+
+    def init_transactions(self, timeout_seconds: float) -> None:
+        """Take the transactional id over, fencing whoever used it before."""
+
+    def begin_transaction(self) -> None:
+        """Open a transaction; everything sent from here on belongs to it."""
+
+    def send_offsets_to_transaction(
+        self, offsets: Offsets, group_metadata: Any, timeout_seconds: float
+    ) -> None:
+        """Make these offsets part of the open transaction."""
+
+    def commit_transaction(self, timeout_seconds: float) -> None:
+        """Commit. Raises TransactionAbortedError (abort and redo) or FencedError (stop)."""
+
+    def abort_transaction(self, timeout_seconds: float) -> None:
+        """Abort the open transaction; readers of committed records never see it."""
+
+    def close(self, timeout_seconds: float) -> None:
+        """Flush within the time given and close; what is left fails its `on_delivery`."""
+
+
+class Admin(Protocol):
+    """What the program asks a broker outside the data path."""
+
+    def partitions(self, topic: str, timeout_seconds: float) -> int | None:
+        """Return how many partitions a topic has, None if there is no such topic.
+
+        Raises BackendUnavailableError when nobody answers in time, AuthenticationError.
+        """
+
+    def create_topic(
+        self, topic: str, partitions: int, timeout_seconds: float, config: Mapping[str, str] | None = None
+    ) -> bool:
+        """Create a topic with the broker's default replication; False if it was there already."""
+
+    def end_offsets(self, topic: str, timeout_seconds: float) -> dict[TopicPartition, int]:
+        """Return each partition's next offset to be written."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
+class Broker(Protocol):
+    """Opens consumers and producers of one client library.
+
+    Settings are Kafka's own names and values as Kafka's documentation spells them
+    ("session.timeout.ms": 10000); each adapter maps what its client spells otherwise and raises
+    BackendConfigError, naming the key, for what its client does not have.
+    """
+
+    def consumer(self, group_id: str, settings: Mapping[str, object] | None = None) -> Consumer:
+        """Open a member of a group; auto-commit is always off."""
+
+    def producer(self, settings: Mapping[str, object] | None = None) -> Producer:
+        """Open a producer; idempotent, acks=all unless the settings say otherwise.
+
+        Besides Kafka's, understands "topicserve.max.in.flight.records" and
+        "topicserve.max.in.flight.bytes". With "transactional.id" it is transactional.
+        """
+
+    def admin(self) -> Admin:
+        """Open an admin connection."""

@@ -1,0 +1,58 @@
+"""What can go wrong between us and a broker or a metadata store.
+
+    BackendError
+      BackendConfigError          a setting is wrong; the message names it            -> exit 2
+      BackendUnavailableError     nobody answers, or not in time                      -> back off, try again
+        DeliveryTimeoutError      a record was not acknowledged within its time       -> send again
+        BacklogFullError          the bound on what is in flight was not freed in time-> try again
+      AuthenticationError         refused: credentials, ACLs, TLS                     -> stop loudly
+      UnknownTopicError           the topic is not there and is not created           -> exit 2 / stop
+      RecordTooLargeError         the broker will never take this record              -> dead letter
+      CommitRefusedError          the partition is no longer ours                     -> drop, do not retry
+      FencedError                 a newer producer or member took our place           -> stop loudly
+      TransactionAbortedError     the transaction must be aborted and done again      -> abort, seek back
+"""
+
+
+class BackendError(Exception):
+    """Anything that a broker or a metadata store answered, in our own words."""
+
+
+class BackendConfigError(BackendError):
+    """A setting is wrong. The message names the setting and the remedy."""
+
+
+class BackendUnavailableError(BackendError):
+    """Nobody answered, or not in time. Try again later; nothing was lost."""
+
+
+class DeliveryTimeoutError(BackendUnavailableError):
+    """A record was not acknowledged within its time; whether it was written is unknown."""
+
+
+class BacklogFullError(BackendUnavailableError):
+    """The bound on records or bytes in flight was not freed in time; nothing was sent."""
+
+
+class AuthenticationError(BackendError):
+    """Credentials, ACLs or TLS were refused. Trying again does not help."""
+
+
+class UnknownTopicError(BackendError):
+    """The topic does not exist and the broker does not create it."""
+
+
+class RecordTooLargeError(BackendError):
+    """The broker will never accept this record: it is larger than its limit."""
+
+
+class CommitRefusedError(BackendError):
+    """The group has moved on: the partitions belong to somebody else now."""
+
+
+class FencedError(BackendError):
+    """A newer producer with the same transactional id, or a newer member, took our place."""
+
+
+class TransactionAbortedError(BackendError):
+    """The transaction cannot be committed; abort it and process its records again."""

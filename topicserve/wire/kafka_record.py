@@ -1,0 +1,37 @@
+"""Kafka records as the two client libraries' adapters hand them over: plain tuples, cheap to make."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Headers = Sequence[tuple[str, bytes | None]]
+"""Kafka record headers in order; a name may occur more than once."""
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class KafkaRecord(NamedTuple):
+    """One Kafka record on the way in."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class OutgoingRecord(NamedTuple):
+    """One Kafka record on the way out; the key chooses the partition unless one is given."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    partition: int | None = None
+    timestamp_ms: int | None = None
