@@ -4,12 +4,12 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock format
+.PHONY: help setup test check lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/.complete ## make .venv with everything that the demo, the tests and the checks need
+setup: $(VENV)/.complete ## make .venv with everything that the tests and the checks need
 
 $(VENV)/.complete: requirements.lock pyproject.toml
 	python3 -m venv $(VENV)
@@ -17,10 +17,7 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup ## watch digits being classified through a version swap and a killed worker
-	$(BIN)/topicserve demo
-
-test: setup ## run every test (Apache Kafka's need Java 17 and Maven)
+test: setup ## run every test
 	$(BIN)/python -m pytest
 
 check: setup ## format, lint, types, import rules, and the wheel outside the checkout
@@ -29,9 +26,6 @@ check: setup ## format, lint, types, import rules, and the wheel outside the che
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_wheel.py
-
-bench: setup ## drain 60,000 records from Apache Kafka with each client, beside a hand-written loop
-	$(BIN)/python -m benchmarks.drain
 
 format: setup ## rewrite the code in the project's format
 	$(BIN)/ruff format .

@@ -10,11 +10,11 @@ Offsets = Mapping[TopicPartition, int]
 """The next offset to read of each partition, as Kafka commits it."""
 
 OnDelivery = Callable[[Sequence[BackendError | None]], None]
-"""Called once for one `send`: for each record None (acknowledged) or why it was not."""
+"""Called once for one `send`: for each record None, or why it was not acknowledged."""
 
 
 class RebalanceListener(Protocol):
-    """Hears which partitions this member has. Called while `Consumer.poll` runs, never concurrently.
+    """Hears which partitions this member has, one call at a time, while `Consumer.poll` runs.
 
     Calls may come from a thread of the client's, so implementations lock what they share.
     """
@@ -58,7 +58,7 @@ class Consumer(Protocol):
         """
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """Stop returning records of these partitions; what was not yet returned comes after resume."""
+        """Stop returning records of these partitions until resume, which loses none of them."""
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         """Return records of these partitions again. Partitions no longer assigned are ignored."""
@@ -138,7 +138,11 @@ class Admin(Protocol):
         """
 
     def create_topic(
-        self, topic: str, partitions: int, timeout_seconds: float, config: Mapping[str, str] | None = None
+        self,
+        topic: str,
+        partitions: int,
+        timeout_seconds: float,
+        config: Mapping[str, str] | None = None,
     ) -> bool:
         """Create a topic with the broker's default replication; False if it was there already."""
 

@@ -1,16 +1,16 @@
 """What can go wrong between us and a broker or a metadata store.
 
-    BackendError
-      BackendConfigError          a setting is wrong; the message names it            -> exit 2
-      BackendUnavailableError     nobody answers, or not in time                      -> back off, try again
-        DeliveryTimeoutError      a record was not acknowledged within its time       -> send again
-        BacklogFullError          the bound on what is in flight was not freed in time-> try again
-      AuthenticationError         refused: credentials, ACLs, TLS                     -> stop loudly
-      UnknownTopicError           the topic is not there and is not created           -> exit 2 / stop
-      RecordTooLargeError         the broker will never take this record              -> dead letter
-      CommitRefusedError          the partition is no longer ours                     -> drop, do not retry
-      FencedError                 a newer producer or member took our place           -> stop loudly
-      TransactionAbortedError     the transaction must be aborted and done again      -> abort, seek back
+BackendError
+  BackendConfigError: a setting is wrong; the message names it  -> exit 2
+  BackendUnavailableError: nobody answers, or not in time  -> back off, try again
+    DeliveryTimeoutError: a record was not acknowledged within its time  -> send again
+    BacklogFullError: what is in flight stayed at its bound -> try again
+  AuthenticationError: refused: credentials, ACLs, TLS  -> stop loudly
+  UnknownTopicError: the topic is not there and is not created  -> exit 2 / stop
+  RecordTooLargeError: the broker will never take this record  -> dead letter
+  CommitRefusedError: the partition is no longer ours  -> drop, do not retry
+  FencedError: a newer producer or member took our place  -> stop loudly
+  TransactionAbortedError: the transaction must be aborted and done again  -> abort, seek back
 """
 
 

@@ -1,4 +1,4 @@
-"""Kafka records as the two client libraries' adapters hand them over: plain tuples, cheap to make."""
+"""Kafka records as the adapters of both client libraries hand them over: plain tuples."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

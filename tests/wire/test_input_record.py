@@ -1,0 +1,118 @@
+import base64
+import uuid
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.input_record import Form, decode_input
+from topicserve.wire.kafka_record import KafkaRecord
+
+RECORD_ID = "4a7c9be0-51c8-4b61-a7a4-0e4f0b9ba7d1"
+
+
+def a_record(value: bytes | None = b'{"instance": 1.0}', **headers: bytes | None) -> KafkaRecord:
+    """Return a good record; a header given as None is left out."""
+    named: dict[str, bytes | None] = {
+        "ce_specversion": b"1.0",
+        "ce_id": RECORD_ID.encode(),
+        "ce_source": b"/tests",
+        "ce_type": b"topicserve.input",
+        "content-type": b"application/json",
+    }
+    named.update({name.replace("content_type", "content-type"): v for name, v in headers.items()})
+    present = [(name, found) for name, found in named.items() if found is not None]
+    return KafkaRecord("in", 0, 7, 0, None, value, present)
+
+
+def test_reads_what_the_headers_ask_for() -> None:
+    """Servable, version, signature and deadline come from the CloudEvents extensions."""
+    record = a_record(
+        ce_servable=b"digits",
+        ce_servableversion=b"20170111173521",
+        ce_signature=b"classify",
+        ce_deadline=b"2026-11-24T08:00:00Z",
+    )
+
+    decoded = decode_input(record)
+
+    assert decoded.record_id == RECORD_ID
+    assert (decoded.servable, decoded.version) == ("digits", 20170111173521)
+    assert decoded.signature_name == "classify"
+    assert decoded.deadline == datetime(2026, 11, 24, 8, tzinfo=UTC)
+
+
+def test_the_body_names_the_signature_before_the_header() -> None:
+    """A body copied from TF Serving's REST call means what it meant there."""
+    record = a_record(b'{"instances": [[1.0]], "signature_name": "a"}', ce_signature=b"b")
+
+    assert decode_input(record).signature_name == "a"
+
+
+@pytest.mark.parametrize(
+    ("record", "field"),
+    [
+        (a_record(ce_id=b"7"), "ce_id"),
+        (a_record(ce_id=None), "ce_id"),
+        (a_record(ce_id=b"\xff"), "ce_id"),
+        (a_record(ce_specversion=b"0.3"), "ce_specversion"),
+        (a_record(ce_type=b"other"), "ce_type"),
+        (a_record(ce_source=None), "ce_source"),
+        (a_record(content_type=b"text/plain"), "content-type"),
+        (a_record(ce_servableversion=b"-1"), "ce_servableversion"),
+        (a_record(ce_servableversion=b"9" * 5000), "ce_servableversion"),
+        (a_record(ce_servableversion=b"1", ce_servablelabel=b"stable"), "ce_servablelabel"),
+        (a_record(ce_deadline=b"tomorrow"), "ce_deadline"),
+        (a_record(ce_deadline=b"2026-11-24T08:00:00"), "ce_deadline"),
+        (a_record(None), "value"),
+        (a_record(b"{"), "value"),
+        (a_record(b"[]"), "value"),
+        (a_record(b"{}"), "value"),
+        (a_record(b'{"instance": 1, "inputs": 1}'), "value"),
+        (a_record(b'{"instances": []}'), "instances"),
+        (a_record(b'{"instance": 1, "signature_name": 2}'), "signature_name"),
+        (a_record(b'{"instances": [{"x": {"b64": "?"}}]}'), "instances[0].x.b64"),
+    ],
+)
+def test_a_malformed_record_names_the_field(record: KafkaRecord, field: str) -> None:
+    """Whoever reads the dead letter learns which field to mend."""
+    with pytest.raises(InvalidRecordError) as caught:
+        decode_input(record)
+
+    assert caught.value.field == field
+
+
+_leaves = st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.text()
+_trees = st.recursive(_leaves, lambda inner: st.lists(inner, max_size=4), max_leaves=20)
+
+
+@given(payload=_trees, form=st.sampled_from([Form.INPUTS, Form.INSTANCE]))
+def test_values_come_back_as_they_were_published(payload: Any, form: Form) -> None:
+    """Nested lists of numbers, booleans and strings survive the round trip."""
+    decoded = decode_input(a_record(orjson.dumps({form.value: payload})))
+
+    assert (decoded.form, decoded.payload) == (form, payload)
+
+
+@given(st.binary())
+def test_bytes_come_back_as_they_were_published(content: bytes) -> None:
+    """`{"b64": ...}` carries any bytes."""
+    node = {"b64": base64.b64encode(content).decode()}
+
+    decoded = decode_input(a_record(orjson.dumps({"instance": {"image": [1.5, node]}})))
+
+    assert decoded.payload == {"image": [1.5, content]}
+
+
+@given(value=st.binary(), header=st.binary(), record_id=st.uuids())
+def test_no_bytes_raise_anything_else(value: bytes, header: bytes, record_id: uuid.UUID) -> None:
+    """A worker can rely on one error, whatever a topic holds."""
+    for name in ("ce_servableversion", "ce_deadline", "content_type", "ce_servable"):
+        record = a_record(value, ce_id=str(record_id).encode(), **{name: header})
+        with suppress(InvalidRecordError):
+            decode_input(record)

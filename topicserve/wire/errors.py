@@ -1,0 +1,10 @@
+"""The one error that reading from the wire raises."""
+
+
+class InvalidRecordError(ValueError):
+    """A record cannot be read. `field` names what is wrong, `problem` says how."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
