@@ -14,9 +14,13 @@ def main() -> None:
         subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
         (wheel,) = Path(folder).glob("*.whl")
         # The wheel goes first on the path, so the editable install cannot stand in for it.
+        modules = [
+            ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+            for path in sorted((root / "topicserve").rglob("*.py"))
+        ]
         code = (
             f"import sys; sys.path.insert(0, {str(wheel)!r})\n"
-            "import topicserve, topicserve.wire.input_record, topicserve.backends.broker\n"
+            f"import {', '.join(modules)}\n"
             "assert '.whl' in topicserve.__file__, topicserve.__file__\n"
             "assert 'tensorflow' not in sys.modules\n"
         )

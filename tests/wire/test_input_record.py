@@ -116,3 +116,11 @@ def test_no_bytes_raise_anything_else(value: bytes, header: bytes, record_id: uu
         record = a_record(value, ce_id=str(record_id).encode(), **{name: header})
         with suppress(InvalidRecordError):
             decode_input(record)
+
+
+@pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"x":', b"}")])
+def test_deep_nesting_is_refused_like_any_bad_body(opened: bytes, closed: bytes) -> None:
+    """A hostile body costs a dead letter, not the worker's stack."""
+    for depth in (100, 500, 1000, 100_000):
+        with pytest.raises(InvalidRecordError):
+            decode_input(a_record(b'{"instance":' + opened * depth + b"1" + closed * depth + b"}"))

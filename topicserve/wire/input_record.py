@@ -16,6 +16,7 @@ from topicserve.wire.kafka_record import Headers, KafkaRecord
 JSON_CONTENT_TYPE = "application/json"
 INPUT_TYPE = "topicserve.input"
 _MAX_VERSION = 2**63 - 1
+MAX_DEPTH = 64  # more dimensions than numpy or TensorFlow have
 
 
 class Form(Enum):
@@ -152,23 +153,24 @@ def _body(value: bytes | None) -> tuple[Form, Any, str | None]:
     return form, payload, signature_name
 
 
-def _with_bytes(node: Any, field: str) -> Any:
+def _with_bytes(node: Any, field: str, depth: int = 0) -> Any:
     """Return the tree with every `{"b64": text}` replaced by its bytes, as TF Serving reads it."""
-    # orjson bounds the depth of what it reads, so this recursion is bounded too.
+    if depth > MAX_DEPTH:
+        raise InvalidRecordError(field, f"is nested more than {MAX_DEPTH} deep")
     if isinstance(node, list):
         # Rows of plain numbers are the common case and hold nothing to replace.
         if node and isinstance(node[0], float):
-            return node if all(type(item) is float for item in node) else _items(node, field)
-        return _items(node, field)
+            return node if all(type(item) is float for item in node) else _items(node, field, depth)
+        return _items(node, field, depth)
     if not isinstance(node, dict):
         return node
     if node.keys() == {"b64"}:
         return _bytes(node["b64"], field)
-    return {name: _with_bytes(item, f"{field}.{name}") for name, item in node.items()}
+    return {name: _with_bytes(item, f"{field}.{name}", depth + 1) for name, item in node.items()}
 
 
-def _items(nodes: list[Any], field: str) -> list[Any]:
-    return [_with_bytes(item, f"{field}[{index}]") for index, item in enumerate(nodes)]
+def _items(nodes: list[Any], field: str, depth: int) -> list[Any]:
+    return [_with_bytes(item, f"{field}[{index}]", depth + 1) for index, item in enumerate(nodes)]
 
 
 def _bytes(text: Any, field: str) -> bytes:
