@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.input_record import Form, decode_input
+from topicserve.wire.headers import Target
+from topicserve.wire.input_record import decode_input
+from topicserve.wire.json_body import Form
 from topicserve.wire.kafka_record import KafkaRecord
 
 RECORD_ID = "4a7c9be0-51c8-4b61-a7a4-0e4f0b9ba7d1"
@@ -42,8 +44,7 @@ def test_reads_what_the_headers_ask_for() -> None:
     decoded = decode_input(record)
 
     assert decoded.record_id == RECORD_ID
-    assert (decoded.servable, decoded.version) == ("digits", 20170111173521)
-    assert decoded.signature_name == "classify"
+    assert decoded.target == Target("digits", 20170111173521, None, "classify")
     assert decoded.deadline == datetime(2026, 11, 24, 8, tzinfo=UTC)
 
 
@@ -51,7 +52,7 @@ def test_the_body_names_the_signature_before_the_header() -> None:
     """A body copied from TF Serving's REST call means what it meant there."""
     record = a_record(b'{"instances": [[1.0]], "signature_name": "a"}', ce_signature=b"b")
 
-    assert decode_input(record).signature_name == "a"
+    assert decode_input(record).target.signature_name == "a"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_the_body_names_the_signature_before_the_header() -> None:
 def test_a_malformed_record_names_the_field(record: KafkaRecord, field: str) -> None:
     """Whoever reads the dead letter learns which field to mend."""
     with pytest.raises(InvalidRecordError) as caught:
-        decode_input(record)
+        _ = decode_input(record).payload
 
     assert caught.value.field == field
 
@@ -94,6 +95,8 @@ _trees = st.recursive(_leaves, lambda inner: st.lists(inner, max_size=4), max_le
 @given(payload=_trees, form=st.sampled_from([Form.INPUTS, Form.INSTANCE]))
 def test_values_come_back_as_they_were_published(payload: Any, form: Form) -> None:
     """Nested lists of numbers, booleans and strings survive the round trip."""
+    payload = [payload]  # a column has at least one row
+
     decoded = decode_input(a_record(orjson.dumps({form.value: payload})))
 
     assert (decoded.form, decoded.payload) == (form, payload)
@@ -115,12 +118,13 @@ def test_no_bytes_raise_anything_else(value: bytes, header: bytes, record_id: uu
     for name in ("ce_servableversion", "ce_deadline", "content_type", "ce_servable"):
         record = a_record(value, ce_id=str(record_id).encode(), **{name: header})
         with suppress(InvalidRecordError):
-            decode_input(record)
+            _ = decode_input(record).payload
 
 
 @pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"x":', b"}")])
 def test_deep_nesting_is_refused_like_any_bad_body(opened: bytes, closed: bytes) -> None:
     """A hostile body costs a dead letter, not the worker's stack."""
     for depth in (100, 500, 1000, 100_000):
+        body = b'{"instance":' + opened * depth + b"1" + closed * depth + b"}"
         with pytest.raises(InvalidRecordError):
-            decode_input(a_record(b'{"instance":' + opened * depth + b"1" + closed * depth + b"}"))
+            _ = decode_input(a_record(body)).payload

@@ -1,0 +1,190 @@
+"""The header names of the wire format, and the reading of an input record's.
+
+Input records and results follow the CloudEvents 1.0 Kafka binding in binary mode; trace context is
+W3C's. What producers repeat in every record (source, servable, ...) is checked once and remembered.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.kafka_record import Headers
+
+ID = "ce_id"
+SPECVERSION = "ce_specversion"
+SOURCE = "ce_source"
+TYPE = "ce_type"
+TIME = "ce_time"
+SERVABLE = "ce_servable"
+SERVABLE_VERSION = "ce_servableversion"
+SERVABLE_LABEL = "ce_servablelabel"
+SIGNATURE = "ce_signature"
+DEADLINE = "ce_deadline"
+METADATA = "ce_metadata"
+"""`absent`: the producer declares that this record has no metadata."""
+CONTENT_TYPE = "content-type"
+TRACE = ("traceparent", "tracestate")
+METADATA_STATUS = "topicserve-metadata-status"
+METADATA_JSON = "topicserve-metadata"
+WORKER = "topicserve-worker"
+
+SPECVERSION_VALUE = "1.0"
+INPUT_TYPE = "topicserve.input"
+RESULT_TYPE = "topicserve.result"
+JSON_CONTENT_TYPE = "application/json"
+PROTOBUF_CONTENT_TYPE = "application/x-protobuf"
+METADATA_ABSENT = "absent"
+
+MAX_VERSION = 2**63 - 1
+# Producers say few different things; whoever says something new each time is read anew each time.
+_REMEMBERED_ENVELOPES = 1024
+_CANONICAL_UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Target(msgspec.Struct, frozen=True, gc=False):
+    """Which servable, version or label (at most one of the two) and signature a record asks for."""
+
+    servable: str | None = None
+    version: int | None = None
+    label: str | None = None
+    signature_name: str | None = None
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """What the headers say that many records say alike."""
+
+    target: Target
+    content_type: str
+    metadata_absent: bool
+
+
+class InputHeaders(msgspec.Struct, frozen=True, gc=False):
+    """An input record's headers, checked."""
+
+    record_id: str | None
+    envelope: Envelope
+    deadline: datetime | None
+    trace: tuple[tuple[str, bytes | None], ...]
+
+
+_envelopes: dict[tuple[tuple[str, bytes | None], ...], Envelope] = {}
+
+
+def read_input_headers(headers: Headers) -> InputHeaders:
+    """Return the headers' meaning, or raise InvalidRecordError naming the header at fault."""
+    record_id: bytes | None = None
+    deadline: bytes | None = None
+    trace: tuple[tuple[str, bytes | None], ...] = ()
+    repeated = []
+    for header in headers:
+        name = header[0]
+        if name == ID:
+            record_id = header[1]
+        elif name == DEADLINE:
+            deadline = header[1]
+        elif name in TRACE:
+            trace = (*trace, header)
+        elif (name.startswith("ce_") or name == CONTENT_TYPE) and name != TIME:
+            repeated.append(header)
+    key = tuple(repeated)
+    # Reading and writing a dict are atomic; two threads at worst read the same headers twice.
+    envelope = _envelopes.get(key)
+    if envelope is None:
+        envelope = _read_envelope(repeated)
+        if len(_envelopes) >= _REMEMBERED_ENVELOPES:
+            _envelopes.clear()
+        _envelopes[key] = envelope
+    return InputHeaders(
+        read_record_id(record_id),
+        envelope,
+        None if deadline is None else _deadline(deadline),
+        trace,
+    )
+
+
+def read_record_id(value: bytes | None) -> str | None:
+    """Return a UUID in its canonical form; None where there is none at all."""
+    if value is None:
+        return None
+    if _CANONICAL_UUID.fullmatch(value):
+        return value.decode()
+    try:
+        return str(uuid.UUID(value.decode()))
+    except ValueError:  # UnicodeDecodeError is one too
+        raise InvalidRecordError(ID, f"must be a UUID, found {value[:64]!r}") from None
+
+
+def _read_envelope(headers: Headers) -> Envelope:
+    ours = {name: _text(name, value) for name, value in headers}
+    _expect(ours, SPECVERSION, SPECVERSION_VALUE)
+    _expect(ours, TYPE, INPUT_TYPE)
+    if not ours.get(SOURCE):
+        raise InvalidRecordError(SOURCE, "is missing; CloudEvents requires it")
+    version = _version(ours)
+    label = ours.get(SERVABLE_LABEL)
+    if version is not None and label is not None:
+        raise InvalidRecordError(SERVABLE_LABEL, "give a version or a label, not both")
+    return Envelope(
+        Target(ours.get(SERVABLE), version, label, ours.get(SIGNATURE)),
+        _content_type(ours),
+        _metadata_absent(ours),
+    )
+
+
+def _text(name: str, value: bytes | None) -> str:
+    try:
+        return (value or b"").decode()
+    except UnicodeDecodeError:
+        raise InvalidRecordError(name, "is not UTF-8") from None
+
+
+def _expect(headers: Mapping[str, str], name: str, wanted: str) -> None:
+    found = headers.get(name)
+    if found != wanted:
+        raise InvalidRecordError(name, f"must be {wanted!r}, found {found!r}")
+
+
+def _content_type(headers: Mapping[str, str]) -> str:
+    found = headers.get(CONTENT_TYPE)
+    content_type = (found or "").partition(";")[0].strip().lower()
+    if content_type not in (JSON_CONTENT_TYPE, PROTOBUF_CONTENT_TYPE):
+        raise InvalidRecordError(
+            CONTENT_TYPE,
+            f"must be {JSON_CONTENT_TYPE!r} or {PROTOBUF_CONTENT_TYPE!r}, found {found!r}",
+        )
+    return content_type
+
+
+def _metadata_absent(headers: Mapping[str, str]) -> bool:
+    found = headers.get(METADATA)
+    if found not in (None, METADATA_ABSENT):
+        raise InvalidRecordError(METADATA, f"may only be {METADATA_ABSENT!r}, found {found!r}")
+    return found is not None
+
+
+def _version(headers: Mapping[str, str]) -> int | None:
+    text = headers.get(SERVABLE_VERSION)
+    if text is None:
+        return None
+    # The length is checked first: int() refuses very long digits with an error of its own.
+    if text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_VERSION:
+        return int(text)
+    raise InvalidRecordError(
+        SERVABLE_VERSION, f"must be a whole number up to 2^63 - 1, found {text[:64]!r}"
+    )
+
+
+def _deadline(value: bytes) -> datetime:
+    text = _text(DEADLINE, value)
+    try:
+        deadline = datetime.fromisoformat(text)
+    except ValueError:
+        deadline = None
+    # fromisoformat takes more than RFC 3339 (week dates, basic format): those have no "T" there.
+    if deadline is None or deadline.tzinfo is None or text[10:11] not in ("T", "t", " "):
+        raise InvalidRecordError(DEADLINE, f"must be RFC 3339 with an offset, found {text[:64]!r}")
+    return deadline

@@ -1,0 +1,126 @@
+"""Results as a reader sees them: what TF Serving answers to the same body, and the metadata."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+import orjson
+
+from topicserve.wire import headers as names
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.json_body import Form
+from topicserve.wire.kafka_record import Headers, KafkaRecord
+
+RESULT_KEYS = {Form.INSTANCES: "predictions", Form.INPUTS: "outputs", Form.INSTANCE: "prediction"}
+
+
+class MetadataStatus(Enum):
+    """What became of a record's metadata."""
+
+    FOUND = "found"
+    MISSING = "missing"
+    ABSENT = "absent"
+    """The producer declared that there is none."""
+
+
+class Metadata(NamedTuple):
+    """A record's metadata, an undecoded JSON object where it was found."""
+
+    status: MetadataStatus
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One result as a reader sees it.
+
+    `value` is what TF Serving answers: for Form.INSTANCE the row's prediction, for Form.INSTANCES a
+    list of them, for Form.INPUTS the outputs, for Form.TENSORS numpy arrays by output name.
+    """
+
+    record_id: str
+    key: bytes | None
+    servable: str
+    version: int
+    signature_name: str
+    form: Form
+    value: Any
+    metadata: Any
+    metadata_status: MetadataStatus
+    worker_id: str | None
+    trace: tuple[tuple[str, bytes | None], ...]
+    record: KafkaRecord
+
+
+def decode_result(record: KafkaRecord) -> Result:
+    """Return a result, or raise InvalidRecordError naming the field at fault."""
+    headers = text_headers(record.headers)
+    if headers.get(names.TYPE) != names.RESULT_TYPE:
+        raise InvalidRecordError(
+            names.TYPE, f"must be {names.RESULT_TYPE!r}, found {headers.get(names.TYPE)!r}"
+        )
+    if headers.get(names.CONTENT_TYPE) == names.PROTOBUF_CONTENT_TYPE:
+        return _decode_tensors(record, headers)
+    return _decode_json(record, headers)
+
+
+def text_headers(headers: Headers) -> dict[str, str]:
+    """Return the headers that are text, for filtering without decoding the body."""
+    texts = {}
+    for name, value in headers:
+        try:
+            texts[name] = (value or b"").decode()
+        except UnicodeDecodeError:
+            continue  # somebody else's
+    return texts
+
+
+def _decode_json(record: KafkaRecord, headers: Mapping[str, str]) -> Result:
+    try:
+        body = orjson.loads(record.value or b"")
+        form = next(form for form, key in RESULT_KEYS.items() if key in body)
+        return Result(
+            record_id=body["id"],
+            key=record.key,
+            servable=body["servable"]["name"],
+            version=body["servable"]["version"],
+            signature_name=body["signature_name"],
+            form=form,
+            value=body[RESULT_KEYS[form]],
+            metadata=body["metadata"],
+            metadata_status=MetadataStatus(body["metadata_status"]),
+            worker_id=headers.get(names.WORKER),
+            trace=_trace(record.headers),
+            record=record,
+        )
+    except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:
+        raise InvalidRecordError("value", f"is not a result: {error!r}") from None
+
+
+def _decode_tensors(record: KafkaRecord, headers: Mapping[str, str]) -> Result:
+    from topicserve.wire.protobuf_codec import decode_predict_response
+
+    body = decode_predict_response(record.value)
+    try:
+        metadata = headers.get(names.METADATA_JSON)
+        return Result(
+            record_id=headers[names.ID],
+            key=record.key,
+            servable=headers[names.SERVABLE],
+            version=int(headers[names.SERVABLE_VERSION]),
+            signature_name=body.signature_name or "",
+            form=Form.TENSORS,
+            value=body.columns,
+            metadata=None if metadata is None else orjson.loads(metadata),
+            metadata_status=MetadataStatus(headers[names.METADATA_STATUS]),
+            worker_id=headers.get(names.WORKER),
+            trace=_trace(record.headers),
+            record=record,
+        )
+    except (ValueError, KeyError) as error:
+        raise InvalidRecordError("headers", f"are not a result's: {error!r}") from None
+
+
+def _trace(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
+    return tuple(header for header in headers if header[0] in names.TRACE)

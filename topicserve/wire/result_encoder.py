@@ -1,0 +1,160 @@
+"""Results as a worker writes them, a batch at a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from numpy.typing import NDArray
+
+from topicserve.wire import headers as names
+from topicserve.wire.input_record import InputRecord
+from topicserve.wire.json_body import Form
+from topicserve.wire.json_values import column_pieces, row_pieces
+from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.wire.result import RESULT_KEYS, Metadata, MetadataStatus
+
+_STATUS_BYTES = {status: status.value.encode() for status in MetadataStatus}
+_STATUS_HEADERS = {
+    status: (names.METADATA_STATUS, status.value.encode()) for status in MetadataStatus
+}
+_FORM_BYTES = {form: key.encode() for form, key in RESULT_KEYS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who answered: the servable's version, the signature, and the worker that asked it."""
+
+    servable: str
+    version: int
+    signature_name: str
+    worker_id: str
+
+
+def encode_results(
+    topic: str,
+    origin: Origin,
+    inputs: Sequence[InputRecord],
+    keys: Sequence[bytes | None],
+    outputs: Mapping[str, NDArray[Any]],
+    metadata: Sequence[Metadata],
+) -> list[OutgoingRecord]:
+    """Return one result for each input record, in order.
+
+    `outputs` has the rows of all the inputs, one after the other.
+    """
+    if any(record.form is Form.TENSORS for record in inputs):
+        return _encode_tensor_results(topic, origin, inputs, keys, outputs, metadata)
+    common = _common_headers(origin, names.JSON_CONTENT_TYPE)
+    opening, signature = _json_opening(origin)
+    results = []
+    for record, key, found, (form_key, value) in zip(
+        inputs, keys, metadata, _json_values(inputs, outputs), strict=True
+    ):
+        record_id = record.record_id.encode()
+        body = b'{"id":"%b",%b"signature_name":%b,"%b":%b,"metadata":%b,"metadata_status":"%b"}' % (
+            record_id,
+            opening,
+            signature,
+            form_key,
+            value,
+            found.content or b"null",
+            _STATUS_BYTES[found.status],
+        )
+        headers = [*common, (names.ID, record_id), _STATUS_HEADERS[found.status], *record.trace]
+        results.append(OutgoingRecord(topic, key, body, headers))
+    return results
+
+
+def _common_headers(origin: Origin, content_type: str) -> list[tuple[str, bytes | None]]:
+    return [
+        (names.SPECVERSION, names.SPECVERSION_VALUE.encode()),
+        (names.TYPE, names.RESULT_TYPE.encode()),
+        (names.SOURCE, b"/topicserve"),
+        (names.CONTENT_TYPE, content_type.encode()),
+        (names.SERVABLE, origin.servable.encode()),
+        (names.SERVABLE_VERSION, b"%d" % origin.version),
+        (names.WORKER, origin.worker_id.encode()),
+    ]
+
+
+def _json_opening(origin: Origin) -> tuple[bytes, bytes]:
+    """Return what the bodies of one batch have in common."""
+    servable = orjson.dumps({"name": origin.servable, "version": origin.version})
+    return b'"servable":%b,' % servable, orjson.dumps(origin.signature_name)
+
+
+def _json_values(
+    inputs: Sequence[InputRecord], outputs: Mapping[str, NDArray[Any]]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield each record's key and JSON value, cutting the rows where one record's end."""
+    pieces = row_pieces(outputs)
+    start = 0
+    for record in inputs:
+        stop = start + record.rows
+        if record.form is Form.INSTANCE:
+            value = pieces[start]
+        elif record.form is Form.INSTANCES:
+            value = b"[%b]" % b",".join(pieces[start:stop])
+        else:
+            value = _json_columns({name: c[start:stop] for name, c in outputs.items()})
+        yield _FORM_BYTES[record.form], value
+        start = stop
+
+
+def _json_columns(outputs: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return TF Serving's column format: the only output's value, or an object of several."""
+    columns = {
+        name: b"[%b]" % b",".join(column_pieces(name, column)) for name, column in outputs.items()
+    }
+    if len(columns) == 1:
+        return next(iter(columns.values()))
+    members = (b"%b:%b" % (orjson.dumps(name), column) for name, column in columns.items())
+    return b"{%b}" % b",".join(members)
+
+
+def _encode_tensor_results(
+    topic: str,
+    origin: Origin,
+    inputs: Sequence[InputRecord],
+    keys: Sequence[bytes | None],
+    outputs: Mapping[str, NDArray[Any]],
+    metadata: Sequence[Metadata],
+) -> list[OutgoingRecord]:
+    """Encode a batch in which some records, or all, came as protobuf."""
+    results: list[OutgoingRecord] = []
+    start = 0
+    for record, key, found in zip(inputs, keys, metadata, strict=True):
+        own = {name: column[start : start + record.rows] for name, column in outputs.items()}
+        start += record.rows
+        if record.form is Form.TENSORS:
+            results.append(_encode_tensors(topic, origin, record, key, own, found))
+        else:
+            results += encode_results(topic, origin, [record], [key], own, [found])
+    return results
+
+
+def _encode_tensors(
+    topic: str,
+    origin: Origin,
+    record: InputRecord,
+    key: bytes | None,
+    outputs: Mapping[str, NDArray[Any]],
+    metadata: Metadata,
+) -> OutgoingRecord:
+    # Here, so that who speaks JSON alone never loads protobuf.
+    from topicserve.wire.protobuf_codec import encode_predict_response
+
+    wanted = {
+        n: c for n, c in outputs.items() if not record.output_filter or n in record.output_filter
+    }
+    body = encode_predict_response(wanted, origin.servable, origin.version, origin.signature_name)
+    headers: list[tuple[str, bytes | None]] = [
+        *_common_headers(origin, names.PROTOBUF_CONTENT_TYPE),
+        (names.ID, record.record_id.encode()),
+        _STATUS_HEADERS[metadata.status],
+        *record.trace,
+    ]
+    if metadata.content is not None:
+        headers.append((names.METADATA_JSON, metadata.content))
+    return OutgoingRecord(topic, key, body, headers)
