@@ -1,0 +1,262 @@
+"""Every metric that a worker exposes, and the only place where their names are written.
+
+Naming is prometheus.io's: base units, the unit last, `_total` on counters. Labels take values from
+small sets (topics, servables, versions, the enumerations named in each help text), never a record
+id, an offset or an error's text: each value is a time series that Prometheus keeps for weeks.
+"""
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+ROW_BUCKETS = tuple(float(2**power) for power in range(13))
+"""1 to 4096 rows: batch sizes are powers of two, or close to them."""
+
+CALL_BUCKETS_SECONDS = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+"""For one call of a servable, a store or a broker."""
+
+RECORD_BUCKETS_SECONDS = (*CALL_BUCKETS_SECONDS, 30.0, 60.0, 300.0, 900.0)
+"""For a record's whole way, which lasts as long as what it waits for is away."""
+
+LOAD_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
+
+
+def new_registry() -> CollectorRegistry:
+    """Return a registry with what Prometheus' clients tell about every process."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+class WorkerMetrics:
+    """What the stages count and time, registered in the registry given."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.build = Info(
+            "topicserve_build",
+            "What runs here: release, worker_id, client, guarantee.",
+            registry=registry,
+        )
+        self._declare_records(registry)
+        self._declare_batches(registry)
+        self._declare_metadata(registry)
+        self._declare_delivery(registry)
+        self._declare_group(registry)
+        self._declare_versions(registry)
+
+    def _declare_records(self, registry: CollectorRegistry) -> None:
+        self.records_consumed = Counter(
+            "topicserve_records_consumed",
+            "Records polled, by input topic.",
+            ["topic"],
+            registry=registry,
+        )
+        self.results_published = Counter(
+            "topicserve_results_published",
+            "Results that the broker acknowledged.",
+            ["servable", "version"],
+            registry=registry,
+        )
+        self.dead_letters = Counter(
+            "topicserve_dead_letters",
+            "Records given up and acknowledged in the dead-letter topic, by its reason code.",
+            ["reason"],
+            registry=registry,
+        )
+        self.record_seconds = Histogram(
+            "topicserve_record_seconds",
+            "From a record's poll to the acknowledgement of its result or dead letter.",
+            buckets=RECORD_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self.in_flight_records = Gauge(
+            "topicserve_in_flight_records",
+            "Records polled and not yet acknowledged.",
+            registry=registry,
+        )
+        self.in_flight_bytes = Gauge(
+            "topicserve_in_flight_bytes",
+            "About how much memory the records in flight take.",
+            registry=registry,
+        )
+        self.abandoned_records = Counter(
+            "topicserve_abandoned_records",
+            "Records left to another member or a later run, uncommitted: revoked, lost, shutdown.",
+            ["cause"],
+            registry=registry,
+        )
+        self.redeliveries = Counter(
+            "topicserve_redeliveries",
+            "Records read again by this worker itself: transaction_aborted, delivery_failed.",
+            ["cause"],
+            registry=registry,
+        )
+
+    def _declare_batches(self, registry: CollectorRegistry) -> None:
+        self.batch_rows = Histogram(
+            "topicserve_batch_rows",
+            "Rows in a batch, without padding.",
+            ["servable"],
+            buckets=ROW_BUCKETS,
+            registry=registry,
+        )
+        self.batch_wait_seconds = Histogram(
+            "topicserve_batch_wait_seconds",
+            "How long a batch's first record waited for the batch to be taken.",
+            ["servable"],
+            buckets=CALL_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self.predict_seconds = Histogram(
+            "topicserve_predict_seconds",
+            "One call of a servable.",
+            ["servable", "version"],
+            buckets=CALL_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self.predict_failures = Counter(
+            "topicserve_predict_failures",
+            "Calls of a servable that failed, by TF Serving's status code.",
+            ["servable", "reason"],
+            registry=registry,
+        )
+
+    def _declare_metadata(self, registry: CollectorRegistry) -> None:
+        self.metadata_seconds = Histogram(
+            "topicserve_metadata_seconds",
+            "One batch's look-up in the metadata store.",
+            buckets=CALL_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self.metadata_lookups = Counter(
+            "topicserve_metadata_lookups",
+            "Records whose metadata was looked up: found, missing, absent, invalid.",
+            ["status"],
+            registry=registry,
+        )
+
+    def _declare_delivery(self, registry: CollectorRegistry) -> None:
+        self.commits = Counter(
+            "topicserve_commits",
+            "Offset commits: committed, refused, failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.commit_seconds = Histogram(
+            "topicserve_commit_seconds",
+            "One offset commit, or one transaction's.",
+            buckets=CALL_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self.transactions = Counter(
+            "topicserve_transactions",
+            "Kafka transactions: committed, aborted.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.retries = Counter(
+            "topicserve_retries",
+            "Tries repeated after a passing fault: predict, join, publish, commit, transaction.",
+            ["stage"],
+            registry=registry,
+        )
+        self.stage_errors = Counter(
+            "topicserve_stage_errors",
+            "Faults of the worker's own, which stop it.",
+            ["stage"],
+            registry=registry,
+        )
+        self.breaker_open = Gauge(
+            "topicserve_breaker_open",
+            "1 when the worker stopped because too large a share of records was given up.",
+            registry=registry,
+        )
+
+    def _declare_group(self, registry: CollectorRegistry) -> None:
+        self.rebalances = Counter(
+            "topicserve_rebalances",
+            "Changes of this member's partitions: assigned, revoked, lost.",
+            ["event"],
+            registry=registry,
+        )
+        self.assigned_partitions = Gauge(
+            "topicserve_assigned_partitions",
+            "Partitions that this member has.",
+            registry=registry,
+        )
+        self.paused_partitions = Gauge(
+            "topicserve_paused_partitions",
+            "Partitions not read from now, because enough is in flight.",
+            registry=registry,
+        )
+        self.consumer_lag_records = Gauge(
+            "topicserve_consumer_lag_records",
+            "Records behind the last known high watermark, for each partition assigned.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+
+    def _declare_versions(self, registry: CollectorRegistry) -> None:
+        self.canary_records = Counter(
+            "topicserve_canary_records",
+            "Records that a canary's share sent to its version.",
+            ["servable"],
+            registry=registry,
+        )
+        self.shadow_comparisons = Counter(
+            "topicserve_shadow_comparisons",
+            "Records predicted by the shadow version too: equal, different, failed, dropped.",
+            ["servable", "outcome"],
+            registry=registry,
+        )
+
+
+class ServableMetrics:
+    """What the lifecycle core reports of versions coming and going."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.servable_state = Gauge(
+            "topicserve_servable_state",
+            "1 for the state that a version is in: START, LOADING, AVAILABLE, UNLOADING, END.",
+            ["servable", "version", "state"],
+            registry=registry,
+        )
+        self.servable_transitions = Counter(
+            "topicserve_servable_transitions",
+            "States that versions of a servable came into.",
+            ["servable", "state"],
+            registry=registry,
+        )
+        self.servable_failures = Counter(
+            "topicserve_servable_failures",
+            "Versions that ended with an error (they could not be loaded), by its status code.",
+            ["servable", "reason"],
+            registry=registry,
+        )
+        self.servable_load_seconds = Histogram(
+            "topicserve_servable_load_seconds",
+            "From LOADING to AVAILABLE, retries and warm-up included.",
+            ["servable"],
+            buckets=LOAD_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self.servable_unload_seconds = Histogram(
+            "topicserve_servable_unload_seconds",
+            "From UNLOADING to END; a long one waits for handles to be closed.",
+            ["servable"],
+            buckets=LOAD_BUCKETS_SECONDS,
+            registry=registry,
+        )
