@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import pytest
+
+from tests.support.worker_config import MINIMAL, message
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("[batching]\nmax_batch_size = 0", "batching.max_batch_size: must be at least 1, found 0"),
+        (
+            "[batching]\nmax_batch_size = true",
+            "batching.max_batch_size: must be a whole number, found True",
+        ),
+        (
+            '[batching]\nmax_batch_size = "8"',
+            "batching.max_batch_size: must be a whole number, found '8'",
+        ),
+        (
+            "[batching]\nmax_batchsize = 8",
+            "batching.max_batchsize: is not a key; did you mean batching.max_batch_size?",
+        ),
+        ("[batchin]\nx = 1", "batchin: is not a key; did you mean batching?"),
+        (
+            "[http]\nzzz = 1",
+            "http.zzz: is not a key; known: host, port",
+        ),
+        (
+            '[kafka]\nclient = "librdkafka"',
+            "kafka.client: must be 'kafka-python' or 'confluent', found 'librdkafka'",
+        ),
+        (
+            "[metadata]\nttl_seconds = 0",
+            "metadata.ttl_seconds: must be above 0, found 0",
+        ),
+        ("[metadata]\nttl_seconds = nan", "metadata.ttl_seconds: must be a number, found nan"),
+        ("[http]\nport = 65536", "http.port: must be at most 65535, found 65536"),
+        ('[http]\nhost = ""', 'http.host: must be an address to listen on, such as "127.0.0.1"'),
+        (
+            "[batching]\nallowed_batch_sizes = [32, 8]",
+            "batching.allowed_batch_sizes: must be increasing, found [32, 8]",
+        ),
+        (
+            "[batching]\nallowed_batch_sizes = [8, 32]",
+            "batching.allowed_batch_sizes: must end with batching.max_batch_size (1024), found 32",
+        ),
+        (
+            "[servables.shadow]\nshare = 0.5\nversion = 1",
+            "topics.shadow: is missing; servables.digits.shadow publishes its differences there",
+        ),
+        (
+            "[servables.canary]\nshare = 1.5\nversion = 1",
+            "servables.digits.canary.share: must be at most 1, found 1.5",
+        ),
+        (
+            "[servables.canary]\nshare = 0.5",
+            "servables.digits.canary: must have either a version or a label",
+        ),
+        (
+            '[servables.canary]\nshare = 0.5\nlabel = "new"',
+            "servables.digits.canary.label: must be one of version_labels, found 'new'",
+        ),
+        (
+            'bas_path = "/x"',
+            "servables.digits.bas_path: is not a key; did you mean servables.digits.base_path?",
+        ),
+        (
+            'version_policy = "specific"',
+            'servables.digits.versions: must list the versions of version_policy "specific"',
+        ),
+        (
+            'version_policy = "all"\nnum_versions = 2',
+            "servables.digits.num_versions: belongs to version_policy \"latest\", found 'all'",
+        ),
+        (
+            '[[servables]]\nname = "digits"\nbase_path = "/x"',
+            "servables[1].name: 'digits' is there twice",
+        ),
+        ('[[servables]]\nbase_path = "/x"', "servables[1].name: must be the servable's name"),
+        (
+            '[[servables]]\nname = "x"',
+            "servables.x.base_path: is missing; "
+            "set it in the file or in TOPICSERVE_SERVABLES__X__BASE_PATH",
+        ),
+        (
+            '[kafka.settings]\ngroup.id = "x"',
+            "kafka.settings.group.id: is not free: set kafka.group_id instead",
+        ),
+        (
+            "[kafka.settings]\na.b = [1]",
+            "kafka.settings.a.b: must be a string, a number, true or false, found [1]",
+        ),
+        (
+            '[kafka]\nbootstrap_servers = "a:1,localhost"',
+            "kafka.bootstrap_servers: must be host:port, with commas between, "
+            "found 'a:1,localhost'",
+        ),
+        (
+            '[kafka]\nbootstrap_servers = "a:70000"',
+            "kafka.bootstrap_servers: must be host:port, with commas between, found 'a:70000'",
+        ),
+        (
+            '[delivery]\nguarantee = "exactly_once"\ncommit_interval_seconds = 60',
+            "delivery.commit_interval_seconds: must be less than a transaction may last "
+            "(transaction.timeout.ms = 60000), found 60.0",
+        ),
+        (
+            '[delivery]\nguarantee = "exactly_once"\n'
+            "[kafka.producer_settings]\nenable.idempotence = false",
+            "kafka.producer_settings.enable.idempotence: "
+            'must not be false with delivery.guarantee "exactly_once"',
+        ),
+    ],
+)
+def test_a_wrong_key_is_named_with_what_to_write(tmp_path: Path, lines: str, expected: str) -> None:
+    """The message starts with the key, says what was wanted, and shows what was found."""
+    assert message(tmp_path, MINIMAL + lines) == expected
+
+
+@pytest.mark.parametrize(
+    ("topics", "expected"),
+    [
+        (
+            'input = ["a"]',
+            "topics.output: is missing; set it in the file or in TOPICSERVE_TOPICS__OUTPUT",
+        ),
+        ('input = []\noutput = "b"', "topics.input: is missing; name at least one topic to read"),
+        ('input = ["a", "a"]\noutput = "b"', "topics.input: names a topic twice"),
+        (
+            'input = ["a", "b"]\noutput = "b"',
+            "topics.output: 'b' is topics.input[1] too; each needs its own topic",
+        ),
+        (
+            'input = ["a"]\noutput = "b"\ndead_letter = "b"',
+            "topics.dead_letter: 'b' is topics.output too; each needs its own topic",
+        ),
+        (
+            'input = ["a b"]\noutput = "b"',
+            "topics.input[0]: must be 1 to 249 of a-z A-Z 0-9 . _ - as Kafka asks, found 'a b'",
+        ),
+        (
+            "input = 5",
+            "topics.input: must be a list, found 5",
+        ),
+    ],
+)
+def test_topics_are_checked(tmp_path: Path, topics: str, expected: str) -> None:
+    """Results never go where they would be read as input again, or where others belong."""
+    text = MINIMAL.replace('input = ["digits"]\noutput = "results"', topics)
+
+    assert message(tmp_path, text) == expected

@@ -1,0 +1,159 @@
+"""What must hold between the keys of a configuration."""
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+
+from topicserve.worker.config import (
+    BatchingConfig,
+    CanaryConfig,
+    ConfigError,
+    Guarantee,
+    KafkaConfig,
+    ServedConfig,
+    ShadowConfig,
+    WorkerConfig,
+)
+from topicserve.worker.config_values import missing, shown
+
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,\[\]]+):(\d{1,5})", re.ASCII)
+
+OWN_SETTINGS = {
+    "bootstrap.servers": "set kafka.bootstrap_servers instead",
+    "group.id": "set kafka.group_id instead",
+    "group.instance.id": "set kafka.group_instance_id instead",
+    "transactional.id": "set delivery.transactional_id instead",
+    "enable.auto.commit": "offsets are committed once their results are acknowledged",
+}
+# Kafka's own default of the producer's transaction.timeout.ms.
+_TRANSACTION_TIMEOUT_MS = 60_000
+
+
+def check(config: WorkerConfig) -> None:
+    """Raise ConfigError for the first thing that cannot work."""
+    _check_kafka(config.kafka)
+    _check_topics(config)
+    _check_batch_sizes(config.batching)
+    _check_transactions(config)
+    _check_served(config)
+    if not config.http.host:
+        raise ConfigError("http.host", 'must be an address to listen on, such as "127.0.0.1"')
+
+
+def _check_kafka(kafka: KafkaConfig) -> None:
+    for server in kafka.bootstrap_servers.split(","):
+        found = _SERVER.fullmatch(server.strip())
+        if not found or not 0 < int(found[2]) < 65_536:
+            raise ConfigError(
+                "kafka.bootstrap_servers",
+                f"must be host:port, with commas between, found {shown(kafka.bootstrap_servers)}",
+            )
+    if not kafka.group_id:
+        raise ConfigError("kafka.group_id", "must be the consumer group's name")
+    for table in ("settings", "consumer_settings", "producer_settings"):
+        for name in getattr(kafka, table):
+            if name in OWN_SETTINGS:
+                raise ConfigError(f"kafka.{table}.{name}", f"is not free: {OWN_SETTINGS[name]}")
+
+
+def _check_topics(config: WorkerConfig) -> None:
+    topics = config.topics
+    if not topics.input:
+        raise missing("topics.input", "name at least one topic to read")
+    used = {topic: f"topics.input[{index}]" for index, topic in enumerate(topics.input)}
+    if len(used) < len(topics.input):
+        raise ConfigError("topics.input", "names a topic twice")
+    for key, topic in (
+        ("topics.output", topics.output),
+        ("topics.dead_letter", config.dead_letter_topic),
+        ("topics.shadow", topics.shadow),
+    ):
+        if topic in used:
+            # Results that are read back as input go round for ever.
+            raise ConfigError(key, f"{shown(topic)} is {used[topic]} too; each needs its own topic")
+        if topic or key == "topics.output":
+            used[topic] = key
+    for topic, key in used.items():
+        if not _TOPIC.fullmatch(topic) or topic in (".", ".."):
+            raise ConfigError(
+                key, f"must be 1 to 249 of a-z A-Z 0-9 . _ - as Kafka asks, found {shown(topic)}"
+            )
+
+
+def _check_batch_sizes(batching: BatchingConfig) -> None:
+    key = "batching.allowed_batch_sizes"
+    sizes = batching.allowed_batch_sizes
+    if any(before >= after for before, after in pairwise(sizes)):
+        raise ConfigError(key, f"must be increasing, found {shown(list(sizes))}")
+    if sizes and sizes[-1] != batching.max_batch_size:
+        raise ConfigError(
+            key,
+            f"must end with batching.max_batch_size ({batching.max_batch_size}), found {sizes[-1]}",
+        )
+
+
+def _check_transactions(config: WorkerConfig) -> None:
+    if config.delivery.guarantee is not Guarantee.EXACTLY_ONCE:
+        return
+    settings = {**config.kafka.settings, **config.kafka.producer_settings}
+    timeout_ms = settings.get("transaction.timeout.ms", _TRANSACTION_TIMEOUT_MS)
+    if not isinstance(timeout_ms, (int, float)):
+        raise ConfigError(
+            "kafka.producer_settings.transaction.timeout.ms",
+            f"must be a number, found {shown(timeout_ms)}",
+        )
+    if config.delivery.commit_interval_seconds * 1000 >= timeout_ms:
+        raise ConfigError(
+            "delivery.commit_interval_seconds",
+            f"must be less than a transaction may last (transaction.timeout.ms = {timeout_ms}), "
+            f"found {config.delivery.commit_interval_seconds}",
+        )
+    if settings.get("enable.idempotence") is False:
+        raise ConfigError(
+            "kafka.producer_settings.enable.idempotence",
+            'must not be false with delivery.guarantee "exactly_once"',
+        )
+
+
+def _check_served(config: WorkerConfig) -> None:
+    if not config.servables and not config.model_config_file:
+        raise missing(
+            "servables", "name one with [[servables]], --servable NAME=BASE_PATH or a model config"
+        )
+    for served in config.servables:
+        _check_one(served, config.topics.shadow)
+    names = [served.servable.name for served in config.servables]
+    # What a model config file serves is known once it has been read.
+    if config.default_servable not in ("", *names) and not config.model_config_file:
+        raise ConfigError(
+            "default_servable",
+            f"must be one of {', '.join(sorted(names))}, found {shown(config.default_servable)}",
+        )
+
+
+def _check_one(served: ServedConfig, shadow_topic: str) -> None:
+    servable = served.servable
+    key = f"servables.{servable.name}"
+    if not servable.base_path:
+        raise ConfigError(f"{key}.base_path", "must be the directory that holds the versions")
+    for label, version in servable.version_labels.items():
+        if not label or version < 0:
+            raise ConfigError(
+                f"{key}.version_labels.{label}", f"must be a label's version, found {version}"
+            )
+    if served.canary is not None:
+        _check_share(served.canary, servable.version_labels, f"{key}.canary")
+    if served.shadow is not None:
+        _check_share(served.shadow, servable.version_labels, f"{key}.shadow")
+        if not shadow_topic:
+            raise missing("topics.shadow", f"{key}.shadow publishes its differences there")
+
+
+def _check_share(share: CanaryConfig | ShadowConfig, labels: Mapping[str, int], key: str) -> None:
+    if (share.version is None) == (share.label is None):
+        raise ConfigError(key, "must have either a version or a label")
+    if share.label is not None and share.label not in labels:
+        raise ConfigError(
+            f"{key}.label", f"must be one of version_labels, found {shown(share.label)}"
+        )

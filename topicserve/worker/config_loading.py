@@ -1,0 +1,161 @@
+"""Reads a worker's configuration: the TOML file, then the environment, then flags over both.
+
+A key `batching.max_batch_size` is TOPICSERVE_BATCHING__MAX_BATCH_SIZE in the environment: two
+underscores between table and key. Lists are written with commas. A servable's keys have its name
+between, TOPICSERVE_SERVABLES__DIGITS__BASE_PATH, in any case; one that the file does not have is
+added. Kafka's settings have underscores for dots: TOPICSERVE_KAFKA__SETTINGS__SECURITY_PROTOCOL.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from topicserve.worker.config import ConfigError, WorkerConfig
+from topicserve.worker.config_checks import check
+from topicserve.worker.config_flags import FLAG_BY_KEY
+from topicserve.worker.config_servables import read_served
+from topicserve.worker.config_values import Text, join, read_table, shown
+
+PREFIX = "TOPICSERVE_"
+_MAX_FILE_BYTES = 16 * 1024 * 1024
+_KEYS = tuple(one.name for one in fields(WorkerConfig))
+
+Tree = dict[str, Any]
+
+
+def load_config(
+    path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
+) -> WorkerConfig:
+    """Return the configuration, or raise ConfigError naming the first key that is wrong.
+
+    `flags` maps dotted keys to what was typed, a list of it for a flag that was repeated, or None
+    for a flag that was not given. The flag "servables" lists NAME=BASE_PATH.
+    """
+    try:
+        tree = _read_file(path) if path is not None else {}
+        tree["servables"] = _by_name(tree.get("servables", []))
+        _apply_environment(tree, environ)
+        _apply_flags(tree, flags)
+        served = tuple(read_served(name, table) for name, table in tree.pop("servables").items())
+        config = read_table(WorkerConfig, tree, "", servables=served)
+    except RecursionError:
+        raise ConfigError(str(path), "is nested too deeply") from None
+    check(config)
+    return config
+
+
+def _read_file(path: Path) -> Tree:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(str(path), f"cannot be read: {reason}") from None
+    if len(content) > _MAX_FILE_BYTES:
+        raise ConfigError(str(path), f"is larger than {_MAX_FILE_BYTES} bytes")
+    try:
+        return tomllib.loads(content.decode())
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError and too long a number are
+        raise ConfigError(str(path), f"is not TOML: {error}") from None
+
+
+def _by_name(servables: object) -> Tree:
+    """Return the [[servables]] by their names, so that the environment can point at one."""
+    if not isinstance(servables, list):
+        raise ConfigError("servables", "must be tables headed [[servables]]")
+    named: Tree = {}
+    for index, table in enumerate(servables):
+        key = f"servables[{index}]"
+        if not isinstance(table, dict):
+            raise ConfigError(key, f"must be a table, found {shown(table)}")
+        name = table.pop("name", None)
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"{key}.name", "must be the servable's name")
+        if name in named:
+            raise ConfigError(f"{key}.name", f"{shown(name)} is there twice")
+        named[name] = table
+    return named
+
+
+def _apply_environment(tree: Tree, environ: Mapping[str, str]) -> None:
+    # Sorted, so that of several wrong variables the same one is reported each time.
+    for variable, text in sorted(environ.items()):
+        if variable.startswith(PREFIX):
+            path = variable.removeprefix(PREFIX).lower().split("__")
+            if len(path) == 1 and path[0] not in _KEYS:
+                _refuse_slip(variable, path[0])
+                continue
+            _set(tree, _places(tree, path), Text(text, variable))
+
+
+def _refuse_slip(variable: str, name: str) -> None:
+    """Refuse what is nearly one of our variables; the rest is somebody else's.
+
+    Kubernetes puts TOPICSERVE_PORT and the like there for a service of that name.
+    """
+    close = difflib.get_close_matches(name, _KEYS, n=1, cutoff=0.85)
+    if close:
+        raise ConfigError(variable, f"is not a key; did you mean {PREFIX}{close[0].upper()}?")
+
+
+def _places(tree: Tree, path: list[str]) -> list[str]:
+    """Return the keys that a variable's parts stand for."""
+    if path[0] == "kafka" and len(path) == 3:
+        return [*path[:2], path[2].replace("_", ".")]
+    if path[0] == "servables" and len(path) > 2:
+        names = {_as_variable(name): name for name in tree["servables"]}
+        return [path[0], names.get(path[1], path[1]), *path[2:]]
+    return path
+
+
+def _as_variable(name: str) -> str:
+    return re.sub(r"\W", "_", name.lower())
+
+
+def _apply_flags(tree: Tree, flags: Mapping[str, object]) -> None:
+    for key, value in flags.items():
+        if value is None:
+            continue
+        source = FLAG_BY_KEY.get(key, key)
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            value = ",".join(map(str, value))
+        _set(tree, _split(key), Text(value, source) if isinstance(value, str) else value)
+
+
+def _split(key: str) -> list[str]:
+    """Return a dotted key's parts; a Kafka setting's own dots stay."""
+    if key.startswith("kafka."):
+        return key.split(".", 2)
+    return key.split(".")
+
+
+def _set(tree: Tree, path: Sequence[str], value: object) -> None:
+    """Put a value at its place, making the tables on the way."""
+    if path == ["servables"]:
+        for name, base_path in _pairs(value):
+            _set(tree, ["servables", name, "base_path"], base_path)
+        return
+    table, key = tree, ""
+    for name in path[:-1]:
+        key = join(key, name)
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ConfigError(key, f"must be a table, found {shown(table)}")
+    table[path[-1]] = value
+
+
+def _pairs(value: object) -> Iterator[tuple[str, Text]]:
+    """Yield the servables of NAME=BASE_PATH[,NAME=BASE_PATH...]."""
+    if not isinstance(value, Text):
+        raise ConfigError("servables", f"must be NAME=BASE_PATH, found {shown(value)}")
+    for pair in value.text.split(","):
+        name, _, base_path = pair.partition("=")
+        if not name or not base_path:
+            raise ConfigError(
+                "servables", f"must be NAME=BASE_PATH, found {shown(Text(pair, value.source))}"
+            )
+        yield name, Text(base_path, value.source)
