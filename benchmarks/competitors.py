@@ -1,0 +1,138 @@
+"""The table of what is measured: a competitor more is an entry more."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.servers import Servers
+from benchmarks.workload import SERVABLE, Shape
+
+
+@dataclass(frozen=True)
+class Run:
+    """The places of one competitor's one run."""
+
+    servers: Servers
+    input_topic: str
+    output_topic: str
+    group_id: str
+    model_base_path: Path
+    directory: Path
+    """For files of the run's own."""
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Return where a worker puts what it cannot answer: nothing, if all is well."""
+        return f"{self.input_topic}.dead-letter"
+
+
+@dataclass(frozen=True)
+class Program:
+    """How a competitor is started."""
+
+    command: list[str]
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """One row of a benchmark's table."""
+
+    kind: str
+    client: str
+    guarantee: str
+    shape: Shape
+    program: Callable[[Run], Program]
+
+    @property
+    def name(self) -> str:
+        """Return what the table calls it."""
+        return f"{self.kind}, {self.client}, {self.guarantee}"
+
+
+def hand_loop(module: str) -> Callable[[Run], Program]:
+    """Return how to start one of benchmarks.hand_loops."""
+
+    def program(run: Run) -> Program:
+        environment = {
+            "BOOT": run.servers.bootstrap_servers,
+            "REDIS": run.servers.redis_url,
+            "TIN": run.input_topic,
+            "TOUT": run.output_topic,
+            "GROUP": run.group_id,
+            "MODEL": str(run.model_base_path / "1"),
+        }
+        return Program([sys.executable, "-m", f"benchmarks.hand_loops.{module}"], environment)
+
+    return program
+
+
+def worker(client: str, guarantee: str) -> Callable[[Run], Program]:
+    """Return how to start `topicserve worker` with its defaults, for a client and a guarantee."""
+
+    def program(run: Run) -> Program:
+        config = run.directory / "worker.toml"
+        config.write_text(_WORKER_TOML.format(run=run, client=client, guarantee=guarantee))
+        command = [sys.executable, "-m", "topicserve", "worker", "--config", str(config)]
+        return Program(command, {})
+
+    return program
+
+
+# Records are held back in a transaction until everyone is ready: hence read_committed, which is
+# also librdkafka's default and set in every hand loop.
+_WORKER_TOML = f"""\
+[kafka]
+bootstrap_servers = "{{run.servers.bootstrap_servers}}"
+group_id = "{{run.group_id}}"
+client = "{{client}}"
+consumer_settings = {{{{ "isolation.level" = "read_committed" }}}}
+
+[topics]
+input = ["{{run.input_topic}}"]
+output = "{{run.output_topic}}"
+
+[metadata]
+redis_url = "{{run.servers.redis_url}}"
+
+[delivery]
+guarantee = "{{guarantee}}"
+
+[[servables]]
+name = "{SERVABLE}"
+base_path = "{{run.model_base_path}}"
+"""
+
+
+def _hand_loop(client: str, module: str) -> Competitor:
+    return Competitor("hand loop", client, "at_least_once", Shape.HAND_LOOP, hand_loop(module))
+
+
+def _echo(client: str, module: str) -> Competitor:
+    return Competitor("bare echo", client, "none", Shape.TOPICSERVE, hand_loop(module))
+
+
+def _topicserve(client: str, guarantee: str) -> Competitor:
+    return Competitor("topicserve", client, guarantee, Shape.TOPICSERVE, worker(client, guarantee))
+
+
+STRONG = _hand_loop("confluent", "confluent_loop")
+
+DRAIN = (
+    STRONG,
+    _topicserve("confluent", "at_least_once"),
+    _topicserve("confluent", "exactly_once"),
+    _hand_loop("kafka-python", "kafka_python_loop"),
+    _topicserve("kafka-python", "at_least_once"),
+    _topicserve("kafka-python", "exactly_once"),
+    _hand_loop("aiokafka", "aiokafka_loop"),
+)
+
+LATENCY = (
+    _echo("confluent", "confluent_echo"),
+    STRONG,
+    _topicserve("confluent", "at_least_once"),
+    _echo("kafka-python", "kafka_python_echo"),
+    _topicserve("kafka-python", "at_least_once"),
+)

@@ -1,0 +1,76 @@
+"""The part of the job that is the same with every client: decode, predict, join, encode.
+
+Input: {"id": UUID, "inputs": [{"data": [64 floats]}]}; metadata under "meta:" + id.
+Output: {"id", "y": [10 floats], "metadata"}.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+import redis
+
+COMMIT_INTERVAL_SECONDS = 0.5
+BATCH_RECORDS = 1024
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a loop reads and writes, from the environment."""
+
+    bootstrap_servers: str
+    redis_url: str
+    input_topic: str
+    output_topic: str
+    group_id: str
+    model: str
+
+    @classmethod
+    def from_environment(cls) -> "Places":
+        """Return what BOOT, REDIS, TIN, TOUT, GROUP and MODEL (a SavedModel directory) say."""
+        e = os.environ
+        return cls(e["BOOT"], e["REDIS"], e["TIN"], e["TOUT"], e["GROUP"], e["MODEL"])
+
+
+def open_job(places: Places) -> Callable[[Sequence[bytes]], list[bytes]]:
+    """Return the function from input bodies to result bodies; the model has run once."""
+    predict = _load(places.model)
+    store = redis.Redis.from_url(places.redis_url)
+
+    def answer(bodies: Sequence[bytes]) -> list[bytes]:
+        requests = [orjson.loads(body) for body in bodies]
+        outputs = predict(np.asarray([r["inputs"][0]["data"] for r in requests], np.float32))
+        metadata: Any = store.mget(["meta:" + r["id"] for r in requests])
+        return [
+            orjson.dumps(
+                {
+                    "id": request["id"],
+                    "y": y,
+                    "metadata": orjson.Fragment(found) if found else None,
+                },
+                option=orjson.OPT_SERIALIZE_NUMPY,
+            )
+            for request, y, found in zip(requests, outputs, metadata, strict=True)
+        ]
+
+    return answer
+
+
+def _load(path: str) -> Callable[[Any], Any]:
+    import tensorflow as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        one = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=1, inter_op_parallelism_threads=1
+        )
+        session = tf.compat.v1.Session(graph=graph, config=one)
+        meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], path)
+        signature = meta_graph.signature_def["serving_default"]
+        (x_info,), (y_info,) = signature.inputs.values(), signature.outputs.values()
+        predict: Callable[[Any], Any] = session.make_callable(y_info.name, [x_info.name])
+    predict(np.zeros([1, 64], np.float32))
+    return predict

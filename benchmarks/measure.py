@@ -1,0 +1,33 @@
+"""What a process and its children have used so far, from the kernel's own counters."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+_KIB = 1024
+
+
+class Usage(NamedTuple):
+    """CPU since the start, user and system, and the largest resident memory so far."""
+
+    cpu_seconds: float
+    peak_rss_bytes: int
+
+
+def usage(pid: int) -> Usage:
+    """Return what a process and its living children have used together."""
+    parent = psutil.Process(pid)
+    family = [parent, *parent.children(recursive=True)]
+    times = [process.cpu_times() for process in family]
+    return Usage(
+        sum(time.user + time.system for time in times),
+        sum(_peak_rss_bytes(process.pid) for process in family),
+    )
+
+
+def _peak_rss_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * _KIB
+    return 0
