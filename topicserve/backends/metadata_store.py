@@ -4,6 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
+class PendingMetadata(Protocol):
+    """An answer on its way."""
+
+    def result(self) -> list[bytes | None]:
+        """Wait for the answer and return it, in the order asked; may be called once."""
+
+    def close(self) -> None:
+        """Give the answer up, if it was not read."""
+
+
 class MetadataStore(Protocol):
     """Keeps each record's metadata, undecoded JSON, under its record id. Any thread may call it.
 
@@ -17,6 +27,12 @@ class MetadataStore(Protocol):
 
     def get_many(self, record_ids: Sequence[str]) -> list[bytes | None]:
         """Return metadata in the order asked, None where there is none (or it has expired)."""
+
+    def request_many(self, record_ids: Sequence[str]) -> PendingMetadata:
+        """Ask for metadata without waiting for it: other work can go on while the store answers.
+
+        Same as `get_many` otherwise. Must be followed by `result()` or `close()`, from any one thread.
+        """
 
     def delete_many(self, record_ids: Sequence[str]) -> None:
         """Delete metadata; ids that are not there are ignored."""

@@ -64,11 +64,11 @@ class RedisMetadataStore:
                 pipeline.execute()
 
     def get_many(self, record_ids: Sequence[str]) -> list[bytes | None]:
-        found: list[bytes | None] = []
-        with _translated():
-            for chunk in _chunks(record_ids):
-                found.extend(self._redis.mget([self._key(record_id) for record_id in chunk]))
-        return found
+        return self.request_many(record_ids).result()
+
+    def request_many(self, record_ids: Sequence[str]) -> "PendingMget":
+        keys = [self._key(record_id) for record_id in record_ids]
+        return PendingMget(self._redis.connection_pool, list(_chunks(keys)))
 
     def delete_many(self, record_ids: Sequence[str]) -> None:
         with _translated():
@@ -86,6 +86,55 @@ class RedisMetadataStore:
         return self._key_prefix + record_id
 
 
+class PendingMget:
+    """MGETs whose first question is sent, on a connection of their own until all are answered.
+
+    Only one question is ever on its way: an answer that nobody reads yet is bounded by the chunk.
+    """
+
+    def __init__(self, pool: Any, chunks: Sequence[list[str]]) -> None:
+        self._pool = pool
+        self._chunks = chunks
+        self._connection: Any = None
+        if chunks:
+            with self._borrowed():
+                self._connection.send_command("MGET", *chunks[0])
+
+    def result(self) -> list[bytes | None]:
+        """Wait for the answers, in the order asked."""
+        found: list[bytes | None] = []
+        if not self._chunks:
+            return found
+        with self._borrowed():
+            for number in range(len(self._chunks)):
+                if number:
+                    self._connection.send_command("MGET", *self._chunks[number])
+                found.extend(self._connection.read_response())
+        self._pool.release(self._connection)
+        self._connection = None
+        return found
+
+    def close(self) -> None:
+        """Give the answers up, if they were not read."""
+        if self._connection is not None:
+            # What is still in the connection would be taken for the next question's answer.
+            self._connection.disconnect()
+            self._pool.release(self._connection)
+            self._connection = None
+
+    @contextmanager
+    def _borrowed(self) -> Generator[None]:
+        """Hold a connection; on any failure it is closed, for an answer may still be in it."""
+        try:
+            with _translated():
+                if self._connection is None:
+                    self._connection = self._pool.get_connection()
+                yield
+        except BaseException:
+            self.close()
+            raise
+
+
 def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
     rest = iter(items)
     while chunk := list(islice(rest, CHUNK_RECORDS)):
@@ -99,6 +148,8 @@ def _translated() -> Generator[None]:
         yield
     except redis.RedisError as error:
         raise translate(error) from error
+    except OSError as error:
+        raise BackendUnavailableError(f"Redis is not available: {error}") from error
 
 
 def translate(error: redis.RedisError) -> BackendError:

@@ -30,11 +30,14 @@ class Reason(Enum):
     """Why a record was given up: a closed set, fit for a metric's label."""
 
     INVALID_RECORD = "invalid_record"
+    UNKNOWN_SERVABLE = "unknown_servable"
+    UNKNOWN_VERSION = "unknown_version"
     UNKNOWN_SIGNATURE = "unknown_signature"
     INVALID_INPUT = "invalid_input"
     PREDICT_FAILED = "predict_failed"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     METADATA_MISSING = "metadata_missing"
+    METADATA_INVALID = "metadata_invalid"
     RESULT_TOO_LARGE = "result_too_large"
 
 

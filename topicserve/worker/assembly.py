@@ -1,0 +1,106 @@
+"""Builds the stages of one worker around its connections."""
+
+import time
+from collections.abc import Callable
+
+from topicserve.backends.broker import Consumer, Producer
+from topicserve.backends.metadata_store import MetadataStore
+from topicserve.servables.server_core import ServerCore
+from topicserve.worker.backoff import Patience
+from topicserve.worker.batch import Batcher, BatchSizer
+from topicserve.worker.breaker import Breaker
+from topicserve.worker.config import Guarantee, WorkerConfig
+from topicserve.worker.consume import FlowControl, Rebalance
+from topicserve.worker.decode import Decoder
+from topicserve.worker.delivery.at_least_once import AtLeastOnce
+from topicserve.worker.delivery.delivery import Delivery, Surroundings
+from topicserve.worker.delivery.exactly_once import ExactlyOnce
+from topicserve.worker.failure import Failure
+from topicserve.worker.join import Joiner
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.offsets import OffsetLedger
+from topicserve.worker.pipeline import Stages
+from topicserve.worker.predict import Predictor
+from topicserve.worker.progress import Progress
+from topicserve.worker.publish import Encoder, Outgoing
+from topicserve.worker.reaper import MetadataReaper
+from topicserve.worker.routing import Router
+from topicserve.worker.served import ServedVersions
+
+
+def build_stages(
+    config: WorkerConfig,
+    worker_id: str,
+    core: ServerCore,
+    consumer: Consumer,
+    producer: Producer,
+    store: MetadataStore,
+    reaper: MetadataReaper | None,
+    patience: Patience,
+    metrics: WorkerMetrics,
+    clock: Callable[[], float] = time.monotonic,
+) -> Stages:
+    """Return the stages, connected to one another; nothing runs yet."""
+    batching = config.batching
+    ledger, failure = OffsetLedger(), Failure()
+    sizer = BatchSizer(batching.max_batch_size, batching.target_latency_seconds)
+    batcher = Batcher(batching, sizer, clock)
+    encoder = Encoder(config.topics.output, config.dead_letter_topic, worker_id)
+    delivery = _delivery(
+        config.delivery.guarantee,
+        Surroundings(
+            consumer=consumer,
+            producer=producer,
+            ledger=ledger,
+            batcher=batcher,
+            encoder=encoder,
+            config=config.delivery,
+            patience=patience,
+            metrics=metrics,
+            clock=clock,
+            acknowledged=_after_acknowledgement(reaper, metrics, clock),
+            failure=failure,
+        ),
+    )
+    flow = FlowControl(consumer, ledger, batching, metrics, clock)
+    router = Router(config.servables, core.servable_names, config.default_servable, metrics)
+    unknown_seconds = config.delivery.unknown_version_seconds
+    return Stages(
+        consumer=consumer,
+        ledger=ledger,
+        rebalance=Rebalance(ledger, flow, delivery, metrics),
+        flow=flow,
+        decoder=Decoder(router),
+        batcher=batcher,
+        predictor=Predictor(ServedVersions(core), batching, unknown_seconds, sizer, metrics, clock),
+        joiner=Joiner(store, config.metadata, patience, metrics, clock),
+        encoder=encoder,
+        delivery=delivery,
+        breaker=Breaker(
+            config.delivery.breaker_window_records, config.delivery.max_dead_letter_share
+        ),
+        progress=Progress(ledger, clock),
+        failure=failure,
+    )
+
+
+def _delivery(guarantee: Guarantee, around: Surroundings) -> Delivery:
+    if guarantee is Guarantee.EXACTLY_ONCE:
+        return ExactlyOnce(around)
+    return AtLeastOnce(around)
+
+
+def _after_acknowledgement(
+    reaper: MetadataReaper | None, metrics: WorkerMetrics, clock: Callable[[], float]
+) -> Callable[[Outgoing], None]:
+    def acknowledged(outgoing: Outgoing) -> None:
+        now = clock()
+        by_poll: dict[float, int] = {}
+        for polled in outgoing.polled:
+            by_poll[polled.polled_at] = by_poll.get(polled.polled_at, 0) + 1
+        for polled_at, count in by_poll.items():
+            metrics.record_seconds.observe(now - polled_at, count)
+        if reaper is not None:
+            reaper.delete(outgoing.record_ids())
+
+    return acknowledged

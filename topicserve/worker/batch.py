@@ -1,0 +1,265 @@
+"""Stage: requests gather in lanes, and leave as batches."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from topicserve.worker.config import BatchingConfig
+from topicserve.worker.request import Batch, Polled, Rejection, Request, Route
+
+# The route of a batch that holds nothing but rejected records.
+_NOWHERE = Route("", None, None, "")
+
+
+class _LaneKey(NamedTuple):
+    epoch: int
+    route: Route
+
+
+def _polled_order(request: Request) -> tuple[float, int, int]:
+    return request.polled_at, request.record.partition, request.record.offset
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Requests for one version and signature, in the order they were polled."""
+
+    key: _LaneKey
+    requests: deque[Request] = field(default_factory=deque)
+    rows: int = 0
+    size_bytes: int = 0
+    first_at: float = 0.0
+    parked_until: float = 0.0
+
+    def add(self, request: Request, now: float) -> None:
+        if not self.requests:
+            self.first_at = now
+        self.requests.append(request)
+        self.rows += request.input.rows
+        self.size_bytes += request.size_bytes
+
+    def put_back(self, requests: Sequence[Request]) -> None:
+        # Batches of this lane may come back one after the other: offsets keep their order.
+        self.requests = deque(sorted([*requests, *self.requests], key=_polled_order))
+        self.first_at = self.requests[0].polled_at
+        self.rows += sum(request.input.rows for request in requests)
+        self.size_bytes += sum(request.size_bytes for request in requests)
+
+    def cut(self, max_rows: int, max_bytes: int) -> tuple[list[Request], int]:
+        """Take the first requests that fit; one that alone is too large goes alone."""
+        taken: list[Request] = []
+        rows = size_bytes = 0
+        while self.requests:
+            request = self.requests[0]
+            rows += request.input.rows
+            size_bytes += request.size_bytes
+            if taken and (rows > max_rows or size_bytes > max_bytes):
+                rows -= request.input.rows
+                size_bytes -= request.size_bytes
+                break
+            taken.append(self.requests.popleft())
+        self.rows -= rows
+        self.size_bytes -= size_bytes
+        if self.requests:
+            self.first_at = self.requests[0].polled_at
+        return taken, rows
+
+
+class BatchSizer:
+    """Learns how many rows a servable predicts within the target latency.
+
+    Keeps a moving average of the cost of a row, with a call's fixed cost in it: small batches look
+    dear, so the limit grows while batches are cheap and shrinks after a slow one.
+    """
+
+    NEWEST_SHARE = 0.3
+
+    def __init__(self, max_batch_size: int, target_latency_seconds: float) -> None:
+        self._max_batch_size = max_batch_size
+        self._target_seconds = target_latency_seconds
+        self._limits: dict[Route, float] = {}
+
+    def limit(self, route: Route) -> int:
+        """Return how many rows a batch on this route may have; at least one."""
+        if self._target_seconds <= 0:
+            return self._max_batch_size
+        return max(1, int(self._limits.get(route, min(32, self._max_batch_size))))
+
+    def observe(self, route: Route, rows: int, seconds: float) -> None:
+        """Note what a batch cost to predict."""
+        if self._target_seconds <= 0 or rows == 0:
+            return
+        before = self._limits.get(route, float(min(32, self._max_batch_size)))
+        fits = rows * self._target_seconds / max(seconds, 1e-6)
+        # A batch smaller than the limit says little about larger ones: at most double.
+        after = before + self.NEWEST_SHARE * (min(fits, before * 2) - before)
+        self._limits[route] = min(max(after, 1.0), float(self._max_batch_size))
+
+
+class Batcher:
+    """Gathers requests by epoch, route and signature. Any thread may call it.
+
+    Nothing here is bounded by itself: the ledger bounds what is polled and not yet acknowledged,
+    and all of that may wait here. An idle worker does not wait: unless a timeout is asked for,
+    `take` returns whatever has gathered since the batch before.
+    """
+
+    def __init__(
+        self, config: BatchingConfig, sizer: BatchSizer, clock: Callable[[], float]
+    ) -> None:
+        self._config = config
+        self._sizer = sizer
+        self._clock = clock
+        self._changed = threading.Condition(threading.RLock())
+        self._lanes: dict[_LaneKey, _Lane] = {}
+        self._rejections: dict[int, list[Rejection]] = {}
+        self._sequences: dict[int, int] = {}
+        self._returns: dict[_LaneKey, int] = {}
+        self._closed = False
+
+    def add(self, requests: Sequence[Request], rejections: Sequence[Rejection], epoch: int) -> None:
+        """Let requests gather; they were polled in this order.
+
+        Rejected records go with whichever batch of the epoch leaves next: nothing else carries
+        them to where dead letters are published.
+        """
+        now = self._clock()
+        with self._changed:
+            if rejections:
+                self._rejections.setdefault(epoch, []).extend(rejections)
+            for request in requests:
+                key = _LaneKey(epoch, request.route)
+                lane = self._lanes.get(key)
+                if lane is None:
+                    lane = self._lanes[key] = _Lane(key)
+                lane.add(request, now)
+            self._changed.notify()
+
+    def take(self, max_epoch: Callable[[], int] | None = None) -> Batch | None:
+        """Wait for a batch and take it; None once the batcher is closed and empty.
+
+        The oldest epoch goes first, and within it the lane that has waited longest.
+        """
+        with self._changed:
+            while True:
+                now = self._clock()
+                limit = max_epoch() if max_epoch is not None else None
+                lane, wait_seconds = self._next_lane(now, limit)
+                if lane is not None:
+                    return self._cut(lane, now)
+                epoch = min(self._rejections, default=None)
+                if epoch is not None and (limit is None or epoch <= limit):
+                    return self._batch(_LaneKey(epoch, _NOWHERE), [], 0, 0.0)
+                if self._closed and not self._lanes and not self._rejections:
+                    return None
+                self._changed.wait(wait_seconds)
+
+    def overtakes(self, batch: Batch) -> bool:
+        """Return whether an earlier batch of the same lane came back after this one was taken.
+
+        It must come back too then, or records of one key would change their order.
+        """
+        with self._changed:
+            return self._returns.get(_LaneKey(batch.epoch, batch.route), 0) != batch.returns_before
+
+    def put_back(self, batch: Batch, pause_seconds: float) -> None:
+        """Take a batch back whose servable is not available now; its lane pauses."""
+        key = _LaneKey(batch.epoch, batch.route)
+        with self._changed:
+            if not self.overtakes(batch):
+                self._returns[key] = batch.returns_before + 1
+            lane = self._lanes.get(key)
+            if lane is None:
+                lane = self._lanes[key] = _Lane(key)
+            if batch.rejections:
+                self._rejections.setdefault(batch.epoch, []).extend(batch.rejections)
+            lane.put_back(batch.requests)
+            lane.parked_until = self._clock() + pause_seconds
+            self._changed.notify_all()
+
+    def drop_closed(self) -> list[Polled]:
+        """Take out and return the records whose partitions are no longer ours."""
+        dropped: list[Polled] = []
+        with self._changed:
+            for epoch, rejections in list(self._rejections.items()):
+                dropped += [r.polled for r in rejections if r.polled.slot.closed]
+                self._rejections[epoch] = [r for r in rejections if not r.polled.slot.closed]
+                if not self._rejections[epoch]:
+                    del self._rejections[epoch]
+            for key, lane in list(self._lanes.items()):
+                kept = _Lane(key, first_at=lane.first_at, parked_until=lane.parked_until)
+                for request in lane.requests:
+                    if request.slot.closed:
+                        dropped.append(request)
+                    else:
+                        kept.add(request, request.polled_at)
+                if kept.requests:
+                    self._lanes[key] = kept
+                else:
+                    del self._lanes[key]
+            self._changed.notify_all()
+        return dropped
+
+    def wake(self) -> None:
+        """Look again at what may be taken: an epoch has ended."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wait for nothing any more: `take` returns what is left and then None."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _next_lane(self, now: float, limit: int | None) -> tuple[_Lane | None, float | None]:
+        """Return the lane to take from, or how long until one may be ready (None: unknown)."""
+        soonest: float | None = None
+        for lane in sorted(self._lanes.values(), key=lambda lane: (lane.key.epoch, lane.first_at)):
+            if limit is not None and lane.key.epoch > limit:
+                break
+            ready_at = self._ready_at(lane)
+            if ready_at <= now:
+                return lane, None
+            soonest = ready_at if soonest is None else min(soonest, ready_at)
+        return None, None if soonest is None else max(soonest - now, 0.0)
+
+    def _ready_at(self, lane: _Lane) -> float:
+        full = (
+            lane.rows >= self._sizer.limit(lane.key.route)
+            or lane.size_bytes >= self._config.max_batch_bytes
+        )
+        if full or self._closed:
+            return lane.parked_until
+        return max(lane.parked_until, lane.first_at + self._config.batch_timeout_seconds)
+
+    def _cut(self, lane: _Lane, now: float) -> Batch:
+        waited = max(now - lane.first_at, 0.0)
+        requests, rows = lane.cut(self._sizer.limit(lane.key.route), self._config.max_batch_bytes)
+        if not lane.requests:
+            del self._lanes[lane.key]
+        return self._batch(lane.key, requests, rows, waited)
+
+    def _batch(
+        self, key: _LaneKey, requests: list[Request], rows: int, waited_seconds: float
+    ) -> Batch:
+        sequence = self._sequences.get(key.epoch, 0)
+        self._sequences[key.epoch] = sequence + 1
+        self._forget_before(key.epoch - 1)
+        return Batch(
+            key.route,
+            key.epoch,
+            sequence,
+            requests,
+            self._rejections.pop(key.epoch, []),
+            rows,
+            waited_seconds,
+            self._returns.get(key, 0),
+        )
+
+    def _forget_before(self, epoch: int) -> None:
+        for old in [other for other in self._sequences if other < epoch]:
+            del self._sequences[old]
+        for key in [other for other in self._returns if other.epoch < epoch]:
+            del self._returns[key]

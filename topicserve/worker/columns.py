@@ -1,0 +1,288 @@
+"""Rows become columns: what a batch of requests feeds a signature with.
+
+A batch of lone rows, the common case, is parsed and converted in one go. Where that fails, or where
+the requests are of several forms, each is converted alone: so that the one at fault is found before
+the batch is built, and those of different shapes go to different feeds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from topicserve.servables.servable import Columns, Signature, TensorSpec
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.input_record import InputRecord
+from topicserve.wire.json_body import Form
+from topicserve.worker.request import Rejection, Request
+
+Array = NDArray[Any]
+
+# A protobuf record may carry its id as an input; a model that does not declare it never sees it.
+METADATA_UID = "metadata_uid"
+
+
+class InvalidInputError(Exception):
+    """A record's rows do not fit the signature; the message names the input and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Requests whose rows fit one call, one after the other in `columns`."""
+
+    requests: Sequence[Request]
+    columns: Columns
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows the columns have."""
+        return sum(request.input.rows for request in self.requests)
+
+    def halves(self) -> tuple["Feed", "Feed"]:
+        """Split between requests, never within one; needs at least two."""
+        middle = len(self.requests) // 2
+        row = sum(request.input.rows for request in self.requests[:middle])
+        return (
+            Feed(self.requests[:middle], {n: c[:row] for n, c in self.columns.items()}),
+            Feed(self.requests[middle:], {n: c[row:] for n, c in self.columns.items()}),
+        )
+
+
+def build_feeds(
+    requests: Sequence[Request], signature: Signature
+) -> tuple[list[Feed], list[Rejection]]:
+    """Return the feeds of a batch, in order, and the requests that fit none."""
+    if all(request.input.form is Form.INSTANCE for request in requests):
+        columns = _columns_at_once(requests, signature)
+        if columns is not None:
+            return [Feed(requests, columns)], []
+    return _feeds_one_by_one(requests, signature)
+
+
+def _columns_at_once(requests: Sequence[Request], signature: Signature) -> Columns | None:
+    """Return the columns of a batch of lone rows; None where they must be looked at singly."""
+    text = b"[%b]" % b",".join([request.input.content for request in requests])
+    # numpy would take a boolean among numbers for a number, and base64 must be decoded.
+    if b"true" in text or b"false" in text or b'"b64"' in text:
+        return None
+    try:
+        return columns_of_rows(orjson.loads(text), signature)
+    except (ValueError, RecursionError, InvalidInputError):
+        return None
+
+
+def _feeds_one_by_one(
+    requests: Sequence[Request], signature: Signature
+) -> tuple[list[Feed], list[Rejection]]:
+    by_shape: dict[tuple[Any, ...], tuple[list[Request], list[Columns]]] = {}
+    rejections = []
+    for request in requests:
+        try:
+            columns = columns_of(request.input, signature)
+        except InvalidInputError as error:
+            rejections.append(Rejection(request, Reason.INVALID_INPUT, error))
+        except InvalidRecordError as error:
+            rejections.append(Rejection(request, Reason.INVALID_RECORD, error))
+        else:
+            shape = tuple((name, column.shape[1:]) for name, column in sorted(columns.items()))
+            alike = by_shape.setdefault(shape, ([], []))
+            alike[0].append(request)
+            alike[1].append(columns)
+    feeds = [Feed(alike, _concatenate(columns)) for alike, columns in by_shape.values()]
+    return feeds, rejections
+
+
+def _concatenate(many: Sequence[Columns]) -> Columns:
+    if len(many) == 1:
+        return many[0]
+    return {name: np.concatenate([columns[name] for columns in many]) for name in many[0]}
+
+
+def columns_of(record: InputRecord, signature: Signature) -> Columns:
+    """Return one record's columns, or raise InvalidInputError or InvalidRecordError."""
+    payload = record.payload
+    if record.form is Form.TENSORS:
+        return _checked_tensors(payload, record.rows, signature)
+    if record.form is Form.INPUTS:
+        return _columns_by_name(payload, record.rows, signature)
+    rows = [payload] if record.form is Form.INSTANCE else payload
+    _refuse_booleans_among_numbers(rows, signature)
+    return columns_of_rows(rows, signature)
+
+
+def columns_of_rows(rows: Sequence[Any], signature: Signature) -> Columns:
+    """Return the columns of TF Serving's row format: plain values, or objects by input name."""
+    specs = signature.inputs
+    if not isinstance(rows[0], dict):
+        if len(specs) != 1:
+            raise InvalidInputError(
+                f"each row must be an object of the inputs {_names(specs)}, "
+                f"found {_describe(rows[0])}"
+            )
+        ((name, spec),) = specs.items()
+        return {name: to_array(rows, spec, name)}
+    for row in rows:
+        _check_names(row, specs)
+    return {name: to_array([row[name] for row in rows], spec, name) for name, spec in specs.items()}
+
+
+def _columns_by_name(payload: Any, rows: int, signature: Signature) -> Columns:
+    """Return the columns of TF Serving's column format."""
+    specs = signature.inputs
+    if not isinstance(payload, dict):
+        if len(specs) != 1:
+            raise InvalidInputError(f"must be an object of the inputs {_names(specs)}")
+        payload = {next(iter(specs)): payload}
+    _check_names(payload, specs)
+    for name in specs:
+        _refuse_booleans_among_numbers(payload[name], signature)
+        if not isinstance(payload[name], list):
+            raise InvalidInputError(f"{name}: must be a list of rows")
+    columns = {name: to_array(payload[name], spec, name) for name, spec in specs.items()}
+    _check_row_counts(columns, rows)
+    return columns
+
+
+def _checked_tensors(columns: Columns, rows: int, signature: Signature) -> Columns:
+    specs = signature.inputs
+    given = {n: c for n, c in columns.items() if n != METADATA_UID or METADATA_UID in specs}
+    _check_names(given, specs)
+    for name, spec in specs.items():
+        if given[name].dtype != spec.dtype:
+            raise InvalidInputError(
+                f"{name}: must be {_dtype_name(spec)}, found {given[name].dtype.name}"
+            )
+    _check_row_counts(given, rows)
+    return {name: _fit(given[name], spec, name) for name, spec in specs.items()}
+
+
+def _check_row_counts(columns: Columns, rows: int) -> None:
+    counts = {name: column.shape[0] if column.ndim else 0 for name, column in columns.items()}
+    if any(count != rows for count in counts.values()):
+        raise InvalidInputError(f"inputs differ in their number of rows: {counts}")
+
+
+def _check_names(given: Any, specs: Mapping[str, TensorSpec]) -> None:
+    if not isinstance(given, Mapping):
+        raise InvalidInputError(f"each row must be an object of the inputs {_names(specs)}")
+    if given.keys() == specs.keys():
+        return
+    missing, unknown = sorted(specs.keys() - given.keys()), sorted(given.keys() - specs.keys())
+    problems = [f"input {name!r} is missing" for name in missing]
+    problems += [f"input {name!r} is not one of {_names(specs)}" for name in unknown]
+    raise InvalidInputError("; ".join(problems))
+
+
+def to_array(values: Sequence[Any], spec: TensorSpec, name: str) -> Array:
+    """Return a list of rows as an array of the declared dtype and shape."""
+    if spec.dtype == object:
+        return _fit(_string_array(values, name), spec, name)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # numpy's word for ragged lists
+        raise InvalidInputError(f"{name}: the rows differ in shape, or a row is ragged") from None
+    return _fit(_cast(array, spec, name), spec, name)
+
+
+def _cast(array: Array, spec: TensorSpec, name: str) -> Array:
+    """Return numbers in the declared dtype, as strictly as TF Serving reads JSON."""
+    found, wanted = array.dtype.kind, spec.dtype.kind
+    if array.size == 0:
+        return array.astype(spec.dtype)
+    if wanted in "iu" and found in "iu":
+        dtype: Any = spec.dtype
+        limits = np.iinfo(dtype)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise InvalidInputError(f"{name}: a number does not fit {_dtype_name(spec)}")
+        return array.astype(spec.dtype)
+    # Dtypes of TensorFlow's own (bfloat16, ...) are of numpy's kind V, and are floats all.
+    if (wanted == "b" and found == "b") or (wanted not in "biu" and found in "iuf"):
+        return array.astype(spec.dtype)
+    raise InvalidInputError(f"{name}: must be {_dtype_name(spec)}, found {_kind_name(found)}")
+
+
+def _fit(array: Array, spec: TensorSpec, name: str) -> Array:
+    """Return rows in the declared shape; they may differ from it in dimensions of 1 alone."""
+    declared = spec.shape
+    if declared is None:
+        return array
+    found = array.shape[1:]
+    if len(found) == len(declared) and all(
+        d is None or d == f for d, f in zip(declared, found, strict=True)
+    ):
+        return array
+    rest = [size for size in found if size != 1]
+    wanted = [size for size in declared if size != 1]
+    if len(rest) != len(wanted) or any(
+        w is not None and w != r for w, r in zip(wanted, rest, strict=True)
+    ):
+        shape = tuple("?" if size is None else size for size in declared)
+        raise InvalidInputError(
+            f"{name}: a row must have the shape {_shape_text(shape)}, found {_shape_text(found)}"
+        )
+    sizes = iter(rest)
+    return array.reshape(len(array), *(1 if size == 1 else next(sizes) for size in declared))
+
+
+def _string_array(values: Sequence[Any], name: str) -> Array:
+    """Return nested lists of strings and bytes as an object array of bytes."""
+    shape = []
+    node: Any = values
+    while isinstance(node, list):
+        shape.append(len(node))
+        node = node[0] if node else None
+    flat = list(values)
+    for size in shape[1:]:
+        if any(not isinstance(item, list) or len(item) != size for item in flat):
+            raise InvalidInputError(f"{name}: the rows differ in shape, or a row is ragged")
+        flat = [inner for item in flat for inner in item]
+    array = np.empty(len(flat), object)
+    array[:] = [_to_bytes(item, name) for item in flat]
+    return array.reshape(shape)
+
+
+def _to_bytes(item: Any, name: str) -> bytes:
+    if isinstance(item, str):
+        return item.encode(errors="surrogatepass")
+    if isinstance(item, bytes):
+        return item
+    raise InvalidInputError(f"{name}: must be strings, found {_describe(item)}")
+
+
+def _refuse_booleans_among_numbers(node: Any, signature: Signature) -> None:
+    """Raise InvalidInputError where numpy would silently take True for 1."""
+    if any(spec.dtype.kind in "bO" for spec in signature.inputs.values()):
+        return  # checked by _cast and _to_bytes, column by column
+    if isinstance(node, bool):
+        raise InvalidInputError("must be numbers, found a boolean")
+    if isinstance(node, dict):
+        node = list(node.values())
+    if isinstance(node, list) and not all(type(item) is float for item in node):
+        for item in node:
+            _refuse_booleans_among_numbers(item, signature)
+
+
+def _names(specs: Mapping[str, TensorSpec]) -> str:
+    return ", ".join(repr(name) for name in specs)
+
+
+def _dtype_name(spec: TensorSpec) -> str:
+    return "strings" if spec.dtype == object else spec.dtype.name
+
+
+def _kind_name(kind: str) -> str:
+    names = {"b": "booleans", "i": "integers", "u": "integers", "f": "floats", "U": "strings"}
+    return names.get(kind, "null, objects or integers that are too large")
+
+
+def _describe(item: Any) -> str:
+    names = {bool: "a boolean", int: "a number", float: "a number", list: "a list", str: "a string"}
+    return names.get(type(item), "null" if item is None else type(item).__name__)
+
+
+def _shape_text(shape: Sequence[Any]) -> str:
+    return "[" + ", ".join(str(size) for size in shape) + "]"

@@ -1,0 +1,141 @@
+"""Stage: partitions come and go, and are paused while enough is under way."""
+
+from collections.abc import Callable, Sequence
+
+from topicserve.backends.broker import Consumer, Offsets
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+from topicserve.worker.config import BatchingConfig
+from topicserve.worker.delivery.delivery import Delivery
+from topicserve.worker.logging import log_event
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.offsets import OffsetLedger
+from topicserve.worker.request import Rejection, Request
+
+# A pause throws away what the client has fetched, so a short fullness is rather waited out.
+_SHORT_WAIT_SECONDS = 0.1
+_OBSERVE_SECONDS = 1.0
+
+
+class FlowControl:
+    """Keeps what is under way within its bounds by pausing partitions; the polling thread's."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        ledger: OffsetLedger,
+        config: BatchingConfig,
+        metrics: WorkerMetrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._consumer = consumer
+        self._ledger = ledger
+        self._max_records = config.max_in_flight_records
+        self._max_bytes = config.max_in_flight_bytes
+        self._metrics = metrics
+        self._clock = clock
+        self._observe_at = clock()
+        self._paused: set[TopicPartition] = set()
+
+    def regulate(self, stopped: bool) -> None:
+        """Pause every partition when full, or for good where stopped; resume at half."""
+        if stopped or (
+            self._full() and not self._ledger.wait_until(self._has_room, _SHORT_WAIT_SECONDS)
+        ):
+            self._pause()
+        elif self._paused and self._half_empty():
+            self._resume()
+
+    def forget(self, partitions: Sequence[TopicPartition]) -> None:
+        """Take these partitions for unpaused."""
+        self._paused.difference_update(partitions)
+
+    def admit(
+        self,
+        records: Sequence[KafkaRecord],
+        requests: Sequence[Request],
+        rejections: Sequence[Rejection],
+    ) -> None:
+        """Count polled records and their bytes."""
+        size = sum(request.size_bytes for request in requests)
+        size += sum(rejection.polled.size_bytes for rejection in rejections)
+        self._ledger.count_bytes(size)
+        by_topic: dict[str, int] = {}
+        for record in records:
+            by_topic[record.topic] = by_topic.get(record.topic, 0) + 1
+        for topic, count in by_topic.items():
+            self._metrics.records_consumed.labels(topic).inc(count)
+
+    def observe(self) -> None:
+        """Set the gauges, once a second."""
+        now = self._clock()
+        if now < self._observe_at:
+            return
+        self._observe_at = now + _OBSERVE_SECONDS
+        self._metrics.in_flight_records.set(self._ledger.in_flight_records)
+        self._metrics.in_flight_bytes.set(self._ledger.in_flight_bytes)
+        for (topic, partition), lag in self._consumer.stats().lag_records.items():
+            self._metrics.consumer_lag_records.labels(topic, str(partition)).set(lag)
+
+    def _has_room(self) -> bool:
+        return (
+            self._ledger.in_flight_records < self._max_records
+            and self._ledger.in_flight_bytes < self._max_bytes
+        )
+
+    def _half_empty(self) -> bool:
+        return (
+            self._ledger.in_flight_records <= self._max_records // 2
+            and self._ledger.in_flight_bytes <= self._max_bytes // 2
+        )
+
+    def _pause(self) -> None:
+        # Newly assigned partitions come unpaused, so this is asked anew every time.
+        new = set(self._ledger.partitions()) - self._paused
+        if new:
+            self._consumer.pause(sorted(new))
+        self._note(self._paused | new)
+
+    def _resume(self) -> None:
+        self._consumer.resume(sorted(self._paused))
+        self._note(set())
+
+    def _note(self, paused: set[TopicPartition]) -> None:
+        self._paused = paused & set(self._ledger.partitions())
+        self._metrics.paused_partitions.set(len(self._paused))
+
+
+class Rebalance:
+    """Opens and closes the ledger's slots as the group gives and takes partitions."""
+
+    def __init__(
+        self, ledger: OffsetLedger, flow: FlowControl, delivery: Delivery, metrics: WorkerMetrics
+    ) -> None:
+        self._ledger = ledger
+        self._flow = flow
+        self._delivery = delivery
+        self._metrics = metrics
+        self.joined = False
+
+    def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """Open slots for new partitions."""
+        self._ledger.assign(partitions)
+        self._flow.forget(partitions)  # they come unpaused, whatever they were before
+        self.joined = True
+        self._note("assigned", partitions)
+
+    def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        """Finish what is under way for these within the drain budget, and let them go."""
+        offsets = self._delivery.revoke(partitions)
+        self._note("revoked", partitions)
+        return offsets
+
+    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """Let partitions go that somebody else may own already."""
+        self._delivery.lose(partitions)
+        self._note("lost", partitions)
+
+    def _note(self, event: str, partitions: Sequence[TopicPartition]) -> None:
+        self._metrics.rebalances.labels(event).inc()
+        self._metrics.assigned_partitions.set(len(self._ledger.partitions()))
+        names = ",".join(f"{topic}-{number}" for topic, number in sorted(partitions))
+        log_event(f"partitions_{event}", partitions=names)

@@ -1,0 +1,52 @@
+"""Stage: polled records become requests, or are rejected one by one."""
+
+from collections.abc import Sequence
+
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.input_record import decode_input
+from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.worker.offsets import Slot
+from topicserve.worker.request import Polled, Rejection, Request
+from topicserve.worker.routing import Router, UnknownServableError
+
+# A record held in memory weighs more than its value: tuples, headers, the offset's account.
+OVERHEAD_BYTES = 512
+
+
+def size_of(record: KafkaRecord) -> int:
+    """Return about how many bytes a polled record takes while it is under way."""
+    return OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")
+
+
+class Decoder:
+    """Reads polled records; the rows themselves are looked at when their batch is built."""
+
+    def __init__(self, router: Router) -> None:
+        self._route = router.route
+
+    def decode(
+        self, records: Sequence[KafkaRecord], slots: Sequence[Slot | None], now: float
+    ) -> tuple[list[Request], list[Rejection]]:
+        """Return the requests and the rejected, both in the records' order.
+
+        Records without a slot are somebody else's by now and are left out.
+        """
+        requests: list[Request] = []
+        rejections: list[Rejection] = []
+        for record, slot in zip(records, slots, strict=True):
+            if slot is None:
+                continue
+            size = size_of(record)
+            try:
+                found = decode_input(record)
+                route = self._route(found.target, found.record_id)
+            except InvalidRecordError as error:
+                polled = Polled(record, slot, size, now)
+                rejections.append(Rejection(polled, Reason.INVALID_RECORD, error))
+            except UnknownServableError as error:
+                polled = Polled(record, slot, size, now)
+                rejections.append(Rejection(polled, Reason.UNKNOWN_SERVABLE, error))
+            else:
+                requests.append(Request(record, slot, size, now, found, route))
+        return requests, rejections

@@ -1,0 +1,176 @@
+"""At least once: an offset is committed after its outcome is acknowledged, never past a gap."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from topicserve.backends.broker import Offsets
+from topicserve.backends.errors import (
+    BackendError,
+    BackendUnavailableError,
+    CommitRefusedError,
+    RecordTooLargeError,
+)
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.backoff import AbandonedError
+from topicserve.worker.delivery.delivery import Surroundings
+from topicserve.worker.failure import Failure
+from topicserve.worker.logging import log_event
+from topicserve.worker.publish import Outgoing
+
+COMMIT_TIMEOUT_SECONDS = 5.0
+
+
+class AtLeastOnce:
+    """Sends outcomes as they come, and again where the broker did not acknowledge them."""
+
+    gathering = 0
+    publishing = 0
+
+    def __init__(self, around: Surroundings) -> None:
+        self._consumer = around.consumer
+        self._producer = around.producer
+        self._ledger = around.ledger
+        self._encoder = around.encoder
+        self._config = around.config
+        self._patience = around.patience
+        self._metrics = around.metrics
+        self._clock = around.clock
+        self._acknowledged = around.acknowledged
+        self._failure = around.failure
+        self._commit_at = self._clock() + self._config.commit_interval_seconds
+        self._again = _Again(self._send, self._failure)
+
+    def start(self, timeout_seconds: float) -> None:
+        """See Delivery: there is nothing to get ready."""
+
+    def admit(self, records: int) -> None:
+        """See Delivery: there is but one epoch, so there is nothing to count."""
+
+    def publish(self, epoch: int, outgoing: Outgoing) -> None:  # noqa: ARG002
+        outgoing, dropped = outgoing.without_closed()
+        self._ledger.finish(dropped)
+        if outgoing.polled:
+            self._send(outgoing)
+
+    def tick(self) -> None:
+        if self._clock() >= self._commit_at:
+            self._commit()
+
+    def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        if not self._ledger.wait_finished(partitions, self._config.drain_seconds):
+            log_event("drain_timed_out", partitions=len(partitions))
+        return self._ledger.release(partitions)
+
+    def lose(self, partitions: Sequence[TopicPartition]) -> None:
+        self._ledger.release(partitions)
+
+    def finish(self, timeout_seconds: float) -> bool:
+        finished = self._ledger.wait_finished(self._ledger.partitions(), timeout_seconds)
+        self._commit()
+        return finished
+
+    def close(self, timeout_seconds: float) -> None:
+        self._again.close()
+        self._producer.close(timeout_seconds)
+
+    def _send(self, outgoing: Outgoing) -> None:
+        for attempt in self._patience.tries():
+            if attempt:
+                self._metrics.retries.labels("publish").inc()
+            try:
+                self._producer.send(
+                    outgoing.records, lambda errors: self._delivered(outgoing, errors)
+                )
+            except BackendUnavailableError as error:
+                log_event("publish_waits", problem=str(error))
+            else:
+                return
+
+    def _delivered(self, outgoing: Outgoing, errors: Sequence[BackendError | None]) -> None:
+        """Settle what was acknowledged; the rest goes again. Runs on the delivery thread."""
+        if not any(errors):
+            self._settle(outgoing)
+            return
+        self._settle(outgoing.where(lambda index: errors[index] is None))
+        again = outgoing.where(lambda index: errors[index] is not None)
+        for index, error in enumerate(filter(None, errors)):
+            if isinstance(error, RecordTooLargeError) and again.reasons[index] is None:
+                again.records[index] = self._encoder.too_large(again.polled[index], error)
+                again.reasons[index] = Reason.RESULT_TOO_LARGE
+            elif not isinstance(error, BackendUnavailableError):
+                self._failure.report(error)
+                return
+        problem = next(str(error) for error in errors if error is not None)
+        log_event("not_acknowledged", records=len(again.polled), problem=problem)
+        self._metrics.redeliveries.labels("delivery_failed").inc(len(again.polled))
+        self._again.put(again)
+
+    def _settle(self, outgoing: Outgoing) -> None:
+        self._ledger.finish(outgoing.polled)
+        outgoing.count(self._metrics)
+        self._acknowledged(outgoing)
+
+    def _commit(self) -> None:
+        self._commit_at = self._clock() + self._config.commit_interval_seconds
+        offsets = self._ledger.committable()
+        if not offsets:
+            return
+        with self._metrics.commit_seconds.time():
+            try:
+                self._consumer.commit(offsets, COMMIT_TIMEOUT_SECONDS)
+            except CommitRefusedError:
+                # The group has moved on; the rebalance that follows closes these slots.
+                self._metrics.commits.labels("refused").inc()
+            except BackendUnavailableError as error:
+                self._metrics.commits.labels("failed").inc()
+                log_event("commit_failed", problem=str(error))
+            else:
+                self._metrics.commits.labels("committed").inc()
+                self._ledger.committed(offsets)
+
+
+class _Again:
+    """Sends again, on a thread of its own: the delivery thread must never wait.
+
+    What waits here is part of what is in flight, so the ledger's bounds bound it.
+    """
+
+    def __init__(self, send: Callable[[Outgoing], None], failure: Failure) -> None:
+        self._send = send
+        self._failure = failure
+        self._changed = threading.Condition()
+        self._waiting: deque[Outgoing] = deque()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, outgoing: Outgoing) -> None:
+        with self._changed:
+            self._waiting.append(outgoing)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="topicserve-send-again", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+                outgoing = self._waiting.popleft()
+            try:
+                self._send(outgoing)
+            except AbandonedError:
+                return
+            except BaseException as error:
+                self._failure.report(error)
+                return

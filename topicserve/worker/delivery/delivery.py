@@ -1,0 +1,78 @@
+"""How outcomes reach the broker and offsets are committed: one contract, a class a guarantee."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from topicserve.backends.broker import Consumer, Offsets, Producer
+from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.backoff import Patience
+from topicserve.worker.batch import Batcher
+from topicserve.worker.config import DeliveryConfig
+from topicserve.worker.failure import Failure
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.offsets import OffsetLedger
+from topicserve.worker.publish import Encoder, Outgoing
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What a delivery works with."""
+
+    consumer: Consumer
+    producer: Producer
+    ledger: OffsetLedger
+    batcher: Batcher
+    encoder: Encoder
+    config: DeliveryConfig
+    patience: Patience
+    metrics: WorkerMetrics
+    clock: Callable[[], float]
+    acknowledged: Callable[[Outgoing], None]
+    """Called once outcomes are acknowledged, from the delivery thread: it must be quick."""
+    failure: Failure
+
+
+class Delivery(Protocol):
+    """Publishes outcomes and commits the offsets of what was acknowledged, never past a gap."""
+
+    def start(self, timeout_seconds: float) -> None:
+        """Get ready to publish. Called once, before anything is polled."""
+
+    @property
+    def gathering(self) -> int:
+        """Return the epoch that records polled now belong to."""
+
+    @property
+    def publishing(self) -> int:
+        """Return the epoch whose outcomes may be published now."""
+
+    def admit(self, records: int) -> None:
+        """Count records into the epoch gathering. Called by the polling thread."""
+
+    def publish(self, epoch: int, outgoing: Outgoing) -> None:
+        """Publish the outcomes of one batch; waits for the epoch's time and for room.
+
+        Raises AbandonedError when the worker gives up. What is no longer ours is dropped.
+        """
+
+    def tick(self) -> None:
+        """Do what is due: commit, end an epoch, begin again. Called by the polling thread."""
+
+    def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        """Finish what is under way for these partitions, within the drain budget, and let them go.
+
+        Returns the offsets that the consumer is to commit before they are gone.
+        """
+
+    def lose(self, partitions: Sequence[TopicPartition]) -> None:
+        """Let partitions go that somebody else may own already."""
+
+    def finish(self, timeout_seconds: float) -> bool:
+        """Publish and commit all that is under way; False if the time ran out first.
+
+        Called by the polling thread, once nothing more is polled.
+        """
+
+    def close(self, timeout_seconds: float) -> None:
+        """End its threads and its producer."""

@@ -1,0 +1,46 @@
+"""Whether the worker is alive and ready, in words for whoever asks."""
+
+from collections.abc import Callable, Sequence
+
+from topicserve.worker.pipeline import Stages
+
+
+class WorkerHealth:
+    """Answers /livez and /readyz. Any thread may call it."""
+
+    def __init__(
+        self,
+        stages: Stages,
+        unavailable_servables: Callable[[], Sequence[str]],
+        stuck_seconds: float,
+    ) -> None:
+        self._stages = stages
+        self._unavailable_servables = unavailable_servables
+        self._stuck_seconds = stuck_seconds
+
+    def live(self) -> list[str]:
+        """Return why the worker should be started anew; nothing means that it is alive."""
+        # The polling thread itself may hang: then nothing resets this clock.
+        stuck = self._stages.progress.stuck_seconds()
+        if stuck < self._stuck_seconds:
+            return []
+        return [f"records wait and nothing was committed for {stuck:.0f} seconds"]
+
+    def ready(self) -> list[str]:
+        """Return what is missing before records can be served."""
+        missing = []
+        if not self._stages.rebalance.joined:
+            missing.append("the consumer group has not been joined yet")
+        missing += [
+            f"servable {name!r} has no available version" for name in self._unavailable_servables()
+        ]
+        if self._stages.joiner.unavailable:
+            missing.append(f"the metadata store does not answer: {self._stages.joiner.unavailable}")
+        if self._stages.breaker.open:
+            missing.append(
+                "too large a share of records was given up, so reading was stopped; "
+                "look at the dead letters' reasons, mend the cause and start the worker again"
+            )
+        if self._stages.draining:
+            missing.append("the worker is shutting down")
+        return missing

@@ -1,0 +1,164 @@
+"""Stage: each record's metadata is fetched by its id while the batch is predicted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from topicserve.backends.errors import BackendUnavailableError
+from topicserve.backends.metadata_store import MetadataStore, PendingMetadata
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.result import Metadata, MetadataStatus
+from topicserve.worker.backoff import Patience
+from topicserve.worker.config import MetadataConfig, OnMissingMetadata
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.request import Rejection, Request
+
+_ABSENT = Metadata(MetadataStatus.ABSENT)
+_MISSING = Metadata(MetadataStatus.MISSING)
+
+
+class MetadataMissingError(Exception):
+    """There is no metadata for the record, and the policy says that there must be."""
+
+
+class MetadataInvalidError(Exception):
+    """What is stored for the record is not a JSON object."""
+
+
+@dataclass(slots=True)
+class Fetch:
+    """Metadata on its way: ids asked for, and the answer where the store took the question."""
+
+    record_ids: list[str]
+    pending: PendingMetadata | None
+
+    def cancel(self) -> None:
+        """Give the answer up: the batch is not predicted now."""
+        if self.pending is not None:
+            self.pending.close()
+
+
+@dataclass(slots=True)
+class Joined:
+    """What was found, by record id, and the requests that the policy or the content refuses."""
+
+    metadata: dict[str, Metadata]
+    rejections: list[Rejection]
+
+
+class Joiner:
+    """Joins metadata, waiting for the store as long as it takes. Any thread may call it."""
+
+    def __init__(
+        self,
+        store: MetadataStore,
+        config: MetadataConfig,
+        patience: Patience,
+        metrics: WorkerMetrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._patience = patience
+        self._metrics = metrics
+        self._clock = clock
+        self.unavailable: str | None = None
+        """Why the store does not answer at present, for readiness; one assignment, no lock."""
+
+    def start(self, requests: Sequence[Request]) -> Fetch:
+        """Ask for the metadata of these requests; does not wait, and never fails."""
+        record_ids = [r.input.record_id for r in requests if not r.input.metadata_absent]
+        if not record_ids:
+            return Fetch(record_ids, None)
+        try:
+            return Fetch(record_ids, self._store.request_many(record_ids))
+        except BackendUnavailableError:
+            return Fetch(record_ids, None)  # `finish` asks again, and waits
+
+    def finish(self, requests: Sequence[Request], fetch: Fetch) -> Joined:
+        """Return the metadata of the requests; raises AbandonedError if the worker gives up."""
+        started = self._clock()
+        found = self._answer(fetch)
+        joined = Joined({}, [])
+        missing = [request for request in requests if not self._join(request, found, joined)]
+        if missing and self._config.wait_seconds > 0:
+            missing = self._wait_for(missing, joined)
+        for request in missing:
+            self._give_or_refuse(request, joined)
+        self._metrics.metadata_seconds.observe(self._clock() - started)
+        self._count(joined)
+        return joined
+
+    def _answer(self, fetch: Fetch) -> dict[str, bytes | None]:
+        if not fetch.record_ids:
+            return {}
+        pending = fetch.pending
+        for attempt in self._patience.tries():
+            try:
+                if pending is None:
+                    self._metrics.retries.labels("join").inc()
+                    pending = self._store.request_many(fetch.record_ids)
+                answer = dict(zip(fetch.record_ids, pending.result(), strict=True))
+            except BackendUnavailableError as error:
+                pending = None
+                if attempt:  # a connection that had gone stale is no outage
+                    self.unavailable = str(error)
+            else:
+                self.unavailable = None
+                return answer
+        raise AssertionError("tries() ends by raising")
+
+    def _join(self, request: Request, found: dict[str, bytes | None], joined: Joined) -> bool:
+        """Note what was found; False where there was nothing."""
+        record_id = request.input.record_id
+        if request.input.metadata_absent:
+            joined.metadata[record_id] = _ABSENT
+            return True
+        content = found.get(record_id)
+        if content is None:
+            return False
+        try:
+            # The content goes into the result as it is, so it must not break the JSON around it.
+            if not isinstance(orjson.loads(content), dict):
+                raise MetadataInvalidError("the metadata stored is not a JSON object")
+        except (orjson.JSONDecodeError, RecursionError, MetadataInvalidError) as error:
+            problem = MetadataInvalidError(f"the metadata stored is not a JSON object: {error}")
+            joined.rejections.append(Rejection(request, Reason.METADATA_INVALID, problem))
+        else:
+            joined.metadata[record_id] = Metadata(MetadataStatus.FOUND, content)
+        return True
+
+    def _wait_for(self, missing: list[Request], joined: Joined) -> list[Request]:
+        """Look again until each request has waited its time since it was polled."""
+        for _ in self._patience.tries():
+            limit = self._clock() - self._config.wait_seconds
+            waiting = [request for request in missing if request.polled_at > limit]
+            if not waiting:
+                break
+            found = self._answer(Fetch([r.input.record_id for r in waiting], None))
+            missing = [
+                request
+                for request in missing
+                if request.polled_at <= limit or not self._join(request, found, joined)
+            ]
+        return missing
+
+    def _give_or_refuse(self, request: Request, joined: Joined) -> None:
+        if self._config.on_missing is OnMissingMetadata.PUBLISH:
+            joined.metadata[request.input.record_id] = _MISSING
+            return
+        error = MetadataMissingError(
+            f"no metadata is stored for record id {request.input.record_id}"
+        )
+        joined.rejections.append(Rejection(request, Reason.METADATA_MISSING, error))
+
+    def _count(self, joined: Joined) -> None:
+        counts: dict[str, int] = {}
+        for metadata in joined.metadata.values():
+            counts[metadata.status.value] = counts.get(metadata.status.value, 0) + 1
+        for rejection in joined.rejections:
+            status = "missing" if rejection.reason is Reason.METADATA_MISSING else "invalid"
+            counts[status] = counts.get(status, 0) + 1
+        for status, count in counts.items():
+            self._metrics.metadata_lookups.labels(status).inc(count)

@@ -1,0 +1,231 @@
+"""The offset ledger: which records are under way, and up to where each partition is finished."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Protocol
+
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+
+
+class Slot:
+    """One assignment of one partition. A new assignment gets a new slot.
+
+    So whatever an old assignment's records still report lands in the old slot and touches nothing:
+    a closed slot's records need no result. The ledger's lock guards all of it but `closed`, which
+    only ever goes from False to True.
+    """
+
+    __slots__ = (
+        "_finished",
+        "_pending",
+        "closed",
+        "committed",
+        "first_offset",
+        "next_offset",
+        "partition",
+    )
+
+    def __init__(self, partition: TopicPartition) -> None:
+        self.partition = partition
+        self.closed = False
+        self.first_offset: int | None = None
+        self.next_offset: int | None = None
+        self.committed: int | None = None
+        self._pending: deque[int] = deque()
+        self._finished: set[int] = set()
+
+    def track(self, offsets: Sequence[int]) -> None:
+        """Take note of records that were polled, in offset order."""
+        if self.first_offset is None:
+            self.first_offset = offsets[0]
+        self._pending.extend(offsets)
+
+    def finish(self, offsets: Iterable[int]) -> None:
+        """Move `next_offset` to the end of the unbroken finished run."""
+        # A gap is a record still under way. Committing past it would lose that record if the
+        # worker died now, so everything behind the gap must wait.
+        finished, pending = self._finished, self._pending
+        finished.update(offsets)
+        while pending and pending[0] in finished:
+            offset = pending.popleft()
+            finished.discard(offset)
+            self.next_offset = offset + 1
+
+    @property
+    def position(self) -> int | None:
+        """Return the offset after the last record polled; None before the first."""
+        return self._pending[-1] + 1 if self._pending else self.next_offset
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many records are polled and not finished."""
+        return len(self._pending) - len(self._finished)
+
+
+class Tracked(Protocol):
+    """A record that the ledger was told of."""
+
+    @property
+    def record(self) -> KafkaRecord:
+        """The record itself."""
+
+    @property
+    def slot(self) -> Slot:
+        """The slot that `OffsetLedger.track` returned for it."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that were counted for it."""
+
+
+class OffsetLedger:
+    """Accounts for every record from poll to acknowledgement. Any thread may call it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._slots: dict[TopicPartition, Slot] = {}
+        self._records = 0
+        self._bytes = 0
+        self.commits = 0
+        """How often offsets were committed."""
+
+    def assign(self, partitions: Iterable[TopicPartition]) -> None:
+        """Open a slot for each newly assigned partition."""
+        with self._changed:
+            for partition in partitions:
+                self._slots[partition] = Slot(partition)
+
+    def track(self, records: Sequence[KafkaRecord]) -> list[Slot | None]:
+        """Take polled records in; None stands for one whose partition is no longer ours."""
+        slots: list[Slot | None] = []
+        with self._changed:
+            for topic_partition, run in groupby(records, key=itemgetter(0, 1)):
+                offsets = [record.offset for record in run]
+                slot = self._slots.get(TopicPartition(*topic_partition))
+                if slot is not None:
+                    slot.track(offsets)
+                    self._records += len(offsets)
+                slots.extend([slot] * len(offsets))
+        return slots
+
+    def count_bytes(self, size_bytes: int) -> None:
+        """Count the bytes of records that were tracked; `finish` takes them off again."""
+        with self._changed:
+            self._bytes += size_bytes
+
+    def finish(self, tracked: Sequence[Tracked]) -> None:
+        """Note that these records' results or dead letters are acknowledged, in any order."""
+        by_slot: dict[Slot, list[int]] = {}
+        size_bytes = 0
+        for item in tracked:
+            size_bytes += item.size_bytes
+            by_slot.setdefault(item.slot, []).append(item.record.offset)
+        with self._changed:
+            for slot, offsets in by_slot.items():
+                if not slot.closed:
+                    slot.finish(offsets)
+                    self._records -= len(offsets)
+            self._bytes -= size_bytes
+            self._changed.notify_all()
+
+    def committable(self) -> dict[TopicPartition, int]:
+        """Return the next offsets that moved since they were last said to be committed."""
+        with self._changed:
+            return {
+                slot.partition: slot.next_offset
+                for slot in self._slots.values()
+                if slot.next_offset is not None and slot.next_offset != slot.committed
+            }
+
+    def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Note that these offsets are committed."""
+        with self._changed:
+            self.commits += 1
+            for partition, offset in offsets.items():
+                if partition in self._slots:
+                    self._slots[partition].committed = offset
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return the offset after the last record polled, of each partition that had one."""
+        with self._changed:
+            return {
+                slot.partition: slot.position
+                for slot in self._slots.values()
+                if slot.position is not None
+            }
+
+    def restart(self) -> dict[TopicPartition, int]:
+        """Begin anew with the same partitions, and return the offsets to read on from.
+
+        That is what was last committed, or else the first record polled. All that is under way is
+        let go, as by `release`.
+        """
+        with self._changed:
+            old = list(self._slots.values())
+            self._release(slot.partition for slot in old)
+            offsets = {}
+            for before in old:
+                slot = self._slots[before.partition] = Slot(before.partition)
+                slot.committed = before.committed
+                offset = before.first_offset if before.committed is None else before.committed
+                if offset is not None:
+                    offsets[before.partition] = offset
+            return offsets
+
+    def release(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Close these partitions' slots and return the offsets up to which they are finished.
+
+        What is still under way for them no longer counts, and needs no result.
+        """
+        with self._changed:
+            return self._release(partitions)
+
+    def _release(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        offsets = {}
+        for partition in partitions:
+            slot = self._slots.pop(partition, None)
+            if slot is None:
+                continue
+            slot.closed = True
+            self._records -= slot.in_flight
+            if slot.next_offset is not None and slot.next_offset != slot.committed:
+                offsets[partition] = slot.next_offset
+        self._changed.notify_all()
+        return offsets
+
+    def partitions(self) -> list[TopicPartition]:
+        """Return the partitions that have a slot."""
+        with self._changed:
+            return list(self._slots)
+
+    @property
+    def in_flight_records(self) -> int:
+        """Return how many records of ours are under way."""
+        return self._records
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Return how many bytes of records are held, given-up partitions' included."""
+        return self._bytes
+
+    def wait_until(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
+        """Wait until a condition on this ledger holds; False if the time ran out first.
+
+        The condition is looked at whenever a record is finished, with the ledger's lock held.
+        """
+        with self._changed:
+            return self._changed.wait_for(condition, timeout_seconds)
+
+    def wait_finished(self, partitions: Iterable[TopicPartition], timeout_seconds: float) -> bool:
+        """Wait until nothing of these partitions is under way; False if the time ran out."""
+        wanted = list(partitions)
+
+        def finished() -> bool:
+            return not any(
+                self._slots[partition].in_flight for partition in wanted if partition in self._slots
+            )
+
+        return self.wait_until(finished, timeout_seconds)

@@ -1,0 +1,219 @@
+"""Stage: a batch becomes outputs, under one handle, hence by one version.
+
+A failing call is halved until the record at fault is alone, so one bad row never fails its batch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topicserve.servables.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    ServableError,
+)
+from topicserve.servables.servable import Columns, Servable
+from topicserve.servables.servable_id import ServableId
+from topicserve.servables.servable_request import ServableRequest
+from topicserve.wire.dead_letter import Reason
+from topicserve.worker.batch import BatchSizer
+from topicserve.worker.columns import Feed, build_feeds
+from topicserve.worker.config import BatchingConfig
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.request import Answers, Batch, Predicted, Rejection, Request, Route
+
+
+class Handle(AbstractContextManager["Handle"], Protocol):
+    """Keeps one version loaded while it is open."""
+
+    @property
+    def servable(self) -> Servable:
+        """The version itself."""
+
+    @property
+    def id(self) -> ServableId:
+        """Its name and version."""
+
+
+class Servables(Protocol):
+    """Where handles come from: a ServerCore, or a manager of the caller's own."""
+
+    def get_servable_handle(self, request: ServableRequest) -> Handle:
+        """Return a handle at once, or raise NotFoundError or InvalidArgumentError."""
+
+    def may_become_available(self, request: ServableRequest) -> bool:
+        """Return whether what was not found is loading, or may still be loaded."""
+
+
+class NotNowError(Exception):
+    """The batch cannot be predicted now, through no fault of its records: try again later."""
+
+
+class DeadlineError(Exception):
+    """The record's deadline passed before its turn came."""
+
+
+class UnknownSignatureError(Exception):
+    """The servable has no signature of that name."""
+
+
+class PredictError(Exception):
+    """The servable failed on this record alone."""
+
+
+class Predictor:
+    """Predicts batches. Any number of threads may call it at once."""
+
+    def __init__(
+        self,
+        servables: Servables,
+        config: BatchingConfig,
+        unknown_version_seconds: float,
+        sizer: BatchSizer,
+        metrics: WorkerMetrics,
+        clock: Callable[[], float],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._servables = servables
+        self._allowed_sizes = config.allowed_batch_sizes
+        self._unknown_version_seconds = unknown_version_seconds
+        self._sizer = sizer
+        self._metrics = metrics
+        self._clock = clock
+        self._now = now
+
+    def predict(self, batch: Batch) -> Predicted:
+        """Return what became of each request, or raise NotNowError for the batch as a whole."""
+        requests, expired = self._without_expired(batch.requests)
+        if not requests:
+            return Predicted(batch.route.servable, 0, batch.route.signature_name, [], expired)
+        try:
+            handle = self._servables.get_servable_handle(_servable_request(batch.route))
+        except (NotFoundError, InvalidArgumentError) as error:
+            return self._without_version(batch, requests, expired, error)
+        except ServableError as error:
+            raise NotNowError(str(error)) from error
+        with handle:
+            predicted = self._with_handle(batch, requests, handle)
+        predicted.rejections += expired
+        return predicted
+
+    def _without_expired(self, requests: list[Request]) -> tuple[list[Request], list[Rejection]]:
+        """Part with the records whose deadline has passed: they cost no model time."""
+        if all(request.input.deadline is None for request in requests):
+            return requests, []
+        now = self._now()
+        kept, expired = [], []
+        for request in requests:
+            deadline = request.input.deadline
+            if deadline is None or deadline > now:
+                kept.append(request)
+            else:
+                error = DeadlineError(f"ce_deadline {deadline.isoformat()} had passed")
+                expired.append(Rejection(request, Reason.DEADLINE_EXCEEDED, error))
+        return kept, expired
+
+    def _without_version(
+        self,
+        batch: Batch,
+        requests: Sequence[Request],
+        expired: list[Rejection],
+        error: ServableError,
+    ) -> Predicted:
+        """Wait for a version that may still come; for one that nobody knows, only so long."""
+        route = batch.route
+        patient = self._clock() - requests[0].polled_at < self._unknown_version_seconds
+        if patient or self._servables.may_become_available(_servable_request(route)):
+            raise NotNowError(str(error)) from error
+        rejections = [Rejection(request, Reason.UNKNOWN_VERSION, error) for request in requests]
+        return Predicted(
+            route.servable, route.version or 0, route.signature_name, [], rejections + expired
+        )
+
+    def _with_handle(self, batch: Batch, requests: list[Request], handle: Handle) -> Predicted:
+        servable, name = handle.servable, batch.route.signature_name
+        predicted = Predicted(batch.route.servable, handle.id.version, name, [], [])
+        signature = servable.signatures.get(name)
+        if signature is None:
+            known = ", ".join(sorted(servable.signatures))
+            error = UnknownSignatureError(f"signature {name!r} is not one of: {known}")
+            predicted.rejections = [
+                Rejection(request, Reason.UNKNOWN_SIGNATURE, error) for request in requests
+            ]
+            return predicted
+        feeds, predicted.rejections = build_feeds(requests, signature)
+        started = self._clock()
+        for feed in feeds:
+            self._predict_feed(servable, feed, predicted)
+        seconds = self._clock() - started
+        self._sizer.observe(batch.route, batch.rows, seconds)
+        labels = (predicted.servable, str(predicted.version))
+        self._metrics.predict_seconds.labels(*labels).observe(seconds)
+        self._metrics.batch_rows.labels(predicted.servable).observe(batch.rows)
+        return predicted
+
+    def _predict_feed(self, servable: Servable, feed: Feed, predicted: Predicted) -> None:
+        try:
+            outputs = self._call(servable, feed, predicted.signature_name)
+        except ServableError as error:
+            if error.retriable:
+                raise NotNowError(str(error)) from error
+            self._halve(servable, feed, predicted, error)
+        # A kind of a user's own may raise anything; it is that record's error all the same.
+        except Exception as error:
+            self._halve(servable, feed, predicted, error)
+        else:
+            predicted.answers.append(Answers(feed.requests, outputs))
+
+    def _halve(
+        self, servable: Servable, feed: Feed, predicted: Predicted, error: Exception
+    ) -> None:
+        code = error.code if isinstance(error, ServableError) else "UNKNOWN"
+        self._metrics.predict_failures.labels(predicted.servable, code).inc()
+        if len(feed.requests) == 1:
+            failure = PredictError(f"{type(error).__name__}: {error}")
+            predicted.rejections.append(Rejection(feed.requests[0], Reason.PREDICT_FAILED, failure))
+            return
+        for half in feed.halves():
+            self._predict_feed(servable, half, predicted)
+
+    def _call(
+        self, servable: Servable, feed: Feed, signature_name: str
+    ) -> Mapping[str, NDArray[Any]]:
+        rows = feed.rows
+        outputs = servable.predict(self._padded(feed.columns, rows), signature_name)
+        wanted = self._padded_rows(rows)
+        for name, column in outputs.items():
+            if column.ndim == 0 or len(column) != wanted:
+                raise FailedPreconditionError(
+                    f"output {name!r} has the shape {column.shape} for {wanted} rows"
+                )
+        if wanted == rows:
+            return outputs
+        return {name: column[:rows] for name, column in outputs.items()}
+
+    def _padded(self, columns: Columns, rows: int) -> Columns:
+        """Fill up to the next allowed batch size with the last row, as TF Serving does."""
+        missing = self._padded_rows(rows) - rows
+        if missing == 0:
+            return columns
+        return {
+            name: np.concatenate([column, np.repeat(column[-1:], missing, axis=0)])
+            for name, column in columns.items()
+        }
+
+    def _padded_rows(self, rows: int) -> int:
+        return next((size for size in self._allowed_sizes if size >= rows), rows)
+
+
+def _servable_request(route: Route) -> ServableRequest:
+    if route.version is not None:
+        return ServableRequest.specific(route.servable, route.version)
+    if route.label is not None:
+        return ServableRequest.labelled(route.servable, route.label)
+    return ServableRequest.latest(route.servable)

@@ -1,0 +1,122 @@
+"""Stage: outputs and metadata become results, rejections become dead letters."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
+from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.wire.result import Metadata, MetadataStatus
+from topicserve.wire.result_encoder import Origin, encode_results
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.request import Answers, Polled, Predicted, Rejection, Request
+
+_NONE = Metadata(MetadataStatus.MISSING)
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """What is to be published: `records[i]` is the outcome of `polled[i]`.
+
+    Where `reasons[i]` is None it is a result of the servable's version, else a dead letter.
+    """
+
+    servable: str
+    version: int
+    polled: list[Polled] = field(default_factory=list)
+    records: list[OutgoingRecord] = field(default_factory=list)
+    reasons: list[Reason | None] = field(default_factory=list)
+
+    def add(self, polled: Polled, record: OutgoingRecord, reason: Reason | None) -> None:
+        """Add one outcome."""
+        self.polled.append(polled)
+        self.records.append(record)
+        self.reasons.append(reason)
+
+    def where(self, wanted: Callable[[int], bool]) -> "Outgoing":
+        """Return the outcomes whose index is wanted."""
+        part = Outgoing(self.servable, self.version)
+        for index in filter(wanted, range(len(self.polled))):
+            part.add(self.polled[index], self.records[index], self.reasons[index])
+        return part
+
+    def without_closed(self) -> tuple["Outgoing", list[Polled]]:
+        """Return the outcomes whose partitions are still ours, and the records that are not."""
+        dropped = [polled for polled in self.polled if polled.slot.closed]
+        if not dropped:
+            return self, []
+        return self.where(lambda index: not self.polled[index].slot.closed), dropped
+
+    def record_ids(self) -> list[str]:
+        """Return the record ids of those that got a result."""
+        return [
+            polled.input.record_id
+            for polled, reason in zip(self.polled, self.reasons, strict=True)
+            if reason is None and isinstance(polled, Request)
+        ]
+
+    def count(self, metrics: WorkerMetrics) -> None:
+        """Count these outcomes as acknowledged."""
+        dead = Counter(reason for reason in self.reasons if reason is not None)
+        results = len(self.reasons) - dead.total()
+        if results:
+            metrics.results_published.labels(self.servable, str(self.version)).inc(results)
+        for reason, count in dead.items():
+            metrics.dead_letters.labels(reason.value).inc(count)
+
+
+class Encoder:
+    """Turns outcomes into records. Any thread may call it."""
+
+    def __init__(self, topic: str, dead_letter_topic: str, worker_id: str) -> None:
+        self._topic = topic
+        self.dead_letter_topic = dead_letter_topic
+        self._worker_id = worker_id
+
+    def encode(
+        self, predicted: Predicted, metadata: dict[str, Metadata], rejections: list[Rejection]
+    ) -> Outgoing:
+        """Return results for what was answered and not rejected, dead letters for the rejected."""
+        outgoing = Outgoing(predicted.servable, predicted.version)
+        rejected = {id(rejection.polled) for rejection in rejections}
+        for answers in predicted.answers:
+            self._add_results(outgoing, predicted, answers, metadata, rejected)
+        for rejection in rejections:
+            letter = DeadLetter.of(rejection.polled.record, rejection.reason, rejection.error)
+            record = encode_dead_letter(letter, self.dead_letter_topic)
+            outgoing.add(rejection.polled, record, rejection.reason)
+        return outgoing
+
+    def too_large(self, polled: Polled, error: Exception) -> OutgoingRecord:
+        """Return the dead letter of a record whose result the broker will never take."""
+        letter = DeadLetter.of(polled.record, Reason.RESULT_TOO_LARGE, error)
+        return encode_dead_letter(letter, self.dead_letter_topic)
+
+    def _add_results(
+        self,
+        outgoing: Outgoing,
+        predicted: Predicted,
+        answers: Answers,
+        metadata: dict[str, Metadata],
+        rejected: set[int],
+    ) -> None:
+        requests = answers.requests
+        results = encode_results(
+            self._topic,
+            Origin(
+                predicted.servable, predicted.version, predicted.signature_name, self._worker_id
+            ),
+            [request.input for request in requests],
+            [request.record.key for request in requests],
+            answers.outputs,
+            # One that the join rejected has none; its result is made, and left out below.
+            [metadata.get(request.input.record_id, _NONE) for request in requests],
+        )
+        if not rejected:
+            outgoing.polled += requests
+            outgoing.records += results
+            outgoing.reasons += [None] * len(results)
+            return
+        for request, result in zip(requests, results, strict=True):
+            if id(request) not in rejected:
+                outgoing.add(request, result, None)

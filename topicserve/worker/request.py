@@ -1,0 +1,85 @@
+"""What flows from one stage to the next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from numpy.typing import NDArray
+
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.input_record import InputRecord
+from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.worker.offsets import Slot
+
+
+class Polled(msgspec.Struct, frozen=True, gc=False):
+    """A record under way: it stays in its slot's account until it is published or given up."""
+
+    record: KafkaRecord
+    slot: Slot
+    size_bytes: int
+    polled_at: float
+
+
+class Route(msgspec.Struct, frozen=True, gc=False):
+    """Which version (or label, or else the latest) of which servable, and which signature."""
+
+    servable: str
+    version: int | None
+    label: str | None
+    signature_name: str
+
+
+class Request(Polled, frozen=True, gc=False):
+    """A polled record that was understood, and where it goes."""
+
+    input: InputRecord
+    route: Route
+
+
+class Rejection(msgspec.Struct, frozen=True, gc=False):
+    """A record whose own fault it is that it gets no result."""
+
+    polled: Polled
+    reason: Reason
+    error: Exception
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records predicted together. Batches of one epoch are published in order of `sequence`."""
+
+    route: Route
+    epoch: int
+    sequence: int
+    requests: list[Request]
+    rejections: list[Rejection]
+    """Records that were rejected on their way here, with the batch for their dead letters alone."""
+    rows: int
+    waited_seconds: float
+    returns_before: int = 0
+    """How often batches of its lane had come back to the batcher when it was taken."""
+
+
+@dataclass(slots=True)
+class Answers:
+    """Records that were predicted in one call, and the output columns with all their rows."""
+
+    requests: Sequence[Request]
+    outputs: Mapping[str, NDArray[Any]]
+
+
+@dataclass(slots=True)
+class Predicted:
+    """What became of a batch: every request is in exactly one of the answers or rejections."""
+
+    servable: str
+    version: int
+    signature_name: str
+    answers: list[Answers]
+    rejections: list[Rejection]
+
+    def answered(self) -> list[Request]:
+        """Return the requests that were answered."""
+        return [request for answers in self.answers for request in answers.requests]

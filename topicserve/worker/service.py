@@ -1,0 +1,148 @@
+"""A worker process: opens the connections, runs the pipeline, and takes all down in order."""
+
+import gc
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from topicserve.backends.broker import Broker, Consumer, Producer
+from topicserve.backends.kafka_clients import open_broker
+from topicserve.backends.redis_store import RedisMetadataStore
+from topicserve.servables.server_core import ServerCore
+from topicserve.worker.assembly import build_stages
+from topicserve.worker.backoff import AbandonedError, Patience
+from topicserve.worker.config import Guarantee, WorkerConfig
+from topicserve.worker.health import WorkerHealth
+from topicserve.worker.http import HttpServer
+from topicserve.worker.logging import log_event
+from topicserve.worker.metrics import ServableMetrics, WorkerMetrics, new_registry
+from topicserve.worker.pipeline import Pipeline, Stages
+from topicserve.worker.reaper import MetadataReaper
+from topicserve.worker.served import ServedVersions
+
+START_TIMEOUT_SECONDS = 60.0
+CLOSE_TIMEOUT_SECONDS = 5.0
+
+# Records are made and dropped by the thousand and hold no cycles: Python's default of looking for
+# cycles after every 700 objects costs a tenth of a worker's time and finds nothing.
+_GC_THRESHOLD = (50_000, 50, 100)
+
+
+class WorkerService:
+    """One worker of the group. Building it touches nothing; `run` does all, once."""
+
+    def __init__(self, config: WorkerConfig, worker_id: str) -> None:
+        self._config = config
+        self._worker_id = worker_id
+        self._registry = new_registry()
+        self._metrics = WorkerMetrics(self._registry)
+        self._patience = Patience(config.delivery.max_retry_pause_seconds)
+
+    def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
+        """Serve until `stop` is set; return the exit code.
+
+        `on_ready` is called once with the HTTP address, before the first record is polled. Raises
+        BackendError, ServableError or OSError for what cannot be opened at the start.
+        """
+        with ExitStack() as opened:
+            core = self._open_core(opened)
+            stages = self._open_stages(core, opened)
+            health = WorkerHealth(
+                stages, ServedVersions(core).unavailable, self._config.delivery.stuck_seconds
+            )
+            http = HttpServer(self._config.http, self._registry, health, core)
+            on_ready(http.start())
+            opened.callback(http.close)
+            return self._serve(Pipeline(stages, self._config, self._metrics), stop)
+
+    def _serve(self, pipeline: Pipeline, stop: threading.Event) -> int:
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays; collections need not look at it again
+        gc.set_threshold(*_GC_THRESHOLD)
+        try:
+            pipeline.run(stop.is_set)
+        except AbandonedError:
+            return 1
+        except Exception as error:
+            log_event("worker_failed", problem=f"{type(error).__name__}: {error}")
+            return 1
+        return 0
+
+    def _open_stages(self, core: ServerCore, opened: ExitStack) -> Stages:
+        metadata = self._config.metadata
+        kafka = self._config.kafka
+        store = RedisMetadataStore(
+            metadata.redis_url,
+            key_prefix=metadata.key_prefix,
+            ttl_seconds=metadata.ttl_seconds,
+            timeout_seconds=metadata.timeout_seconds,
+        )
+        opened.callback(store.close)
+        reaper = MetadataReaper(store) if metadata.delete_after_publish else None
+        if reaper is not None:
+            reaper.start()
+            opened.callback(reaper.close, CLOSE_TIMEOUT_SECONDS)
+        broker = open_broker(
+            kafka.client.value,
+            {
+                "bootstrap.servers": kafka.bootstrap_servers,
+                "client.id": self._worker_id,
+                **kafka.settings,
+            },
+        )
+        consumer = self._open_consumer(broker)
+        # Taken down in the reverse order: the producer ends first, since a member that leaves the
+        # group while it still publishes would publish what is somebody else's by then.
+        opened.callback(consumer.close, CLOSE_TIMEOUT_SECONDS)
+        stages = build_stages(
+            self._config,
+            self._worker_id,
+            core,
+            consumer,
+            self._open_producer(broker),
+            store,
+            reaper,
+            self._patience,
+            self._metrics,
+        )
+        opened.callback(stages.delivery.close, CLOSE_TIMEOUT_SECONDS)
+        opened.callback(self._patience.give_up)  # before all: whoever waits, waits no longer
+        stages.delivery.start(START_TIMEOUT_SECONDS)
+        return stages
+
+    def _open_core(self, opened: ExitStack) -> ServerCore:
+        config = self._config
+        core = ServerCore(
+            [entry.servable for entry in config.servables],
+            file_system_poll_wait_seconds=config.file_system_poll_wait_seconds,
+            load_threads=config.load_threads,
+            model_config_file=config.model_config_file or None,
+        )
+        core.check_base_paths()
+        opened.callback(core.close, CLOSE_TIMEOUT_SECONDS)
+        ServableMetrics(self._registry).subscribe(core)
+        core.start()
+        return core
+
+    def _open_consumer(self, broker: Broker) -> Consumer:
+        kafka = self._config.kafka
+        settings: dict[str, object] = {
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+        }
+        if kafka.group_instance_id:
+            settings["group.instance.id"] = kafka.group_instance_id
+        return broker.consumer(kafka.group_id, {**settings, **kafka.consumer_settings})
+
+    def _open_producer(self, broker: Broker) -> Producer:
+        kafka, delivery = self._config.kafka, self._config.delivery
+        settings: dict[str, object] = {
+            "linger.ms": 2,
+            "delivery.timeout.ms": int(delivery.delivery_timeout_seconds * 1000),
+        }
+        if delivery.guarantee is Guarantee.EXACTLY_ONCE:
+            settings["transactional.id"] = delivery.transactional_id or (
+                f"{kafka.group_id}-{kafka.group_instance_id or uuid.uuid4()}"
+            )
+        return broker.producer({**settings, **kafka.producer_settings})
