@@ -1,0 +1,180 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from topicserve.worker.config import LogFormat, LoggingConfig, LogLevel
+from topicserve.worker.logging import (
+    BURST,
+    LOGGER,
+    MAX_TRACEBACK_CHARACTERS,
+    MAX_VALUE_CHARACTERS,
+    WINDOW_SECONDS,
+    RepeatLimit,
+    configure_logging,
+    log_event,
+)
+
+
+class ManualClock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture(autouse=True)
+def restored_loggers() -> Iterator[None]:
+    """Give the process its loggers back."""
+    root = logging.getLogger()
+    before = (root.handlers, root.level, LOGGER.level)
+    yield
+    root.handlers = before[0]
+    root.setLevel(before[1])
+    LOGGER.setLevel(before[2])
+
+
+def log_to(
+    clock: ManualClock | None = None,
+    line_format: LogFormat = LogFormat.TEXT,
+    level: LogLevel = LogLevel.INFO,
+) -> io.StringIO:
+    """Return the stream that the log goes to from here on."""
+    stream = io.StringIO()
+    configure_logging(LoggingConfig(level, line_format), stream, clock or ManualClock())
+    return stream
+
+
+def without_time(stream: io.StringIO) -> list[str]:
+    """Return the lines without the time that each begins with."""
+    return [line.split(" ", 1)[1] for line in stream.getvalue().splitlines()]
+
+
+def test_an_event_is_one_line_of_words() -> None:
+    """Plain values stand bare; others are quoted, so that a line can be taken apart again."""
+    stream = log_to()
+
+    log_event("partitions_assigned", partitions="digits-0, digits-1", count=2, empty="")
+
+    assert without_time(stream) == [
+        'INFO partitions_assigned partitions="digits-0, digits-1" count=2 empty=""'
+    ]
+
+
+def test_a_line_begins_with_the_time_in_utc() -> None:
+    """Milliseconds and Z, as RFC 3339 has it."""
+    stream = log_to()
+    record = LOGGER.makeRecord(LOGGER.name, logging.INFO, "", 0, "started", (), None)
+    record.fields = {}
+    record.created = 1_767_323_045.678
+
+    LOGGER.handle(record)
+
+    assert stream.getvalue() == "2026-01-02T03:04:05.678Z INFO started\n"
+
+
+def test_no_value_can_begin_a_line_of_its_own() -> None:
+    """Line ends and terminal escapes come out escaped: nobody forges a line of the log."""
+    stream = log_to()
+
+    log_event("record_rejected", problem="a\n2026 INFO forged\x1b[31m\u2028b")
+
+    assert without_time(stream) == [
+        r'INFO record_rejected problem="a\n2026 INFO forged\u001b[31m\u2028b"'
+    ]
+
+
+def test_json_lines_keep_numbers_and_never_lose_their_own_fields() -> None:
+    """A field called like one that each line has gets an underscore."""
+    stream = log_to(line_format=LogFormat.JSON)
+
+    log_event("stuck", logging.WARNING, seconds=2.5, open=True, event="mine", why=ValueError("x"))
+
+    line = json.loads(stream.getvalue())
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "level": "WARNING",
+        "event": "stuck",
+        "seconds": 2.5,
+        "open": True,
+        "event_": "mine",
+        "why": "x",
+    }
+
+
+def test_long_values_are_cut() -> None:
+    """One huge error text does not fill the disk."""
+    stream = log_to(line_format=LogFormat.JSON)
+
+    log_event("failed", problem="x" * 100_000)
+
+    assert json.loads(stream.getvalue())["problem"] == "x" * MAX_VALUE_CHARACTERS + "..."
+
+
+def test_a_traceback_stays_on_the_line_and_keeps_its_end() -> None:
+    """The end says what was raised."""
+    stream = log_to(line_format=LogFormat.JSON)
+
+    try:
+        raise ValueError("y" * 2 * MAX_TRACEBACK_CHARACTERS + " the end")
+    except ValueError:
+        LOGGER.exception("failed")
+
+    (line,) = stream.getvalue().splitlines()
+    assert len(json.loads(line)["traceback"]) == MAX_TRACEBACK_CHARACTERS
+    assert json.loads(line)["traceback"].endswith("y the end")
+
+
+def test_other_libraries_warnings_come_in_the_same_form() -> None:
+    """Their everyday lines do not come at all."""
+    stream = log_to(level=LogLevel.DEBUG)
+
+    logging.getLogger("kafka.conn").info("connected to %s", "a")
+    logging.getLogger("kafka.conn").warning("node %d is not ready", 5)
+
+    assert without_time(stream) == [
+        'WARNING library_message logger=kafka.conn message="node 5 is not ready"'
+    ]
+
+
+def test_less_severe_events_than_asked_for_are_not_written() -> None:
+    """The level is the configuration's."""
+    stream = log_to(level=LogLevel.WARNING)
+
+    log_event("started")
+    log_event("breaker_open", logging.ERROR)
+
+    assert without_time(stream) == ["ERROR breaker_open"]
+
+
+def test_a_repeated_event_is_written_a_few_times_and_then_counted() -> None:
+    """The next window's first line says how many were not shown; other events are not held up."""
+    clock = ManualClock()
+    stream = log_to(clock)
+
+    for attempt in range(BURST + 5):
+        log_event("publish_waits", attempt=attempt)
+    log_event("commit_waits")
+    clock.seconds = WINDOW_SECONDS
+    log_event("publish_waits")
+    log_event("publish_waits")
+
+    assert without_time(stream) == [
+        *[f"INFO publish_waits attempt={attempt}" for attempt in range(BURST)],
+        "INFO commit_waits",
+        "INFO publish_waits not_shown=5",
+        "INFO publish_waits",
+    ]
+
+
+def test_the_memory_of_events_is_bounded() -> None:
+    """A library that logs something new each time does not grow it."""
+    limit = RepeatLimit(ManualClock())
+
+    for number in range(3 * RepeatLimit.MAX_EVENTS):
+        limit.filter(LOGGER.makeRecord("lib", logging.INFO, "", 0, f"n {number}", (), None))
+
+    assert len(limit._windows) <= RepeatLimit.MAX_EVENTS

@@ -1,0 +1,144 @@
+"""The worker's log: one event a line on standard error, as words and key=value, or as JSON.
+
+Whatever is logged, a line is bounded, and so is how often one event is written: what goes wrong a
+thousand times a second is told a few times, with a count of the times that were not.
+"""
+
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import TextIO
+
+from topicserve.worker.config import LogFormat, LoggingConfig
+
+LOGGER = logging.getLogger("topicserve")
+MAX_VALUE_CHARACTERS = 1000
+MAX_TRACEBACK_CHARACTERS = 8000
+BURST = 10
+WINDOW_SECONDS = 10.0
+
+
+def log_event(event: str, level: int = logging.INFO, /, **fields: object) -> None:
+    """Write one line: what happened, in one word, and with what. Any thread may call it."""
+    if LOGGER.isEnabledFor(level):
+        LOGGER.log(level, event, extra={"fields": fields})
+
+
+def configure_logging(
+    config: LoggingConfig,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Write the worker's events, and other libraries' warnings, to a stream (default: stderr)."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines() if config.format is LogFormat.JSON else TextLines())
+    handler.addFilter(RepeatLimit(clock))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    LOGGER.setLevel(config.level.value.upper())
+
+
+class RepeatLimit(logging.Filter):
+    """Lets BURST lines of one event through in each window, and counts the others.
+
+    The first line of a later window carries the count as `not_shown`.
+    """
+
+    MAX_EVENTS = 1000
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._windows: dict[tuple[str, object], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether this line is to be written."""
+        now = self._clock()
+        key = (record.name, record.msg)
+        with self._lock:
+            start, count = self._windows.get(key, (now, 0))
+            if now - start >= WINDOW_SECONDS:
+                if count > BURST:
+                    record.not_shown = count - BURST
+                start, count = now, 0
+            if len(self._windows) >= self.MAX_EVENTS and key not in self._windows:
+                self._windows.clear()
+            self._windows[key] = (start, count + 1)
+        return count < BURST
+
+
+class TextLines(logging.Formatter):
+    """`2026-01-02T03:04:05.678Z INFO partitions_assigned partitions="digits-0 digits-1"`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        pairs = (f" {name}={_quoted(_text(value))}" for name, value in _fields(record))
+        return f"{_time(record)} {record.levelname} {_event(record)}{''.join(pairs)}"
+
+
+class JsonLines(logging.Formatter):
+    """The same as one JSON object, with `time`, `level` and `event` first."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        line: dict[str, object] = {
+            "time": _time(record),
+            "level": record.levelname,
+            "event": _event(record),
+        }
+        for name, value in _fields(record):
+            # A field never hides what every line has.
+            line[f"{name}_" if name in line else name] = (
+                value if isinstance(value, (bool, int, float)) else _text(value)
+            )
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def _event(record: logging.LogRecord) -> str:
+    """Return our event's name; another library's lines are all one event."""
+    return str(record.msg) if hasattr(record, "fields") else "library_message"
+
+
+def _fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
+    if hasattr(record, "fields"):
+        yield from record.fields.items()
+    else:
+        yield "logger", record.name
+        yield "message", record.getMessage()
+    if hasattr(record, "not_shown"):
+        yield "not_shown", record.not_shown
+    if record.exc_info:
+        # The end of a traceback says what was raised.
+        trace = logging.Formatter().formatException(record.exc_info)
+        yield "traceback", _Whole(trace[-MAX_TRACEBACK_CHARACTERS:])
+
+
+class _Whole(str):
+    """Text that has been cut already."""
+
+    __slots__ = ()
+
+
+def _text(value: object) -> str:
+    text = str(value)
+    if isinstance(value, _Whole) or len(text) <= MAX_VALUE_CHARACTERS:
+        return text
+    return text[:MAX_VALUE_CHARACTERS] + "..."
+
+
+def _quoted(text: str) -> str:
+    """Return a value as it stands where that is plain, or else in JSON's quotes, on one line."""
+    if text and text.isprintable() and not set(text) & set(' ="'):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
