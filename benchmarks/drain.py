@@ -8,122 +8,41 @@ import argparse
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.competitors import DRAIN, Competitor, Run
+from benchmarks.competitors import DRAIN, Competitor
 from benchmarks.drain_report import Failure, Outcome, Row, show, write_docs
 from benchmarks.measure import usage
-from benchmarks.servers import Servers, open_servers, store_metadata
-from benchmarks.topics import InputTopic, OutputTopic, open_topics
-from benchmarks.verify import Answers
-from benchmarks.workload import Workload
-from tests.support.child_process import ChildProcess
-from tests.support.models import Network, export_network
-
-WARM_UP_RECORDS = 256
-START_LIMIT_SECONDS = 90.0
-READ_SECONDS = 0.02
+from benchmarks.runs import Bench, running
+from benchmarks.servers import open_servers
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What all runs share."""
-
-    servers: Servers
-    workload: Workload
-    """The backlog, and behind it the records to warm up with."""
-    backlog_records: int
-    network: Network
-    model_base_path: Path
-    directory: Path
-    limit_seconds: float
-
-    @property
-    def backlog(self) -> range:
-        """Return the indexes of the records that are drained."""
-        return range(self.backlog_records)
-
-    @property
-    def warm_up(self) -> range:
-        """Return the indexes of the records before the measured ones."""
-        return range(self.backlog_records, len(self.workload.ids))
-
-
-def drain(bench: Bench, competitor: Competitor) -> Outcome:
+def drain(bench: Bench, competitor: Competitor, limit_seconds: float) -> Outcome:
     """Start a competitor, let it drain the backlog, and return what that took."""
-    with _running(bench, competitor) as (process, source, results):
-        answers = Answers(bench.workload, bench.network)
-        source.write(bench.warm_up)
-        _read_until_complete(results, answers, bench.warm_up, process, START_LIMIT_SECONDS)
-        source.write_held_back(bench.backlog)
+    records = len(bench.measured)
+    with running(bench, competitor) as run:
+        run.source.write_held_back(bench.measured)
 
-        before, started = usage(process.pid), time.monotonic()
-        source.release()
-        _read_until_complete(results, answers, bench.backlog, process, bench.limit_seconds)
-        seconds, after = time.monotonic() - started, usage(process.pid)
+        before, started = usage(run.process.pid), time.monotonic()
+        run.source.release()
+        run.read_until_complete(records, limit_seconds)
+        seconds, after = time.monotonic() - started, usage(run.process.pid)
 
-        answers.check()
+        run.answers.check()
     return Outcome(
-        records_per_second=bench.backlog_records / seconds,
-        cpu_us_per_record=(after.cpu_seconds - before.cpu_seconds) / bench.backlog_records * 1e6,
+        records_per_second=records / seconds,
+        cpu_us_per_record=(after.cpu_seconds - before.cpu_seconds) / records * 1e6,
         peak_rss_bytes=after.peak_rss_bytes,
-        duplicates=answers.duplicates,
+        duplicates=run.answers.duplicates,
     )
 
 
-@contextmanager
-def _running(
-    bench: Bench, competitor: Competitor
-) -> Iterator[tuple[ChildProcess, InputTopic, OutputTopic]]:
-    run_id = uuid.uuid4().hex[:8]
-    directory = bench.directory / run_id
-    directory.mkdir()
-    run = Run(
-        servers=bench.servers,
-        input_topic=f"in-{run_id}",
-        output_topic=f"out-{run_id}",
-        group_id=f"group-{run_id}",
-        model_base_path=bench.model_base_path,
-        directory=directory,
-    )
-    program = competitor.program(run)
-    bootstrap = bench.servers.bootstrap_servers
-    source = InputTopic(bootstrap, run.input_topic, bench.workload, competitor.shape)
-    with (
-        open_topics(bootstrap, run.input_topic, run.output_topic, run.dead_letter_topic),
-        OutputTopic(bootstrap, run.output_topic) as results,
-        ChildProcess(program.command, directory / "log", program.environment) as process,
-    ):
-        yield process, source, results
-
-
-def _read_until_complete(
-    results: OutputTopic,
-    answers: Answers,
-    wanted: range,
-    process: ChildProcess,
-    limit_seconds: float,
-) -> None:
-    deadline = time.monotonic() + limit_seconds
-    complete = len(answers) + len(wanted)
-    while len(answers) < complete:
-        answers.add(results.read(READ_SECONDS))
-        if not process.running:
-            raise AssertionError(f"ended with {process.exit_code}\n{process.log_tail()}")
-        if time.monotonic() > deadline:
-            missing = complete - len(answers)
-            raise AssertionError(
-                f"{missing} results are missing after {limit_seconds} s\n{process.log_tail()}"
-            )
-
-
-def run_rounds(bench: Bench, competitors: Sequence[Competitor], rounds: int) -> list[Row]:
+def run_rounds(
+    bench: Bench, competitors: Sequence[Competitor], rounds: int, limit_seconds: float
+) -> list[Row]:
     """Run every competitor once a round; a run that fails is a row marked failed."""
     console = Console(stderr=True)
     rows = [Row(competitor) for competitor in competitors]
@@ -131,7 +50,7 @@ def run_rounds(bench: Bench, competitors: Sequence[Competitor], rounds: int) -> 
         for row in rows:
             outcome: Outcome | Failure
             try:
-                outcome = drain(bench, row.competitor)
+                outcome = drain(bench, row.competitor, limit_seconds)
             except AssertionError as error:
                 outcome = Failure(str(error))
             row.outcomes.append(outcome)
@@ -161,18 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tempfile.TemporaryDirectory(prefix="topicserve-bench-") as directory,
         open_servers(options.bootstrap_servers, options.redis_url) as servers,
     ):
-        network = Network()
-        bench = Bench(
-            servers=servers,
-            workload=Workload.make(options.records + WARM_UP_RECORDS),
-            backlog_records=options.records,
-            network=network,
-            model_base_path=export_network(Path(directory) / "network", 1, network).parent,
-            directory=Path(directory),
-            limit_seconds=options.limit_seconds,
-        )
-        store_metadata(servers.redis_url, bench.workload)
-        rows = run_rounds(bench, competitors, options.rounds)
+        bench = Bench.prepare(servers, Path(directory), options.records)
+        rows = run_rounds(bench, competitors, options.rounds, options.limit_seconds)
     show(rows, options.records)
     if options.write_docs:
         write_docs(rows, options.records)

@@ -1,6 +1,6 @@
 """Topics for one run: input that becomes readable at once, and output read to the end."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
@@ -67,16 +67,35 @@ class InputTopic:
         assert self._transaction is not None
         self._transaction.commit_transaction(_ADMIN_LIMIT_SECONDS)
 
+    @contextmanager
+    def one_at_a_time(self) -> Iterator[Callable[[int], None]]:
+        """Give a function that writes one record of the workload at once, without waiting."""
+        producer = Producer(self._settings | {"linger.ms": 0})
+
+        def publish(index: int) -> None:
+            self._produce(producer, index)
+            # Short, so that the next moment is not missed; what is left, flush sends.
+            producer.poll(0)
+
+        yield publish
+        self._flush(producer)
+
     def _write(self, producer: Producer, indexes: Iterable[int]) -> None:
         for index in indexes:
-            record_id = self._workload.ids[index]
-            producer.produce(
-                self._topic,
-                self._workload.value(index, self._shape),
-                key=record_id.encode(),
-                headers=input_headers(record_id),
-            )
+            self._produce(producer, index)
             producer.poll(0)
+        self._flush(producer)
+
+    def _produce(self, producer: Producer, index: int) -> None:
+        record_id = self._workload.ids[index]
+        producer.produce(
+            self._topic,
+            self._workload.value(index, self._shape),
+            key=record_id.encode(),
+            headers=input_headers(record_id),
+        )
+
+    def _flush(self, producer: Producer) -> None:
         left = producer.flush(_FLUSH_LIMIT_SECONDS)
         if left:
             raise TimeoutError(f"{left} records were not written within {_FLUSH_LIMIT_SECONDS} s")

@@ -1,0 +1,32 @@
+"""A bare echo on kafka-python: every record goes back as it came, as soon as it is there."""
+
+from kafka import KafkaConsumer, KafkaProducer
+
+from benchmarks.hand_loops.job import Places
+
+POLL_MS = 100
+
+
+def main() -> None:
+    places = Places.from_environment()
+    consumer = KafkaConsumer(
+        places.input_topic,
+        bootstrap_servers=places.bootstrap_servers,
+        group_id=places.group_id,
+        auto_offset_reset="earliest",
+    )
+    producer = KafkaProducer(bootstrap_servers=places.bootstrap_servers, linger_ms=0)
+    while True:
+        for partition, records in consumer.poll(POLL_MS).items():
+            for record in records:
+                producer.send(
+                    places.output_topic,
+                    record.value,
+                    key=record.key,
+                    headers=record.headers,
+                    partition=partition.partition,
+                )
+
+
+if __name__ == "__main__":
+    main()

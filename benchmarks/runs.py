@@ -1,0 +1,108 @@
+"""One competitor's run: fresh topics, a fresh group, its process, and the results it gives."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.competitors import Competitor, Run
+from benchmarks.servers import Servers, store_metadata
+from benchmarks.topics import InputTopic, OutputTopic, open_topics
+from benchmarks.verify import Answers
+from benchmarks.workload import Workload
+from tests.support.child_process import ChildProcess
+from tests.support.models import Network, export_network
+
+WARM_UP_RECORDS = 256
+START_LIMIT_SECONDS = 90.0
+READ_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs share."""
+
+    servers: Servers
+    workload: Workload
+    """The measured records, and behind them those to warm up with."""
+    network: Network
+    model_base_path: Path
+    directory: Path
+
+    @classmethod
+    def prepare(cls, servers: Servers, directory: Path, records: int) -> "Bench":
+        """Export the network, make the records and store their metadata."""
+        network = Network()
+        model_base_path = export_network(directory / "network", 1, network).parent
+        workload = Workload.make(records + WARM_UP_RECORDS)
+        store_metadata(servers.redis_url, workload)
+        return cls(servers, workload, network, model_base_path, directory)
+
+    @property
+    def measured(self) -> range:
+        """Return the indexes of the records that are measured."""
+        return range(len(self.workload.ids) - WARM_UP_RECORDS)
+
+    @property
+    def warm_up(self) -> range:
+        """Return the indexes of the records before the measured ones."""
+        return range(len(self.measured), len(self.workload.ids))
+
+
+class Running:
+    """A competitor that has started and answered its first records."""
+
+    def __init__(
+        self, bench: Bench, process: ChildProcess, source: InputTopic, results: OutputTopic
+    ) -> None:
+        self.process, self.source, self.results = process, source, results
+        self.answers = Answers(bench.workload, bench.network)
+
+    def read_until_complete(self, records: int, limit_seconds: float) -> None:
+        """Read that many results more; AssertionError when they do not come in time."""
+        deadline = time.monotonic() + limit_seconds
+        complete = len(self.answers) + records
+        while len(self.answers) < complete:
+            self.answers.add(self.results.read(READ_SECONDS))
+            self.check_alive()
+            if time.monotonic() > deadline:
+                missing = complete - len(self.answers)
+                raise AssertionError(
+                    f"{missing} results are missing after {limit_seconds} s\n"
+                    f"{self.process.log_tail()}"
+                )
+
+    def check_alive(self) -> None:
+        """Raise AssertionError, with the end of its log, when the program has ended."""
+        if not self.process.running:
+            raise AssertionError(f"ended with {self.process.exit_code}\n{self.process.log_tail()}")
+
+
+@contextmanager
+def running(bench: Bench, competitor: Competitor) -> Iterator[Running]:
+    """Start a competitor in places of its own and give it once it is warm."""
+    run_id = uuid.uuid4().hex[:8]
+    directory = bench.directory / run_id
+    directory.mkdir()
+    run = Run(
+        servers=bench.servers,
+        input_topic=f"in-{run_id}",
+        output_topic=f"out-{run_id}",
+        group_id=f"group-{run_id}",
+        model_base_path=bench.model_base_path,
+        directory=directory,
+    )
+    program = competitor.program(run)
+    bootstrap = bench.servers.bootstrap_servers
+    source = InputTopic(bootstrap, run.input_topic, bench.workload, competitor.shape)
+    with (
+        open_topics(bootstrap, run.input_topic, run.output_topic, run.dead_letter_topic),
+        OutputTopic(bootstrap, run.output_topic) as results,
+        ChildProcess(program.command, directory / "log", program.environment) as process,
+    ):
+        started = Running(bench, process, source, results)
+        source.write(bench.warm_up)
+        started.read_until_complete(WARM_UP_RECORDS, START_LIMIT_SECONDS)
+        yield started
