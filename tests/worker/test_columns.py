@@ -1,0 +1,208 @@
+import base64
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.records import a_request
+from topicserve.servables.servable import Signature, TensorSpec
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.json_body import Form
+from topicserve.worker.columns import build_feeds
+
+
+def a_signature(**inputs: tuple[Any, tuple[int | None, ...] | None]) -> Signature:
+    """Return a signature of inputs by name, each a dtype and a shape."""
+    specs = {name: TensorSpec(np.dtype(dtype), shape) for name, (dtype, shape) in inputs.items()}
+    return Signature(specs, {})
+
+
+FLOATS = a_signature(x=(np.float32, (2,)))
+
+
+def test_lone_rows_become_one_feed() -> None:
+    """In order, in the declared dtype; integers are taken for floats as TF Serving does."""
+    requests = [a_request([1, 2.5]), a_request([3.0, 4.0])]
+
+    (feed,), rejections = build_feeds(requests, FLOATS)
+
+    assert rejections == []
+    assert feed.requests == requests
+    assert feed.columns["x"].dtype == np.float32
+    np.testing.assert_array_equal(feed.columns["x"], [[1, 2.5], [3, 4]])
+
+
+def test_forms_are_mixed_in_one_feed() -> None:
+    """Rows, columns, lone rows and tensors of one shape are predicted together."""
+    requests = [
+        a_request([[1.0, 2.0], [3.0, 4.0]], form=Form.INSTANCES, rows=2),
+        a_request({"x": [[5.0, 6.0]]}, form=Form.INPUTS),
+        a_request({"x": [7.0, 8.0]}),
+        a_request({"x": np.array([[9, 10]], np.float32)}, form=Form.TENSORS),
+    ]
+
+    (feed,), rejections = build_feeds(requests, FLOATS)
+
+    assert rejections == []
+    np.testing.assert_array_equal(feed.columns["x"].ravel(), np.arange(1, 11))
+    first, second = feed.halves()
+    assert [len(first.columns["x"]), len(second.columns["x"])] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ([1.0], "must have the shape [2], found [1]"),
+        ([1.0, [2.0]], "ragged"),
+        ([1.0, "2"], "must be float32, found strings"),
+        ([True, 1.0], "found a boolean"),
+        ([True, False], "found a boolean"),
+        ([1.0, None], "must be float32, found null"),
+        ({"y": [1.0, 2.0]}, "input 'x' is missing; input 'y' is not one of 'x'"),
+        ({"x": [1.0, 2.0], "y": 1}, "input 'y' is not one of 'x'"),
+        ("text", "must be float32, found strings"),
+    ],
+)
+def test_one_bad_row_is_found_alone(row: Any, says: str) -> None:
+    """Its neighbours are predicted; the reason names the input and what was expected."""
+    good, bad, other = a_request([1.0, 2.0]), a_request(row), a_request([3.0, 4.0])
+
+    (feed,), (rejection,) = build_feeds([good, bad, other], FLOATS)
+
+    assert feed.requests == [good, other]
+    assert rejection.polled is bad
+    assert rejection.reason is Reason.INVALID_INPUT
+    assert says in str(rejection.error)
+
+
+def test_a_record_is_judged_alike_in_any_company() -> None:
+    """What is refused alone is refused in a batch, and the other way round."""
+    for row in ([True, 1.0], [1, 2], [1.5, 2], ["1", "2"], [[1.0], [2.0]], [[1.0, 2.0]]):
+        alone = build_feeds([a_request(row)], FLOATS)[1]
+        among = build_feeds([a_request([0.5, 0.5]), a_request(row)], FLOATS)[1]
+        assert [r.reason for r in alone] == [r.reason for r in among], row
+
+
+def test_different_shapes_go_to_different_feeds() -> None:
+    """An unknown dimension lets rows differ; each feed has rows of one shape."""
+    signature = a_signature(x=(np.float32, (None,)))
+    requests = [a_request([1.0]), a_request([1.0, 2.0]), a_request([3.0])]
+
+    feeds, rejections = build_feeds(requests, signature)
+
+    assert rejections == []
+    assert [feed.columns["x"].shape for feed in feeds] == [(2, 1), (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("declared", "row", "taken"),
+    [
+        ((1,), 5.0, (1,)),
+        ((), [5.0], ()),
+        ((2, 1), [1.0, 2.0], (2, 1)),
+        ((1, None), [1.0, 2.0], (1, 2)),
+        (None, [[1.0]], (1, 1)),
+    ],
+)
+def test_dimensions_of_one_may_be_left_out_or_added(
+    declared: tuple[int | None, ...] | None, row: Any, taken: tuple[int, ...]
+) -> None:
+    """As in TF Serving's quick start, which posts [1.0, 2.0, 5.0] to a model declaring [-1, 1]."""
+    (feed,), _ = build_feeds([a_request(row)], a_signature(x=(np.float32, declared)))
+
+    assert feed.columns["x"].shape == (1, *taken)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "good", "bad"),
+    [
+        (np.int8, [-128, 127], [128]),
+        (np.uint64, [0, 2**64 - 1], [-1]),
+        (np.int64, [2**63 - 1], [1.0]),
+        (np.bool_, [True, False], [1]),
+        (np.float16, [0.5, 1], ["x"]),
+    ],
+)
+def test_numbers_must_fit_their_dtype(dtype: Any, good: list[Any], bad: list[Any]) -> None:
+    """As strictly as TF Serving reads JSON: no float for an integer, nothing out of range."""
+    signature = a_signature(x=(dtype, ()))
+
+    (feed,), rejections = build_feeds([a_request(value) for value in good + bad], signature)
+
+    assert feed.columns["x"].dtype == np.dtype(dtype)
+    assert feed.columns["x"].tolist() == good
+    assert len(rejections) == len(bad)
+
+
+def test_strings_and_bytes_become_bytes() -> None:
+    """Text is UTF-8; base64 carries anything; numbers are no strings."""
+    signature = a_signature(x=(object, (2,)))
+    encoded = {"b64": base64.b64encode(b"\xff\0").decode()}
+    requests = [a_request(["a", "ü"]), a_request(["b", encoded]), a_request(["a", 1])]
+
+    (feed,), (rejection,) = build_feeds(requests, signature)
+
+    assert feed.columns["x"].tolist() == [[b"a", "ü".encode()], [b"b", b"\xff\0"]]
+    assert "must be strings" in str(rejection.error)
+
+
+def test_several_inputs_are_given_by_name() -> None:
+    """Each row is an object of them all."""
+    signature = a_signature(a=(np.int32, ()), b=(object, ()))
+    requests = [a_request({"a": 1, "b": "x"}), a_request(3), a_request({"b": "y", "a": 2})]
+
+    (feed,), (rejection,) = build_feeds(requests, signature)
+
+    assert feed.columns["a"].tolist() == [1, 2]
+    assert feed.columns["b"].tolist() == [b"x", b"y"]
+    assert "must be an object of the inputs 'a', 'b'" in str(rejection.error)
+
+
+def test_the_id_among_the_tensors_is_not_fed_unless_declared() -> None:
+    """Models know nothing of record ids, but one may ask for it."""
+    tensors = {"x": np.zeros((1, 2), np.float32), "metadata_uid": np.array([b"id"], object)}
+    declaring = a_signature(x=(np.float32, (2,)), metadata_uid=(object, ()))
+
+    (plain,), _ = build_feeds([a_request(tensors, form=Form.TENSORS)], FLOATS)
+    (with_id,), _ = build_feeds([a_request(tensors, form=Form.TENSORS)], declaring)
+
+    assert list(plain.columns) == ["x"]
+    assert sorted(with_id.columns) == ["metadata_uid", "x"]
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"x": np.zeros((1, 2), np.float64)},
+        {"x": np.zeros((1, 3), np.float32)},
+        {"x": np.zeros((2, 2), np.float32)},
+        {"y": np.zeros((1, 2), np.float32)},
+    ],
+)
+def test_tensors_must_be_what_is_declared(tensors: Any) -> None:
+    """Dtype, shape, name and rows are checked before the batch is built."""
+    feeds, (rejection,) = build_feeds([a_request(tensors, form=Form.TENSORS)], FLOATS)
+
+    assert feeds == []
+    assert rejection.reason is Reason.INVALID_INPUT
+
+
+_rows = st.lists(st.floats(-100, 100, width=32), min_size=2, max_size=2)
+
+
+@given(st.lists(_rows | st.just([]) | st.just([None, 1]), min_size=1, max_size=12))
+def test_every_request_is_fed_or_rejected_once(rows: list[Any]) -> None:
+    """And what is fed is what was sent, in order."""
+    requests = [a_request(row) for row in rows]
+
+    feeds, rejections = build_feeds(requests, FLOATS)
+
+    fed = [request for feed in feeds for request in feed.requests]
+    good = [len(row) == 2 and None not in row for row in rows]
+    assert fed == [request for request, is_good in zip(requests, good, strict=True) if is_good]
+    assert len(fed) + len(rejections) == len(requests)
+    if feeds:
+        sent = np.array([row for row, is_good in zip(rows, good, strict=True) if is_good])
+        np.testing.assert_array_equal(feeds[0].columns["x"], sent)

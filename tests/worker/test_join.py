@@ -1,0 +1,190 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.support.records import ManualClock, a_request
+from topicserve.backends.errors import BackendUnavailableError
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.result import Metadata, MetadataStatus
+from topicserve.worker.backoff import AbandonedError, Patience
+from topicserve.worker.config import MetadataConfig, OnMissingMetadata
+from topicserve.worker.join import Joined, Joiner
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.request import Request
+
+
+class FakeStore:
+    """A store in memory that can be away for a number of calls, or fill up between calls."""
+
+    def __init__(self, content: Mapping[str, bytes] | None = None) -> None:
+        self.content = dict(content or {})
+        self.failures = 0
+        self.asked: list[list[str]] = []
+        self.closed = 0
+        self.after_ask = lambda: None
+
+    def request_many(self, record_ids: Sequence[str]) -> "FakeStore":
+        self.asked.append(list(record_ids))
+        if self.failures:
+            self.failures -= 1
+            raise BackendUnavailableError("Redis is not available: refused")
+        self.answer = [self.content.get(record_id) for record_id in record_ids]
+        self.after_ask()
+        return self
+
+    def result(self) -> list[bytes | None]:
+        return self.answer
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def get_many(self, record_ids: Sequence[str]) -> list[bytes | None]:
+        return self.request_many(record_ids).result()
+
+    def put_many(self, metadata: Mapping[str, bytes]) -> None:
+        self.content.update(metadata)
+
+    def delete_many(self, record_ids: Sequence[str]) -> None:
+        for record_id in record_ids:
+            self.content.pop(record_id, None)
+
+    def ping(self) -> None:
+        pass
+
+
+class World:
+    """A joiner and what it works with."""
+
+    def __init__(self, **config: Any) -> None:
+        self.store = FakeStore()
+        self.clock = ManualClock()
+        self.registry = CollectorRegistry()
+        self.patience = Patience(max_pause_seconds=0.001)
+        self.joiner = Joiner(
+            self.store,
+            MetadataConfig(**config),
+            self.patience,
+            WorkerMetrics(self.registry),
+            self.clock,
+        )
+
+    def join(self, *requests: Request) -> Joined:
+        return self.joiner.finish(requests, self.joiner.start(requests))
+
+    def lookups(self, status: str) -> float:
+        name = "topicserve_metadata_lookups_total"
+        return self.registry.get_sample_value(name, {"status": status}) or 0.0
+
+
+def test_each_record_gets_its_own_in_one_question() -> None:
+    """Found, missing and declared absent are told apart."""
+    world = World()
+    found, missing, absent = a_request(), a_request(), a_request(metadata_absent=True)
+    world.store.content[found.input.record_id] = b'{"row":1}'
+
+    joined = world.join(found, missing, absent)
+
+    assert joined.metadata == {
+        found.input.record_id: Metadata(MetadataStatus.FOUND, b'{"row":1}'),
+        missing.input.record_id: Metadata(MetadataStatus.MISSING),
+        absent.input.record_id: Metadata(MetadataStatus.ABSENT),
+    }
+    assert world.store.asked == [[found.input.record_id, missing.input.record_id]]
+    assert [world.lookups(s) for s in ("found", "missing", "absent", "invalid")] == [1, 1, 1, 0]
+
+
+def test_a_store_that_is_away_is_waited_for() -> None:
+    """As long as it takes; meanwhile readiness can say why."""
+    world = World()
+    world.store.failures = 5
+    request = a_request()
+    world.store.content[request.input.record_id] = b"{}"
+    said: list[str | None] = []
+    world.store.after_ask = lambda: said.append(world.joiner.unavailable)
+
+    joined = world.join(request)
+
+    assert joined.metadata[request.input.record_id].status is MetadataStatus.FOUND
+    assert said == ["Redis is not available: refused"]
+    assert world.joiner.unavailable is None
+    retries = world.registry.get_sample_value("topicserve_retries_total", {"stage": "join"})
+    assert retries == 5
+
+
+def test_waiting_ends_when_the_worker_gives_up() -> None:
+    """The records are left to others, uncommitted."""
+    world = World()
+    world.store.failures = 10**9
+    world.patience.give_up()
+
+    with pytest.raises(AbandonedError):
+        world.join(a_request())
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{", b'{"a":1}}', b'"text"', b"\xff"])
+def test_what_is_no_json_object_never_gets_into_a_result(content: bytes) -> None:
+    """It would break the JSON around it."""
+    world = World()
+    bad, good = a_request(), a_request()
+    world.store.content[bad.input.record_id] = content
+    world.store.content[good.input.record_id] = b"{}"
+
+    joined = world.join(bad, good)
+
+    (rejection,) = joined.rejections
+    assert (rejection.polled, rejection.reason) == (bad, Reason.METADATA_INVALID)
+    assert list(joined.metadata) == [good.input.record_id]
+    assert world.lookups("invalid") == 1
+
+
+def test_missing_metadata_can_be_a_records_fault() -> None:
+    """Where a result without metadata is of no use."""
+    world = World(on_missing=OnMissingMetadata.DEAD_LETTER)
+    request = a_request()
+
+    joined = world.join(request)
+
+    (rejection,) = joined.rejections
+    assert (rejection.polled, rejection.reason) == (request, Reason.METADATA_MISSING)
+    assert world.lookups("missing") == 1
+
+
+def test_missing_metadata_can_be_waited_for() -> None:
+    """What comes late is found, and only what is missing is asked for again."""
+    world = World(wait_seconds=10)
+    late, there = a_request(), a_request()
+    world.store.content[there.input.record_id] = b"{}"
+
+    def arrive() -> None:
+        if len(world.store.asked) == 2:
+            world.store.content[late.input.record_id] = b'{"late":true}'
+
+    world.store.after_ask = arrive
+
+    joined = world.join(late, there)
+
+    assert joined.metadata[late.input.record_id].content == b'{"late":true}'
+    assert world.store.asked[1:] == [[late.input.record_id]] * 2
+
+
+def test_the_wait_for_metadata_counts_from_the_poll() -> None:
+    """A record that waited elsewhere has less time left here."""
+    world = World(wait_seconds=10)
+    request = a_request(polled_at=world.clock())
+    world.store.after_ask = lambda: world.clock.advance(6)
+
+    joined = world.join(request)
+
+    assert joined.metadata[request.input.record_id].status is MetadataStatus.MISSING
+    assert len(world.store.asked) == 2
+
+
+def test_an_answer_nobody_needs_is_given_up() -> None:
+    """Its connection is free again."""
+    world = World()
+
+    world.joiner.start([a_request()]).cancel()
+
+    assert world.store.closed == 1
