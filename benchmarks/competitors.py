@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.servers import Servers
 from benchmarks.workload import SERVABLE, Shape
+from tests.support.worker_process import worker_command
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class Run:
     """For files of the run's own."""
 
     @property
-    def dead_letter_topic(self) -> str:
-        """Return where a worker puts what it cannot answer: nothing, if all is well."""
-        return f"{self.input_topic}.dead-letter"
+    def topics(self) -> tuple[str, str, str]:
+        """Return all topics; a worker's dead-letter topic stays empty, if all is well."""
+        return self.input_topic, self.output_topic, f"{self.input_topic}.dead-letter"
 
 
 @dataclass(frozen=True)
@@ -72,37 +73,20 @@ def worker(client: str, guarantee: str) -> Callable[[Run], Program]:
     """Return how to start `topicserve worker` with its defaults, for a client and a guarantee."""
 
     def program(run: Run) -> Program:
-        config = run.directory / "worker.toml"
-        config.write_text(_WORKER_TOML.format(run=run, client=client, guarantee=guarantee))
-        command = [sys.executable, "-m", "topicserve", "worker", "--config", str(config)]
-        return Program(command, {})
+        config = {
+            "kafka": {
+                "bootstrap_servers": run.servers.bootstrap_servers,
+                "group_id": run.group_id,
+                "client": client,
+            },
+            "topics": {"input": [run.input_topic], "output": run.output_topic},
+            "metadata": {"redis_url": run.servers.redis_url},
+            "delivery": {"guarantee": guarantee},
+            "servables": [{"name": SERVABLE, "base_path": str(run.model_base_path)}],
+        }
+        return Program(worker_command(config, run.directory / "worker.toml"), {})
 
     return program
-
-
-# Records are held back in a transaction until everyone is ready: hence read_committed, which is
-# also librdkafka's default and set in every hand loop.
-_WORKER_TOML = f"""\
-[kafka]
-bootstrap_servers = "{{run.servers.bootstrap_servers}}"
-group_id = "{{run.group_id}}"
-client = "{{client}}"
-consumer_settings = {{{{ "isolation.level" = "read_committed" }}}}
-
-[topics]
-input = ["{{run.input_topic}}"]
-output = "{{run.output_topic}}"
-
-[metadata]
-redis_url = "{{run.servers.redis_url}}"
-
-[delivery]
-guarantee = "{{guarantee}}"
-
-[[servables]]
-name = "{SERVABLE}"
-base_path = "{{run.model_base_path}}"
-"""
 
 
 def _hand_loop(client: str, module: str) -> Competitor:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from benchmarks.competitors import Competitor, Run
 from benchmarks.servers import Servers, store_metadata
-from benchmarks.topics import InputTopic, OutputTopic, open_topics
+from benchmarks.topics import PARTITIONS, InputTopic, OutputTopic
 from benchmarks.verify import Answers
 from benchmarks.workload import Workload
 from tests.support.child_process import ChildProcess
-from tests.support.models import Network, export_network
+from tests.support.models import Network, export_networks
+from tests.support.topics import open_topics
 
 WARM_UP_RECORDS = 256
 START_LIMIT_SECONDS = 90.0
@@ -35,7 +36,8 @@ class Bench:
     def prepare(cls, servers: Servers, directory: Path, records: int) -> "Bench":
         """Export the network, make the records and store their metadata."""
         network = Network()
-        model_base_path = export_network(directory / "network", 1, network).parent
+        model_base_path = directory / "network"
+        export_networks(model_base_path, {1: network})
         workload = Workload.make(records + WARM_UP_RECORDS)
         store_metadata(servers.redis_url, workload)
         return cls(servers, workload, network, model_base_path, directory)
@@ -98,7 +100,7 @@ def running(bench: Bench, competitor: Competitor) -> Iterator[Running]:
     bootstrap = bench.servers.bootstrap_servers
     source = InputTopic(bootstrap, run.input_topic, bench.workload, competitor.shape)
     with (
-        open_topics(bootstrap, run.input_topic, run.output_topic, run.dead_letter_topic),
+        open_topics(bootstrap, *run.topics, partitions=PARTITIONS),
         OutputTopic(bootstrap, run.output_topic) as results,
         ChildProcess(program.command, directory / "log", program.environment) as process,
     ):

@@ -5,28 +5,13 @@ from contextlib import contextmanager
 from typing import Self
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.workload import Shape, Workload, input_headers
+from tests.support.topics import ADMIN_LIMIT_SECONDS
 
 PARTITIONS = 4
-_ADMIN_LIMIT_SECONDS = 30.0
 _FLUSH_LIMIT_SECONDS = 60.0
 _READ_RECORDS = 10_000
-
-
-@contextmanager
-def open_topics(bootstrap_servers: str, *topics: str) -> Iterator[None]:
-    """Create topics, and delete them in the end: a run's logs are tens of megabytes."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    new = [NewTopic(topic, num_partitions=PARTITIONS, replication_factor=1) for topic in topics]
-    for created in admin.create_topics(new).values():
-        created.result(_ADMIN_LIMIT_SECONDS)
-    try:
-        yield
-    finally:
-        for deleted in admin.delete_topics(list(topics)).values():
-            deleted.result(_ADMIN_LIMIT_SECONDS)
 
 
 class InputTopic:
@@ -58,14 +43,14 @@ class InputTopic:
     def write_held_back(self, indexes: Iterable[int]) -> None:
         """Write these records of the workload; nobody can read them yet."""
         self._transaction = Producer(self._settings | {"transactional.id": f"hold {self._topic}"})
-        self._transaction.init_transactions(_ADMIN_LIMIT_SECONDS)
+        self._transaction.init_transactions(ADMIN_LIMIT_SECONDS)
         self._transaction.begin_transaction()
         self._write(self._transaction, indexes)
 
     def release(self) -> None:
         """Make what was held back readable."""
         assert self._transaction is not None
-        self._transaction.commit_transaction(_ADMIN_LIMIT_SECONDS)
+        self._transaction.commit_transaction(ADMIN_LIMIT_SECONDS)
 
     @contextmanager
     def one_at_a_time(self) -> Iterator[Callable[[int], None]]:

@@ -4,12 +4,12 @@ TensorFlow is imported only in the process that exports (`python -m tests.suppor
 what is tested or measured beside it never holds its memory.
 """
 
-import argparse
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -54,20 +54,18 @@ class Network:
         return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float32)
 
 
-def export_network(base_path: Path, version: int = 1, network: Network | None = None) -> Path:
-    """Write `base_path/version` as a SavedModel in another process, and return that directory.
+def export_networks(base_path: Path, networks: Mapping[int, Network]) -> None:
+    """Write each version's network as a SavedModel under the base path, in another process.
 
-    It appears whole: written beside the base path first, then renamed. Its signature
+    A version appears whole: written beside the base path first, then renamed. Its signature
     `serving_default` takes `x` float32 [rows, features] and gives `probabilities` float32
     [rows, classes].
     """
-    network = network or Network()
-    version_path = base_path / str(version)
     base_path.mkdir(parents=True, exist_ok=True)
-    unfinished = base_path.parent / f".{base_path.name}-{version}.unfinished"
-    options = ["--seed", str(network.seed), "--layers", ",".join(map(str, network.layers))]
+    unfinished = base_path.parent / f".{base_path.name}.unfinished"
+    asked = {version: asdict(network) for version, network in networks.items()}
     export = subprocess.run(
-        [sys.executable, "-m", "tests.support.models", str(unfinished), *options],
+        [sys.executable, "-m", "tests.support.models", str(unfinished), json.dumps(asked)],
         cwd=_CHECKOUT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         timeout=EXPORT_LIMIT_SECONDS,
@@ -75,9 +73,10 @@ def export_network(base_path: Path, version: int = 1, network: Network | None = 
         text=True,
     )
     if export.returncode != 0:
-        raise RuntimeError(f"exporting {version_path} failed:\n{export.stderr[-2000:]}")
-    unfinished.rename(version_path)
-    return version_path
+        raise RuntimeError(f"exporting to {base_path} failed:\n{export.stderr[-2000:]}")
+    for version in networks:
+        (unfinished / str(version)).rename(base_path / str(version))
+    unfinished.rmdir()
 
 
 def _export(path: Path, network: Network) -> None:
@@ -101,14 +100,11 @@ def _export(path: Path, network: Network) -> None:
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.__call__})
 
 
-def _main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write a network as a SavedModel.")
-    parser.add_argument("path", type=Path)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--layers", required=True, help="sizes, such as 64,256,10")
-    options = parser.parse_args(arguments)
-    _export(options.path, Network(options.seed, tuple(map(int, options.layers.split(",")))))
+def _main(path: str, asked: str) -> None:
+    for version, fields in json.loads(asked).items():
+        network = Network(fields["seed"], tuple(fields["layers"]))
+        _export(Path(path) / version, network)
 
 
 if __name__ == "__main__":
-    _main()
+    _main(*sys.argv[1:])
