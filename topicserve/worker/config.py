@@ -112,6 +112,8 @@ class TopicsConfig:
     """Where dead letters go; empty: the first input topic's name with ".dead-letter" behind it."""
     shadow: str = ""
     """Where a shadow version's differences go; needed only where a servable has a shadow."""
+    create_partitions: Annotated[int, Limit(0, 100_000)] = 0
+    """Above 0, topics that are missing are created with so many partitions; 0: that is an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +259,8 @@ class WorkerConfig:
     """Versions loaded at the same time."""
     default_servable: str = ""
     """For records that name none; empty: the only servable there is."""
+    start_seconds: PositiveSeconds = 10.0
+    """How long the broker and the store are waited for at the start, before giving up."""
 
     @property
     def dead_letter_topic(self) -> str:

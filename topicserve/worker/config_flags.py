@@ -24,6 +24,12 @@ FLAGS = (
     Flag("--output-topic", "topics.output", "T", "where results go"),
     Flag("--dead-letter-topic", "topics.dead_letter", "T", "where records given up go"),
     Flag("--shadow-topic", "topics.shadow", "T", "where a shadow version's differences go"),
+    Flag(
+        "--create-topics",
+        "topics.create_partitions",
+        "PARTITIONS",
+        "create topics that are missing; without it a missing topic is an error",
+    ),
     Flag("--redis-url", "metadata.redis_url", "URL", "the metadata store"),
     Flag("--key-prefix", "metadata.key_prefix", "TEXT", "what stands before the id in its keys"),
     Flag(
@@ -43,6 +49,7 @@ FLAGS = (
         "how long a batch may wait for more rows",
     ),
     Flag("--guarantee", "delivery.guarantee", "NAME", "at_least_once or exactly_once"),
+    Flag("--start-seconds", "start_seconds", "S", "how long to wait for broker and store"),
     Flag("--shutdown-seconds", "delivery.shutdown_seconds", "S", "how long a stop may take"),
     Flag("--http-host", "http.host", "HOST", "the address to listen on"),
     Flag("--http-port", "http.port", "P", "0 takes a free one, -1 none"),

@@ -1,0 +1,5 @@
+"""Errors that a person can mend."""
+
+
+class UsageError(Exception):
+    """One line for the person: what is wrong and what to do. The exit code is 2."""
