@@ -7,11 +7,17 @@ class Failure:
     """Remembers the first error reported. Any thread may call it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._reported = threading.Condition()
         self.error: BaseException | None = None
 
     def report(self, error: BaseException) -> None:
         """Note that there is no sense in going on: the worker stops, nothing more is committed."""
-        with self._lock:
+        with self._reported:
             if self.error is None:
                 self.error = error
+            self._reported.notify_all()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Wait for a report; False if the time ran out first."""
+        with self._reported:
+            return self._reported.wait_for(lambda: self.error is not None, timeout_seconds)

@@ -127,6 +127,11 @@ class ExactlyOnce:
             self._doom(f"{len(partitions)} partitions were lost")
         self._ledger.release(partitions)
 
+    def wait_doomed(self, timeout_seconds: float) -> bool:
+        """Wait until the transaction cannot be committed any more; False if the time ran out."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._doomed is not None, timeout_seconds)
+
     def finish(self, timeout_seconds: float) -> bool:
         return self._finish_epochs(timeout_seconds)
 

@@ -1,0 +1,87 @@
+"""What the tests of both delivery guarantees have in common."""
+
+from prometheus_client import CollectorRegistry
+
+from tests.support.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
+from tests.support.records import ManualClock, a_kafka_record
+from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
+from topicserve.worker.backoff import Patience
+from topicserve.worker.batch import Batcher, BatchSizer
+from topicserve.worker.config import BatchingConfig, DeliveryConfig
+from topicserve.worker.delivery.delivery import Delivery, Surroundings
+from topicserve.worker.failure import Failure
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.offsets import OffsetLedger
+from topicserve.worker.publish import Encoder, Outgoing
+from topicserve.worker.request import Polled
+
+
+class Deliveries:
+    """A delivery on a log in memory, and the steps that a worker takes with it."""
+
+    delivery: Delivery
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.log = MemoryLog()
+        self.consumer = MemoryConsumer(self.log)
+        self.producer = MemoryProducer(self.log)
+        self.clock = ManualClock()
+        self.acknowledged: list[Outgoing] = []
+        batching = BatchingConfig()
+        self.around = Surroundings(
+            consumer=self.consumer,
+            producer=self.producer,
+            ledger=OffsetLedger(),
+            batcher=Batcher(batching, BatchSizer(batching.max_batch_size, 0), self.clock),
+            encoder=Encoder("out", "dead", "worker-1"),
+            config=DeliveryConfig(commit_interval_seconds=0.5, drain_seconds=0.0),
+            patience=Patience(max_pause_seconds=0.001),
+            metrics=WorkerMetrics(registry),
+            clock=self.clock,
+            acknowledged=self.acknowledged.append,
+            failure=Failure(),
+        )
+
+    def assign(self, *partitions: TopicPartition) -> None:
+        """Give this worker partitions."""
+        self.around.ledger.assign(partitions)
+        for partition in partitions:
+            self.consumer.positions[partition] = 0
+
+    def polled(self, *offsets: int, partition: int = 0) -> list[Polled]:
+        """Take records in as the polling thread does."""
+        records = [a_kafka_record(offset, partition=partition) for offset in offsets]
+        slots = self.around.ledger.track(records)
+        self.around.ledger.count_bytes(10 * len(records))
+        self.delivery.admit(len(records))
+        return [
+            Polled(record, slot, 10, self.clock())
+            for record, slot in zip(records, slots, strict=True)
+            if slot is not None
+        ]
+
+    def publish(self, *polled: Polled, epoch: int | None = None) -> None:
+        """Publish a result for each record as one batch."""
+        outgoing = Outgoing("digits", 1)
+        for one in polled:
+            headers = [header for header in one.record.headers if header[0] == "ce_id"]
+            outgoing.add(one, OutgoingRecord("out", b"key", b"{}", headers), None)
+        self.delivery.publish(self.delivery.publishing if epoch is None else epoch, outgoing)
+
+    def commit_when_due(self) -> None:
+        """Let the commit interval pass."""
+        self.clock.advance(0.5)
+        self.delivery.tick()
+
+    def id_of(self, polled: Polled) -> str:
+        """Return a record's id."""
+        return (dict(polled.record.headers)["ce_id"] or b"").decode()
+
+    def id_in(self, sent: OutgoingRecord) -> str:
+        """Return a result's record id."""
+        return (dict(sent.headers)["ce_id"] or b"").decode()
+
+    def count(self, name: str, **labels: str) -> float:
+        """Return a counter's value."""
+        return self.registry.get_sample_value(name, labels) or 0.0

@@ -1,0 +1,178 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.support.deliveries import Deliveries
+from topicserve.backends.errors import (
+    BackendUnavailableError,
+    BacklogFullError,
+    CommitRefusedError,
+    DeliveryTimeoutError,
+    FencedError,
+    RecordTooLargeError,
+)
+from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.backoff import AbandonedError
+from topicserve.worker.delivery.at_least_once import AtLeastOnce
+
+PARTITION = TopicPartition("in", 0)
+
+
+@pytest.fixture
+def world() -> Iterator[Deliveries]:
+    """Return an at-least-once delivery with one partition assigned."""
+    world = Deliveries(CollectorRegistry())
+    world.delivery = AtLeastOnce(world.around)
+    world.delivery.start(1)
+    world.assign(PARTITION)
+    yield world
+    world.around.patience.give_up()
+    world.delivery.close(1)
+
+
+def test_offsets_are_committed_after_the_acknowledgement_and_never_past_a_gap(
+    world: Deliveries,
+) -> None:
+    """Batches finish in any order; the interval decides when, the gap decides what."""
+    first, second = world.polled(0, 1)
+
+    world.publish(second)
+    world.commit_when_due()
+    assert world.log.committed == {}
+    world.publish(first)
+    world.commit_when_due()
+
+    assert world.log.committed == {PARTITION: 2}
+    assert world.log.ids() == [world.id_of(second), world.id_of(first)]
+    assert world.count("topicserve_results_published_total", servable="digits", version="1") == 2
+
+
+def test_nothing_is_committed_before_the_interval_is_over(world: Deliveries) -> None:
+    """A commit costs a round trip."""
+    world.publish(*world.polled(0))
+
+    world.delivery.tick()
+
+    assert world.log.committed == {}
+
+
+def test_what_the_broker_does_not_acknowledge_goes_again(world: Deliveries) -> None:
+    """Only what failed, and only then is it finished."""
+    first, second = world.polled(0, 1)
+    failures = iter([DeliveryTimeoutError("frozen")])
+    world.producer.fail_send = lambda sent: (
+        next(failures, None) if world.id_in(sent) == world.id_of(first) else None
+    )
+
+    world.publish(first, second)
+    assert world.around.ledger.wait_finished([PARTITION], 10)
+
+    assert sorted(world.log.ids()) == sorted([world.id_of(first), world.id_of(second)])
+    assert world.count("topicserve_redeliveries_total", cause="delivery_failed") == 1
+
+
+def test_a_full_backlog_is_waited_for(world: Deliveries) -> None:
+    """Nothing was sent, so the same is sent again."""
+    refusals = iter([BacklogFullError("full"), BacklogFullError("full")])
+    world.producer.refuse_send = lambda: next(refusals, None)
+
+    world.publish(*world.polled(0))
+
+    assert len(world.log.published) == 1
+    assert world.count("topicserve_retries_total", stage="publish") == 2
+
+
+def test_a_result_that_is_too_large_becomes_a_dead_letter(world: Deliveries) -> None:
+    """The input went through, so the input goes through again."""
+    (polled,) = world.polled(0)
+    world.producer.fail_send = lambda sent: (
+        RecordTooLargeError("1 MB") if sent.topic == "out" else None
+    )
+
+    world.publish(polled)
+    assert world.around.ledger.wait_finished([PARTITION], 10)
+
+    (letter,) = world.log.published
+    assert letter.topic == "dead"
+    assert dict(letter.headers)["topicserve-reason"] == b"result_too_large"
+    assert world.count("topicserve_dead_letters_total", reason="result_too_large") == 1
+
+
+def test_what_trying_again_cannot_mend_stops_the_worker(world: Deliveries) -> None:
+    """With nothing committed."""
+    error = FencedError("a newer producer")
+    world.producer.fail_send = lambda _: error
+
+    world.publish(*world.polled(0))
+    world.commit_when_due()
+
+    assert world.around.failure.error is error
+    assert world.log.committed == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(CommitRefusedError("rebalance"), "refused"), (BackendUnavailableError("away"), "failed")],
+)
+def test_a_commit_that_fails_is_tried_again_later(
+    world: Deliveries, error: Any, outcome: str
+) -> None:
+    """The offsets stay due."""
+    world.publish(*world.polled(0))
+    world.consumer.commit_error = error
+    world.commit_when_due()
+    world.consumer.commit_error = None
+
+    world.commit_when_due()
+
+    assert world.log.committed == {PARTITION: 1}
+    assert world.count("topicserve_commits_total", outcome=outcome) == 1
+
+
+def test_revoked_partitions_are_committed_up_to_what_is_finished(world: Deliveries) -> None:
+    """What is still under way is left to the next owner, and its result is dropped."""
+    first, second = world.polled(0, 1)
+    world.publish(first)
+
+    assert world.delivery.revoke([PARTITION]) == {PARTITION: 1}
+    world.publish(second)
+
+    assert world.log.ids() == [world.id_of(first)]
+    assert world.around.ledger.in_flight_bytes == 0
+
+
+def test_lost_partitions_are_forgotten(world: Deliveries) -> None:
+    """Somebody else may own them already."""
+    world.publish(*world.polled(0))
+
+    world.delivery.lose([PARTITION])
+    world.commit_when_due()
+
+    assert world.log.committed == {}
+
+
+def test_finishing_commits_at_once(world: Deliveries) -> None:
+    """A worker that stops leaves nothing to be done again."""
+    world.publish(*world.polled(0, 1))
+
+    assert world.delivery.finish(timeout_seconds=1)
+
+    assert world.log.committed == {PARTITION: 2}
+
+
+def test_finishing_says_when_the_time_ran_out(world: Deliveries) -> None:
+    """Something is still under way."""
+    world.polled(0)
+
+    assert not world.delivery.finish(timeout_seconds=0)
+
+
+def test_giving_up_ends_the_waiting(world: Deliveries) -> None:
+    """A broker that stays away must not hold up the end."""
+    world.producer.refuse_send = lambda: BacklogFullError("full")
+    world.around.patience.give_up()
+
+    with pytest.raises(AbandonedError):
+        world.publish(*world.polled(0))

@@ -1,0 +1,263 @@
+import threading
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.support.deliveries import Deliveries
+from topicserve.backends.errors import (
+    BackendUnavailableError,
+    CommitRefusedError,
+    DeliveryTimeoutError,
+    FencedError,
+    RecordTooLargeError,
+    TransactionAbortedError,
+)
+from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.backoff import AbandonedError
+from topicserve.worker.delivery.exactly_once import ExactlyOnce
+
+PARTITION = TopicPartition("in", 0)
+OTHER = TopicPartition("in", 1)
+LIMIT_SECONDS = 10
+
+
+@pytest.fixture
+def world() -> Iterator[Deliveries]:
+    """Return an exactly-once delivery with two partitions assigned."""
+    world = Deliveries(CollectorRegistry())
+    world.delivery = ExactlyOnce(world.around)
+    world.delivery.start(1)
+    world.assign(PARTITION, OTHER)
+    yield world
+    world.around.patience.give_up()
+    world.delivery.close(1)
+
+
+def wait_for_commits(world: Deliveries, count: int = 1) -> None:
+    """Wait until that many transactions are committed."""
+    committed = world.around.ledger.wait_until(
+        lambda: world.producer.commits >= count, LIMIT_SECONDS
+    )
+    assert committed
+
+
+def wait_for_doom(world: Deliveries) -> None:
+    """Wait until the transaction is known to be lost."""
+    delivery = world.delivery
+    assert isinstance(delivery, ExactlyOnce)
+    assert delivery.wait_doomed(LIMIT_SECONDS)
+
+
+def test_results_and_offsets_are_committed_together(world: Deliveries) -> None:
+    """Many batches go into one transaction, and a reader sees them all at once."""
+    first, second, third = world.polled(0, 1, 2)
+    world.publish(second)
+    world.publish(first)
+    assert world.log.published == []
+
+    world.publish(third)
+    world.commit_when_due()
+    wait_for_commits(world)
+
+    assert world.log.ids() == [world.id_of(polled) for polled in (second, first, third)]
+    assert world.log.committed == {PARTITION: 3}
+    assert world.count("topicserve_transactions_total", outcome="committed") == 1
+
+
+def test_a_transaction_waits_for_all_of_its_records(world: Deliveries) -> None:
+    """Its offsets are the positions at the cut, so nothing before them may be missing."""
+    first, second = world.polled(0, 1)
+    world.publish(second)
+    world.commit_when_due()
+
+    assert world.producer.commits == 0
+    world.publish(first)
+    wait_for_commits(world)
+
+    assert world.log.committed == {PARTITION: 2}
+
+
+def test_the_next_epoch_waits_to_publish(world: Deliveries) -> None:
+    """Its batches are predicted while the transaction before is committed."""
+    (first,) = world.polled(0)
+    world.commit_when_due()
+    assert world.delivery.gathering == 1
+    (second,) = world.polled(1)
+    thread = threading.Thread(target=lambda: world.publish(second, epoch=1))
+    thread.start()
+    thread.join(0.05)
+    assert thread.is_alive()
+
+    world.publish(first, epoch=0)
+    thread.join(LIMIT_SECONDS)
+    world.commit_when_due()
+    wait_for_commits(world, 2)
+
+    assert world.log.ids() == [world.id_of(first), world.id_of(second)]
+    assert world.log.committed == {PARTITION: 2}
+
+
+@pytest.mark.parametrize(
+    "error", [TransactionAbortedError("abortable"), CommitRefusedError("rebalanced")]
+)
+def test_an_aborted_transaction_is_done_again(world: Deliveries, error: Exception) -> None:
+    """Everything since the last commit is read again, and each result is seen once."""
+    world.publish(*world.polled(0))
+    world.commit_when_due()
+    wait_for_commits(world)
+    failures = iter([error])
+    world.producer.fail_commit = lambda: next(failures, None)  # type: ignore[assignment,return-value]
+    world.publish(*world.polled(1, 2))
+    world.commit_when_due()
+    wait_for_doom(world)
+
+    world.delivery.tick()
+
+    assert world.producer.aborted == 1
+    assert world.consumer.positions[PARTITION] == 1
+    assert world.around.ledger.in_flight_records == 0
+    assert world.around.ledger.in_flight_bytes == 0
+    world.publish(*world.polled(1, 2))
+    world.commit_when_due()
+    wait_for_commits(world, 2)
+    assert world.log.committed == {PARTITION: 3}
+    assert len(set(world.log.ids())) == len(world.log.ids()) == 3
+    assert world.count("topicserve_redeliveries_total", cause="transaction_aborted") == 2
+
+
+def test_an_old_epochs_batch_comes_to_nothing(world: Deliveries) -> None:
+    """It was under way when everything was read again."""
+    old, _ = world.polled(0, 1)
+    world.delivery.lose([OTHER])  # nothing of it was under way: no harm done
+    world.delivery.lose([PARTITION])
+    world.delivery.tick()
+    world.assign(PARTITION)
+
+    world.publish(old, epoch=0)
+    world.publish(*world.polled(0, 1))
+    world.commit_when_due()
+    wait_for_commits(world)
+
+    assert len(world.log.published) == 2
+
+
+def test_a_commit_that_nobody_answers_is_asked_for_again(world: Deliveries) -> None:
+    """Asking twice commits once."""
+    failures = iter([BackendUnavailableError("away")] * 3)
+    world.producer.fail_commit = lambda: next(failures, None)
+
+    world.publish(*world.polled(0))
+    world.commit_when_due()
+    wait_for_commits(world)
+
+    assert len(world.log.published) == 1
+    assert world.count("topicserve_retries_total", stage="transaction") == 3
+
+
+def test_a_record_that_did_not_get_in_dooms_the_transaction(world: Deliveries) -> None:
+    """It would be lost, since its offset is in there."""
+    failures = iter([DeliveryTimeoutError("frozen")])
+    world.producer.fail_send = lambda _: next(failures, None)
+    world.publish(*world.polled(0, 1))
+    wait_for_doom(world)
+
+    world.delivery.tick()
+    world.publish(*world.polled(0, 1))
+    world.commit_when_due()
+    wait_for_commits(world)
+
+    assert len(world.log.published) == 2
+
+
+def test_a_result_that_is_too_large_becomes_a_dead_letter_the_next_time(
+    world: Deliveries,
+) -> None:
+    """In the transaction after the one that it spoiled."""
+    world.producer.fail_send = lambda sent: (
+        RecordTooLargeError("1 MB")
+        if sent.topic == "out" and world.id_in(sent).endswith("1")
+        else None
+    )
+    world.publish(*world.polled(0, 1))
+    wait_for_doom(world)
+    world.delivery.tick()
+
+    world.publish(*world.polled(0, 1))
+    world.commit_when_due()
+    wait_for_commits(world)
+
+    assert [sent.topic for sent in world.log.published] == ["out", "dead"]
+
+
+def test_revoked_partitions_are_finished_in_their_transaction(world: Deliveries) -> None:
+    """Within the drain budget the transaction is closed and committed early."""
+    world.publish(*world.polled(0))
+
+    offsets = world.delivery.revoke([PARTITION])
+
+    assert offsets == {}
+    if world.producer.commits == 0:  # the budget is nothing, so it may have run out
+        wait_for_doom(world)
+    else:
+        assert world.log.committed == {PARTITION: 1}
+
+
+def test_nothing_of_a_lost_partition_is_published(world: Deliveries) -> None:
+    """The whole transaction is aborted; the other partitions' records are read again."""
+    (lost,) = world.polled(0)
+    world.publish(lost)
+    world.publish(*world.polled(5, partition=1))
+    world.consumer.positions.pop(PARTITION)
+
+    world.delivery.lose([PARTITION])
+    world.delivery.tick()
+    world.publish(*world.polled(5, partition=1))
+    world.commit_when_due()
+    wait_for_commits(world)
+
+    assert world.id_of(lost) not in world.log.ids()
+    assert world.log.committed == {OTHER: 6}
+
+
+def test_a_fenced_worker_stops_loudly(world: Deliveries) -> None:
+    """A newer one has taken its place."""
+    error = FencedError("a newer producer")
+    world.producer.fail_commit = lambda: error
+    world.publish(*world.polled(0))
+
+    world.commit_when_due()
+
+    assert world.around.failure.wait(LIMIT_SECONDS)
+    assert world.around.failure.error is error
+
+
+def test_finishing_commits_what_is_under_way(world: Deliveries) -> None:
+    """Without waiting for the interval."""
+    world.publish(*world.polled(0, 1))
+
+    assert world.delivery.finish(LIMIT_SECONDS)
+
+    assert world.log.committed == {PARTITION: 2}
+
+
+def test_whoever_waits_for_an_epoch_is_let_go_at_the_end(world: Deliveries) -> None:
+    """A worker that gives up leaves the transaction to be aborted."""
+    world.polled(0)
+    world.commit_when_due()
+    (second,) = world.polled(1)
+    caught: list[type[BaseException]] = []
+
+    def publish() -> None:
+        try:
+            world.publish(second, epoch=1)
+        except AbandonedError as error:
+            caught.append(type(error))
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+
+    world.delivery.close(LIMIT_SECONDS)
+    thread.join(LIMIT_SECONDS)
+
+    assert caught == [AbandonedError]
