@@ -38,9 +38,7 @@ class FlowControl:
 
     def regulate(self, stopped: bool) -> None:
         """Pause every partition when full, or for good where stopped; resume at half."""
-        if stopped or (
-            self._full() and not self._ledger.wait_until(self._has_room, _SHORT_WAIT_SECONDS)
-        ):
+        if stopped or not self._ledger.wait_until(self._has_room, _SHORT_WAIT_SECONDS):
             self._pause()
         elif self._paused and self._half_empty():
             self._resume()

@@ -1,0 +1,133 @@
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry
+
+from tests.support.kafka_doubles import MemoryConsumer, MemoryLog
+from tests.support.records import ManualClock, a_kafka_record, a_request
+from topicserve.backends.broker import Offsets
+from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.config import BatchingConfig
+from topicserve.worker.consume import FlowControl, Rebalance
+from topicserve.worker.delivery.delivery import Delivery
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.offsets import OffsetLedger
+from topicserve.worker.request import Polled
+
+PARTITION = TopicPartition("in", 0)
+OTHER = TopicPartition("in", 1)
+
+
+class World:
+    """Flow control over one consumer and one ledger."""
+
+    def __init__(self, max_records: int = 4) -> None:
+        self.registry = CollectorRegistry()
+        self.consumer = MemoryConsumer(MemoryLog())
+        self.ledger = OffsetLedger()
+        config = BatchingConfig(max_in_flight_records=max_records)
+        metrics = WorkerMetrics(self.registry)
+        self.flow = FlowControl(self.consumer, self.ledger, config, metrics, ManualClock())
+        self.ledger.assign([PARTITION])
+
+    def poll(self, *offsets: int) -> list[Polled]:
+        """Take records in."""
+        records = [a_kafka_record(offset) for offset in offsets]
+        return [
+            Polled(record, slot, 10, 0.0)
+            for record, slot in zip(records, self.ledger.track(records), strict=True)
+            if slot is not None
+        ]
+
+    def gauge(self, name: str) -> float | None:
+        """Return a gauge's value."""
+        return self.registry.get_sample_value(name)
+
+
+def test_full_means_pause_and_half_empty_means_resume() -> None:
+    """Nothing is dropped, and partitions do not flap."""
+    world = World(max_records=4)
+    polled = world.poll(0, 1, 2, 3)
+
+    world.flow.regulate(stopped=False)
+    assert world.consumer.paused == {PARTITION}
+    assert world.gauge("topicserve_paused_partitions") == 1
+    world.ledger.finish(polled[:1])
+    world.flow.regulate(stopped=False)
+    assert world.consumer.paused == {PARTITION}
+    world.ledger.finish(polled[1:2])
+    world.flow.regulate(stopped=False)
+
+    assert world.consumer.paused == set()
+    assert world.gauge("topicserve_paused_partitions") == 0
+
+
+def test_partitions_that_come_while_full_are_paused_too() -> None:
+    """Kafka hands them over unpaused, also those that were paused before they went."""
+    world = World(max_records=1)
+    world.poll(0)
+    world.flow.regulate(stopped=False)
+    world.consumer.paused.clear()
+    world.ledger.assign([OTHER])
+    world.flow.forget([PARTITION, OTHER])
+
+    world.flow.regulate(stopped=False)
+
+    assert world.consumer.paused == {PARTITION, OTHER}
+
+
+def test_a_stopped_worker_reads_nothing_and_stays_a_member() -> None:
+    """An open breaker pauses what is assigned, however empty the worker is."""
+    world = World()
+
+    world.flow.regulate(stopped=True)
+
+    assert world.consumer.paused == {PARTITION}
+
+
+def test_what_is_in_flight_is_counted_and_shown() -> None:
+    """By record and by byte, as the gauges say."""
+    world = World()
+    records = [a_kafka_record(0), a_kafka_record(1)]
+    world.ledger.track(records)
+
+    world.flow.admit(records, [a_request(size_bytes=30), a_request(size_bytes=12)], [])
+    world.flow.observe()
+
+    assert world.gauge("topicserve_in_flight_records") == 2
+    assert world.gauge("topicserve_in_flight_bytes") == 42
+    consumed = world.registry.get_sample_value("topicserve_records_consumed_total", {"topic": "in"})
+    assert consumed == 2
+
+
+class FakeDelivery:
+    """Notes what it is told of partitions."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, list[TopicPartition]]] = []
+
+    def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        self.told.append(("revoke", list(partitions)))
+        return {PARTITION: 9}
+
+    def lose(self, partitions: Sequence[TopicPartition]) -> None:
+        self.told.append(("lose", list(partitions)))
+
+
+def test_partitions_come_and_go_through_the_delivery() -> None:
+    """What is to be committed before they go is the delivery's to say."""
+    world, fake = World(), FakeDelivery()
+    delivery: Delivery = fake  # type: ignore[assignment]
+    metrics = WorkerMetrics(CollectorRegistry())
+    rebalance = Rebalance(world.ledger, world.flow, delivery, metrics)
+    assert not rebalance.joined
+
+    rebalance.on_assigned([OTHER])
+    assert rebalance.joined
+    assert set(world.ledger.partitions()) == {PARTITION, OTHER}
+    assert rebalance.on_revoked([PARTITION]) == {PARTITION: 9}
+    rebalance.on_lost([OTHER])
+
+    assert fake.told == [("revoke", [PARTITION]), ("lose", [OTHER])]
+    for event in ("assigned", "revoked", "lost"):
+        found = metrics.registry.get_sample_value("topicserve_rebalances_total", {"event": event})
+        assert found == 1

@@ -1,0 +1,64 @@
+import numpy as np
+import orjson
+from prometheus_client import CollectorRegistry
+
+from tests.support.records import a_request
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.result import Metadata, MetadataStatus
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.publish import Encoder
+from topicserve.worker.request import Answers, Predicted, Rejection, Request
+
+ENCODER = Encoder("out", "dead", "worker-1")
+
+
+def predicted(*requests: Request) -> Predicted:
+    """Return outputs that number the requests."""
+    outputs = {"y": np.arange(len(requests))}
+    return Predicted("digits", 3, "serving_default", [Answers(requests, outputs)], [])
+
+
+def test_every_record_gets_one_outcome() -> None:
+    """A result where it was answered and joined, a dead letter where it was rejected."""
+    good, bad, refused = a_request(), a_request(), a_request()
+    found = {good.input.record_id: Metadata(MetadataStatus.FOUND, b'{"a":1}')}
+    rejections = [
+        Rejection(bad, Reason.METADATA_INVALID, ValueError("not JSON")),
+        Rejection(refused, Reason.INVALID_INPUT, ValueError("shape")),
+    ]
+
+    outgoing = ENCODER.encode(predicted(good, bad), found, rejections)
+
+    assert outgoing.polled == [good, bad, refused]
+    assert [record.topic for record in outgoing.records] == ["out", "dead", "dead"]
+    assert outgoing.reasons == [None, Reason.METADATA_INVALID, Reason.INVALID_INPUT]
+    assert orjson.loads(outgoing.records[0].value or b"")["metadata"] == {"a": 1}
+    assert dict(outgoing.records[2].headers)["topicserve-reason"] == b"invalid_input"
+    assert outgoing.record_ids() == [good.input.record_id]
+
+
+def test_what_was_acknowledged_is_counted_by_version_and_reason() -> None:
+    """The metrics say what readers have, not what was tried."""
+    requests = [a_request(), a_request(), a_request()]
+    rejections = [Rejection(requests[2], Reason.PREDICT_FAILED, ValueError("x"))]
+    outgoing = ENCODER.encode(predicted(*requests), {}, rejections)
+    registry = CollectorRegistry()
+
+    outgoing.count(WorkerMetrics(registry))
+
+    labels = {"servable": "digits", "version": "3"}
+    assert registry.get_sample_value("topicserve_results_published_total", labels) == 2
+    dead = registry.get_sample_value("topicserve_dead_letters_total", {"reason": "predict_failed"})
+    assert dead == 1
+
+
+def test_what_is_no_longer_ours_is_left_out() -> None:
+    """The next owner publishes it."""
+    requests = [a_request(), a_request()]
+    outgoing = ENCODER.encode(predicted(*requests), {}, [])
+    requests[0].slot.closed = True
+
+    kept, dropped = outgoing.without_closed()
+
+    assert (kept.polled, dropped) == ([requests[1]], [requests[0]])
+    assert len(kept.records) == len(kept.reasons) == 1
