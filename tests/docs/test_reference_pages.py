@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+
+from tests.support.reference_pages import (
+    CHECKOUT,
+    EXAMPLE_CONFIG,
+    PAGES,
+    example_config,
+    keys,
+    keys_of_servables,
+    with_generated,
+)
+from topicserve.servables.servable_config import ServableConfig
+from topicserve.worker.config import ServedConfig, TopicsConfig, WorkerConfig
+from topicserve.worker.config_flags import FLAGS
+from topicserve.worker.config_loading import load_config
+from topicserve.worker.config_servables import POLICY_KEYS, ROUTING_KEYS
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_what_is_generated_is_what_the_code_says(path: Path) -> None:
+    """Otherwise: python -m tests.support.reference_pages."""
+    page = path.read_text()
+
+    assert page == with_generated(page, PAGES[path]())
+
+
+def test_the_example_is_what_the_code_says() -> None:
+    """So it has every key."""
+    assert EXAMPLE_CONFIG.read_text() == example_config()
+
+
+def test_the_example_loads_as_the_defaults() -> None:
+    """Whoever deletes lines from it changes nothing."""
+    config = load_config(EXAMPLE_CONFIG, {}, {})
+
+    assert config == WorkerConfig(
+        TopicsConfig(("digits",), "results"),
+        (ServedConfig(ServableConfig("digits", "/models/digits")),),
+    )
+
+
+def test_every_key_says_what_it_is_for() -> None:
+    """In one sentence, which is its line in the table."""
+    assert [key.dotted for key in [*keys(), *keys_of_servables()] if not key.meaning] == []
+
+
+def test_every_flag_stands_for_a_key() -> None:
+    """A flag whose key was renamed would set nothing."""
+    known = {"servables", *(key.dotted for key in keys())}
+
+    assert [flag.name for flag in FLAGS if flag.key not in known] == []
+
+
+def test_every_key_of_a_servable_is_in_the_table_and_the_example() -> None:
+    """That table is written by hand, because most of those keys are TF Serving's."""
+    table = (CHECKOUT / "docs/configuration.md").read_text().partition("### `[[servables]]`")[2]
+    example = EXAMPLE_CONFIG.read_text().partition("[[servables]]")[2]
+
+    for name in (*ServableConfig.__dataclass_fields__, *POLICY_KEYS, *ROUTING_KEYS):
+        assert f"`{name}`" in table
+        assert name in example

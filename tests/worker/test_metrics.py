@@ -1,0 +1,67 @@
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from tests.support.reference_pages import CHECKOUT, MetricRow, metric_rows
+from topicserve.worker.metrics import ServableMetrics, WorkerMetrics, new_registry
+
+UNITS = ("seconds", "bytes", "records", "rows", "partitions")
+SMALL_SETS = {
+    *("topic", "partition", "servable", "version", "reason", "status", "cause", "outcome"),
+    *("stage", "event", "state"),
+}
+ROWS = metric_rows()
+
+
+def sources(*folders: str) -> str:
+    """Return the text of all modules but the one that declares the metrics."""
+    paths = [path for folder in folders for path in (CHECKOUT / folder).rglob("*.py")]
+    own = {CHECKOUT / "topicserve/worker/metrics.py", Path(__file__)}
+    return "\n".join(path.read_text() for path in paths if path not in own)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_names_follow_prometheus(row: MetricRow) -> None:
+    """Our prefix, `_total` on counters alone, and the unit last on whatever has one."""
+    assert re.fullmatch(r"topicserve_[a-z_]+", row.name)
+    assert row.name.endswith("_total") == (row.kind == "counter")
+    if row.kind == "histogram":
+        assert row.name.endswith(UNITS)
+    assert row.meaning.endswith(".")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_labels_have_few_values(row: MetricRow) -> None:
+    """No record id, offset or error text becomes a time series of its own."""
+    assert set(row.labels) <= SMALL_SETS
+
+
+def test_names_are_declared_once() -> None:
+    """Nowhere else in the program is a metric's name written."""
+    named = re.findall(r'"topicserve_\w+"', sources("topicserve"))
+
+    assert [name for name in named if name.strip('"') in {row.name for row in ROWS}] == []
+
+
+def test_two_workers_metrics_do_not_meet() -> None:
+    """Each has its registry: none is global."""
+    first, second = CollectorRegistry(), CollectorRegistry()
+    WorkerMetrics(first).records_consumed.labels("digits").inc(3)
+    WorkerMetrics(second)
+
+    name = "topicserve_records_consumed_total"
+    assert first.get_sample_value(name, {"topic": "digits"}) == 3
+    assert second.get_sample_value(name, {"topic": "digits"}) is None
+
+
+def test_the_processs_own_metrics_come_along() -> None:
+    """Memory and CPU are asked for first when something is slow."""
+    registry = new_registry()
+    ServableMetrics(registry)
+
+    text = generate_latest(registry).decode()
+
+    assert "process_resident_memory_bytes " in text
+    assert "python_info{" in text
