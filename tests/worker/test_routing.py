@@ -59,17 +59,11 @@ def test_a_canary_takes_its_share_and_keeps_it(ids: list[object]) -> None:
     """By record id: the same id goes the same way again, and a larger share keeps the smaller's."""
     record_ids = [str(one) for one in ids]
 
-    small, large = (
-        {
-            record_id
-            for record_id in record_ids
-            if a_router("digits", canary=CanaryConfig(share, version=2))
-            .route(Target(), record_id)
-            .version
-            == 2
-        }
-        for share in (0.1, 0.5)
-    )
+    def taken(share: float) -> set[str]:
+        router = a_router("digits", canary=CanaryConfig(share, version=2))
+        return {one for one in record_ids if router.route(Target(), one).version == 2}
+
+    small, large = taken(0.1), taken(0.5)
 
     assert small == {record_id for record_id in record_ids if share_of(record_id) < 0.1}
     assert small <= large
