@@ -5,9 +5,11 @@ int32, offset and timestamp big-endian int64), so that its tools read our dead l
 """
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 
 REASON_HEADER = "topicserve-reason"
@@ -78,3 +80,50 @@ def encode_dead_letter(letter: DeadLetter, topic: str) -> OutgoingRecord:
         (REASON_HEADER, letter.reason.value.encode()),
     ]
     return OutgoingRecord(topic, record.key, record.value, headers)
+
+
+def decode_dead_letter(record: KafkaRecord) -> DeadLetter:
+    """Return a dead letter as it was given up, or raise InvalidRecordError naming the header.
+
+    Its `record` is the original one, with its own topic, partition, offset, timestamp and headers:
+    publishing its key, value and headers again repeats it.
+    """
+    ours = {name: value or b"" for name, value in record.headers if name in _OURS}
+    original = KafkaRecord(
+        topic=_text(ours, "kafka_dlt-original-topic"),
+        partition=_integer(ours, "kafka_dlt-original-partition", ">i"),
+        offset=_integer(ours, "kafka_dlt-original-offset", ">q"),
+        timestamp_ms=_integer(ours, "kafka_dlt-original-timestamp", ">q"),
+        key=record.key,
+        value=record.value,
+        headers=[header for header in record.headers if header[0] not in _OURS],
+    )
+    reason = _text(ours, REASON_HEADER)
+    try:
+        known = Reason(reason)
+    except ValueError:
+        raise InvalidRecordError(REASON_HEADER, f"is no reason of ours: {reason[:64]!r}") from None
+    exception = _text(ours, "kafka_dlt-exception-fqcn")
+    return DeadLetter(original, known, exception, _text(ours, "kafka_dlt-exception-message"))
+
+
+def _header(headers: Mapping[str, bytes], name: str) -> bytes:
+    if name not in headers:
+        raise InvalidRecordError(name, "is missing; this is no dead letter of ours")
+    return headers[name]
+
+
+def _text(headers: Mapping[str, bytes], name: str) -> str:
+    try:
+        return _header(headers, name).decode()
+    except UnicodeDecodeError:
+        raise InvalidRecordError(name, "is not UTF-8") from None
+
+
+def _integer(headers: Mapping[str, bytes], name: str, form: str) -> int:
+    try:
+        (number,) = struct.unpack(form, _header(headers, name))
+    except struct.error:
+        size = struct.calcsize(form)
+        raise InvalidRecordError(name, f"must be a {size}-byte big-endian integer") from None
+    return int(number)

@@ -1,0 +1,53 @@
+"""What a producer says about one record."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from numpy.typing import NDArray
+
+
+class StoredElsewhere(Enum):
+    """Metadata that this producer neither stores nor knows to be absent."""
+
+    STORED_ELSEWHERE = "stored elsewhere"
+
+
+STORED_ELSEWHERE = StoredElsewhere.STORED_ELSEWHERE
+"""The record's metadata is in the store already, put there under its id by somebody else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One record to publish: its rows in exactly one form, and what is known about it.
+
+    `instance` is one row, `instances` a list of rows, `inputs` columns with their batch dimension
+    (an object by input name, or the only input's list): TensorFlow Serving's REST bodies. Numbers,
+    strings, bytes, lists, objects and numpy arrays may stand in them. `tensors` are numpy arrays
+    by input name with their batch dimension, sent as a protobuf PredictRequest: the form for
+    large arrays.
+    """
+
+    instance: Any = None
+    instances: Sequence[Any] | NDArray[Any] | None = None
+    inputs: Mapping[str, Any] | Sequence[Any] | NDArray[Any] | None = None
+    tensors: Mapping[str, NDArray[Any]] | None = None
+    metadata: Mapping[str, Any] | StoredElsewhere | None = None
+    """A JSON object; None declares that there is none, so that no worker looks for it."""
+    record_id: str | UUID | None = None
+    """None makes a new UUID."""
+    key: str | bytes | None = None
+    """Order is kept among records of one key; None takes the record id."""
+    servable: str | None = None
+    """None takes the producer's."""
+    version: int | None = None
+    label: str | None = None
+    """A version's label; a version or a label, not both."""
+    signature_name: str | None = None
+    deadline: datetime | None = None
+    """With its offset from UTC; past it the record becomes a dead letter, unpredicted."""
+    traceparent: str | None = None
+    tracestate: str | None = None

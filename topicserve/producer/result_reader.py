@@ -1,0 +1,110 @@
+"""Reads results, filtered by their headers, and dead letters."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Self
+
+from topicserve.backends.broker import Consumer
+from topicserve.backends.kafka_clients import open_broker
+from topicserve.producer.topic_reader import OnInvalid, TopicReader
+from topicserve.wire import headers as names
+from topicserve.wire.dead_letter import DeadLetter, decode_dead_letter
+from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.wire.result import MetadataStatus, Result, decode_result, text_headers
+
+
+class ResultReader(TopicReader[Result]):
+    """Yields results; those that the filters leave out are never decoded."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        topic: str,
+        *,
+        servable: str | None = None,
+        version: int | None = None,
+        metadata_status: MetadataStatus | None = None,
+        on_invalid: OnInvalid | None = None,
+    ) -> None:
+        super().__init__(consumer, topic, self._decode_wanted, on_invalid=on_invalid)
+        wanted = {
+            names.SERVABLE: servable,
+            names.SERVABLE_VERSION: None if version is None else str(version),
+            names.METADATA_STATUS: metadata_status and metadata_status.value,
+        }
+        self._wanted = {name: text for name, text in wanted.items() if text is not None}
+
+    @classmethod
+    def connect(
+        cls,
+        bootstrap_servers: str,
+        topic: str,
+        *,
+        group_id: str | None = None,
+        client: str = "kafka-python",
+        kafka_settings: Mapping[str, object] | None = None,
+        servable: str | None = None,
+        version: int | None = None,
+        metadata_status: MetadataStatus | None = None,
+        on_invalid: OnInvalid | None = None,
+    ) -> Self:
+        """Return a reader with a connection of its own.
+
+        With a `group_id` it goes on where that group last committed, and shares the partitions
+        with the group's other members; without one it reads from the beginning, alone.
+        `kafka_settings` are Kafka's own names and values.
+        """
+        return cls(
+            open_consumer(bootstrap_servers, group_id, client, kafka_settings),
+            topic,
+            servable=servable,
+            version=version,
+            metadata_status=metadata_status,
+            on_invalid=on_invalid,
+        )
+
+    def _decode_wanted(self, record: KafkaRecord) -> Result | None:
+        if self._wanted:
+            found = text_headers(record.headers)
+            if any(found.get(name) != text for name, text in self._wanted.items()):
+                return None
+        return decode_result(record)
+
+
+class DeadLetterReader(TopicReader[DeadLetter]):
+    """Yields the records that workers gave up, each with its reason, as they were read."""
+
+    def __init__(
+        self, consumer: Consumer, topic: str, *, on_invalid: OnInvalid | None = None
+    ) -> None:
+        super().__init__(consumer, topic, decode_dead_letter, on_invalid=on_invalid)
+
+    @classmethod
+    def connect(
+        cls,
+        bootstrap_servers: str,
+        topic: str,
+        *,
+        group_id: str | None = None,
+        client: str = "kafka-python",
+        kafka_settings: Mapping[str, object] | None = None,
+        on_invalid: OnInvalid | None = None,
+    ) -> Self:
+        """Return a reader with a connection of its own; the same as ResultReader's."""
+        consumer = open_consumer(bootstrap_servers, group_id, client, kafka_settings)
+        return cls(consumer, topic, on_invalid=on_invalid)
+
+
+def open_consumer(
+    bootstrap_servers: str,
+    group_id: str | None,
+    client: str,
+    kafka_settings: Mapping[str, object] | None,
+) -> Consumer:
+    """Open a member of the group, or of a group of its own, that starts at the beginning."""
+    # Results of transactions that were aborted are no results.
+    settings = {"auto.offset.reset": "earliest", "isolation.level": "read_committed"}
+    broker = open_broker(client, {"bootstrap.servers": bootstrap_servers})
+    return broker.consumer(
+        group_id or f"topicserve-reader-{uuid.uuid4()}", settings | dict(kafka_settings or {})
+    )

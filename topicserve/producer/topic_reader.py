@@ -1,0 +1,160 @@
+"""Reads a topic of ours from its beginning, or from where a group left off."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from topicserve.backends.broker import Consumer, Offsets
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+
+T = TypeVar("T")
+
+OnInvalid = Callable[[KafkaRecord, InvalidRecordError], None]
+"""Hears of a record that cannot be decoded and is passed over."""
+
+# A client that is polled more briefly than this never joins a group (kafka-python on Apache Kafka).
+POLL_SECONDS = 0.25
+MAX_POLL_RECORDS = 1024
+CLOSE_SECONDS = 5.0
+COMMIT_SECONDS = 10.0
+
+
+class TopicReader(Generic[T]):
+    """Yields what `decode` makes of a topic's records; one thread uses it, and closes it.
+
+    Offsets are committed by `commit()` alone. A record that cannot be decoded raises
+    InvalidRecordError out of `read` (which may be called again to go on), or is told to
+    `on_invalid` where that is given.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        topic: str,
+        decode: Callable[[KafkaRecord], T | None],
+        *,
+        on_invalid: OnInvalid | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`decode` returns None for a record that is not wanted."""
+        self._consumer = consumer
+        self._topic = topic
+        self._decode = decode
+        self._on_invalid = on_invalid
+        self._clock = clock
+        self._positions = _Positions()
+        self._polled: deque[KafkaRecord] = deque()
+        self._subscribed = False
+
+    def read(
+        self,
+        *,
+        limit: int | None = None,
+        timeout_seconds: float | None = None,
+        until_end: bool = False,
+    ) -> Iterator[T]:
+        """Yield results, waiting for each.
+
+        Ends after `limit` of them, when `timeout_seconds` pass in which no record comes, or, with
+        `until_end`, when everything that the topic holds has been read. Without any of these it
+        never ends. What was polled but not yielded is kept for the next call.
+        """
+        if not self._subscribed:
+            self._consumer.subscribe([self._topic], self._positions)
+            self._subscribed = True
+        count = 0
+        while limit is None or count < limit:
+            if not self._polled and not self._poll(timeout_seconds, until_end):
+                return
+            wanted = self._next()
+            if wanted is not None:
+                count += 1
+                yield wanted
+
+    def commit(self) -> None:
+        """Commit everything yielded (or passed over) so far for the group.
+
+        Raises CommitRefusedError when the partitions have gone to another member, which will read
+        the same records again.
+        """
+        if offsets := self._positions.next_offsets():
+            self._consumer.commit(offsets, COMMIT_SECONDS)
+
+    def close(self) -> None:
+        """Leave the group and close the connection."""
+        self._consumer.close(CLOSE_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _poll(self, timeout_seconds: float | None, until_end: bool) -> bool:
+        """Wait for records; False when none came in time or the end is reached."""
+        start = self._clock()
+        while True:
+            self._polled.extend(self._consumer.poll(POLL_SECONDS, MAX_POLL_RECORDS))
+            if self._polled:
+                return True
+            if until_end and self._at_end():
+                return False
+            if timeout_seconds is not None and self._clock() - start >= timeout_seconds:
+                return False
+
+    def _at_end(self) -> bool:
+        """Tell whether the lag of every partition that we have is known to be nought."""
+        stats = self._consumer.stats()
+        return bool(stats.assigned) and all(
+            stats.lag_records.get(partition) == 0 for partition in stats.assigned
+        )
+
+    def _next(self) -> T | None:
+        record = self._polled.popleft()
+        self._positions.passed(record)
+        try:
+            return self._decode(record)
+        except InvalidRecordError as error:
+            if self._on_invalid is None:
+                raise
+            self._on_invalid(record, error)
+            return None
+
+
+class _Positions:
+    """Where each partition's next record is; partitions that go away are forgotten."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # a client may call its listener from a thread of its own
+        self._next_offsets: dict[TopicPartition, int] = {}
+
+    def passed(self, record: KafkaRecord) -> None:
+        with self._lock:
+            partition = TopicPartition(record.topic, record.partition)
+            self._next_offsets[partition] = record.offset + 1
+
+    def next_offsets(self) -> Offsets:
+        with self._lock:
+            return dict(self._next_offsets)
+
+    def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """Start at the group's committed offset, which the client knows."""
+
+    def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:
+        """Commit nothing: what the caller has not confirmed is read again by the next owner."""
+        self.on_lost(partitions)
+        return {}
+
+    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        with self._lock:
+            for partition in partitions:
+                self._next_offsets.pop(partition, None)
