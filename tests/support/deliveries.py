@@ -6,7 +6,8 @@ from tests.support.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProduce
 from tests.support.records import ManualClock, a_kafka_record
 from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 from topicserve.worker.backoff import Patience
-from topicserve.worker.batch import Batcher, BatchSizer
+from topicserve.worker.batch import Batcher
+from topicserve.worker.batch_sizer import BatchSizer
 from topicserve.worker.config import BatchingConfig, DeliveryConfig
 from topicserve.worker.delivery.delivery import Delivery, Surroundings
 from topicserve.worker.failure import Failure

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from tests.support.records import ROUTE, ManualClock, a_kafka_record, a_request
 from topicserve.wire.dead_letter import Reason
-from topicserve.worker.batch import Batcher, BatchSizer
+from topicserve.worker.batch import Batcher
+from topicserve.worker.batch_sizer import BatchSizer
 from topicserve.worker.config import BatchingConfig
 from topicserve.worker.offsets import Slot
 from topicserve.worker.request import Batch, Polled, Rejection, Request, Route

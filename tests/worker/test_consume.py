@@ -7,10 +7,11 @@ from tests.support.records import ManualClock, a_kafka_record, a_request
 from topicserve.backends.broker import Offsets
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config import BatchingConfig
-from topicserve.worker.consume import FlowControl, Rebalance
+from topicserve.worker.consume import FlowControl
 from topicserve.worker.delivery.delivery import Delivery
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger
+from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.request import Polled
 
 PARTITION = TopicPartition("in", 0)

@@ -7,10 +7,11 @@ from topicserve.backends.broker import Consumer, Producer
 from topicserve.backends.metadata_store import MetadataStore
 from topicserve.servables.server_core import ServerCore
 from topicserve.worker.backoff import Patience
-from topicserve.worker.batch import Batcher, BatchSizer
+from topicserve.worker.batch import Batcher
+from topicserve.worker.batch_sizer import BatchSizer
 from topicserve.worker.breaker import Breaker
 from topicserve.worker.config import Guarantee, WorkerConfig
-from topicserve.worker.consume import FlowControl, Rebalance
+from topicserve.worker.consume import FlowControl
 from topicserve.worker.decode import Decoder
 from topicserve.worker.delivery.at_least_once import AtLeastOnce
 from topicserve.worker.delivery.delivery import Delivery, Surroundings
@@ -24,6 +25,7 @@ from topicserve.worker.predict import Predictor
 from topicserve.worker.progress import Progress
 from topicserve.worker.publish import Encoder, Outgoing
 from topicserve.worker.reaper import MetadataReaper
+from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.routing import Router
 from topicserve.worker.served import ServedVersions
 

@@ -1,12 +1,10 @@
-"""Stage: partitions come and go, and are paused while enough is under way."""
+"""Stage: partitions are paused while enough is under way."""
 
 from collections.abc import Callable, Sequence
 
-from topicserve.backends.broker import Consumer, Offsets
+from topicserve.backends.broker import Consumer
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 from topicserve.worker.config import BatchingConfig
-from topicserve.worker.delivery.delivery import Delivery
-from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger
 from topicserve.worker.request import Rejection, Request
@@ -100,40 +98,3 @@ class FlowControl:
     def _note(self, paused: set[TopicPartition]) -> None:
         self._paused = paused & set(self._ledger.partitions())
         self._metrics.paused_partitions.set(len(self._paused))
-
-
-class Rebalance:
-    """Opens and closes the ledger's slots as the group gives and takes partitions."""
-
-    def __init__(
-        self, ledger: OffsetLedger, flow: FlowControl, delivery: Delivery, metrics: WorkerMetrics
-    ) -> None:
-        self._ledger = ledger
-        self._flow = flow
-        self._delivery = delivery
-        self._metrics = metrics
-        self.joined = False
-
-    def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """Open slots for new partitions."""
-        self._ledger.assign(partitions)
-        self._flow.forget(partitions)  # they come unpaused, whatever they were before
-        self.joined = True
-        self._note("assigned", partitions)
-
-    def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:
-        """Finish what is under way for these within the drain budget, and let them go."""
-        offsets = self._delivery.revoke(partitions)
-        self._note("revoked", partitions)
-        return offsets
-
-    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
-        """Let partitions go that somebody else may own already."""
-        self._delivery.lose(partitions)
-        self._note("lost", partitions)
-
-    def _note(self, event: str, partitions: Sequence[TopicPartition]) -> None:
-        self._metrics.rebalances.labels(event).inc()
-        self._metrics.assigned_partitions.set(len(self._ledger.partitions()))
-        names = ",".join(f"{topic}-{number}" for topic, number in sorted(partitions))
-        log_event(f"partitions_{event}", partitions=names)

@@ -17,7 +17,7 @@ from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.batch import Batcher
 from topicserve.worker.breaker import Breaker
 from topicserve.worker.config import WorkerConfig
-from topicserve.worker.consume import FlowControl, Rebalance
+from topicserve.worker.consume import FlowControl
 from topicserve.worker.decode import Decoder
 from topicserve.worker.delivery.delivery import Delivery
 from topicserve.worker.failure import Failure
@@ -28,6 +28,7 @@ from topicserve.worker.offsets import OffsetLedger
 from topicserve.worker.predict import NotNowError, Predictor
 from topicserve.worker.progress import Progress
 from topicserve.worker.publish import Encoder
+from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.request import Batch
 from topicserve.worker.turns import Turns
 

@@ -21,7 +21,7 @@ from topicserve.servables.servable import Columns, Servable
 from topicserve.servables.servable_id import ServableId
 from topicserve.servables.servable_request import ServableRequest
 from topicserve.wire.dead_letter import Reason
-from topicserve.worker.batch import BatchSizer
+from topicserve.worker.batch_sizer import BatchSizer
 from topicserve.worker.columns import Feed, build_feeds
 from topicserve.worker.config import BatchingConfig
 from topicserve.worker.metrics import WorkerMetrics
