@@ -57,6 +57,7 @@ def build_stages(
             batcher=batcher,
             encoder=encoder,
             config=config.delivery,
+            max_in_flight_records=batching.max_in_flight_records,
             patience=patience,
             metrics=metrics,
             clock=clock,

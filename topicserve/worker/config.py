@@ -150,7 +150,7 @@ class BatchingConfig:
     """Increasing; the last is max_batch_size. Batches are padded up to the next one."""
     target_latency_seconds: Seconds = 0.0
     """Above 0, the batch size follows what the servable was seen to cost."""
-    max_in_flight_records: Count = 8192
+    max_in_flight_records: Count = 16_384
     """Records polled and not yet acknowledged; when as many are, partitions are paused."""
     max_in_flight_bytes: Count = 64 * 1024 * 1024
     """The same bound in bytes."""

@@ -98,6 +98,19 @@ def test_the_next_epoch_waits_to_publish(world: Deliveries) -> None:
     assert world.log.committed == {PARTITION: 2}
 
 
+def test_a_transaction_ends_early_when_enough_is_in_flight(world: Deliveries) -> None:
+    """Or a fast worker would stand still until the interval is over."""
+    world.publish(*world.polled(0, 1, 2))
+    world.delivery.tick()
+    assert world.delivery.gathering == 0
+
+    world.publish(*world.polled(3))
+    world.delivery.tick()
+    wait_for_commits(world)
+
+    assert world.log.committed == {PARTITION: 4}
+
+
 @pytest.mark.parametrize(
     "error", [TransactionAbortedError("abortable"), CommitRefusedError("rebalanced")]
 )

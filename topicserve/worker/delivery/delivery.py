@@ -25,6 +25,7 @@ class Surroundings:
     batcher: Batcher
     encoder: Encoder
     config: DeliveryConfig
+    max_in_flight_records: int
     patience: Patience
     metrics: WorkerMetrics
     clock: Callable[[], float]

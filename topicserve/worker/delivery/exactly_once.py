@@ -35,6 +35,7 @@ class _Epoch:
     """Records polled between two cuts, and the transaction that their outcomes go into."""
 
     def __init__(self) -> None:
+        self.records = 0
         self.unsent = 0
         self.sent: list[Outgoing] = []
         self.cut: Offsets | None = None
@@ -53,6 +54,7 @@ class ExactlyOnce:
         self._batcher = around.batcher
         self._encoder = around.encoder
         self._config = around.config
+        self._max_in_flight_records = around.max_in_flight_records
         self._patience = around.patience
         self._metrics = around.metrics
         self._clock = around.clock
@@ -88,6 +90,7 @@ class ExactlyOnce:
 
     def admit(self, records: int) -> None:
         with self._changed:
+            self._epochs[self._gathering].records += records
             self._epochs[self._gathering].unsent += records
 
     def publish(self, epoch: int, outgoing: Outgoing) -> None:
@@ -109,7 +112,11 @@ class ExactlyOnce:
     def tick(self) -> None:
         if self._doomed is not None:
             self._rewind()
-        elif self._clock() >= self._cut_at:
+        # Half of what may be in flight: the other half is predicted while this is committed.
+        elif (
+            self._clock() >= self._cut_at
+            or self._epochs[self._gathering].records * 2 >= self._max_in_flight_records
+        ):
             self._cut()
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
