@@ -1,1 +1,88 @@
-"""TensorFlow Serving's servable lifecycle, fed by Kafka topics."""
+"""TensorFlow Serving's servable lifecycle, fed by Kafka topics.
+
+What a program needs to publish records and read their results stands here, flat. Each name is
+imported when it is first used: `import topicserve` alone loads neither a client nor TensorFlow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from topicserve.backends.errors import (
+        AuthenticationError,
+        BackendConfigError,
+        BackendError,
+        BackendUnavailableError,
+        BacklogFullError,
+        CommitRefusedError,
+        DeliveryTimeoutError,
+        RecordTooLargeError,
+        UnknownTopicError,
+    )
+    from topicserve.producer.errors import PublishError
+    from topicserve.producer.publish_future import PublishFuture
+    from topicserve.producer.record import STORED_ELSEWHERE, Record
+    from topicserve.producer.record_producer import RecordProducer
+    from topicserve.producer.result_reader import DeadLetterReader, ResultReader
+    from topicserve.wire.dead_letter import DeadLetter, Reason
+    from topicserve.wire.errors import InvalidRecordError
+    from topicserve.wire.result import MetadataStatus, Result
+
+__all__ = [
+    "STORED_ELSEWHERE",
+    "AuthenticationError",
+    "BackendConfigError",
+    "BackendError",
+    "BackendUnavailableError",
+    "BacklogFullError",
+    "CommitRefusedError",
+    "DeadLetter",
+    "DeadLetterReader",
+    "DeliveryTimeoutError",
+    "InvalidRecordError",
+    "MetadataStatus",
+    "PublishError",
+    "PublishFuture",
+    "Reason",
+    "Record",
+    "RecordProducer",
+    "RecordTooLargeError",
+    "Result",
+    "ResultReader",
+    "UnknownTopicError",
+]
+
+_HOMES = {
+    "topicserve.backends.errors": [
+        "AuthenticationError",
+        "BackendConfigError",
+        "BackendError",
+        "BackendUnavailableError",
+        "BacklogFullError",
+        "CommitRefusedError",
+        "DeliveryTimeoutError",
+        "RecordTooLargeError",
+        "UnknownTopicError",
+    ],
+    "topicserve.producer.errors": ["PublishError"],
+    "topicserve.producer.publish_future": ["PublishFuture"],
+    "topicserve.producer.record": ["STORED_ELSEWHERE", "Record"],
+    "topicserve.producer.record_producer": ["RecordProducer"],
+    "topicserve.producer.result_reader": ["DeadLetterReader", "ResultReader"],
+    "topicserve.wire.dead_letter": ["DeadLetter", "Reason"],
+    "topicserve.wire.errors": ["InvalidRecordError"],
+    "topicserve.wire.result": ["MetadataStatus", "Result"],
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,6 +1,5 @@
 """Records as they travel: CloudEvents headers over TensorFlow Serving's bodies."""
 
-import base64
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from topicserve.producer.json_bytes import json_bytes
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire import headers as names
 from topicserve.wire.errors import InvalidRecordError
@@ -106,7 +106,7 @@ def _metadata(metadata: Any) -> bytes | None:
         return None
     if not isinstance(metadata, Mapping):
         raise InvalidRecordError("metadata", "must be an object (a mapping)")
-    return _json(dict(metadata), "metadata")
+    return json_bytes(dict(metadata), "metadata")
 
 
 def _body(record: Record) -> tuple[str, bytes]:
@@ -122,7 +122,7 @@ def _body(record: Record) -> tuple[str, bytes]:
         return names.PROTOBUF_CONTENT_TYPE, encode_predict_request(content)
     if form != "instance":
         _check_rows(form, content)
-    body = _json({form: content}, form)
+    body = json_bytes({form: content}, form)
     if b"null" in body:
         _refuse_null(orjson.loads(body)[form], form)
     return names.JSON_CONTENT_TYPE, body
@@ -150,21 +150,3 @@ def _refuse_null(node: Any, field: str) -> None:
     if isinstance(node, dict):
         for name, item in node.items():
             _refuse_null(item, f"{field}.{name}")
-
-
-def _json(tree: Any, field: str) -> bytes:
-    try:
-        return orjson.dumps(tree, default=_other, option=orjson.OPT_SERIALIZE_NUMPY)
-    except (TypeError, ValueError, RecursionError) as error:  # JSONEncodeError is a TypeError
-        raise InvalidRecordError(field, f"cannot be written as JSON: {error}") from None
-
-
-def _other(value: Any) -> Any:
-    """Return what stands in JSON for a value that orjson does not know."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return {"b64": base64.b64encode(value).decode()}
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()  # strings, objects, and arrays that are not contiguous
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is not among numbers, text, bytes, lists and arrays")

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -25,6 +26,7 @@ from topicserve.wire.errors import InvalidRecordError
 
 DEFAULT_SOURCE = "/topicserve/producer"
 DEFAULT_TIMEOUT_SECONDS = 120.0  # Kafka's own delivery.timeout.ms
+CLOSE_AFTER_ERROR_SECONDS = 5.0
 MAX_IN_FLIGHT_RECORDS = 10_000
 MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 # What gathers while the store answers goes together: one round trip each, however many wait.
@@ -170,11 +172,12 @@ class RecordProducer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
+        if kind is None:
             self.close()
-        except PublishError:
-            if kind is None:  # else what was raised inside says more
-                raise
+            return
+        # Whoever fails or is interrupted does not wait long, and what was raised says more.
+        with suppress(PublishError):
+            self.close(min(CLOSE_AFTER_ERROR_SECONDS, self._timeout_seconds))
 
     def _start(self) -> None:
         """Start the thread that publishes, with the first record."""

@@ -1,0 +1,52 @@
+import io
+from concurrent.futures import Future
+
+from tests.support.records import ManualClock
+from topicserve.cli.progress import PLAIN_INTERVAL_SECONDS, CountProgress
+
+
+class Terminal(io.StringIO):
+    """Something that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_log_is_told_now_and_then_and_at_the_end() -> None:
+    """Lines do not grow with the records, only with time."""
+    stream, clock = io.StringIO(), ManualClock()
+
+    with CountProgress("published", stream, clock) as progress:
+        for _ in range(1000):
+            progress.advance()
+        clock.advance(PLAIN_INTERVAL_SECONDS)
+        progress.advance()
+        clock.advance(PLAIN_INTERVAL_SECONDS)
+
+    assert stream.getvalue().splitlines() == [
+        "published 1,001 records in 5.0 s (200/s)",
+        "published 1,001 records in 10.0 s (100/s)",
+    ]
+
+
+def test_a_terminal_keeps_only_the_last_line() -> None:
+    """The moving line goes; what stays says how many there were."""
+    stream = Terminal()
+
+    with CountProgress("read", stream, ManualClock()) as progress:
+        progress.advance()
+
+    assert stream.getvalue().endswith("read 1 records in 0.0 s (0/s)\n")
+
+
+def test_only_what_came_out_well_is_counted() -> None:
+    """A record that failed was not published."""
+    progress = CountProgress("published", io.StringIO(), ManualClock())
+    done, failed = Future[None](), Future[None]()
+    done.set_result(None)
+    failed.set_exception(ValueError())
+
+    progress.count_future(done)
+    progress.count_future(failed)
+
+    assert progress.count == 1

@@ -1,0 +1,73 @@
+"""The flags of commands that talk to Kafka, and what they stand for."""
+
+import argparse
+from contextlib import closing
+
+from topicserve.backends.broker import Broker
+from topicserve.backends.errors import BackendUnavailableError
+from topicserve.backends.kafka_clients import open_broker
+from topicserve.cli.errors import UsageError
+
+CLIENTS = ("kafka-python", "confluent")
+DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
+DEFAULT_REDIS_URL = "redis://127.0.0.1:6379"
+REACH_SECONDS = 10.0
+
+
+def add_kafka_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare where the cluster is and how to talk to it."""
+    parser.add_argument(
+        "--bootstrap-servers",
+        default=DEFAULT_BOOTSTRAP_SERVERS,
+        metavar="H:P[,H:P]",
+        help="where to find the cluster (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--client", choices=CLIENTS, default=CLIENTS[0], help="the client library (%(default)s)"
+    )
+    parser.add_argument(
+        "--kafka-setting",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any of Kafka's settings, such as security.protocol=SASL_SSL; may be repeated",
+    )
+
+
+def kafka_settings(arguments: argparse.Namespace) -> dict[str, object]:
+    """Return Kafka's settings as they were typed."""
+    settings: dict[str, object] = {}
+    for setting in arguments.kafka_setting:
+        name, equals, value = setting.partition("=")
+        if not name or not equals:
+            raise UsageError(f"--kafka-setting: must be NAME=VALUE, found {setting!r}")
+        settings[name] = value
+    return settings
+
+
+def open_broker_of(arguments: argparse.Namespace) -> Broker:
+    """Return the cluster that the flags name; nothing is connected yet."""
+    servers = {"bootstrap.servers": arguments.bootstrap_servers}
+    return open_broker(arguments.client, servers | kafka_settings(arguments))
+
+
+def need_topic(
+    arguments: argparse.Namespace, topic: str, create_partitions: int | None = None
+) -> None:
+    """Raise UsageError where the broker or the topic is not there, unless it may be created."""
+    servers = arguments.bootstrap_servers
+    with closing(open_broker_of(arguments).admin()) as admin:
+        try:
+            if admin.partitions(topic, REACH_SECONDS) is not None:
+                return
+            if create_partitions is not None:
+                admin.create_topic(topic, create_partitions, REACH_SECONDS)
+                return
+        except BackendUnavailableError as error:
+            raise UsageError(
+                f"--bootstrap-servers: no broker answers at {servers} within {REACH_SECONDS:g} s "
+                f"({error}); start it, or correct the address"
+            ) from error
+    raise UsageError(
+        f"--topic: there is no topic {topic!r} at {servers}; correct the name, or create the topic"
+    )

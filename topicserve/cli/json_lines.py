@@ -1,0 +1,96 @@
+"""Lines of a JSON Lines file as records."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import IO, Any
+
+import orjson
+
+from topicserve.producer.record import STORED_ELSEWHERE, Record
+from topicserve.wire.errors import InvalidRecordError
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+
+KEYS = (
+    "id",
+    "instance",
+    "instances",
+    "inputs",
+    "metadata",
+    "key",
+    "servable",
+    "version",
+    "label",
+    "signature_name",
+    "deadline",
+    "traceparent",
+    "tracestate",
+)
+
+
+def numbered_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, with their numbers from 1.
+
+    One that is too long comes cut, which no longer is JSON; its rest is passed over.
+    """
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES):
+        number += 1
+        if line.strip():
+            yield number, line
+        while line and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE_BYTES)
+
+
+def read_record(line: bytes, *, metadata_elsewhere: bool = False) -> Record:
+    """Return the record that a line describes, or raise InvalidRecordError naming the key at fault.
+
+    A line without metadata declares that there is none, or, with `metadata_elsewhere`, that
+    somebody else has stored it.
+    """
+    try:
+        body = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRecordError("line", f"is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise InvalidRecordError("line", "must be a JSON object")
+    unknown = next((key for key in body if key not in KEYS), None)
+    if unknown is not None:
+        raise InvalidRecordError(unknown, f"is not among {', '.join(KEYS)}")
+    return Record(
+        instance=body.get("instance"),
+        instances=body.get("instances"),
+        inputs=body.get("inputs"),
+        metadata=body.get("metadata", STORED_ELSEWHERE if metadata_elsewhere else None),
+        record_id=_text(body, "id"),
+        key=_text(body, "key"),
+        servable=_text(body, "servable"),
+        version=_version(body),
+        label=_text(body, "label"),
+        signature_name=_text(body, "signature_name"),
+        deadline=_deadline(body),
+        traceparent=_text(body, "traceparent"),
+        tracestate=_text(body, "tracestate"),
+    )
+
+
+def _text(body: dict[str, Any], key: str) -> str | None:
+    value = body.get(key)
+    if value is not None and not isinstance(value, str):
+        raise InvalidRecordError(key, "must be a string")
+    return value
+
+
+def _version(body: dict[str, Any]) -> int | None:
+    value = body.get("version")
+    if value is not None and type(value) is not int:
+        raise InvalidRecordError("version", "must be a whole number")
+    return value
+
+
+def _deadline(body: dict[str, Any]) -> datetime | None:
+    text = _text(body, "deadline")
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidRecordError("deadline", "must be RFC 3339 with an offset from UTC") from None

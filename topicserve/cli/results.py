@@ -1,0 +1,176 @@
+"""`topicserve results`: one result, or dead letter, a line of JSON on standard output."""
+
+import argparse
+import sys
+from contextlib import suppress
+from typing import Any
+
+from topicserve.backends.errors import CommitRefusedError
+from topicserve.cli.connection import add_kafka_arguments, kafka_settings, need_topic
+from topicserve.cli.progress import CountProgress
+from topicserve.producer.json_bytes import json_bytes
+from topicserve.producer.result_reader import DeadLetterReader, ResultReader, open_consumer
+from topicserve.producer.topic_reader import OnInvalid
+from topicserve.wire.dead_letter import DeadLetter
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.wire.result import RESULT_KEYS, MetadataStatus, Result
+
+EXIT_INVALID = 1
+DEFAULT_TIMEOUT_SECONDS = 30.0
+# How much may be printed again after an end that nobody could commit before.
+ROUND_RECORDS = 1000
+ROUND_SECONDS = 1.0
+MAX_TOLD = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("--topic", required=True, metavar="T", help="where the results are")
+    add_kafka_arguments(parser)
+    parser.add_argument(
+        "--group",
+        metavar="G",
+        help="go on where this group left off, and commit; without it, read from the beginning",
+    )
+    parser.add_argument("--follow", action="store_true", help="wait for more, until Ctrl-C")
+    parser.add_argument("--limit", type=int, metavar="N", help="end after so many")
+    parser.add_argument(
+        "--timeout-seconds",
+        type=float,
+        metavar="S",
+        help="end when nothing came for so long (30; with --follow, never)",
+    )
+    parser.add_argument("--servable", metavar="NAME", help="only this servable's")
+    parser.add_argument("--version", type=int, metavar="N", help="only this version's")
+    parser.add_argument(
+        "--metadata-status",
+        choices=[status.value for status in MetadataStatus],
+        help="only results whose metadata was found, missing, or declared absent",
+    )
+    parser.add_argument(
+        "--dead-letters", action="store_true", help="the topic holds dead letters, not results"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the topic holds, and with --follow what comes."""
+    need_topic(arguments, arguments.topic)
+    invalid = InvalidRecords()
+    with open_reader(arguments, invalid.tell) as reader, CountProgress("read") as progress:
+        print_lines(arguments, reader, progress)
+    return EXIT_INVALID if invalid.count else 0
+
+
+def open_reader(
+    arguments: argparse.Namespace, on_invalid: OnInvalid
+) -> ResultReader | DeadLetterReader:
+    """Return the reader that the flags ask for."""
+    consumer = open_consumer(
+        arguments.bootstrap_servers, arguments.group, arguments.client, kafka_settings(arguments)
+    )
+    if arguments.dead_letters:
+        return DeadLetterReader(consumer, arguments.topic, on_invalid=on_invalid)
+    status = arguments.metadata_status
+    return ResultReader(
+        consumer,
+        arguments.topic,
+        servable=arguments.servable,
+        version=arguments.version,
+        metadata_status=status and MetadataStatus(status),
+        on_invalid=on_invalid,
+    )
+
+
+def print_lines(
+    arguments: argparse.Namespace,
+    reader: ResultReader | DeadLetterReader,
+    progress: CountProgress,
+) -> None:
+    """Print in rounds: what a round has printed is committed before the next begins."""
+    follow, limit, timeout_seconds = arguments.follow, arguments.limit, arguments.timeout_seconds
+    endless = follow and timeout_seconds is None
+    if timeout_seconds is None:
+        timeout_seconds = ROUND_SECONDS if follow else DEFAULT_TIMEOUT_SECONDS
+    while True:
+        wanted = ROUND_RECORDS if limit is None else min(ROUND_RECORDS, limit - progress.count)
+        before = progress.count
+        for item in reader.read(
+            limit=wanted, timeout_seconds=timeout_seconds, until_end=not follow
+        ):
+            sys.stdout.buffer.write(line_of(item))
+            if follow:
+                sys.stdout.buffer.flush()
+            progress.advance()
+        sys.stdout.buffer.flush()
+        if arguments.group:
+            # Refused when the partitions have gone: their new owner prints these again.
+            with suppress(CommitRefusedError):
+                reader.commit()
+        if progress.count == limit or (progress.count - before < wanted and not endless):
+            return
+
+
+def line_of(item: Result | DeadLetter) -> bytes:
+    """Return one line of JSON."""
+    content = result_object(item) if isinstance(item, Result) else dead_letter_object(item)
+    return json_bytes(content, "line") + b"\n"
+
+
+def result_object(result: Result) -> dict[str, Any]:
+    """Return a result as its JSON body has it, with the worker and its place in the topic."""
+    return {
+        "id": result.record_id,
+        "servable": {"name": result.servable, "version": result.version},
+        "signature_name": result.signature_name,
+        RESULT_KEYS.get(result.form, "outputs"): result.value,
+        "metadata": result.metadata,
+        "metadata_status": result.metadata_status.value,
+        "worker": result.worker_id,
+        **place_of(result.record),
+    }
+
+
+def dead_letter_object(letter: DeadLetter) -> dict[str, Any]:
+    """Return why a record was given up, and the record; what is not text is base64."""
+    return {
+        "reason": letter.reason.value,
+        "message": letter.message,
+        "exception": letter.exception,
+        "topic": letter.record.topic,
+        **place_of(letter.record),
+        "headers": [[name, text_or_bytes(value)] for name, value in letter.record.headers],
+        "value": text_or_bytes(letter.record.value),
+    }
+
+
+def place_of(record: KafkaRecord) -> dict[str, Any]:
+    """Return where a record is and what Kafka knows of it."""
+    return {
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp_ms": record.timestamp_ms,
+        "key": text_or_bytes(record.key),
+    }
+
+
+def text_or_bytes(value: bytes | None) -> str | bytes | None:
+    """Return text where it is text."""
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+class InvalidRecords:
+    """Counts records that cannot be read, and tells of the first ones."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def tell(self, record: KafkaRecord, error: InvalidRecordError) -> None:
+        """Say on standard error where the record is and what is wrong with it."""
+        self.count += 1
+        if self.count <= MAX_TOLD:
+            place = f"{record.topic}-{record.partition} offset {record.offset}"
+            print(f"passed over {place}: {error}", file=sys.stderr)
