@@ -10,7 +10,7 @@ from topicserve.worker.metrics import ServableMetrics, WorkerMetrics, new_regist
 UNITS = ("seconds", "bytes", "records", "rows", "partitions")
 SMALL_SETS = {
     *("topic", "partition", "servable", "version", "reason", "status", "cause", "outcome"),
-    *("stage", "event", "state"),
+    *("stage", "event", "state", "replica"),
 }
 ROWS = metric_rows()
 

@@ -16,6 +16,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from topicserve.worker.bulk_histogram import BulkHistogram
+
 ROW_BUCKETS = tuple(float(2**power) for power in range(13))
 """1 to 4096 rows: batch sizes are powers of two, or close to them."""
 
@@ -76,7 +78,7 @@ class WorkerMetrics:
             ["reason"],
             registry=registry,
         )
-        self.record_seconds = Histogram(
+        self.record_seconds = BulkHistogram(
             "topicserve_record_seconds",
             "From a record's poll to the acknowledgement of its result or dead letter.",
             buckets=RECORD_BUCKETS_SECONDS,
@@ -259,4 +261,23 @@ class ServableMetrics:
             ["servable"],
             buckets=LOAD_BUCKETS_SECONDS,
             registry=registry,
+        )
+
+
+class SupervisorMetrics:
+    """What `topicserve worker --replicas N` adds to its replicas' metrics."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.replica_restarts = Counter(
+            "topicserve_replica_restarts",
+            "Replicas that ended without being asked to.",
+            ["replica"],
+            registry=registry,
+        )
+        # In no registry: it is set while the replicas are asked, and collected right after that.
+        self.replica_up = Gauge(
+            "topicserve_replica_up",
+            "1 when the replica answered this scrape.",
+            ["replica"],
+            registry=None,
         )
