@@ -41,10 +41,11 @@ def log_to(
     clock: ManualClock | None = None,
     line_format: LogFormat = LogFormat.TEXT,
     level: LogLevel = LogLevel.INFO,
+    worker_id: str = "",
 ) -> io.StringIO:
     """Return the stream that the log goes to from here on."""
     stream = io.StringIO()
-    configure_logging(LoggingConfig(level, line_format), stream, clock or ManualClock())
+    configure_logging(LoggingConfig(level, line_format), worker_id, stream, clock or ManualClock())
     return stream
 
 
@@ -103,6 +104,15 @@ def test_json_lines_keep_numbers_and_never_lose_their_own_fields() -> None:
         "event_": "mine",
         "why": "x",
     }
+
+
+def test_each_line_says_whose_it_is_where_several_write() -> None:
+    """The replicas of one supervisor share its standard error."""
+    stream = log_to(worker_id="w-1")
+
+    log_event("started", port=1)
+
+    assert without_time(stream) == ["INFO started worker_id=w-1 port=1"]
 
 
 def test_long_values_are_cut() -> None:

@@ -1,9 +1,10 @@
+import os
 import signal
 import threading
 
 import pytest
 
-from topicserve.worker.stop_signals import AT_ONCE_EXIT_CODE, stop_signals
+from topicserve.worker.stop_signals import AT_ONCE_EXIT_CODE, stop_at_end_of, stop_signals
 
 LIMIT_SECONDS = 10
 
@@ -67,3 +68,17 @@ def test_handlers_are_given_back() -> None:
         assert signal.getsignal(signal.SIGTERM) is not before
 
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_supervisor_that_is_gone_asks_to_stop() -> None:
+    """Its end of the pipe is closed by the system, however it ended."""
+    stop = threading.Event()
+    reading, writing = os.pipe()
+    stop_at_end_of(reading, stop)
+
+    os.write(writing, b"anything")
+    assert not stop.is_set()
+    os.close(writing)
+
+    assert stop.wait(LIMIT_SECONDS)
+    os.close(reading)

@@ -3,17 +3,29 @@
 import argparse
 import os
 import socket
+import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from topicserve.backends.errors import BackendError
+from topicserve.backends.kafka_clients import open_broker
+from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.errors import UsageError
 from topicserve.servables.errors import ServableError
 from topicserve.worker.config import ConfigError, WorkerConfig
 from topicserve.worker.config_flags import FLAGS
 from topicserve.worker.config_loading import load_config
+from topicserve.worker.http import open_server
 from topicserve.worker.logging import configure_logging
-from topicserve.worker.stop_signals import stop_signals
+from topicserve.worker.metrics import SupervisorMetrics
+from topicserve.worker.preflight import Preflight, StoppedError
+from topicserve.worker.replica import ReplicaProcess
+from topicserve.worker.stop_signals import stop_at_end_of, stop_signals
+from topicserve.worker.supervisor import Supervisor
+from topicserve.worker.supervisor_pages import ReplicaCollector, Replicas, SupervisorPages
 
 # TensorFlow's own: 2 leaves errors only. It must be set before TensorFlow is imported.
 _TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -37,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replicas", type=int, default=1, metavar="N", help="run so many workers, and restart them"
     )
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     for flag in FLAGS:
         parser.add_argument(
             flag.name,
@@ -51,10 +64,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code, or raise UsageError."""
     os.environ.setdefault(*_TENSORFLOW_LOG_LEVEL)
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+    if arguments.replicas < 1:
+        raise UsageError(f"--replicas: must be at least 1, found {arguments.replicas}")
     try:
         config = load_config(arguments.config, os.environ, flags_of(arguments))
-        configure_logging(config.logging)
-        return serve(config, worker_id)
+        configure_logging(config.logging, worker_id if arguments.supervised else "")
+        if arguments.replicas > 1:
+            return supervise(arguments, config, worker_id)
+        return serve(config, worker_id, supervised=arguments.supervised)
     except (ConfigError, BackendError, ServableError, OSError) as error:
         raise UsageError(str(error)) from error
 
@@ -70,28 +87,85 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
     return typed
 
 
-def serve(config: WorkerConfig, worker_id: str) -> int:
-    """Run one worker in this process."""
-    # What takes seconds to import comes after the configuration is known to be right.
-    from topicserve.worker.preflight import StoppedError
-
+def serve(config: WorkerConfig, worker_id: str, *, supervised: bool) -> int:
+    """Run one worker in this process; with a supervisor it ends when standard input does."""
     stop = threading.Event()
+    if supervised:
+        stop_at_end_of(sys.stdin.fileno(), stop)
     with stop_signals(stop):
         try:
             look_around(config, stop)
         except StoppedError:
             return 0
+        # What takes long to import comes after the configuration is known to be right.
         from topicserve.worker.service import WorkerService
 
         return WorkerService(config, worker_id).run(stop, announce)
 
 
+def supervise(arguments: argparse.Namespace, config: WorkerConfig, worker_id: str) -> int:
+    """Run `--replicas` workers, each in a process of its own, behind one HTTP address."""
+    registry = CollectorRegistry()
+    metrics = SupervisorMetrics(registry)
+    supervisor = Supervisor(
+        lambda slot, changed: ReplicaProcess(
+            replica_command(arguments, config, worker_id, slot), changed
+        ),
+        arguments.replicas,
+        config.delivery.shutdown_seconds,
+        metrics,
+    )
+    replicas = Replicas(supervisor.addresses)
+    registry.register(ReplicaCollector(replicas, metrics))
+
+    def exit_now(code: int) -> None:
+        supervisor.kill()
+        os._exit(code)
+
+    stop = threading.Event()
+    with stop_signals(stop, exit_now), ExitStack() as opened:
+        try:
+            look_around(config, stop)
+        except StoppedError:
+            return 0
+        address = ""
+        if config.http.port >= 0:
+            server = open_server(config.http, SupervisorPages(registry, replicas).get)
+            opened.callback(server.close)
+            address = server.address
+        return supervisor.run(stop, lambda: announce(address))
+
+
+def replica_command(
+    arguments: argparse.Namespace, config: WorkerConfig, worker_id: str, slot: int
+) -> list[str]:
+    """Return the command of a slot's worker: what was typed, and what that slot alone has.
+
+    Whatever the others must not have too is named after the slot, so that a replica that is started
+    again gets its partitions back at once, and fences what may be left of the one before it.
+    """
+    typed = [f"--config={arguments.config}"] if arguments.config else []
+    for flag in FLAGS:
+        value = getattr(arguments, flag.key)
+        values = value if flag.repeated else [value]
+        typed += [f"{flag.name}={one}" for one in values or [] if one is not None]
+    own = {
+        "kafka.group_instance_id": f"{config.kafka.group_instance_id or worker_id}-{slot}",
+        "http.host": "127.0.0.1",
+        "http.port": str(min(config.http.port, 0)),
+    }
+    if config.delivery.transactional_id:
+        own["delivery.transactional_id"] = f"{config.delivery.transactional_id}-{slot}"
+    settings = [*arguments.set, *(f"{key}={value}" for key, value in own.items())]
+    return [
+        *(sys.executable, "-m", "topicserve", "worker", *typed),
+        *(f"--set={setting}" for setting in settings),
+        *("--worker-id", f"{worker_id}-{slot}", "--supervised"),
+    ]
+
+
 def look_around(config: WorkerConfig, stop: threading.Event) -> None:
     """Raise ConfigError or BackendError where the broker, a topic or the store is missing."""
-    from topicserve.backends.kafka_clients import open_broker
-    from topicserve.backends.redis_store import RedisMetadataStore
-    from topicserve.worker.preflight import Preflight
-
     kafka, metadata = config.kafka, config.metadata
     preflight = Preflight(config, stop)
     store = RedisMetadataStore(metadata.redis_url, timeout_seconds=metadata.timeout_seconds)

@@ -30,12 +30,17 @@ def log_event(event: str, level: int = logging.INFO, /, **fields: object) -> Non
 
 def configure_logging(
     config: LoggingConfig,
+    worker_id: str = "",
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Write the worker's events, and other libraries' warnings, to a stream (default: stderr)."""
+    """Write the worker's events, and other libraries' warnings, to a stream (default: stderr).
+
+    Where several workers write to one stream, `worker_id` says on each line whose it is.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines() if config.format is LogFormat.JSON else TextLines())
+    lines = JsonLines if config.format is LogFormat.JSON else TextLines
+    handler.setFormatter(lines(worker_id))
     handler.addFilter(RepeatLimit(clock))
     root = logging.getLogger()
     root.handlers = [handler]
@@ -73,16 +78,40 @@ class RepeatLimit(logging.Filter):
         return count < BURST
 
 
-class TextLines(logging.Formatter):
+class Lines(logging.Formatter):
+    """A line of which every worker's own fields are part."""
+
+    def __init__(self, worker_id: str = "") -> None:
+        super().__init__()
+        self._worker_id = worker_id
+
+    def fields(self, record: logging.LogRecord) -> Iterator[tuple[str, object]]:
+        """Yield a line's fields, in order."""
+        if self._worker_id:
+            yield "worker_id", self._worker_id
+        if hasattr(record, "fields"):
+            yield from record.fields.items()
+        else:
+            yield "logger", record.name
+            yield "message", record.getMessage()
+        if hasattr(record, "not_shown"):
+            yield "not_shown", record.not_shown
+        if record.exc_info:
+            # The end of a traceback says what was raised.
+            trace = self.formatException(record.exc_info)
+            yield "traceback", _Whole(trace[-MAX_TRACEBACK_CHARACTERS:])
+
+
+class TextLines(Lines):
     """`2026-01-02T03:04:05.678Z INFO partitions_assigned partitions="digits-0 digits-1"`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
-        pairs = (f" {name}={_quoted(_text(value))}" for name, value in _fields(record))
+        pairs = (f" {name}={_quoted(_text(value))}" for name, value in self.fields(record))
         return f"{_time(record)} {record.levelname} {_event(record)}{''.join(pairs)}"
 
 
-class JsonLines(logging.Formatter):
+class JsonLines(Lines):
     """The same as one JSON object, with `time`, `level` and `event` first."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -92,7 +121,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "event": _event(record),
         }
-        for name, value in _fields(record):
+        for name, value in self.fields(record):
             # A field never hides what every line has.
             line[f"{name}_" if name in line else name] = (
                 value if isinstance(value, (bool, int, float)) else _text(value)
@@ -108,20 +137,6 @@ def _time(record: logging.LogRecord) -> str:
 def _event(record: logging.LogRecord) -> str:
     """Return our event's name; another library's lines are all one event."""
     return str(record.msg) if hasattr(record, "fields") else "library_message"
-
-
-def _fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
-    if hasattr(record, "fields"):
-        yield from record.fields.items()
-    else:
-        yield "logger", record.name
-        yield "message", record.getMessage()
-    if hasattr(record, "not_shown"):
-        yield "not_shown", record.not_shown
-    if record.exc_info:
-        # The end of a traceback says what was raised.
-        trace = logging.Formatter().formatException(record.exc_info)
-        yield "traceback", _Whole(trace[-MAX_TRACEBACK_CHARACTERS:])
 
 
 class _Whole(str):

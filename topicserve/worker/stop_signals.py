@@ -40,6 +40,20 @@ def stop_signals(
         reader.close()
 
 
+def stop_at_end_of(descriptor: int, stop: threading.Event) -> None:
+    """Set `stop` when a pipe ends: the parent that held its other end is gone.
+
+    However it went: a parent that was killed cannot send a signal any more.
+    """
+
+    def follow() -> None:
+        while os.read(descriptor, 1024):
+            pass
+        stop.set()
+
+    threading.Thread(target=follow, name="parent", daemon=True).start()
+
+
 def _nothing(number: int, frame: object) -> None:
     """Keep the signal from what it does by default; the thread acts on it."""
 

@@ -1,0 +1,170 @@
+import argparse
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from topicserve.cli import worker
+from topicserve.cli.errors import UsageError
+from topicserve.worker.config import Client, Guarantee, HttpConfig
+from topicserve.worker.config_loading import load_config
+from topicserve.worker.logging import LOGGER
+
+NEEDED = ["--input-topic", "in", "--output-topic", "out", "--servable", "digits=/models/digits"]
+
+
+@pytest.fixture(autouse=True)
+def restored_loggers() -> Iterator[None]:
+    """Give the process its loggers back."""
+    root = logging.getLogger()
+    before = (root.handlers, root.level, LOGGER.level)
+    yield
+    root.handlers = before[0]
+    root.setLevel(before[1])
+    LOGGER.setLevel(before[2])
+
+
+def parse(*argv: str) -> argparse.Namespace:
+    """Return what was typed, parsed as the program does."""
+    parser = argparse.ArgumentParser()
+    worker.add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def usage_error(*argv: str) -> str:
+    """Return the line that the person sees."""
+    with pytest.raises(UsageError) as caught:
+        worker.run(parse(*argv))
+    return str(caught.value)
+
+
+def test_what_the_design_says_people_type_is_understood() -> None:
+    """Flags alone configure a worker."""
+    arguments = parse(
+        *("--bootstrap-servers", "k:9092", "--redis-url", "redis://r:6379/1", "--group", "g"),
+        *("--input-topic", "a", "--input-topic", "b", "--output-topic", "out"),
+        *("--dead-letter-topic", "dead", "--servable", "x=/x", "--servable", "y=/y"),
+        *("--client", "confluent", "--guarantee", "exactly_once", "--http-port", "-1"),
+    )
+
+    config = load_config(None, {}, worker.flags_of(arguments))
+
+    assert config.kafka.bootstrap_servers == "k:9092"
+    assert config.kafka.group_id == "g"
+    assert config.kafka.client is Client.CONFLUENT
+    assert config.metadata.redis_url == "redis://r:6379/1"
+    assert config.topics.input == ("a", "b")
+    assert config.dead_letter_topic == "dead"
+    assert [one.servable.name for one in config.servables] == ["x", "y"]
+    assert config.delivery.guarantee is Guarantee.EXACTLY_ONCE
+    assert config.http.port == -1
+
+
+def test_any_key_can_be_set() -> None:
+    """Also a servable's, and Kafka's own."""
+    arguments = parse(
+        *NEEDED,
+        *("--set", "servables.digits.kind=hashmap", "--set", "batching.max_batch_bytes=10"),
+        *("--set", "kafka.settings.security.protocol=SSL"),
+    )
+
+    config = load_config(None, {}, worker.flags_of(arguments))
+
+    assert config.servables[0].servable.kind == "hashmap"
+    assert config.servables[0].servable.base_path == "/models/digits"
+    assert config.batching.max_batch_bytes == 10
+    assert config.kafka.settings == {"security.protocol": "SSL"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (
+            [*NEEDED, "--max-batch-size", "many"],
+            "batching.max_batch_size: must be a whole number, found 'many' (from --max-batch-size)",
+        ),
+        ([*NEEDED, "--set", "http.port"], "--set: must be KEY=VALUE, found 'http.port'"),
+        (
+            [*NEEDED, "--set", "http.prot=1"],
+            "http.prot: is not a key; did you mean http.port?",
+        ),
+        (
+            [*NEEDED, "--servable", "digits"],
+            "servables: must be NAME=BASE_PATH, found 'digits' (from --servable)",
+        ),
+    ],
+)
+def test_a_wrong_flag_is_one_line_that_names_it(argv: list[str], line: str) -> None:
+    """No traceback: the person can mend it."""
+    assert usage_error(*argv) == line
+
+
+def test_a_missing_file_is_one_line_that_names_it(tmp_path: Path) -> None:
+    """Nothing is connected to before the configuration is right."""
+    path = tmp_path / "none.toml"
+
+    assert (
+        usage_error("--config", str(path)) == f"{path}: cannot be read: No such file or directory"
+    )
+
+
+def test_an_unreachable_redis_is_one_line_that_names_it() -> None:
+    """Port 1 of this machine is nobody's."""
+    line = usage_error(*NEEDED, "--redis-url", "redis://127.0.0.1:1/0", "--start-seconds", "0.2")
+
+    assert line.startswith(
+        "metadata.redis_url: no Redis answers at redis://127.0.0.1:1/0 (tried for 0.2 s: "
+    )
+    assert line.endswith("; start it, or correct the address")
+
+
+def test_a_replica_is_told_what_was_typed_and_what_it_alone_has() -> None:
+    """Whatever two workers must not share is named after the slot."""
+    arguments = parse(
+        *NEEDED,
+        *("--input-topic", "in2", "--http-port", "8080", "--http-host", "0.0.0.0"),
+        *("--replicas", "3", "--set", "delivery.transactional_id=t", "--set", "http.port=9090"),
+    )
+    config = load_config(None, {}, worker.flags_of(arguments))
+
+    command = worker.replica_command(arguments, config, "host", 2)
+
+    assert command[1:4] == ["-m", "topicserve", "worker"]
+    told = parse(*command[4:])
+    assert told.supervised
+    assert told.replicas == 1
+    assert told.worker_id == "host-2"
+    replica = load_config(None, {}, worker.flags_of(told))
+    assert replica == replace(
+        config,
+        kafka=replace(config.kafka, group_instance_id="host-2"),
+        delivery=replace(config.delivery, transactional_id="t-2"),
+        http=HttpConfig("127.0.0.1", 0),
+    )
+
+
+def test_a_replica_has_no_http_where_there_is_to_be_none() -> None:
+    """And keeps the membership's name that was given, with its number."""
+    arguments = parse(*NEEDED, "--http-port", "-1", "--group-instance-id", "mine")
+    config = load_config(None, {}, worker.flags_of(arguments))
+
+    told = parse(*worker.replica_command(arguments, config, "host", 0)[4:])
+
+    replica = load_config(None, {}, worker.flags_of(told))
+    assert replica.http.port == -1
+    assert replica.kafka.group_instance_id == "mine-0"
+
+
+def test_no_replicas_at_all_is_one_line() -> None:
+    """Nothing would run."""
+    assert usage_error(*NEEDED, "--replicas", "0") == "--replicas: must be at least 1, found 0"
+
+
+def test_the_line_that_says_ready_is_the_address(capsys: pytest.CaptureFixture[str]) -> None:
+    """So that a program that started the worker can read it."""
+    worker.announce("http://127.0.0.1:8080")
+    worker.announce("")
+
+    assert capsys.readouterr().out == "http://127.0.0.1:8080\nready, without HTTP\n"
