@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import numpy as np
+from matplotlib.image import imread
+from rich.console import Console
+
+from tests.support.demo_results import METADATA, SURE_OF_SEVEN, a_result
+from tests.support.records import an_id
+from topicserve.demo.digits import Digits
+from topicserve.demo.ledger import Ledger
+from topicserve.demo.report import SAMPLES_PER_VERSION, draw, samples, table
+from topicserve.demo.summary import summarize
+
+ROWS = 30
+DIGITS = Digits(np.zeros((ROWS, 64), np.float32), np.full(ROWS, 7))
+
+
+def a_full_ledger(versions: int = 2) -> Ledger:
+    """Return a ledger in which each version answered each row; version 1 mistakes row 20."""
+    sure = np.repeat(SURE_OF_SEVEN, ROWS, axis=0)
+    ledger = Ledger({version + 1: sure for version in range(versions)})
+    for number in range(ROWS * versions):
+        version, row = number // ROWS + 1, number % ROWS
+        metadata = METADATA | {"row": row}
+        if (version, row) == (1, 20):
+            metadata["label"] = 3
+        ledger.publish(an_id(number), metadata)
+        ledger.read(a_result(number, version=version, metadata=metadata), read_at=100.1)
+    return ledger
+
+
+def test_the_table_says_what_came_of_it() -> None:
+    """Lost, duplicates, versions, workers, accuracy and latency, in words and numbers."""
+    summary = summarize(a_full_ledger(), DIGITS, 0, killed_at=200)
+    console = Console(record=True, width=100, quiet=True)
+
+    console.print(table(summary, peak_memory_bytes=700 * 2**20, seconds=61.2))
+
+    text = console.export_text()
+    for expected in ("60", "lost", "results of version 2", "results of worker-1", "96.7%"):
+        assert expected in text
+    assert "100 ms" in text
+    assert "700 MiB" in text
+
+
+def test_samples_show_both_versions_on_the_same_images() -> None:
+    """An image that one version got wrong comes first."""
+    chosen = samples(a_full_ledger())
+
+    first, second = chosen[:SAMPLES_PER_VERSION], chosen[SAMPLES_PER_VERSION:]
+    assert [answer.version for answer in (first[0], second[0])] == [1, 2]
+    assert [answer.row for answer in first] == [answer.row for answer in second]
+    assert first[0].row == 20
+    assert len(first) == SAMPLES_PER_VERSION
+
+
+def test_without_answers_there_are_no_samples() -> None:
+    """A demo that failed at once draws an empty picture rather than failing again."""
+    assert samples(Ledger()) == []
+
+
+def test_the_picture_is_written(tmp_path: Path) -> None:
+    """As a PNG with something in it, in a folder that need not be there."""
+    path = tmp_path / "new" / "digits.png"
+
+    draw(samples(a_full_ledger()), DIGITS, path)
+
+    picture = imread(path)
+    assert picture.shape[0] > 500
+    assert picture.std() > 0
