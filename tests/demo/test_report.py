@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def a_full_ledger(versions: int = 2) -> Ledger:
 def test_the_table_says_what_came_of_it() -> None:
     """Lost, duplicates, versions, workers, accuracy and latency, in words and numbers."""
     summary = summarize(a_full_ledger(), DIGITS, 0, killed_at=200)
-    console = Console(record=True, width=100, quiet=True)
+    console = Console(file=io.StringIO(), record=True, width=100)
 
     console.print(table(summary, peak_memory_bytes=700 * 2**20, seconds=61.2))
 
