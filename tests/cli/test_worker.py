@@ -67,7 +67,7 @@ def test_any_key_can_be_set() -> None:
     arguments = parse(
         *NEEDED,
         *("--set", "servables.digits.kind=hashmap", "--set", "batching.max_batch_bytes=10"),
-        *("--set", "kafka.settings.security.protocol=SSL"),
+        *("--set", "kafka.settings.security.protocol=SSL", "--kafka-setting", "client.rack=a=b"),
     )
 
     config = load_config(None, {}, worker.flags_of(arguments))
@@ -75,7 +75,7 @@ def test_any_key_can_be_set() -> None:
     assert config.servables[0].servable.kind == "hashmap"
     assert config.servables[0].servable.base_path == "/models/digits"
     assert config.batching.max_batch_bytes == 10
-    assert config.kafka.settings == {"security.protocol": "SSL"}
+    assert config.kafka.settings == {"security.protocol": "SSL", "client.rack": "a=b"}
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,10 @@ def test_any_key_can_be_set() -> None:
             "batching.max_batch_size: must be a whole number, found 'many' (from --max-batch-size)",
         ),
         ([*NEEDED, "--set", "http.port"], "--set: must be KEY=VALUE, found 'http.port'"),
+        (
+            [*NEEDED, "--kafka-setting", "=x"],
+            "--kafka-setting: must be NAME=VALUE, found '=x'",
+        ),
         (
             [*NEEDED, "--set", "http.prot=1"],
             "http.prot: is not a key; did you mean http.port?",
@@ -126,6 +130,7 @@ def test_a_replica_is_told_what_was_typed_and_what_it_alone_has() -> None:
         *NEEDED,
         *("--input-topic", "in2", "--http-port", "8080", "--http-host", "0.0.0.0"),
         *("--replicas", "3", "--set", "delivery.transactional_id=t", "--set", "http.port=9090"),
+        *("--kafka-setting", "security.protocol=SSL"),
     )
     config = load_config(None, {}, worker.flags_of(arguments))
 

@@ -6,6 +6,7 @@ import pytest
 from tests.support.reference_pages import CHECKOUT, keys, metric_rows
 from topicserve.wire import headers
 from topicserve.wire.dead_letter import Reason
+from topicserve.worker.config_checks import OWN_SETTINGS
 from topicserve.worker.config_flags import FLAGS
 
 PAGES = [CHECKOUT / "docs" / name for name in ("operations.md", "wire_format.md", "metrics.md")]
@@ -63,6 +64,13 @@ def test_every_header_is_in_the_wire_format() -> None:
 
     assert len(ours) > 10
     assert [name for name in ours if f"`{name}`" not in text] == []
+
+
+def test_every_kafka_setting_of_the_workers_own_is_in_the_configuration() -> None:
+    """Whoever sets one is refused."""
+    text = (CHECKOUT / "docs/configuration.md").read_text()
+
+    assert [name for name in OWN_SETTINGS if f"`{name}`" not in text] == []
 
 
 def test_every_reason_is_in_the_wire_format() -> None:

@@ -44,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="any key of the file, such as batching.max_batch_bytes=1000000; may be repeated",
     )
     parser.add_argument(
+        "--kafka-setting",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any of Kafka's settings, such as security.protocol=SASL_SSL; may be repeated",
+    )
+    parser.add_argument(
         "--worker-id", metavar="ID", help="the name in results and logs (host name and process)"
     )
     parser.add_argument(
@@ -79,12 +86,20 @@ def run(arguments: argparse.Namespace) -> int:
 def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
     """Return what was typed by dotted key; `--set` wins over the flag for the same key."""
     typed: dict[str, object] = {flag.key: getattr(arguments, flag.key) for flag in FLAGS}
+    for setting in arguments.kafka_setting:
+        name, value = _pair("--kafka-setting", "NAME=VALUE", setting)
+        typed[f"kafka.settings.{name}"] = value
     for setting in arguments.set:
-        key, equals, value = setting.partition("=")
-        if not key or not equals:
-            raise UsageError(f"--set: must be KEY=VALUE, found {setting!r}")
+        key, value = _pair("--set", "KEY=VALUE", setting)
         typed[key] = value
     return typed
+
+
+def _pair(flag: str, form: str, setting: str) -> tuple[str, str]:
+    name, equals, value = setting.partition("=")
+    if not name or not equals:
+        raise UsageError(f"{flag}: must be {form}, found {setting!r}")
+    return name, value
 
 
 def serve(config: WorkerConfig, worker_id: str, *, supervised: bool) -> int:
@@ -154,6 +169,7 @@ def replica_command(
         "http.host": "127.0.0.1",
         "http.port": str(min(config.http.port, 0)),
     }
+    typed += [f"--kafka-setting={setting}" for setting in arguments.kafka_setting]
     if config.delivery.transactional_id:
         own["delivery.transactional_id"] = f"{config.delivery.transactional_id}-{slot}"
     settings = [*arguments.set, *(f"{key}={value}" for key, value in own.items())]
