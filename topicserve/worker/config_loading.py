@@ -43,7 +43,7 @@ def load_config(
         served = tuple(read_served(name, table) for name, table in tree.pop("servables").items())
         config = read_table(WorkerConfig, tree, "", servables=served)
     except RecursionError:
-        raise ConfigError(str(path), "is nested too deeply") from None
+        raise ConfigError(str(path or "configuration"), "is nested too deeply") from None
     check(config)
     return config
 
