@@ -14,13 +14,15 @@ DEFAULT_REDIS_URL = "redis://127.0.0.1:6379"
 REACH_SECONDS = 10.0
 
 
-def add_kafka_arguments(parser: argparse.ArgumentParser) -> None:
+def add_kafka_arguments(
+    parser: argparse.ArgumentParser, default: str | None = DEFAULT_BOOTSTRAP_SERVERS
+) -> None:
     """Declare where the cluster is and how to talk to it."""
     parser.add_argument(
         "--bootstrap-servers",
-        default=DEFAULT_BOOTSTRAP_SERVERS,
+        default=default,
         metavar="H:P[,H:P]",
-        help="where to find the cluster (default: %(default)s)",
+        help="where to find the cluster" + (" (%(default)s)" if default else ""),
     )
     parser.add_argument(
         "--client", choices=CLIENTS, default=CLIENTS[0], help="the client library (%(default)s)"

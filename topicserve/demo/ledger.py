@@ -1,6 +1,7 @@
 """What was published, what came back, and whether it is right."""
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,8 @@ class Ledger:
 
     expected: dict[int, Floats] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
+    answered: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """How many records each worker has answered with each version."""
     duplicates: int = 0
     wrong: int = 0
     problems: list[str] = field(default_factory=list)
@@ -65,7 +68,9 @@ class Ledger:
             if sent is None or result.record_id in self.answers:
                 self.duplicates += sent is not None
                 return
-            self.answers[result.record_id] = _answer(result, sent, read_at)
+            answer = _answer(result, sent, read_at)
+            self.answers[result.record_id] = answer
+            self.answered[answer.worker_id, answer.version] += 1
 
     @property
     def published(self) -> int:

@@ -29,6 +29,7 @@ class Traffic:
         records_per_second: float,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
+        stopped: threading.Event | None = None,
     ) -> None:
         self._digits = digits
         self._ledger = ledger
@@ -36,7 +37,7 @@ class Traffic:
         self._clock = clock
         self._now = now
         self._last_pass = threading.Event()
-        self._stopped = threading.Event()
+        self._stopped = stopped or threading.Event()
 
     def publish(self, producer: RecordProducer) -> None:
         """Publish whole passes over the digits until `finish`; return once all are acknowledged.

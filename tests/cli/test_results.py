@@ -1,0 +1,175 @@
+import argparse
+import base64
+import io
+
+import numpy as np
+import orjson
+import pytest
+
+from tests.support.fakes import ReadConsumer
+from tests.support.kafka_doubles import MemoryLog
+from tests.support.records import a_kafka_record, an_id
+from topicserve.backends.broker import Offsets
+from topicserve.backends.errors import CommitRefusedError
+from topicserve.cli import results
+from topicserve.cli.progress import CountProgress
+from topicserve.cli.results import InvalidRecords, add_arguments, line_of, print_lines
+from topicserve.producer.result_reader import DeadLetterReader, ResultReader
+from topicserve.wire.dead_letter import DeadLetter, Reason
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.headers import Target
+from topicserve.wire.input_record import InputRecord
+from topicserve.wire.json_body import Form
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+from topicserve.wire.result import Metadata, MetadataStatus, Result, decode_result
+from topicserve.wire.result_encoder import Origin, encode_results
+
+P0 = TopicPartition("results", 0)
+
+
+def polled(number: int) -> KafkaRecord:
+    """Return the result of a record with this number, as it is polled at this offset."""
+    record = InputRecord(an_id(number), Target(), Form.INSTANCE, None, 1)
+    metadata = Metadata(MetadataStatus.FOUND, b'{"row":7}')
+    origin = Origin("digits", 3, "serving_default", "worker-1")
+    outputs = {"y": np.array([number])}
+    (sent,) = encode_results("results", origin, [record], [b"key"], outputs, [metadata])
+    return KafkaRecord(*P0, number, 1700, sent.key, sent.value, sent.headers)
+
+
+def parsed(*flags: str) -> argparse.Namespace:
+    """Return the arguments of a command line."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(["--topic=results", *flags])
+
+
+def a_consumer(count: int) -> ReadConsumer:
+    """Return a consumer of so many results that knows when it has read them all."""
+    consumer = ReadConsumer(MemoryLog([polled(number) for number in range(count)]), P0)
+    consumer.lag_records = {P0: 0}
+    return consumer
+
+
+def printed(consumer: ReadConsumer, *flags: str) -> int:
+    """Print as the command does with these flags, and return how many were counted."""
+    progress = CountProgress("read", io.StringIO())
+    print_lines(parsed(*flags), ResultReader(consumer, "results"), progress)
+    return progress.count
+
+
+def test_everything_that_is_there_is_printed(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """One JSON object a line, and then the command ends."""
+    count = printed(a_consumer(3))
+
+    lines = [orjson.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert count == 3
+    assert [line["prediction"] for line in lines] == [0, 1, 2]
+    assert lines[2] == {
+        "id": an_id(2),
+        "servable": {"name": "digits", "version": 3},
+        "signature_name": "serving_default",
+        "prediction": 2,
+        "metadata": {"row": 7},
+        "metadata_status": "found",
+        "worker": "worker-1",
+        "partition": 0,
+        "offset": 2,
+        "timestamp_ms": 1700,
+        "key": "key",
+    }
+
+
+def test_a_limit_ends_the_command() -> None:
+    """Also in the middle of what was polled, and while following."""
+    assert printed(a_consumer(3), "--limit=2") == 2
+    assert printed(a_consumer(3), "--limit=2", "--follow") == 2
+
+
+def test_rounds_go_on_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many results make a round."""
+    monkeypatch.setattr(results, "ROUND_RECORDS", 2)
+
+    assert printed(a_consumer(4)) == 4
+    assert printed(a_consumer(5)) == 5
+
+
+def test_a_group_commits_what_it_has_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Round by round, so that little is printed twice after an end that nobody foresaw."""
+    monkeypatch.setattr(results, "ROUND_RECORDS", 2)
+    consumer = a_consumer(5)
+    commits: list[Offsets] = []
+    consumer.commit = lambda offsets, timeout_seconds: commits.append(offsets)  # type: ignore[method-assign]  # noqa: ARG005
+
+    printed(consumer, "--group=g")
+
+    assert commits == [{P0: 2}, {P0: 4}, {P0: 5}]
+
+
+def test_without_a_group_nothing_is_committed() -> None:
+    """Reading leaves no trace."""
+    consumer = a_consumer(5)
+
+    printed(consumer)
+
+    assert consumer.log.committed == {}
+
+
+def test_a_commit_that_is_refused_does_not_end_the_command() -> None:
+    """The partitions went to another member, which prints these results again."""
+    consumer = a_consumer(2)
+    consumer.commit_error = CommitRefusedError("moved on")
+
+    assert printed(consumer, "--group=g") == 2
+
+
+def test_dead_letters_are_printed_with_their_reason() -> None:
+    """The record as it was, text as text, the rest as base64."""
+    record = a_kafka_record(7, key=b"\xff")
+
+    line = line_of(DeadLetter(record, Reason.INVALID_INPUT, "builtins.ValueError", "too long"))
+
+    content = orjson.loads(line)
+    assert line.endswith(b"\n")
+    assert (content["reason"], content["message"]) == ("invalid_input", "too long")
+    assert (content["topic"], content["offset"]) == ("in", 7)
+    assert content["key"] == {"b64": base64.b64encode(b"\xff").decode()}
+    assert orjson.loads(content["value"]) == {"instance": 1.0}
+    assert ["ce_source", "/tests"] in content["headers"]
+
+
+def test_tensors_are_printed_as_outputs() -> None:
+    """Arrays as lists, under the name that TF Serving gives to columns."""
+    result = decode_result(polled(1))
+    tensors = {name: getattr(result, name) for name in Result.__dataclass_fields__} | {
+        "form": Form.TENSORS,
+        "value": {"y": np.array([[0.5]], np.float32)},
+    }
+
+    assert orjson.loads(line_of(Result(**tensors)))["outputs"] == {"y": [[0.5]]}
+
+
+def test_records_that_are_no_results_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where they are and what is wrong; the first ones, and all are counted."""
+    invalid = InvalidRecords()
+
+    for offset in range(30):
+        invalid.tell(a_kafka_record(offset), InvalidRecordError("ce_type", "must be a result"))
+
+    told = capsys.readouterr().err.splitlines()
+    assert invalid.count == 30
+    assert len(told) == 10
+    assert told[3] == "passed over in-0 offset 3: ce_type: must be a result"
+
+
+def test_the_reader_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dead letters and results have different shapes; filters are passed on."""
+    monkeypatch.setattr(results, "open_consumer", lambda *_: a_consumer(1))
+    ignore = InvalidRecords().tell
+
+    letters = results.open_reader(parsed("--dead-letters"), ignore)
+    wanted = results.open_reader(parsed("--version=4", "--metadata-status=found"), ignore)
+
+    assert isinstance(letters, DeadLetterReader)
+    assert isinstance(wanted, ResultReader)
+    assert list(wanted.read(until_end=True)) == []

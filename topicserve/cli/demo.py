@@ -1,0 +1,61 @@
+"""`topicserve demo`: the whole service on real input, in under two minutes."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from topicserve.cli.connection import add_kafka_arguments, kafka_settings
+from topicserve.cli.errors import UsageError
+from topicserve.demo.deployment import Servers
+from topicserve.demo.errors import DemoError
+from topicserve.demo.run import EXIT_WRONG, RECORDS_PER_SECOND, DemoOptions, run_demo
+from topicserve.demo.screen import Screen
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags; without servers the demo starts its own."""
+    add_kafka_arguments(parser, default=None)
+    parser.add_argument("--redis-url", metavar="URL", help="your own Redis, beside your own Kafka")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="FOLDER",
+        help="where the picture and the workers' logs go (%(default)s)",
+    )
+    parser.add_argument(
+        "--records-per-second",
+        type=float,
+        default=RECORDS_PER_SECOND,
+        metavar="N",
+        help="how fast to publish (%(default)g)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show it; the exit code is 1 when anything was lost or is wrong."""
+    if arguments.records_per_second <= 0:
+        raise UsageError("--records-per-second: must be above 0")
+    options = DemoOptions(
+        output=arguments.output,
+        servers=own_servers(arguments),
+        client=arguments.client,
+        records_per_second=arguments.records_per_second,
+    )
+    try:
+        return run_demo(options, Screen())
+    except DemoError as error:
+        print(f"topicserve demo: {error}", file=sys.stderr)
+        return EXIT_WRONG
+
+
+def own_servers(arguments: argparse.Namespace) -> Servers | None:
+    """Return the user's own servers; both must be given, or none."""
+    given = (arguments.bootstrap_servers, arguments.redis_url)
+    if given == (None, None):
+        return None
+    if None in given:
+        raise UsageError(
+            "--bootstrap-servers, --redis-url: give both to run on your own servers, or none"
+        )
+    return Servers(*given, arguments.client, kafka_settings(arguments))
