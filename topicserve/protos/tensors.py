@@ -1,0 +1,234 @@
+"""Tensors between numpy and TensorFlow's TensorProto, without TensorFlow."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topicserve.protos import tensor_pb2 as pb
+
+MAX_REPEATED_BYTES = 256 * 1024 * 1024
+"""The most that one repeated value may grow to: a record of 20 bytes could declare any shape."""
+
+_DTYPES = {
+    pb.DT_FLOAT: "<f4",
+    pb.DT_DOUBLE: "<f8",
+    pb.DT_INT32: "<i4",
+    pb.DT_UINT8: "u1",
+    pb.DT_INT16: "<i2",
+    pb.DT_INT8: "i1",
+    pb.DT_STRING: "O",
+    pb.DT_COMPLEX64: "<c8",
+    pb.DT_INT64: "<i8",
+    pb.DT_BOOL: "?",
+    pb.DT_UINT16: "<u2",
+    pb.DT_COMPLEX128: "<c16",
+    pb.DT_HALF: "<f2",
+    pb.DT_UINT32: "<u4",
+    pb.DT_UINT64: "<u8",
+}
+# numpy has no such types of its own: the library that TensorFlow brings along adds them.
+_ML_DTYPES = {
+    pb.DT_BFLOAT16: "bfloat16",
+    pb.DT_FLOAT8_E5M2: "float8_e5m2",
+    pb.DT_FLOAT8_E4M3FN: "float8_e4m3fn",
+    pb.DT_FLOAT8_E4M3FNUZ: "float8_e4m3fnuz",
+    pb.DT_FLOAT8_E4M3B11FNUZ: "float8_e4m3b11fnuz",
+    pb.DT_FLOAT8_E5M2FNUZ: "float8_e5m2fnuz",
+}
+_ENUM_BY_CODE = {np.dtype(code): enum for enum, code in _DTYPES.items()}
+_ENUM_BY_NAME = {name: enum for enum, name in _ML_DTYPES.items()}
+
+# Which list holds the values, and as what they lie in it.
+_FIELDS = {
+    pb.DT_FLOAT: "float_val",
+    pb.DT_DOUBLE: "double_val",
+    pb.DT_INT32: "int_val",
+    pb.DT_UINT8: "int_val",
+    pb.DT_INT16: "int_val",
+    pb.DT_INT8: "int_val",
+    pb.DT_UINT16: "int_val",
+    pb.DT_INT64: "int64_val",
+    pb.DT_BOOL: "bool_val",
+    pb.DT_UINT32: "uint32_val",
+    pb.DT_UINT64: "uint64_val",
+}
+_COMPLEX_FIELDS = {
+    pb.DT_COMPLEX64: ("scomplex_val", np.float32),
+    pb.DT_COMPLEX128: ("dcomplex_val", np.float64),
+}
+_BITS_IN_HALF_VAL = (pb.DT_HALF, pb.DT_BFLOAT16)
+
+
+class TensorProtoError(ValueError):
+    """This is not a tensor that can be read or written; the message says what is wrong with it."""
+
+
+def to_tensor_proto(array: NDArray[Any]) -> pb.TensorProto:
+    """Return an array as TensorFlow writes it: numbers packed, strings in `string_val`.
+
+    Strings are object arrays of bytes; str is taken too, as UTF-8. Raises TensorProtoError where
+    the dtype has no counterpart or an object array holds something else.
+    """
+    proto = pb.TensorProto(dtype=to_data_type(array.dtype))
+    dims = proto.tensor_shape.dim
+    for size in array.shape:
+        dims.add(size=size)
+    if proto.dtype == pb.DT_STRING:
+        proto.string_val.extend(_as_bytes(array.ravel().tolist()))
+    else:
+        if array.dtype.byteorder == ">":
+            array = array.astype(array.dtype.newbyteorder("<"))
+        proto.tensor_content = array.tobytes()
+    return proto
+
+
+def from_tensor_proto(proto: pb.TensorProto) -> NDArray[Any]:
+    """Return a tensor as an array, which may be read-only and share the proto's memory.
+
+    Where fewer values are given than the shape has elements, the last one stands for the rest, and
+    none at all for zeros, as in TensorFlow. Strings become an object array of bytes. Raises
+    TensorProtoError for everything that does not fit together.
+    """
+    dtype = to_dtype(proto.dtype)
+    shape = _shape(proto.tensor_shape)
+    size = prod(shape)
+    content = proto.tensor_content
+    if not content:
+        return _fill(_values(proto, dtype), size, dtype).reshape(shape)
+    if dtype.hasobject:
+        return _object_array(_split_strings(content, size)).reshape(shape)
+    if len(content) != size * dtype.itemsize:
+        raise TensorProtoError(
+            f"tensor_content has {len(content)} bytes; {_name(proto.dtype)} of the shape "
+            f"{list(shape)} needs {size * dtype.itemsize}"
+        )
+    # Whatever is not 0 is true, as in C; numpy must not see another bit pattern.
+    if proto.dtype == pb.DT_BOOL:
+        return np.not_equal(np.frombuffer(content, np.uint8), 0).reshape(shape)
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def to_data_type(dtype: np.dtype[Any]) -> pb.DataType:
+    """Return TensorFlow's name for a numpy dtype, or raise TensorProtoError."""
+    if dtype.kind in "OSU":
+        return pb.DT_STRING
+    found = _ENUM_BY_CODE.get(dtype.newbyteorder("<")) or _ENUM_BY_NAME.get(dtype.name)
+    if found is None:
+        raise TensorProtoError(f"an array of {dtype.name} has no counterpart among tensors")
+    return found
+
+
+@lru_cache
+def to_dtype(data_type: pb.DataType) -> np.dtype[Any]:
+    """Return numpy's dtype for one of TensorFlow's (strings: object), or raise TensorProtoError."""
+    if data_type in _DTYPES:
+        return np.dtype(_DTYPES[data_type])
+    if data_type in _ML_DTYPES:
+        return _ml_dtype(_ML_DTYPES[data_type])
+    if data_type == pb.DT_INVALID:
+        raise TensorProtoError("dtype is not set")
+    raise TensorProtoError(f"dtype {_name(data_type)} is not supported")
+
+
+def _ml_dtype(name: str) -> np.dtype[Any]:
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise TensorProtoError(f"dtype {name} needs the package ml_dtypes") from None
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return dtype
+
+
+def _name(data_type: int) -> str:
+    value = pb.DESCRIPTOR.enum_types_by_name["DataType"].values_by_number.get(data_type)
+    return value.name if value is not None else str(data_type)
+
+
+def _shape(shape: pb.TensorShapeProto) -> tuple[int, ...]:
+    if shape.unknown_rank:
+        raise TensorProtoError("tensor_shape must be known, found unknown_rank")
+    sizes = tuple(dim.size for dim in shape.dim)
+    # numpy allows 64 dimensions; what is longer than memory, with or without elements, is no shape.
+    if len(sizes) > 64 or any(not 0 <= size < 2**40 for size in sizes):
+        raise TensorProtoError(f"tensor_shape {list(sizes[:8])} is not a shape")
+    return sizes
+
+
+def _values(proto: pb.TensorProto, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the values that are given one by one."""
+    data_type = proto.dtype
+    if data_type == pb.DT_STRING:
+        return _object_array(proto.string_val[:])
+    try:
+        if data_type in _FIELDS:
+            return np.array(getattr(proto, _FIELDS[data_type])[:], dtype)
+        if data_type in _COMPLEX_FIELDS:
+            field, part = _COMPLEX_FIELDS[data_type]
+            return np.array(getattr(proto, field)[:], part).view(dtype)
+        if data_type in _BITS_IN_HALF_VAL:
+            return np.array(proto.half_val[:], np.uint16).view(dtype)
+        return np.frombuffer(proto.float8_val, dtype)
+    except (OverflowError, ValueError) as error:
+        raise TensorProtoError(f"a value is no {_name(data_type)}: {error}") from None
+
+
+def _fill(values: NDArray[Any], size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    given = len(values)
+    if given == size:
+        return values
+    if given > size:
+        raise TensorProtoError(f"{given} values are given for a tensor of {size} elements")
+    if size * dtype.itemsize > MAX_REPEATED_BYTES:
+        raise TensorProtoError(
+            f"{given} values are given for {size} elements, more than are filled up"
+        )
+    if given == 0:
+        return np.full(size, b"", object) if dtype.hasobject else np.zeros(size, dtype)
+    return np.concatenate([values, np.repeat(values[-1:], size - given)])
+
+
+def _object_array(strings: Sequence[bytes]) -> NDArray[Any]:
+    array = np.empty(len(strings), object)
+    array[:] = strings
+    return array
+
+
+def _as_bytes(items: Sequence[Any]) -> list[bytes]:
+    try:
+        return [item if isinstance(item, bytes) else item.encode() for item in items]
+    except (AttributeError, UnicodeEncodeError):
+        raise TensorProtoError("an object array must hold bytes or str alone") from None
+
+
+def _split_strings(content: bytes, count: int) -> list[bytes]:
+    """Return strings packed as TensorFlow packs them: all lengths as varints, then all bytes."""
+    lengths, position = [], 0
+    if count > len(content):
+        raise TensorProtoError("tensor_content is too short for its strings")
+    for _ in range(count):
+        length, position = _read_varint(content, position)
+        lengths.append(length)
+    if position + sum(lengths) != len(content):
+        raise TensorProtoError("tensor_content does not have the length that its strings add up to")
+    strings = []
+    for length in lengths:
+        strings.append(content[position : position + length])
+        position += length
+    return strings
+
+
+def _read_varint(content: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 35, 7):
+        if position >= len(content):
+            break
+        byte = content[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise TensorProtoError("tensor_content does not begin with the lengths of its strings")
