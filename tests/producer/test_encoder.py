@@ -12,6 +12,7 @@ from topicserve.producer.encoder import EncodedRecord, RecordEncoder
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import InputRecord, decode_input
+from topicserve.wire.json_body import Form
 from topicserve.wire.kafka_record import KafkaRecord
 
 ID = "7f1d1d0c-6f0e-4d53-9d5b-0a4f5d7b6c11"
@@ -79,6 +80,22 @@ def test_arrays_are_published_as_their_values(array: np.ndarray[Any, Any]) -> No
     sent = encode(Record(instance={"x": array}))
 
     assert as_read(sent).payload == {"x": array.tolist()}
+
+
+def test_tensors_are_published_as_tf_serving_requests() -> None:
+    """Columns come back as they were, with their dtypes and rows."""
+    columns = {
+        "x": np.arange(6, dtype=np.float16).reshape(2, 3),
+        "text": np.array([b"a", b"\xff"], dtype=object),
+    }
+
+    read = as_read(encode(Record(tensors=columns, record_id=ID)))
+
+    assert (read.form, read.rows, read.record_id) == (Form.TENSORS, 2, ID)
+    assert read.target.servable == "digits"
+    for name, column in columns.items():
+        np.testing.assert_array_equal(read.content[name], column)
+        assert read.content[name].dtype == column.dtype
 
 
 def test_headers_say_everything_that_the_record_says() -> None:
@@ -149,6 +166,9 @@ def test_text_that_says_null_is_no_null() -> None:
         (Record(inputs={}), "inputs"),
         (Record(inputs={"x": "text"}), "inputs"),
         (Record(inputs=np.float32(1.0)), "inputs"),  # type: ignore[arg-type]
+        (Record(tensors={}), "tensors"),
+        (Record(tensors={"x": np.float32(1.0)}), "tensors"),  # type: ignore[dict-item]
+        (Record(tensors={"x": np.array([object()])}), "tensors"),
         (Record(instance=[0.5, float("nan")]), "instance[1]"),
         (Record(instances=[{"x": np.array([np.inf])}]), "instances[0].x[0]"),
         (Record(instance=object()), "instance"),

@@ -116,10 +116,7 @@ def _body(record: Record) -> tuple[str, bytes]:
     (form,) = given
     content = getattr(record, form)
     if form == "tensors":
-        # Here, so that who speaks JSON alone never loads protobuf.
-        from topicserve.wire.protobuf_codec import encode_predict_request
-
-        return names.PROTOBUF_CONTENT_TYPE, encode_predict_request(content)
+        return names.PROTOBUF_CONTENT_TYPE, _tensors(content)
     if form != "instance":
         _check_rows(form, content)
     body = json_bytes({form: content}, form)
@@ -128,9 +125,20 @@ def _body(record: Record) -> tuple[str, bytes]:
     return names.JSON_CONTENT_TYPE, body
 
 
+def _tensors(columns: Mapping[str, Any]) -> bytes:
+    # Here, so that who speaks JSON alone never loads protobuf.
+    from topicserve.wire.protobuf_codec import encode_predict_request
+
+    _check_rows("tensors", columns)
+    try:
+        return encode_predict_request(columns)
+    except ValueError as error:
+        raise InvalidRecordError("tensors", str(error)) from None
+
+
 def _check_rows(form: str, content: Any) -> None:
     column = content
-    if form == "inputs" and isinstance(content, Mapping):
+    if form != "instances" and isinstance(content, Mapping):
         column = next(iter(content.values()), None)
     listed = isinstance(column, np.ndarray) and column.ndim > 0
     listed = listed or (isinstance(column, Sequence) and not isinstance(column, (str, bytes)))
