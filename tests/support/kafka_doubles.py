@@ -76,7 +76,7 @@ class MemoryConsumer:
                 record
                 for record in self.log.records
                 if (record.topic, record.partition) == partition and record.offset >= position
-            ][:max_records]
+            ][: max_records - len(polled)]
             if found:
                 self.positions[partition] = found[-1].offset + 1
             polled += found

@@ -1,11 +1,10 @@
 """Builds the stages of one worker around its connections."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from topicserve.backends.broker import Consumer, Producer
 from topicserve.backends.metadata_store import MetadataStore
-from topicserve.servables.server_core import ServerCore
 from topicserve.worker.backoff import Patience
 from topicserve.worker.batch import Batcher
 from topicserve.worker.batch_sizer import BatchSizer
@@ -21,19 +20,19 @@ from topicserve.worker.join import Joiner
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger
 from topicserve.worker.pipeline import Stages
-from topicserve.worker.predict import Predictor
+from topicserve.worker.predict import Predictor, Servables
 from topicserve.worker.progress import Progress
 from topicserve.worker.publish import Encoder, Outgoing
 from topicserve.worker.reaper import MetadataReaper
 from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.routing import Router
-from topicserve.worker.served import ServedVersions
 
 
 def build_stages(
     config: WorkerConfig,
     worker_id: str,
-    core: ServerCore,
+    servables: Servables,
+    servable_names: Callable[[], Iterable[str]],
     consumer: Consumer,
     producer: Producer,
     store: MetadataStore,
@@ -66,7 +65,7 @@ def build_stages(
         ),
     )
     flow = FlowControl(consumer, ledger, batching, metrics, clock)
-    router = Router(config.servables, core.servable_names, config.default_servable, metrics)
+    router = Router(config.servables, servable_names, config.default_servable, metrics)
     unknown_seconds = config.delivery.unknown_version_seconds
     return Stages(
         consumer=consumer,
@@ -75,7 +74,7 @@ def build_stages(
         flow=flow,
         decoder=Decoder(router),
         batcher=batcher,
-        predictor=Predictor(ServedVersions(core), batching, unknown_seconds, sizer, metrics, clock),
+        predictor=Predictor(servables, batching, unknown_seconds, sizer, metrics, clock),
         joiner=Joiner(store, config.metadata, patience, metrics, clock),
         encoder=encoder,
         delivery=delivery,

@@ -41,6 +41,13 @@ class FlowControl:
         elif self._paused and self._half_empty():
             self._resume()
 
+    def room(self) -> int:
+        """Return how many records more may be under way; at least one, since a poll asks for some.
+
+        Bytes are only known once they are here: a poll may pass their bound once.
+        """
+        return max(self._max_records - self._ledger.in_flight_records, 1)
+
     def forget(self, partitions: Sequence[TopicPartition]) -> None:
         """Take these partitions for unpaused."""
         self._paused.difference_update(partitions)

@@ -5,6 +5,10 @@ small sets (topics, servables, versions, the enumerations named in each help tex
 id, an offset or an error's text: each value is a time series that Prometheus keeps for weeks.
 """
 
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -16,6 +20,9 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from topicserve.servables.event_bus import EventAndTime
+from topicserve.servables.servable_id import ServableId
+from topicserve.servables.servable_state import ManagerState, ServableState
 from topicserve.worker.bulk_histogram import BulkHistogram
 
 ROW_BUCKETS = tuple(float(2**power) for power in range(13))
@@ -40,6 +47,13 @@ def new_registry() -> CollectorRegistry:
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
     return registry
+
+
+class StateEvents(Protocol):
+    """Where the states of versions are told: the lifecycle core, or its event bus alone."""
+
+    def subscribe(self, subscriber: Callable[[EventAndTime[ServableState]], None], /) -> object:
+        """Call `subscriber` with what happens from now on, one call at a time."""
 
 
 class WorkerMetrics:
@@ -171,7 +185,7 @@ class WorkerMetrics:
         )
         self.retries = Counter(
             "topicserve_retries",
-            "Tries repeated after a passing fault: predict, join, publish, commit, transaction.",
+            "Tries repeated after a passing fault: predict, join, publish, transaction.",
             ["stage"],
             registry=registry,
         )
@@ -227,9 +241,17 @@ class WorkerMetrics:
 
 
 class ServableMetrics:
-    """What the lifecycle core reports of versions coming and going."""
+    """What the lifecycle core reports of versions coming and going.
+
+    Versions come for as long as the worker runs, and series of those that are gone would add up: a
+    version that was unloaded leaves none, and of those that failed the last MAX_FAILED are kept.
+    """
+
+    MAX_FAILED = 64
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._states: dict[ServableId, str] = {}
+        self._failed: deque[ServableId] = deque()
         self.servable_state = Gauge(
             "topicserve_servable_state",
             "1 for the state that a version is in: START, LOADING, AVAILABLE, UNLOADING, END.",
@@ -262,6 +284,46 @@ class ServableMetrics:
             buckets=LOAD_BUCKETS_SECONDS,
             registry=registry,
         )
+
+    def subscribe(self, events: StateEvents) -> None:
+        """Follow what happens from now on."""
+        events.subscribe(lambda event: self.take(event.event))
+
+    def take(self, state: ServableState) -> None:
+        """Count a version's new state. One call at a time, as the event bus makes them."""
+        name = state.id.name
+        self._show(state)
+        self.servable_transitions.labels(name, state.manager_state.name).inc()
+        if state.error is not None:
+            self.servable_failures.labels(name, state.error.code).inc()
+        elif state.seconds is not None and state.manager_state is ManagerState.AVAILABLE:
+            self.servable_load_seconds.labels(name).observe(state.seconds)
+        elif state.seconds is not None:
+            self.servable_unload_seconds.labels(name).observe(state.seconds)
+
+    def _show(self, state: ServableState) -> None:
+        """Leave the version with the one series of the state that it is in now."""
+        self._hide(state.id)
+        ended = state.manager_state is ManagerState.END
+        if ended and state.error is None:
+            return
+        self._states[state.id] = state.manager_state.name
+        self.servable_state.labels(*_labels(state.id), state.manager_state.name).set(1)
+        if ended:
+            self._failed.append(state.id)
+            if len(self._failed) > self.MAX_FAILED:
+                self._hide(self._failed[0])
+
+    def _hide(self, servable_id: ServableId) -> None:
+        before = self._states.pop(servable_id, None)
+        if before is not None:
+            self.servable_state.remove(*_labels(servable_id), before)
+        if before == ManagerState.END.name:
+            self._failed.remove(servable_id)
+
+
+def _labels(servable_id: ServableId) -> tuple[str, str]:
+    return servable_id.name, str(servable_id.version)
 
 
 class SupervisorMetrics:

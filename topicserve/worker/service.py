@@ -98,7 +98,8 @@ class WorkerService:
         stages = build_stages(
             self._config,
             self._worker_id,
-            core,
+            ServedVersions(core),
+            core.servable_names,
             consumer,
             self._open_producer(broker),
             store,

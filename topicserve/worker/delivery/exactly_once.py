@@ -217,6 +217,7 @@ class ExactlyOnce:
                 self._doom(str(error))
             elif error is not None:
                 self._failure.report(error)
+                self._doom(str(error))
 
     def _with_refused(self, outgoing: Outgoing) -> Outgoing:
         """Put dead letters in place of results that the broker refused the time before."""

@@ -1,0 +1,273 @@
+import random
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from tests.support.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
+from tests.support.records import a_kafka_record, an_id
+from tests.support.servables import Doubling, Served
+from tests.worker.test_join import FakeStore
+from topicserve.backends.errors import (
+    DeliveryTimeoutError,
+    FencedError,
+    TransactionAbortedError,
+)
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+from topicserve.worker.assembly import build_stages
+from topicserve.worker.backoff import Patience
+from topicserve.worker.config import (
+    BatchingConfig,
+    DeliveryConfig,
+    Guarantee,
+    TopicsConfig,
+    WorkerConfig,
+)
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.pipeline import Pipeline
+
+PARTITIONS = [TopicPartition("in", number) for number in range(3)]
+LIMIT_SECONDS = 30
+
+
+class World:
+    """A whole pipeline on a log in memory; the polls drive what happens and end the run."""
+
+    def __init__(
+        self,
+        records: Sequence[KafkaRecord],
+        guarantee: Guarantee,
+        served: Served | None = None,
+        **delivery: Any,
+    ) -> None:
+        self.log = MemoryLog(records)
+        self.consumer = MemoryConsumer(self.log)
+        self.producer = MemoryProducer(self.log)
+        self.store = FakeStore({an_id(r.offset): b'{"n":%d}' % r.offset for r in records})
+        self.served = served or Served({1: Doubling()})
+        self.registry = CollectorRegistry()
+        config = WorkerConfig(
+            TopicsConfig(("in",), "out", "dead"),
+            (),
+            batching=BatchingConfig(max_batch_size=7, max_in_flight_records=40),
+            delivery=DeliveryConfig(
+                guarantee=guarantee,
+                commit_interval_seconds=0.001,
+                shutdown_seconds=LIMIT_SECONDS,
+                drain_seconds=LIMIT_SECONDS,
+                **delivery,
+            ),
+        )
+        metrics = WorkerMetrics(self.registry)
+        self.stages = build_stages(
+            config,
+            "worker-1",
+            self.served,
+            lambda: ["digits"],
+            self.consumer,
+            self.producer,
+            self.store,
+            None,
+            Patience(max_pause_seconds=0.001),
+            metrics,
+        )
+        self.pipeline = Pipeline(self.stages, config, metrics)
+        self.polls = 0
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        """Run until what was published covers every record, or a test stops it."""
+        self.stages.delivery.start(1)
+        expected = {an_id(record.offset) for record in self.log.records}
+
+        def poll() -> None:
+            if self.polls == 0:
+                self.consumer.assign(*PARTITIONS)
+            self.polls += 1
+            self.each_poll()
+
+        self.consumer.before_poll = poll
+        try:
+            self.pipeline.run(lambda: self.stop.is_set() or expected <= set(self.log.ids()))
+        finally:
+            self.stages.delivery.close(1)
+
+    def each_poll(self) -> None:
+        """Do what a test wants to happen between polls."""
+
+
+def records(count: int, **changes: Any) -> list[KafkaRecord]:
+    """Return records over all partitions; each offset occurs once, so it names the record."""
+    return [
+        a_kafka_record(number, float(number), partition=number % 3, **changes)
+        for number in range(count)
+    ]
+
+
+@pytest.fixture(params=list(Guarantee), ids=lambda guarantee: guarantee.value)
+def guarantee(request: pytest.FixtureRequest) -> Guarantee:
+    """Return each guarantee in turn."""
+    found: Guarantee = request.param
+    return found
+
+
+def test_every_record_gets_its_result_with_its_metadata(guarantee: Guarantee) -> None:
+    """And every offset is committed at the end."""
+    world = World(records(200), guarantee)
+
+    world.run()
+
+    bodies = {sent.value for sent in world.log.published}
+    assert len(world.log.published) == 200
+    assert all(b'"metadata_status":"found"' in (body or b"") for body in bodies)
+    ends = {p: 1 + max(range(p.partition, 200, 3)) for p in PARTITIONS}
+    assert world.log.committed == ends
+
+
+def test_results_of_one_partition_keep_their_order(guarantee: Guarantee) -> None:
+    """So those of one key do, whichever thread predicted them."""
+    world = World(records(300), guarantee)
+
+    world.run()
+
+    numbers = [int(record_id.replace("-", ""), 16) for record_id in world.log.ids()]
+    for partition in range(3):
+        own = [number for number in numbers if number % 3 == partition]
+        assert own == sorted(own)
+
+
+def test_bad_records_become_dead_letters_among_good_ones(guarantee: Guarantee) -> None:
+    """Whatever is wrong with them, and each only once."""
+    good = records(60)
+    good[7] = good[7]._replace(value=b"{")
+    good[8] = good[8]._replace(value=b'{"instance": "text"}')
+    good[9] = good[9]._replace(headers=[*good[9].headers, ("ce_signature", b"other")])
+    good[10] = good[10]._replace(headers=[*good[10].headers, ("ce_servable", b"words")])
+    world = World(good, guarantee, Served({1: Doubling(dislikes=11.0)}))
+    world.store.content[an_id(12)] = b"not JSON"
+
+    world.run()
+
+    reasons = {
+        int((dict(sent.headers)["ce_id"] or b"").replace(b"-", b""), 16): dict(sent.headers)[
+            "topicserve-reason"
+        ]
+        for sent in world.log.published
+        if sent.topic == "dead"
+    }
+    assert reasons == {
+        7: b"invalid_record",
+        8: b"invalid_input",
+        9: b"unknown_signature",
+        10: b"unknown_servable",
+        11: b"predict_failed",
+        12: b"metadata_invalid",
+    }
+    assert len(world.log.published) == 60
+
+
+def test_without_a_version_nothing_is_lost_and_polling_goes_on(guarantee: Guarantee) -> None:
+    """The worker pauses what it cannot take and keeps its membership."""
+    world = World(records(100), guarantee, Served({}))
+
+    def each_poll() -> None:
+        if world.polls == 6:
+            assert world.log.published == []
+            world.served.versions[1] = Doubling()
+
+    world.each_poll = each_poll  # type: ignore[method-assign]
+
+    world.run()
+
+    assert len(set(world.log.ids())) == 100
+    assert world.polls >= 6
+
+
+def test_a_version_swap_splits_no_batch(guarantee: Guarantee) -> None:
+    """Every result names the version that spoke, and none is missing."""
+    world = World(records(300), guarantee)
+
+    def each_poll() -> None:
+        if world.polls == 2:
+            world.served.versions[2] = Doubling()
+
+    world.each_poll = each_poll  # type: ignore[method-assign]
+
+    world.run()
+
+    assert len(world.log.published) == 300
+    assert world.served.open_handles == 0
+
+
+def test_a_fault_of_our_own_stops_the_worker_with_nothing_committed(
+    guarantee: Guarantee,
+) -> None:
+    """Whoever restarts it finds every record where it was."""
+    world = World(records(20), guarantee)
+    world.producer.fail_send = lambda _: FencedError("a newer producer")
+
+    with pytest.raises(FencedError):
+        world.run()
+
+    assert world.log.committed == {}
+
+
+def test_too_large_a_share_of_dead_letters_stops_the_reading(guarantee: Guarantee) -> None:
+    """A topic is not emptied into dead letters; the worker stays, unready."""
+    bad = records(400, value=b"{")
+    world = World(bad, guarantee, breaker_window_records=50, max_dead_letter_share=0.5)
+
+    def each_poll() -> None:
+        done = not world.stages.ledger.in_flight_records
+        if world.stages.breaker.open and world.consumer.paused and done:
+            world.stop.set()
+
+    world.each_poll = each_poll  # type: ignore[method-assign]
+
+    world.run()
+
+    assert 50 <= len(world.log.published) < 400
+    assert world.consumer.paused == set(PARTITIONS)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32), guarantee=st.sampled_from(list(Guarantee)))
+def test_whatever_goes_wrong_nothing_is_lost(seed: int, guarantee: Guarantee) -> None:
+    """Under exactly-once each result is there once; offsets never pass what was published."""
+    chance = random.Random(seed)
+    world = World(records(150), guarantee)
+    world.producer.fail_send = lambda _: (
+        DeliveryTimeoutError("frozen") if chance.random() < 0.003 else None
+    )
+    world.producer.fail_commit = lambda: (
+        TransactionAbortedError("abortable") if chance.random() < 0.2 else None
+    )
+
+    def each_poll() -> None:
+        with world.log.lock:  # the two are to be of one moment
+            committed, published = dict(world.log.committed), set(world.log.ids())
+        for partition, offset in committed.items():
+            own = range(partition.partition, min(offset, 150), 3)
+            assert {an_id(number) for number in own} <= published
+        held = list(world.consumer.positions)
+        missing = [p for p in PARTITIONS if p not in held]
+        event = chance.random()
+        if event < 0.1 and held:
+            world.consumer.revoke(chance.choice(held))
+        elif event < 0.2 and held:
+            world.consumer.lose(chance.choice(held))
+        elif event < 0.5 and missing:
+            world.consumer.assign(chance.choice(missing))
+
+    world.each_poll = each_poll  # type: ignore[method-assign]
+
+    world.run()
+
+    ids = world.log.ids()
+    assert set(ids) == {an_id(number) for number in range(150)}
+    if guarantee is Guarantee.EXACTLY_ONCE:
+        assert len(ids) == 150
