@@ -63,7 +63,7 @@ def metric_rows() -> list[MetricRow]:
         SupervisorMetrics(registry),
     ):
         for attribute, metric in vars(declared).items():
-            if isinstance(metric, CollectorRegistry):
+            if attribute.startswith("_") or isinstance(metric, CollectorRegistry):
                 continue
             (family,) = metric.collect()
             rows.append(
