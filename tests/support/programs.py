@@ -1,11 +1,9 @@
 """Programs that some tests need and that do not come from PyPI."""
 
-import os
 import shutil
 import subprocess
-from typing import NoReturn
 
-import pytest
+from tests.support.kafka_jars import skip_or_fail
 
 RUN_SECONDS = 60.0
 
@@ -14,7 +12,7 @@ def need_program(name: str, debian_package: str) -> str:
     """Return a program's path; without it the test is skipped, and in CI it fails."""
     path = shutil.which(name)
     if path is None:
-        _skip_or_fail(f"{name} is not here; apt-get install {debian_package}")
+        skip_or_fail(f"{name} is not here; apt-get install {debian_package}")
     return path
 
 
@@ -23,9 +21,3 @@ def run_program(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
-
-
-def _skip_or_fail(reason: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
