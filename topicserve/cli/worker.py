@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -19,7 +19,7 @@ from topicserve.worker.config import ConfigError, WorkerConfig
 from topicserve.worker.config_flags import FLAGS
 from topicserve.worker.config_loading import load_config
 from topicserve.worker.http import open_server
-from topicserve.worker.logging import configure_logging
+from topicserve.worker.logging import configure_logging, libraries_silenced
 from topicserve.worker.metrics import SupervisorMetrics
 from topicserve.worker.preflight import Preflight, StoppedError
 from topicserve.worker.replica import ReplicaProcess
@@ -185,16 +185,12 @@ def look_around(config: WorkerConfig, stop: threading.Event) -> None:
     kafka, metadata = config.kafka, config.metadata
     preflight = Preflight(config, stop)
     store = RedisMetadataStore(metadata.redis_url, timeout_seconds=metadata.timeout_seconds)
-    try:
+    # A client that finds nobody says so many times over; the person needs to hear it once.
+    with libraries_silenced(), closing(store):
         preflight.check_store(store.ping)
-    finally:
-        store.close()
     servers = {"bootstrap.servers": kafka.bootstrap_servers, **kafka.settings}
-    admin = open_broker(kafka.client.value, servers).admin()
-    try:
+    with libraries_silenced(), closing(open_broker(kafka.client.value, servers).admin()) as admin:
         preflight.check_broker(admin)
-    finally:
-        admin.close()
 
 
 def announce(address: str) -> None:

@@ -9,7 +9,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -46,6 +47,18 @@ def configure_logging(
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     LOGGER.setLevel(config.level.value.upper())
+
+
+@contextmanager
+def libraries_silenced() -> Generator[None]:
+    """Write nothing of other libraries' for a while: what they complain of is told by an error."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
 
 
 class RepeatLimit(logging.Filter):
