@@ -99,3 +99,16 @@ class DeadlineExceededError(ServableError):
 
     code = "DEADLINE_EXCEEDED"
     retriable = True
+
+
+def as_servable_error(error: Exception) -> ServableError:
+    """Return the error itself, or UnknownError saying what a loader or a servable raised.
+
+    Out of memory is out of room, as TF Serving has it.
+    """
+    if isinstance(error, ServableError):
+        return error
+    kind = ResourceExhaustedError if isinstance(error, MemoryError) else UnknownError
+    translated = kind(f"{type(error).__name__}: {error}")
+    translated.__cause__ = error
+    return translated
