@@ -2,6 +2,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -11,6 +12,7 @@ from tests.support.reference_pages import CHECKOUT
 from topicserve.cli import main as cli
 from topicserve.cli import worker
 from topicserve.cli.json_lines import numbered_lines, read_record
+from topicserve.servables.hashmap.hashmap import HashmapOptions, load_hashmap
 from topicserve.worker.config import WorkerConfig
 from topicserve.worker.config_loading import load_config
 
@@ -148,15 +150,23 @@ def test_workers_can_be_many() -> None:
     assert not {"container_name", "ports", "hostname"} & SERVICES["worker"].keys()
 
 
-def test_the_sample_records_are_records() -> None:
-    """Each line is one that `topicserve publish` takes, with metadata."""
+def test_the_sample_records_are_answered() -> None:
+    """Each line is one that `topicserve publish` takes, with metadata, and its key is known."""
     path = mounted("producer", arguments_of("producer").file)
+    (served,) = worker_config().servables
+    versions = mounted("worker", served.servable.base_path)
 
     with path.open("rb") as file:
         records = [read_record(line) for _, line in numbered_lines(file)]
+    keys = np.array([str(record.instance).encode() for record in records], dtype=object)
+    table = load_hashmap(str(versions / "1"), HashmapOptions())
+    capitals = table.predict({"key": keys})["value"]
 
-    assert len(records) > 5
+    assert len(capitals) > 5
+    assert dict(zip(keys, capitals, strict=True))[b"Kenya"] == b"Nairobi"
     assert all(record.metadata for record in records)
+    assert arguments_of("producer").servable == served.servable.name
+    assert served.servable.kind == "hashmap"
 
 
 _SETTINGS_THAT_EXIST = """
