@@ -1,0 +1,61 @@
+"""`topicserve stack`: both embedded servers, until Ctrl-C."""
+
+import argparse
+import json
+import signal
+import threading
+from pathlib import Path
+
+from topicserve.cli.errors import UsageError
+from topicserve.embedded.server_process import ServerStartError
+from topicserve.embedded.stack import Stack
+
+_HOW_TO_USE = """\
+For development and tests, not for production: one broker, nothing replicated.
+
+  Kafka   {bootstrap_servers}
+  Redis   {redis_url}
+
+  topicserve worker --bootstrap-servers {bootstrap_servers} --redis-url {redis_url} \\
+      --input-topic inputs --output-topic results --group workers --servable NAME=BASE_PATH
+  topicserve publish FILE.jsonl --topic inputs --bootstrap-servers {bootstrap_servers} \\
+      --redis-url {redis_url}
+  topicserve results --topic results --follow --bootstrap-servers {bootstrap_servers}
+
+Ctrl-C ends both."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="D", help="keep records and metadata in this directory"
+    )
+    parser.add_argument("--kafka-port", type=int, default=9092, metavar="P", help="0: a free one")
+    parser.add_argument("--redis-port", type=int, default=6379, metavar="P", help="0: a free one")
+    parser.add_argument("--json", action="store_true", help="print the addresses as one JSON line")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run both servers until a signal comes."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    stack = Stack(
+        arguments.data_dir, kafka_port=arguments.kafka_port, redis_port=arguments.redis_port
+    )
+    try:
+        stack.start()
+    except ServerStartError as error:
+        raise UsageError(
+            f"{error}; choose other ports with --kafka-port and --redis-port"
+        ) from None
+    with stack:
+        addresses = {
+            "bootstrap_servers": stack.bootstrap_servers,
+            "redis_url": stack.redis_url,
+        }
+        print(
+            json.dumps(addresses) if arguments.json else _HOW_TO_USE.format(**addresses), flush=True
+        )
+        ended.wait()
+    return 0

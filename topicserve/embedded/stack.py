@@ -1,0 +1,53 @@
+"""Both embedded servers, for development and tests."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from topicserve.embedded.kafka_server import KafkaServer
+from topicserve.embedded.redis_server import RedisServer
+
+
+class Stack:
+    """A Kafka-protocol and a Redis-protocol server on loopback, started and stopped as one."""
+
+    def __init__(
+        self, data_dir: Path | None = None, *, kafka_port: int = 0, redis_port: int = 0
+    ) -> None:
+        self.kafka = KafkaServer(kafka_port, data_dir / "kafka" if data_dir else None)
+        self.redis = RedisServer(redis_port, data_dir / "redis" if data_dir else None)
+        self._running = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Return where the broker listens."""
+        return self.kafka.bootstrap_servers
+
+    @property
+    def redis_url(self) -> str:
+        """Return where the Redis server listens."""
+        return self.redis.redis_url
+
+    def start(self) -> None:
+        """Start both; raises ServerStartError, with nothing left running."""
+        with ExitStack() as starting:
+            starting.enter_context(self.kafka)
+            starting.enter_context(self.redis)
+            self._running = starting.pop_all()
+
+    def stop(self) -> None:
+        """Stop both."""
+        self._running.close()
