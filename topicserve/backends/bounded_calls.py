@@ -1,0 +1,65 @@
+"""Blocking calls of a client that know no time limit of their own."""
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from topicserve.backends.errors import BackendUnavailableError
+
+T = TypeVar("T")
+
+
+class BoundedCalls:
+    """Makes such calls, one at a time and each on a thread of its own, and waits for so long.
+
+    A call that was given up goes on. Asking for the same again, by its name, waits for that one:
+    so a commit that nobody answered is not begun a second time behind the first one's back. The
+    thread is a daemon: a call that never ends does not keep the process.
+    """
+
+    def __init__(self, thread_name: str) -> None:
+        self._thread_name = thread_name
+        self._running: _Call[object] | None = None
+
+    def call(self, name: str, function: Callable[[], T], timeout_seconds: float) -> T:
+        """Return what the function returns, or raise what it raises.
+
+        Raises BackendUnavailableError when that takes too long, or an earlier call does.
+        """
+        running = self._running
+        if running is not None and running.name != name:
+            running.wait(timeout_seconds)
+            running = None
+        call = running or _Call(name, function, self._thread_name)
+        self._running = call
+        call.wait(timeout_seconds)
+        self._running = None
+        return call.result()  # type: ignore[return-value]  # the same name is the same function
+
+
+class _Call(Generic[T]):
+    def __init__(self, name: str, function: Callable[[], T], thread_name: str) -> None:
+        self.name = name
+        self._function = function
+        self._done = threading.Event()
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        threading.Thread(target=self._run, name=thread_name, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._value = self._function()
+        except BaseException as error:
+            self._error = error
+        self._done.set()
+
+    def wait(self, timeout_seconds: float) -> None:
+        if not self._done.wait(timeout_seconds):
+            raise BackendUnavailableError(
+                f"Kafka did not answer to {self.name} within {timeout_seconds} s"
+            )
+
+    def result(self) -> T | None:
+        if self._error is not None:
+            raise self._error
+        return self._value

@@ -1,0 +1,185 @@
+"""What a producer has sent and nobody has acknowledged yet: bounds, time limits, reports.
+
+Both adapters keep their books here, so that the port's promises do not depend on a client's own.
+"""
+
+import itertools
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from topicserve.backends.broker import OnDelivery
+from topicserve.backends.errors import (
+    BackendError,
+    BackendUnavailableError,
+    BacklogFullError,
+    DeliveryTimeoutError,
+)
+from topicserve.wire.kafka_record import OutgoingRecord
+
+log = logging.getLogger(__name__)
+
+_TIMED_OUT = DeliveryTimeoutError("the broker did not acknowledge it within delivery.timeout.ms")
+
+
+class Shipment:
+    """One `send`: what became of each of its records, "timed out" until something else did.
+
+    The client settles every record exactly once, from any thread.
+    """
+
+    __slots__ = ("_last", "_on_settled", "_settled", "deadline", "errors", "on_delivery", "size")
+
+    def __init__(
+        self,
+        count: int,
+        size_bytes: int,
+        on_delivery: OnDelivery,
+        deadline: float,
+        on_settled: Callable[["Shipment"], None],
+    ) -> None:
+        self.errors: list[BackendError | None] = [_TIMED_OUT] * count
+        self.size = size_bytes
+        self.on_delivery: OnDelivery | None = on_delivery
+        self.deadline = deadline
+        self._on_settled = on_settled
+        self._last = count - 1
+        # Several threads may settle; one step of this counter is one C call, which needs no lock.
+        self._settled = itertools.count().__next__
+
+    def acknowledge(self, index: int, _: object = None) -> None:
+        """Say of one record that it was written."""
+        self.settle(index, None)
+
+    def settle(self, index: int, error: BackendError | None) -> None:
+        """Say of one record that it was written, or why it was not."""
+        self.errors[index] = error
+        if self._settled() == self._last:
+            self._on_settled(self)
+
+
+class InFlight:
+    """Everything one producer has under way.
+
+    Room is given back only when the client itself has let go of the records: one that keeps what
+    has timed out is not given as much again on top.
+    """
+
+    def __init__(
+        self,
+        max_records: int,
+        max_bytes: int,
+        delivery_timeout_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.delivery_timeout_seconds = delivery_timeout_seconds
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        self._clock = clock
+        # Guards the three below; told of whenever records are settled or reported.
+        self._changed = threading.Condition()
+        self._records = 0
+        self._bytes = 0
+        self._unreported: dict[Shipment, None] = {}  # in order of their deadlines
+        self._settled: queue.SimpleQueue[Shipment | None] = queue.SimpleQueue()
+
+    def admit(self, records: Sequence[OutgoingRecord], on_delivery: OnDelivery) -> Shipment:
+        """Wait for room and take it. Raises BacklogFullError after the delivery timeout."""
+        size_bytes = sum(map(_size_bytes, records))
+        with self._changed:
+            if not self._changed.wait_for(
+                lambda: self._has_room(len(records), size_bytes), self.delivery_timeout_seconds
+            ):
+                raise BacklogFullError(
+                    f"{self._records} records ({self._bytes} bytes) were in flight for "
+                    f"{self.delivery_timeout_seconds} s: the broker is slower than its producers"
+                )
+            self._records += len(records)
+            self._bytes += size_bytes
+            deadline = self._clock() + self.delivery_timeout_seconds
+            shipment = Shipment(len(records), size_bytes, on_delivery, deadline, self._settle)
+            self._unreported[shipment] = None
+        if not records:
+            self._settle(shipment)
+        return shipment
+
+    def report(self, wait_seconds: float) -> None:
+        """Report what was settled meanwhile or has timed out; the delivery thread's loop body.
+
+        Waits so long for something to be settled, and less where a deadline is nearer.
+        """
+        try:
+            shipment = self._settled.get(timeout=self._patience(wait_seconds))
+            while True:
+                if shipment is not None:
+                    self._deliver(shipment)
+                shipment = self._settled.get_nowait()
+        except queue.Empty:
+            pass
+        for expired in self._expired():
+            self._deliver(expired)
+
+    def wake(self) -> None:
+        """Let `report` return at once."""
+        self._settled.put(None)
+
+    def wait_empty(self, timeout_seconds: float) -> bool:
+        """Wait until everything is reported; False if the time ran out first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._unreported, timeout_seconds)
+
+    def give_up(self) -> None:
+        """Report what is left as not written; the delivery thread's last act."""
+        self.report(0)
+        closed = BackendUnavailableError("the producer was closed before it was acknowledged")
+        for shipment in list(self._unreported):
+            shipment.errors = [closed if e is _TIMED_OUT else e for e in shipment.errors]
+            self._deliver(shipment)
+
+    def _has_room(self, records: int, size_bytes: int) -> bool:
+        return self._records == 0 or (
+            self._records + records <= self._max_records
+            and self._bytes + size_bytes <= self._max_bytes
+        )
+
+    def _settle(self, shipment: Shipment) -> None:
+        with self._changed:
+            self._records -= len(shipment.errors)
+            self._bytes -= shipment.size
+            self._changed.notify_all()
+        self._settled.put(shipment)
+
+    def _patience(self, wait_seconds: float) -> float:
+        with self._changed:
+            first = next(iter(self._unreported), None)
+        if first is None:
+            return wait_seconds
+        return min(max(first.deadline - self._clock(), 0), wait_seconds)
+
+    def _expired(self) -> list[Shipment]:
+        now = self._clock()
+        with self._changed:
+            # No earlier deadline comes after a later one.
+            return list(itertools.takewhile(lambda s: s.deadline <= now, self._unreported))
+
+    def _deliver(self, shipment: Shipment) -> None:
+        on_delivery, shipment.on_delivery = shipment.on_delivery, None
+        if on_delivery is None:
+            return  # settled after it was reported as timed out
+        try:
+            on_delivery(list(shipment.errors))
+        except Exception:
+            # Against the contract; the others' deliveries must be reported all the same.
+            log.exception("on_delivery raised")
+        with self._changed:
+            del self._unreported[shipment]
+            self._changed.notify_all()
+
+
+def _size_bytes(record: OutgoingRecord) -> int:
+    size = len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value or b"")
+    return size

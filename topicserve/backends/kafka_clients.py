@@ -1,0 +1,41 @@
+"""Opens either of the two Kafka client libraries behind the broker port."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+from topicserve.backends.broker import Broker
+from topicserve.backends.errors import BackendConfigError
+
+# Imported when asked for: confluent-kafka is an extra, and neither costs those who use the other.
+_ADAPTERS = {
+    "kafka-python": ("topicserve.backends.kafka_python.broker", "KafkaPythonBroker", "topicserve"),
+    "confluent": (
+        "topicserve.backends.confluent.broker",
+        "ConfluentBroker",
+        "topicserve[confluent]",
+    ),
+}
+
+
+def open_broker(client: str, settings: Mapping[str, object]) -> Broker:
+    """Return the port on a client library, "kafka-python" or "confluent".
+
+    `settings` are Kafka's, by their names in Kafka's documentation, and go to every consumer,
+    producer and admin that knows them. Connects to nothing yet.
+
+    Raises BackendConfigError for an unknown client, a library that is not installed (the message
+    names the extra) and settings that the client does not have.
+    """
+    if client not in _ADAPTERS:
+        names = " or ".join(f'"{name}"' for name in _ADAPTERS)
+        raise BackendConfigError(f'kafka.client must be {names}, found "{client}"')
+    module, adapter, extra = _ADAPTERS[client]
+    try:
+        opened: Callable[[Mapping[str, object]], Broker] = getattr(import_module(module), adapter)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("topicserve"):
+            raise
+        raise BackendConfigError(
+            f'kafka.client "{client}" needs the library {error.name}: install {extra}'
+        ) from error
+    return opened(settings)

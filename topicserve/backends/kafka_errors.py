@@ -1,0 +1,60 @@
+"""What a broker answers, by Kafka's own error codes, in the port's words.
+
+The codes are the protocol's, the same whatever client carries them; each adapter adds what its
+client itself finds wrong.
+"""
+
+from topicserve.backends.errors import (
+    AuthenticationError,
+    BackendConfigError,
+    BackendError,
+    BackendUnavailableError,
+    CommitRefusedError,
+    DeliveryTimeoutError,
+    FencedError,
+    RecordTooLargeError,
+    TransactionAbortedError,
+    UnknownTopicError,
+)
+
+_CLASSES: dict[type[BackendError], tuple[int, ...]] = {
+    # TOPIC_, GROUP_, CLUSTER_, TRANSACTIONAL_ID_, DELEGATION_TOKEN_AUTHORIZATION_FAILED;
+    # UNSUPPORTED_SASL_MECHANISM, ILLEGAL_SASL_STATE, SASL_AUTHENTICATION_FAILED, SECURITY_DISABLED;
+    # what is wrong with delegation tokens, principals and credentials.
+    AuthenticationError: (29, 30, 31, 53, 65, 33, 34, 58, 54, 61, 62, 63, 64, 66, 67, 93),
+    # UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, INVALID_TOPIC_EXCEPTION
+    UnknownTopicError: (3, 100, 17),
+    # MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_RECORD, INVALID_TIMESTAMP: the broker
+    # refuses this record whatever becomes of the others.
+    RecordTooLargeError: (10, 18, 87, 32),
+    # ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, FENCED_MEMBER_EPOCH,
+    # STALE_MEMBER_EPOCH
+    CommitRefusedError: (22, 25, 27, 110, 113),
+    # FENCED_INSTANCE_ID, PRODUCER_FENCED, INVALID_PRODUCER_EPOCH, TRANSACTION_COORDINATOR_FENCED,
+    # UNRELEASED_INSTANCE_ID
+    FencedError: (82, 90, 47, 52, 111),
+    # TRANSACTION_ABORTABLE, INVALID_TXN_STATE, INVALID_PRODUCER_ID_MAPPING
+    TransactionAbortedError: (120, 48, 49),
+    # REQUEST_TIMED_OUT
+    DeliveryTimeoutError: (7,),
+    # INVALID_REQUIRED_ACKS, INCONSISTENT_GROUP_PROTOCOL, INVALID_GROUP_ID, INVALID_SESSION_TIMEOUT,
+    # OFFSET_METADATA_TOO_LARGE, INVALID_COMMIT_OFFSET_SIZE, UNSUPPORTED_VERSION,
+    # INVALID_PARTITIONS, INVALID_REPLICATION_FACTOR, INVALID_REPLICA_ASSIGNMENT, INVALID_CONFIG,
+    # INVALID_REQUEST, UNSUPPORTED_FOR_MESSAGE_FORMAT, POLICY_VIOLATION,
+    # INVALID_TRANSACTION_TIMEOUT, GROUP_MAX_SIZE_REACHED, UNSUPPORTED_COMPRESSION_TYPE,
+    # TOPIC_ALREADY_EXISTS, UNSUPPORTED_ASSIGNOR, OFFSET_OUT_OF_RANGE (only where
+    # auto.offset.reset says that it shall not be reset)
+    BackendConfigError: (
+        *(21, 23, 24, 26, 12, 28, 35, 37, 38, 39, 40, 42, 43, 44, 50, 81, 76, 36, 112, 1),
+    ),
+}
+_BY_CODE = {code: kind for kind, codes in _CLASSES.items() for code in codes}
+
+
+def class_of_code(code: int) -> type[BackendError]:
+    """Return the port's class for a broker's error code.
+
+    What is not in the table passes: leaders move, coordinators load, replicas catch up, sequence
+    numbers of an idempotent producer are begun anew. Those are for trying again.
+    """
+    return _BY_CODE.get(code, BackendUnavailableError)

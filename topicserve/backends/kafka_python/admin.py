@@ -1,0 +1,88 @@
+"""The broker port's admin on kafka-python."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import kafka
+from kafka import errors
+from kafka.admin import OffsetSpec
+
+from topicserve.backends.bounded_calls import BoundedCalls
+from topicserve.backends.errors import UnknownTopicError
+from topicserve.backends.kafka_errors import class_of_code
+from topicserve.backends.kafka_python.connection import Network
+from topicserve.backends.kafka_python.errors import translated
+from topicserve.wire.kafka_record import TopicPartition
+
+T = TypeVar("T")
+
+
+class KafkaPythonAdmin:
+    """Asks a broker; connects with the first question."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        """`arguments` are KafkaAdminClient's."""
+        self._arguments = arguments
+        self._client: Any = None
+        self._calls = BoundedCalls("kafka-python-admin")
+
+    def partitions(self, topic: str, timeout_seconds: float) -> int | None:
+        client = self._opened(timeout_seconds)
+        (described,) = self._ask(
+            "describe_topics", lambda: client.describe_topics([topic]), timeout_seconds
+        )
+        code = described["error_code"]
+        if code == errors.UnknownTopicOrPartitionError.errno:
+            return None
+        if code:
+            raise class_of_code(code)(f"Kafka: {topic}: {errors.for_code(code).__name__}")
+        return len(described["partitions"])
+
+    def create_topic(
+        self,
+        topic: str,
+        partitions: int,
+        timeout_seconds: float,
+        config: Mapping[str, str] | None = None,
+    ) -> bool:
+        client = self._opened(timeout_seconds)
+        wanted = {topic: {"num_partitions": partitions, "configs": dict(config or {})}}
+        try:
+            self._ask(
+                "create_topics",
+                lambda: client.create_topics(
+                    wanted, timeout_ms=int(timeout_seconds * 1000), wait_for_metadata=True
+                ),
+                timeout_seconds,
+            )
+        except errors.TopicAlreadyExistsError:
+            return False
+        return True
+
+    def end_offsets(self, topic: str, timeout_seconds: float) -> dict[TopicPartition, int]:
+        count = self.partitions(topic, timeout_seconds)
+        if count is None:
+            raise UnknownTopicError(f'the topic "{topic}" does not exist')
+        latest = {kafka.TopicPartition(topic, number): OffsetSpec.LATEST for number in range(count)}
+        found = self._ask(
+            "list_partition_offsets",
+            lambda: self._client.list_partition_offsets(
+                latest, timeout_ms=int(timeout_seconds * 1000)
+            ),
+            timeout_seconds,
+        )
+        return {TopicPartition(*theirs): answer.offset for theirs, answer in found.items()}
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def _opened(self, timeout_seconds: float) -> Any:
+        if self._client is None:
+            self._client = Network().open(kafka.KafkaAdminClient, self._arguments, timeout_seconds)
+        return self._client
+
+    def _ask(self, name: str, question: Callable[[], T], timeout_seconds: float) -> T:
+        # Not all of its questions take a time limit, and none in total.
+        with translated(errors.TopicAlreadyExistsError):
+            return self._calls.call(name, question, timeout_seconds)

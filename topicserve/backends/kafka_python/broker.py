@@ -1,0 +1,53 @@
+"""The broker port on kafka-python, the default client."""
+
+from collections.abc import Mapping
+
+from kafka.partitioner.sticky import StickyPartitioner
+
+from topicserve.backends.in_flight import InFlight
+from topicserve.backends.kafka_python.admin import KafkaPythonAdmin
+from topicserve.backends.kafka_python.consumer import KafkaPythonConsumer
+from topicserve.backends.kafka_python.producer import KafkaPythonProducer
+from topicserve.backends.kafka_python.settings import to_kafka_python
+from topicserve.backends.kafka_settings import (
+    MAX_IN_FLIGHT_BYTES,
+    MAX_IN_FLIGHT_RECORDS,
+    for_admin,
+    for_consumer,
+    for_producer,
+    integer,
+    take_integer,
+)
+
+# How long `send` waits for a topic that is new to it.
+_MAX_BLOCK_MS = 5_000
+
+
+class KafkaPythonBroker:
+    """Opens kafka-python's clients. They connect when they are first used."""
+
+    def __init__(self, settings: Mapping[str, object]) -> None:
+        """Raise BackendConfigError for a setting that none of the clients has."""
+        self._settings = dict(settings)
+        to_kafka_python(for_admin(self._settings), "admin")
+
+    def consumer(
+        self, group_id: str, settings: Mapping[str, object] | None = None
+    ) -> KafkaPythonConsumer:
+        merged = for_consumer(self._settings, group_id, settings or {})
+        # The port commits explicit offsets only.
+        arguments = to_kafka_python(merged, "consumer") | {"enable_auto_commit": False}
+        return KafkaPythonConsumer(arguments)
+
+    def producer(self, settings: Mapping[str, object] | None = None) -> KafkaPythonProducer:
+        merged = {"max.block.ms": _MAX_BLOCK_MS} | for_producer(self._settings, settings or {})
+        in_flight = InFlight(
+            take_integer(merged, MAX_IN_FLIGHT_RECORDS),
+            take_integer(merged, MAX_IN_FLIGHT_BYTES),
+            integer(merged, "delivery.timeout.ms") / 1000,
+        )
+        arguments = to_kafka_python(merged, "producer") | {"partitioner": StickyPartitioner()}
+        return KafkaPythonProducer(arguments, in_flight)
+
+    def admin(self) -> KafkaPythonAdmin:
+        return KafkaPythonAdmin(to_kafka_python(for_admin(self._settings), "admin"))

@@ -1,0 +1,218 @@
+"""The broker port's consumer on kafka-python."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import kafka
+from kafka.structs import OffsetAndMetadata
+
+from topicserve.backends.broker import ConsumerStats, Offsets, RebalanceListener
+from topicserve.backends.errors import (
+    BackendError,
+    BackendUnavailableError,
+    CommitRefusedError,
+    UnknownTopicError,
+)
+from topicserve.backends.kafka_python.connection import Network
+from topicserve.backends.kafka_python.errors import translated
+from topicserve.backends.kafka_python.rebalance import Change, RebalanceThread
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+
+log = logging.getLogger(__name__)
+
+# One that is polled for less than 20 ms at a time never joins a group on Apache Kafka.
+_MIN_POLL_SECONDS = 0.05
+# What opening may take out of one `poll`, with a broker that does not answer.
+_OPEN_SECONDS = 3.0
+_TOPIC_CHECK_SECONDS = 1.0
+_REVOKE_COMMIT_SECONDS = 10.0
+
+
+class KafkaPythonConsumer:
+    """A member of a group. Connects at the first `poll`; the listener is called inside `poll`."""
+
+    def __init__(
+        self, arguments: dict[str, Any], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`arguments` are KafkaConsumer's."""
+        self._arguments = arguments
+        self._clock = clock
+        self._network = Network()
+        self._client: Any = None
+        self._topics: list[str] = []
+        self._listener: RebalanceListener | None = None
+        self._listener_error: BaseException | None = None
+        self._assigned: set[TopicPartition] = set()
+        self._paused: set[TopicPartition] = set()
+        self._topics_checked_at = clock()
+        self._closed = False
+
+    def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
+        self._topics = list(topics)
+        self._listener = listener
+
+    def poll(self, timeout_seconds: float, max_records: int) -> list[KafkaRecord]:
+        try:
+            client = self._opened(_OPEN_SECONDS)
+        except BackendUnavailableError as error:
+            log.warning("%s", error)
+            return []
+        records = self._poll_once(client, timeout_seconds, max_records)
+        self._check_topics()
+        return records
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        kept = self._assigned.intersection(partitions)
+        self._paused |= kept
+        if kept:
+            self._client.pause(*map(_theirs, kept))
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        kept = self._assigned.intersection(partitions)
+        self._paused -= kept
+        if kept:
+            self._client.resume(*map(_theirs, kept))
+
+    def seek(self, offsets: Offsets) -> None:
+        for partition, offset in offsets.items():
+            if partition in self._assigned:
+                with translated():
+                    self._client.seek(_theirs(partition), offset)
+
+    def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
+        if not offsets:
+            return
+        client = self._opened(timeout_seconds)
+        theirs = {_theirs(p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
+        with translated():
+            client.commit(theirs, timeout_ms=timeout_seconds * 1000)
+
+    def committed(
+        self, partitions: Sequence[TopicPartition], timeout_seconds: float
+    ) -> dict[TopicPartition, int | None]:
+        client = self._opened(timeout_seconds)
+        with translated():
+            return {
+                partition: client.committed(_theirs(partition), timeout_ms=timeout_seconds * 1000)
+                for partition in partitions
+            }
+
+    def group_metadata(self) -> Any:
+        return self._opened(_OPEN_SECONDS).group_metadata()
+
+    def stats(self) -> ConsumerStats:
+        lag_records = {}
+        for partition in self._assigned:
+            behind = self._lag_records(_theirs(partition))
+            if behind is not None:
+                lag_records[partition] = behind
+        return ConsumerStats(frozenset(self._assigned), frozenset(self._paused), lag_records)
+
+    def close(self, timeout_seconds: float) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._client is not None:
+            with translated():
+                self._client.close(autocommit=False, timeout_ms=timeout_seconds * 1000)
+
+    def _opened(self, timeout_seconds: float) -> Any:
+        if self._closed:
+            raise BackendError("the consumer is closed")
+        if self._client is None:
+            self._client = self._network.open(kafka.KafkaConsumer, self._arguments, timeout_seconds)
+            if self._topics:
+                listener = RebalanceThread(self._on_change, self._network.call_soon)
+                self._client.subscribe(topics=self._topics, listener=listener)
+            self._topics_checked_at = self._clock()
+        return self._client
+
+    def _poll_once(self, client: Any, seconds: float, max_records: int) -> list[KafkaRecord]:
+        timeout_ms = max(seconds, _MIN_POLL_SECONDS) * 1000
+        try:
+            with translated():
+                polled = client.poll(timeout_ms=timeout_ms, max_records=max_records)
+        except BackendError:
+            self._raise_listener_error()
+            raise
+        self._raise_listener_error()
+        return _records(polled)
+
+    def _on_change(self, change: Change, partitions: list[TopicPartition]) -> None:
+        """Keep the books and tell the listener; the polling thread waits meanwhile."""
+        try:
+            self._tell(change, partitions)
+        except BaseException as error:
+            self._listener_error = error
+
+    def _tell(self, change: Change, partitions: list[TopicPartition]) -> None:
+        assert self._listener is not None
+        if change is Change.ASSIGNED:
+            self._assigned.update(partitions)
+            self._listener.on_assigned(partitions)
+            return
+        self._assigned.difference_update(partitions)
+        self._paused.difference_update(partitions)
+        if self._closed:
+            return  # leaving the group is the caller's own doing
+        if change is Change.LOST:
+            self._listener.on_lost(partitions)
+        else:
+            self._commit_revoked(self._listener.on_revoked(partitions))
+
+    def _commit_revoked(self, offsets: Offsets) -> None:
+        try:
+            self.commit(offsets, _REVOKE_COMMIT_SECONDS)
+        except (CommitRefusedError, BackendUnavailableError) as error:
+            # The partitions go all the same; their next owner does the records again.
+            log.warning("offsets of revoked partitions were not committed: %s", error)
+
+    def _raise_listener_error(self) -> None:
+        error, self._listener_error = self._listener_error, None
+        if error is not None:
+            raise error
+
+    def _lag_records(self, partition: Any) -> int | None:
+        # `position` may ask the broker where it does not know; what it knows is in the state.
+        state = self._client._subscription.assignment.get(partition)  # noqa: SLF001 - see above
+        if state is None or state.position is None or state.highwater is None:
+            return None
+        return max(int(state.highwater) - int(state.position.offset), 0)
+
+    def _check_topics(self) -> None:
+        """Raise UnknownTopicError for a topic that the brokers have not; Kafka would wait."""
+        now = self._clock()
+        if now < self._topics_checked_at + _TOPIC_CHECK_SECONDS:
+            return
+        self._topics_checked_at = now
+        self._raise_for_unknown(self._topics)
+
+    def _raise_for_unknown(self, topics: Iterable[str]) -> None:
+        cluster = self._network.cluster
+        for topic in topics:
+            if cluster.brokers() and cluster.partitions_for_topic(topic) is None:
+                raise UnknownTopicError(
+                    f'the topic "{topic}" does not exist: create it, or let the brokers do so '
+                    "(auto.create.topics.enable)"
+                )
+
+
+def _records(polled: dict[Any, list[Any]]) -> list[KafkaRecord]:
+    # ConsumerRecord begins (topic, partition, leader_epoch, offset, timestamp, timestamp_type,
+    # key, value, headers): positions cost a third of what its attributes do.
+    make = KafkaRecord._make
+    return [
+        make((topic, record[1], record[3], record[4], record[6], record[7], record[8]))
+        for (topic, _), found in polled.items()
+        for record in found
+    ]
+
+
+def _theirs(partition: TopicPartition) -> Any:
+    return kafka.TopicPartition(*partition)
+
+
+def _ours(theirs: Any) -> TopicPartition:
+    return TopicPartition(theirs.topic, theirs.partition)

@@ -1,0 +1,137 @@
+"""Kafka's settings as kafka-python spells them."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+
+from topicserve.backends.errors import BackendConfigError
+
+# Names that are not Kafka's with underscores for dots. The librdkafka spellings are what Kafka's
+# documentation leaves to Java's key stores and login modules.
+_NAMES = {
+    "ssl.ca.location": "ssl_cafile",
+    "ssl.certificate.location": "ssl_certfile",
+    "ssl.key.location": "ssl_keyfile",
+    "ssl.key.password": "ssl_password",
+    "ssl.crl.location": "ssl_crlfile",
+    "ssl.cipher.suites": "ssl_ciphers",
+    "sasl.mechanisms": "sasl_mechanism",
+    "sasl.username": "sasl_plain_username",
+    "sasl.password": "sasl_plain_password",
+    "sasl.kerberos.service.name": "sasl_kerberos_service_name",
+    "fetch.wait.max.ms": "fetch_max_wait_ms",
+    "max.in.flight": "max_in_flight_requests_per_connection",
+    "message.max.bytes": "max_request_size",
+    "receive.buffer.bytes": "receive_buffer_bytes",
+    "send.buffer.bytes": "send_buffer_bytes",
+}
+_ASSIGNORS = {
+    "cooperative-sticky": CooperativeStickyAssignor,
+    "sticky": StickyPartitionAssignor,
+    "range": RangePartitionAssignor,
+    "roundrobin": RoundRobinPartitionAssignor,
+    "org.apache.kafka.clients.consumer.CooperativeStickyAssignor": CooperativeStickyAssignor,
+    "org.apache.kafka.clients.consumer.StickyAssignor": StickyPartitionAssignor,
+    "org.apache.kafka.clients.consumer.RangeAssignor": RangePartitionAssignor,
+    "org.apache.kafka.clients.consumer.RoundRobinAssignor": RoundRobinPartitionAssignor,
+}
+_KNOWN = {
+    "consumer": KafkaConsumer.DEFAULT_CONFIG,
+    "producer": KafkaProducer.DEFAULT_CONFIG,
+    "admin": KafkaAdminClient.DEFAULT_CONFIG,
+}
+# Set by objects, which nobody can write into a file.
+_OBJECTS = re.compile(r"serializer|selector|kafka_client|reporters|callback|context|socket_options")
+_TRUE_FALSE = {"true": True, "false": False}
+
+
+def to_kafka_python(settings: Mapping[str, object], role: str) -> dict[str, Any]:
+    """Return a client's keyword arguments. `role` is "consumer", "producer" or "admin".
+
+    Raises BackendConfigError, which names the setting, for one that kafka-python does not have or
+    a value that it cannot be.
+    """
+    arguments: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name == "ssl.endpoint.identification.algorithm":
+            arguments["ssl_check_hostname"] = str(value) not in ("", "none")
+            continue
+        argument = _NAMES.get(name, name.replace(".", "_"))
+        if argument not in _KNOWN[role] or "_" in name or _OBJECTS.search(argument):
+            raise BackendConfigError(
+                f"{name}: kafka-python has no such {role} setting; leave it out or use the "
+                'client "confluent"'
+            )
+        arguments[argument] = _value(name, argument, value, _KNOWN[role][argument])
+    return arguments
+
+
+def _value(name: str, argument: str, value: object, default: object) -> object:
+    if argument in _SPECIAL:
+        return _SPECIAL[argument](name, value)
+    kind = type(default)
+    if kind is bool and str(value).lower() in _TRUE_FALSE:
+        return _TRUE_FALSE[str(value).lower()]
+    if kind in (int, float) or argument.endswith(("_ms", "_bytes")):
+        try:
+            return int(str(value))
+        except ValueError:
+            raise BackendConfigError(f"{name} must be an integer, found {value!r}") from None
+    if kind is bool:
+        raise BackendConfigError(f"{name} must be true or false, found {value!r}")
+    return value
+
+
+def _acks(name: str, value: object) -> object:
+    known = {"all": "all", "-1": "all", "0": 0, "1": 1}
+    if str(value) not in known:
+        raise BackendConfigError(f"{name} must be all, 0 or 1, found {value!r}")
+    return known[str(value)]
+
+
+def _compression_type(_: str, value: object) -> object:
+    return None if value == "none" else value
+
+
+def _retries(_: str, value: object) -> object:
+    # Kafka's default, Integer.MAX_VALUE, means "until the delivery timeout".
+    return float("inf") if int(str(value)) >= 2**31 - 1 else int(str(value))
+
+
+def _assignors(name: str, value: object) -> object:
+    names = [part.strip() for part in str(value).split(",")]
+    unknown = [part for part in names if part not in _ASSIGNORS]
+    if unknown:
+        known = ", ".join(_ASSIGNORS)
+        raise BackendConfigError(f"{name}: no assignor {unknown[0]!r}; there are {known}")
+    return [_ASSIGNORS[part] for part in names]
+
+
+def _bootstrap_servers(name: str, value: object) -> object:
+    servers = [server.strip() for server in str(value).split(",") if server.strip()]
+    wrong = [server for server in servers if not re.fullmatch(r".+:\d+", server)]
+    if wrong or not servers:
+        raise BackendConfigError(f"{name} must be host:port[,host:port...], found {value!r}")
+    return servers
+
+
+def _partitioner(name: str, value: object) -> object:
+    raise BackendConfigError(
+        f"{name}: keys go to Kafka's default partitions; {value!r} cannot be set"
+    )
+
+
+_SPECIAL: dict[str, Callable[[str, object], object]] = {
+    "acks": _acks,
+    "bootstrap_servers": _bootstrap_servers,
+    "compression_type": _compression_type,
+    "partition_assignment_strategy": _assignors,
+    "partitioner": _partitioner,
+    "retries": _retries,
+}

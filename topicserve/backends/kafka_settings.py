@@ -1,0 +1,112 @@
+"""Kafka's settings as both adapters take them: our defaults, and who is meant by which."""
+
+from collections.abc import Mapping
+
+from topicserve.backends.errors import BackendConfigError
+
+Settings = Mapping[str, object]
+
+MAX_IN_FLIGHT_RECORDS = "topicserve.max.in.flight.records"
+MAX_IN_FLIGHT_BYTES = "topicserve.max.in.flight.bytes"
+
+_SESSION_TIMEOUT_MS = 10_000
+_HEARTBEAT_INTERVAL_MS = 3_000
+
+_CONSUMER_DEFAULTS: dict[str, object] = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    # A killed member's partitions are served again within its session timeout and a heartbeat.
+    "session.timeout.ms": _SESSION_TIMEOUT_MS,
+    # Kafka's 1 MiB halves what kafka-python reads in a second.
+    "max.partition.fetch.bytes": 4 * 1024 * 1024,
+    "allow.auto.create.topics": True,
+}
+_PRODUCER_DEFAULTS: dict[str, object] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "delivery.timeout.ms": 120_000,
+    "linger.ms": 5,
+    "batch.size": 256 * 1024,
+    MAX_IN_FLIGHT_RECORDS: 50_000,
+    MAX_IN_FLIGHT_BYTES: 64 * 1024 * 1024,
+}
+
+# What a consumer alone has, and what a producer alone: settings for every connection are given to
+# whom they mean.
+_CONSUMERS_ONLY = (
+    "allow.auto.create.topics",
+    "auto.",
+    "check.crcs",
+    "enable.auto.",
+    "exclude.internal.topics",
+    "fetch.",
+    "group.",
+    "heartbeat.",
+    "isolation.level",
+    "max.partition.",
+    "max.poll.",
+    "partition.assignment.strategy",
+    "queued.",
+    "session.timeout.ms",
+)
+_PRODUCERS_ONLY = (
+    "acks",
+    "batch.",
+    "buffer.memory",
+    "compression.",
+    "delivery.timeout.ms",
+    "enable.idempotence",
+    "linger.ms",
+    "max.block.ms",
+    "max.in.flight.",
+    "max.request.size",
+    "partitioner",
+    "queue.buffering.",
+    "retries",
+    "sticky.",
+    "topicserve.max.in.flight.",
+    "transaction",
+)
+
+
+def for_consumer(common: Settings, group_id: str, own: Settings) -> dict[str, object]:
+    """Return a consumer's settings: our defaults, what is meant for all, its own."""
+    settings = _CONSUMER_DEFAULTS | _without(common, _PRODUCERS_ONLY) | dict(own)
+    if settings.pop("enable.auto.commit", False) not in (False, "false"):
+        raise BackendConfigError(
+            "enable.auto.commit must stay false: offsets are committed by whoever has the results"
+        )
+    session_timeout_ms = integer(settings, "session.timeout.ms")
+    # Three heartbeats must fit, also into a shorter session than the default.
+    heartbeat_ms = min(_HEARTBEAT_INTERVAL_MS, session_timeout_ms // 3)
+    return {"heartbeat.interval.ms": heartbeat_ms} | settings | {"group.id": group_id}
+
+
+def for_producer(common: Settings, own: Settings) -> dict[str, object]:
+    """Return a producer's settings: our defaults, what is meant for all, its own."""
+    return _PRODUCER_DEFAULTS | _without(common, _CONSUMERS_ONLY) | dict(own)
+
+
+def for_admin(common: Settings) -> dict[str, object]:
+    """Return an admin's settings: what is meant for all."""
+    return _without(common, (*_CONSUMERS_ONLY, *_PRODUCERS_ONLY))
+
+
+def integer(settings: Settings, name: str) -> int:
+    """Return a setting as an integer. Raises BackendConfigError, which names it."""
+    try:
+        return int(str(settings[name]))
+    except ValueError:
+        raise BackendConfigError(f"{name} must be an integer, found {settings[name]!r}") from None
+
+
+def take_integer(settings: dict[str, object], name: str) -> int:
+    """Take a positive integer out of the settings. Raises BackendConfigError, which names it."""
+    value = integer(settings, name)
+    if value < 1:
+        raise BackendConfigError(f"{name} must be at least 1, found {value}")
+    del settings[name]
+    return value
+
+
+def _without(settings: Settings, prefixes: tuple[str, ...]) -> dict[str, object]:
+    return {name: value for name, value in settings.items() if not name.startswith(prefixes)}
