@@ -1,0 +1,104 @@
+"""The broker port's admin on confluent-kafka."""
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from topicserve.backends.confluent.errors import translate, translated
+from topicserve.backends.confluent.settings import opened
+from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
+from topicserve.wire.kafka_record import TopicPartition
+
+_POLL_SECONDS = 0.05
+
+
+class ConfluentAdmin:
+    """Asks a broker."""
+
+    def __init__(
+        self, configuration: dict[str, Any], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Take AdminClient's configuration."""
+        self._clock = clock
+        self._error: BackendError | None = None
+        self._client: Any = opened(AdminClient, configuration | {"error_cb": self._on_error})
+
+    def partitions(self, topic: str, timeout_seconds: float) -> int | None:
+        try:
+            described = self._ask(
+                lambda limit: self._client.describe_topics(
+                    TopicCollection([topic]), request_timeout=limit
+                ),
+                timeout_seconds,
+            )
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise translate(error.args[0]) from error
+        return len(described[topic].partitions)
+
+    def create_topic(
+        self,
+        topic: str,
+        partitions: int,
+        timeout_seconds: float,
+        config: Mapping[str, str] | None = None,
+    ) -> bool:
+        wanted = NewTopic(topic, num_partitions=partitions, config=dict(config or {}))
+        try:
+            self._ask(
+                lambda limit: self._client.create_topics([wanted], request_timeout=limit),
+                timeout_seconds,
+            )
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                return False
+            raise translate(error.args[0]) from error
+        return True
+
+    def end_offsets(self, topic: str, timeout_seconds: float) -> dict[TopicPartition, int]:
+        count = self.partitions(topic, timeout_seconds)
+        if count is None:
+            raise UnknownTopicError(f'the topic "{topic}" does not exist')
+        latest = {
+            confluent_kafka.TopicPartition(topic, number): OffsetSpec.latest()
+            for number in range(count)
+        }
+        try:
+            found = self._ask(
+                lambda limit: self._client.list_offsets(latest, request_timeout=limit),
+                timeout_seconds,
+            )
+        except KafkaException as error:
+            raise translate(error.args[0]) from error
+        return {TopicPartition(t.topic, t.partition): a.offset for t, a in found.items()}
+
+    def close(self) -> None:
+        # The library closes an AdminClient when nothing refers to it.
+        self._client = None
+
+    def _ask(
+        self, question: Callable[[float], Mapping[Any, "Future[Any]"]], timeout_seconds: float
+    ) -> dict[Any, Any]:
+        """Return every answer. Raises KafkaException for what the broker answers."""
+        deadline = self._clock() + timeout_seconds
+        with translated(KafkaException):
+            futures = question(timeout_seconds)
+            # Refused credentials do not end a question, they are only told while one polls.
+            while not all(future.done() for future in futures.values()):
+                self._client.poll(_POLL_SECONDS)
+                if self._error is not None:
+                    raise self._error
+                if self._clock() > deadline + 1:
+                    raise BackendUnavailableError(f"no answer within {timeout_seconds} s")
+            return {asked: future.result() for asked, future in futures.items()}
+
+    def _on_error(self, error: KafkaError) -> None:
+        problem = translate(error)
+        if not isinstance(problem, BackendUnavailableError):
+            self._error = problem

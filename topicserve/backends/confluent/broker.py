@@ -1,0 +1,76 @@
+"""The broker port on confluent-kafka, the fast client."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import KafkaError
+
+from topicserve.backends.confluent.admin import ConfluentAdmin
+from topicserve.backends.confluent.consumer import ConfluentConsumer
+from topicserve.backends.confluent.producer import ConfluentProducer
+from topicserve.backends.confluent.settings import opened, to_confluent
+from topicserve.backends.in_flight import InFlight
+from topicserve.backends.kafka_settings import (
+    MAX_IN_FLIGHT_BYTES,
+    MAX_IN_FLIGHT_RECORDS,
+    for_admin,
+    for_consumer,
+    for_producer,
+    integer,
+    take_integer,
+)
+
+# What a user's settings may change.
+_CONSUMER_DEFAULTS: dict[str, object] = {
+    # Its prefetch: enough for seconds of work, bounded whatever the number of partitions.
+    "queued.max.messages.kbytes": 32 * 1024,
+}
+_PRODUCER_DEFAULTS: dict[str, object] = {
+    # As Kafka's own clients do it; librdkafka's default would send a key elsewhere.
+    "partitioner": "murmur2_random",
+    # A topic that does not exist is found out before the first record is sent.
+    "topic.metadata.propagation.max.ms": 5_000,
+}
+# What the adapter needs as it is.
+_CONSUMER_FIXED: dict[str, object] = {"enable.auto.commit": False, "enable.partition.eof": True}
+# The port's bounds hold, and a list that is larger than them goes out alone.
+_PRODUCER_FIXED: dict[str, object] = {
+    "queue.buffering.max.messages": 0,
+    "queue.buffering.max.kbytes": 2_147_483_647,
+}
+
+
+class ConfluentBroker:
+    """Opens confluent-kafka's clients."""
+
+    def __init__(self, settings: Mapping[str, object]) -> None:
+        """Raise BackendConfigError for a setting that the library does not have."""
+        self._settings = dict(settings)
+        self.admin().close()
+
+    def consumer(
+        self, group_id: str, settings: Mapping[str, object] | None = None
+    ) -> ConfluentConsumer:
+        merged = _CONSUMER_DEFAULTS | for_consumer(self._settings, group_id, settings or {})
+        configuration = to_confluent(merged) | _CONSUMER_FIXED
+        return ConfluentConsumer(_opener(confluent_kafka.Consumer, configuration))
+
+    def producer(self, settings: Mapping[str, object] | None = None) -> ConfluentProducer:
+        merged = _PRODUCER_DEFAULTS | for_producer(self._settings, settings or {})
+        in_flight = InFlight(
+            take_integer(merged, MAX_IN_FLIGHT_RECORDS),
+            take_integer(merged, MAX_IN_FLIGHT_BYTES),
+            integer(merged, "delivery.timeout.ms") / 1000,
+        )
+        configuration = to_confluent(merged) | _PRODUCER_FIXED
+        return ConfluentProducer(_opener(confluent_kafka.Producer, configuration), in_flight)
+
+    def admin(self) -> ConfluentAdmin:
+        return ConfluentAdmin(to_confluent(for_admin(self._settings)))
+
+
+def _opener(
+    kind: Callable[[dict[str, Any]], Any], configuration: dict[str, Any]
+) -> Callable[[Callable[[KafkaError], None]], Any]:
+    return lambda on_error: opened(kind, configuration | {"error_cb": on_error})

@@ -1,0 +1,244 @@
+"""The broker port's consumer on confluent-kafka."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import KafkaError
+
+from topicserve.backends.bounded_calls import BoundedCalls
+from topicserve.backends.broker import ConsumerStats, Offsets, RebalanceListener
+from topicserve.backends.confluent.errors import PARTITION_EOF, translate, translated
+from topicserve.backends.errors import (
+    BackendError,
+    BackendUnavailableError,
+    CommitRefusedError,
+)
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+
+log = logging.getLogger(__name__)
+
+_REVOKE_COMMIT_SECONDS = 10.0
+# librdkafka's own limit for one call.
+_MAX_CONSUME = 1_000_000
+
+
+class ConfluentConsumer:
+    """A member of a group. The listener is called inside `poll`, on the thread that polls."""
+
+    def __init__(
+        self,
+        open_client: Callable[[Callable[[KafkaError], None]], Any],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`open_client` makes a confluent_kafka.Consumer that tells its errors to the argument."""
+        self._client = open_client(self._on_error)
+        self._clock = clock
+        self._listener: RebalanceListener | None = None
+        self._assigned: set[TopicPartition] = set()
+        self._paused: set[TopicPartition] = set()
+        # Where the end of a partition was met: past aborted records and markers, which `position`
+        # does not count, since it follows records.
+        self._ends: dict[TopicPartition, int] = {}
+        self._error: BackendError | None = None
+        self._calls = BoundedCalls("confluent-consumer")
+        self._closed = False
+
+    def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
+        self._listener = listener
+        with translated():
+            self._client.subscribe(
+                list(topics),
+                on_assign=lambda _, partitions: self._on_assigned(_ours(partitions)),
+                on_revoke=lambda _, partitions: self._on_revoked(_ours(partitions)),
+                on_lost=lambda _, partitions: self._on_lost(_ours(partitions)),
+            )
+
+    def poll(self, timeout_seconds: float, max_records: int) -> list[KafkaRecord]:
+        deadline = self._clock() + timeout_seconds
+        wait_seconds = timeout_seconds
+        while True:
+            records = self._poll_once(max(wait_seconds, 0), max_records)
+            wait_seconds = deadline - self._clock()
+            if records or wait_seconds <= 0:
+                return records
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        kept = self._assigned.intersection(partitions)
+        self._paused |= kept
+        if kept:
+            with translated():
+                self._client.pause(_theirs(kept))
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        kept = self._assigned.intersection(partitions)
+        self._paused -= kept
+        if kept:
+            with translated():
+                self._client.resume(_theirs(kept))
+
+    def seek(self, offsets: Offsets) -> None:
+        for partition, offset in offsets.items():
+            if partition in self._assigned:
+                self._ends.pop(partition, None)
+                with translated():
+                    self._client.seek(confluent_kafka.TopicPartition(*partition, offset))
+
+    def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
+        if not offsets:
+            return
+        theirs = [confluent_kafka.TopicPartition(*p, offset) for p, offset in offsets.items()]
+        with translated():
+            # Waits for as long as the broker takes; hence the thread of its own.
+            answers = self._calls.call(
+                "commit",
+                lambda: self._client.commit(offsets=theirs, asynchronous=False),
+                timeout_seconds,
+            )
+        _raise_for_partitions(answers)
+
+    def committed(
+        self, partitions: Sequence[TopicPartition], timeout_seconds: float
+    ) -> dict[TopicPartition, int | None]:
+        with translated():
+            answers = self._client.committed(_theirs(partitions), timeout_seconds)
+        _raise_for_partitions(answers)
+        return {
+            TopicPartition(theirs.topic, theirs.partition): _offset(theirs) for theirs in answers
+        }
+
+    def group_metadata(self) -> Any:
+        with translated():
+            return self._client.consumer_group_metadata()
+
+    def stats(self) -> ConsumerStats:
+        lag_records = {}
+        with translated():
+            positions = self._client.position(_theirs(self._assigned))
+        for theirs in positions:
+            partition = TopicPartition(theirs.topic, theirs.partition)
+            behind = self._lag_records(theirs, self._ends.get(partition), _offset(theirs))
+            if behind is not None:
+                lag_records[partition] = behind
+        return ConsumerStats(frozenset(self._assigned), frozenset(self._paused), lag_records)
+
+    def close(self, timeout_seconds: float) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with translated():
+            self._calls.call("close", self._client.close, timeout_seconds)
+
+    def _poll_once(self, wait_seconds: float, max_records: int) -> list[KafkaRecord]:
+        # `consume` waits until it has as many as asked for or the time is up, so it is only asked
+        # for what is there already, behind the first, which is returned as soon as it comes.
+        with translated():
+            first = self._client.poll(wait_seconds)
+            if first is None:
+                self._raise_error()
+                return []
+            rest = (
+                self._client.consume(min(max_records - 1, _MAX_CONSUME), 0)
+                if max_records > 1
+                else []
+            )
+        self._raise_error()
+        rest.insert(0, first)
+        return [
+            KafkaRecord(
+                message.topic(),
+                message.partition(),
+                message.offset(),
+                message.timestamp()[1],
+                message.key(),
+                message.value(),
+                message.headers() or (),
+            )
+            for message in rest
+            if message.error() is None or self._event(message)
+        ]
+
+    def _event(self, message: Any) -> bool:
+        """Take note of what is no record, or raise it. Returns False."""
+        error = message.error()
+        if error.code() == PARTITION_EOF:
+            partition = TopicPartition(message.topic(), message.partition())
+            self._ends[partition] = message.offset()
+            return False
+        problem = translate(error)
+        if isinstance(problem, BackendUnavailableError | CommitRefusedError):
+            # The client reconnects, or joins again, by itself.
+            log.warning("%s", problem)
+            return False
+        raise problem
+
+    def _on_error(self, error: KafkaError) -> None:
+        problem = translate(error)
+        if isinstance(problem, BackendUnavailableError):
+            log.debug("%s", problem)
+        else:
+            self._error = problem
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _on_assigned(self, partitions: list[TopicPartition]) -> None:
+        assert self._listener is not None
+        if partitions:
+            self._assigned.update(partitions)
+            self._listener.on_assigned(partitions)
+
+    def _on_revoked(self, partitions: list[TopicPartition]) -> None:
+        assert self._listener is not None
+        self._forget(partitions)
+        if not partitions or self._closed:
+            return  # leaving the group is the caller's own doing
+        offsets = self._listener.on_revoked(partitions)
+        try:
+            self.commit(offsets, _REVOKE_COMMIT_SECONDS)
+        except (CommitRefusedError, BackendUnavailableError) as error:
+            # The partitions go all the same; their next owner does the records again.
+            log.warning("offsets of revoked partitions were not committed: %s", error)
+
+    def _on_lost(self, partitions: list[TopicPartition]) -> None:
+        assert self._listener is not None
+        self._forget(partitions)
+        if partitions and not self._closed:
+            self._listener.on_lost(partitions)
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        self._assigned.difference_update(partitions)
+        self._paused.difference_update(partitions)
+        for partition in partitions:
+            self._ends.pop(partition, None)
+
+    def _lag_records(self, theirs: Any, end: int | None, position: int | None) -> int | None:
+        at = max((known for known in (end, position) if known is not None), default=None)
+        with translated():
+            watermarks = self._client.get_watermark_offsets(theirs, cached=True)
+        if at is None or watermarks is None or watermarks[1] < 0:
+            return None
+        return max(int(watermarks[1]) - at, 0)
+
+
+def _raise_for_partitions(answers: Sequence[Any]) -> None:
+    for theirs in answers:
+        if theirs.error is not None:
+            raise translate(theirs.error)
+
+
+def _theirs(partitions: Any) -> list[Any]:
+    return [confluent_kafka.TopicPartition(*partition) for partition in partitions]
+
+
+def _ours(partitions: Sequence[Any]) -> list[TopicPartition]:
+    return [TopicPartition(theirs.topic, theirs.partition) for theirs in partitions]
+
+
+def _offset(theirs: Any) -> int | None:
+    # Negative offsets stand for what is not known.
+    return int(theirs.offset) if theirs.offset >= 0 else None

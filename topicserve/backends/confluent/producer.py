@@ -1,0 +1,150 @@
+"""The broker port's producer on confluent-kafka."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException
+
+from topicserve.backends.broker import Offsets, OnDelivery
+from topicserve.backends.confluent.errors import translate, translated
+from topicserve.backends.errors import (
+    BackendConfigError,
+    BackendError,
+    BackendUnavailableError,
+    UnknownTopicError,
+)
+from topicserve.backends.in_flight import InFlight, Shipment
+from topicserve.wire.kafka_record import OutgoingRecord
+
+_POLL_SECONDS = 0.1
+_CLOSE_SECONDS = 2.0
+# How long `send` waits for a topic that is new to it.
+_TOPIC_SECONDS = 5.0
+_TOPIC_RETRY_SECONDS = 0.05
+
+
+class ConfluentProducer:
+    """Sends lists of records; what librdkafka reports is counted on the delivery thread."""
+
+    def __init__(
+        self,
+        open_client: Callable[[Callable[[KafkaError], None]], Any],
+        in_flight: InFlight,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`open_client` makes a confluent_kafka.Producer that tells its errors to the argument."""
+        self._in_flight = in_flight
+        self._clock = clock
+        self._error: BackendError | None = None
+        self._client = open_client(self._on_error)
+        self._known_topics: set[str] = set()
+        self._closed = threading.Event()
+        self._delivery_thread = threading.Thread(
+            target=self._report, name="confluent-delivery", daemon=True
+        )
+        self._delivery_thread.start()
+
+    def send(self, records: Sequence[OutgoingRecord], on_delivery: OnDelivery) -> None:
+        if self._closed.is_set():
+            raise BackendError("the producer is closed")
+        for topic in {record.topic for record in records} - self._known_topics:
+            self._meet(topic)
+        shipment = self._in_flight.admit(records, on_delivery)
+        produce, settle = self._client.produce, partial(_settle, shipment)
+        for index, record in enumerate(records):
+            topic, key, value, headers, partition, timestamp_ms = record
+            try:
+                produce(
+                    topic,
+                    value,
+                    key,
+                    -1 if partition is None else partition,
+                    partial(settle, index),
+                    None,
+                    timestamp_ms or 0,
+                    headers,
+                )
+            except KafkaException as error:
+                shipment.settle(index, translate(error.args[0]))
+            except (TypeError, ValueError) as error:
+                shipment.settle(index, BackendConfigError(f"confluent-kafka: {error}"))
+            except BufferError as error:
+                shipment.settle(index, BackendUnavailableError(f"confluent-kafka: {error}"))
+
+    def flush(self, timeout_seconds: float) -> bool:
+        return self._in_flight.wait_empty(timeout_seconds)
+
+    def init_transactions(self, timeout_seconds: float) -> None:
+        with translated():
+            self._client.init_transactions(timeout_seconds)
+
+    def begin_transaction(self) -> None:
+        with translated():
+            self._client.begin_transaction()
+
+    def send_offsets_to_transaction(
+        self, offsets: Offsets, group_metadata: Any, timeout_seconds: float
+    ) -> None:
+        theirs = [confluent_kafka.TopicPartition(*p, offset) for p, offset in offsets.items()]
+        with translated():
+            self._client.send_offsets_to_transaction(theirs, group_metadata, timeout_seconds)
+
+    def commit_transaction(self, timeout_seconds: float) -> None:
+        with translated():
+            self._client.commit_transaction(timeout_seconds)
+
+    def abort_transaction(self, timeout_seconds: float) -> None:
+        with translated():
+            self._client.abort_transaction(timeout_seconds)
+
+    def close(self, timeout_seconds: float) -> None:
+        if self._closed.is_set():
+            return
+        self._in_flight.wait_empty(timeout_seconds)
+        self._closed.set()
+        self._delivery_thread.join(_CLOSE_SECONDS)
+        # What the delivery thread gave up is not sent any more behind its back.
+        self._client.purge()
+        self._client.flush(0)
+
+    def _meet(self, topic: str) -> None:
+        """Wait for a topic's metadata: an unknown one is refused here, not record by record."""
+        deadline = self._clock() + _TOPIC_SECONDS
+        while True:
+            with translated():
+                found = self._client.list_topics(topic, max(deadline - self._clock(), 0.1))
+            error = found.topics[topic].error
+            if error is None:
+                self._known_topics.add(topic)
+                return
+            if self._clock() >= deadline or not error.retriable():
+                raise self._refused(topic, error)
+            self._closed.wait(_TOPIC_RETRY_SECONDS)
+
+    def _refused(self, topic: str, error: KafkaError) -> BackendError:
+        problem = translate(error)
+        if isinstance(problem, UnknownTopicError):
+            return UnknownTopicError(
+                f'the topic "{topic}" does not exist: create it, or let the brokers do so '
+                "(auto.create.topics.enable)"
+            )
+        return problem
+
+    def _report(self) -> None:
+        while not self._closed.is_set():
+            self._client.poll(_POLL_SECONDS)
+            self._in_flight.report(0)
+        self._in_flight.give_up()
+
+    def _on_error(self, error: KafkaError) -> None:
+        problem = translate(error)
+        if not isinstance(problem, BackendUnavailableError):
+            self._error = problem
+
+
+def _settle(shipment: Shipment, index: int, error: KafkaError | None, _: object) -> None:
+    shipment.settle(index, None if error is None else translate(error))

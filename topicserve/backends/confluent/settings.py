@@ -1,0 +1,58 @@
+"""Kafka's settings as librdkafka spells them."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from topicserve.backends.confluent.errors import translated
+from topicserve.backends.errors import BackendConfigError
+
+T = TypeVar("T")
+
+log = logging.getLogger("topicserve.backends.confluent.librdkafka")
+
+# Kafka's names that librdkafka does not know.
+_NAMES = {
+    "fetch.max.wait.ms": "fetch.wait.max.ms",
+    "max.request.size": "message.max.bytes",
+    "receive.buffer.bytes": "socket.receive.buffer.bytes",
+    "send.buffer.bytes": "socket.send.buffer.bytes",
+    "metadata.max.age.ms": "topic.metadata.refresh.interval.ms",
+    "socket.connection.setup.timeout.ms": "socket.connection.setup.timeout.ms",
+}
+_ASSIGNORS = {
+    "org.apache.kafka.clients.consumer.CooperativeStickyAssignor": "cooperative-sticky",
+    "org.apache.kafka.clients.consumer.RangeAssignor": "range",
+    "org.apache.kafka.clients.consumer.RoundRobinAssignor": "roundrobin",
+}
+_ALL_CLIENTS: dict[str, Any] = {
+    # One line a problem, through Python's logging, instead of librdkafka's own stderr.
+    "logger": log,
+    # A consumer's settings for a producer, and the like: given to all, meant for some.
+    "log.connection.close": False,
+}
+
+
+def to_confluent(settings: Mapping[str, object]) -> dict[str, Any]:
+    """Return a client's configuration. Values stay as they are: librdkafka reads them itself."""
+    configuration = dict(_ALL_CLIENTS)
+    for name, value in settings.items():
+        if name == "partition.assignment.strategy":
+            value = ",".join(
+                _ASSIGNORS.get(part.strip(), part.strip()) for part in str(value).split(",")
+            )
+        if name == "ssl.endpoint.identification.algorithm" and value == "":
+            value = "none"
+        configuration[_NAMES.get(name, name)] = value
+    return configuration
+
+
+def opened(kind: Callable[[dict[str, Any]], T], configuration: dict[str, Any]) -> T:
+    """Return a client. Raises BackendConfigError, which names the setting that is wrong."""
+    try:
+        with translated():
+            return kind(configuration)
+    except BackendConfigError as error:
+        raise BackendConfigError(
+            f'{error}; leave it out or use the client "kafka-python"'
+        ) from None
