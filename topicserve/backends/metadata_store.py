@@ -31,7 +31,8 @@ class MetadataStore(Protocol):
     def request_many(self, record_ids: Sequence[str]) -> PendingMetadata:
         """Ask for metadata without waiting for it: other work can go on while the store answers.
 
-        Same as `get_many` otherwise. Must be followed by `result()` or `close()`, from any one thread.
+        Same as `get_many` otherwise. Must be followed by `result()` or `close()`, from any one
+        thread.
         """
 
     def delete_many(self, record_ids: Sequence[str]) -> None:

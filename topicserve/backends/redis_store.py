@@ -97,19 +97,19 @@ class PendingMget:
         self._chunks = chunks
         self._connection: Any = None
         if chunks:
-            with self._borrowed():
-                self._connection.send_command("MGET", *chunks[0])
+            with self._borrowed() as connection:
+                connection.send_command("MGET", *chunks[0])
 
     def result(self) -> list[bytes | None]:
         """Wait for the answers, in the order asked."""
         found: list[bytes | None] = []
         if not self._chunks:
             return found
-        with self._borrowed():
+        with self._borrowed() as connection:
             for number in range(len(self._chunks)):
                 if number:
-                    self._connection.send_command("MGET", *self._chunks[number])
-                found.extend(self._connection.read_response())
+                    connection.send_command("MGET", *self._chunks[number])
+                found.extend(connection.read_response())
         self._pool.release(self._connection)
         self._connection = None
         return found
@@ -123,13 +123,13 @@ class PendingMget:
             self._connection = None
 
     @contextmanager
-    def _borrowed(self) -> Generator[None]:
+    def _borrowed(self) -> Generator[Any]:
         """Hold a connection; on any failure it is closed, for an answer may still be in it."""
         try:
             with _translated():
                 if self._connection is None:
                     self._connection = self._pool.get_connection()
-                yield
+                yield self._connection
         except BaseException:
             self.close()
             raise
