@@ -1,0 +1,181 @@
+"""Small real SavedModels, exported as TF 1 and as TF 2 do it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+tf1 = tf.compat.v1
+Graph = Callable[[], Mapping[str, Any]]
+PREDICT = "tensorflow/serving/predict"
+CLASSIFY = "tensorflow/serving/classify"
+REGRESS = "tensorflow/serving/regress"
+
+
+def export_tf1(path: Path, build: Graph, tags: tuple[str, ...] = ("serve",)) -> str:
+    """Write what `build` makes in an empty graph: SignatureDefs by name."""
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        signatures = build()
+        session.run(tf1.global_variables_initializer())
+        builder = tf1.saved_model.Builder(str(path))
+        builder.add_meta_graph_and_variables(
+            session,
+            list(tags),
+            signature_def_map=signatures,
+            main_op=tf1.tables_initializer(),
+            strip_default_attrs=True,
+        )
+        builder.save()
+    return str(path)
+
+
+def signature(inputs: Mapping[str, Any], outputs: Mapping[str, Any], method: str = PREDICT) -> Any:
+    """Return the SignatureDef of tensors by name."""
+    return tf1.saved_model.build_signature_def(
+        {name: tf1.saved_model.build_tensor_info(tensor) for name, tensor in inputs.items()},
+        {name: tf1.saved_model.build_tensor_info(tensor) for name, tensor in outputs.items()},
+        method,
+    )
+
+
+def half_plus_two() -> Mapping[str, Any]:
+    """Build TF Serving's own example: y = x / 2 + 2, by predict, regress and classify.
+
+    Its examples have a float `x`, and a string list `words` of any length that is counted.
+    """
+    half, two = tf1.Variable(0.5), tf1.Variable(2.0)
+    serialized = tf1.placeholder(tf.string, [None], "tf_example")
+    parsed = tf1.parse_example(
+        tf1.identity(serialized),
+        {"x": tf1.FixedLenFeature([1], tf.float32), "words": tf1.VarLenFeature(tf.string)},
+    )
+    x = tf1.identity(parsed["x"])
+    words = tf1.sparse_tensor_to_dense(parsed["words"], default_value="")
+    y = x * half + two
+    count = tf1.reduce_sum(tf1.cast(tf1.not_equal(words, ""), tf.float32), axis=1)
+    scores = tf1.concat([y, count[:, None]], axis=1)
+    table = tf1.lookup.StaticHashTable(
+        tf1.lookup.KeyValueTensorInitializer(
+            tf.constant([0, 1], tf.int64), tf.constant(["half", "words"])
+        ),
+        "?",
+    )
+    rows = tf1.zeros([tf1.shape(scores)[0], 1], tf.int64)
+    classes = table.lookup(rows + tf.constant([[0, 1]], tf.int64))
+    return {
+        "serving_default": signature({"x": x}, {"y": y}),
+        "regress": signature({"inputs": serialized}, {"outputs": y}, REGRESS),
+        "classify": signature(
+            {"inputs": serialized}, {"classes": classes, "scores": scores}, CLASSIFY
+        ),
+    }
+
+
+def odd_signatures() -> Mapping[str, Any]:
+    """Build signatures that are seldom met, but that TF Serving opens."""
+    x = tf1.placeholder(tf.float32, [None, 2], "x")
+    keep = tf1.placeholder(tf.float32, [], "keep")
+    three = tf1.placeholder(tf.float32, [3, 2], "three")
+    sparse = tf1.sparse_placeholder(tf.float32, name="sparse")
+    total, plus_one = tf1.reduce_sum(x), x + 1
+    serialized = tf1.placeholder(tf.string, [None], "serialized")
+    return {
+        "scalar_input": signature({"x": x, "a_keep_rate": keep}, {"y": x * keep}),
+        "fixed_rows": signature({"x": three}, {"y": three * 2}),
+        "one_total": signature({"x": x}, {"total": total}),
+        "two_names": signature({"x": x}, {"y": plus_one, "also_y": plus_one}),
+        "fed_and_fetched": signature({"x": x}, {"x": x}),
+        "sparse": signature({"x": sparse}, {"y": tf1.sparse_tensor_to_dense(sparse)}),
+        "only_scalars": signature({"keep": keep}, {"y": keep}),
+        "unseen_parsing": signature(
+            {"inputs": serialized}, {"outputs": tf1.ones_like(serialized, tf.float32)}, REGRESS
+        ),
+        "wide_regression": signature(
+            {"inputs": serialized}, {"outputs": _wide(serialized)}, REGRESS
+        ),
+        "checked": signature({"x": x}, {"y": _checked(x)}),
+    }
+
+
+def _wide(serialized: Any) -> Any:
+    return tf1.ones([tf1.shape(serialized)[0], 2])
+
+
+def _checked(x: Any) -> Any:
+    with tf1.control_dependencies([tf1.debugging.assert_non_negative(x, message="no negatives")]):
+        return tf1.identity(x)
+
+
+def weights_in_graph() -> Mapping[str, Any]:
+    """Build a frozen model: its 16 MB of weights are constants of the graph."""
+    x = tf1.placeholder(tf.float32, [None, 2048], "x")
+    weights = tf.constant(np.random.default_rng(0).random((2048, 2048), np.float32))
+    return {"serving_default": signature({"x": x}, {"y": tf1.matmul(x, weights)})}
+
+
+DTYPES = [
+    *("float16", "bfloat16", "float32", "float64", "complex64", "bool", "string"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+]
+
+
+def export_echoes(path: Path) -> str:
+    """Write a TF 2 export with a signature a dtype, which gives back what it takes.
+
+    Its others: `unknown_rank`, `unknown_dimensions`, and `joined`, which takes two inputs.
+    """
+    module = tf.Module()
+    signatures = {
+        name: _tf2(lambda x: {"y": tf.identity(x)}, x=tf.TensorSpec([None, 2], name, "x"))
+        for name in DTYPES
+    }
+    signatures["unknown_rank"] = _tf2(
+        lambda x: {"y": tf.identity(x)}, x=tf.TensorSpec(None, tf.float32, "x")
+    )
+    signatures["unknown_dimensions"] = _tf2(
+        lambda x: {"y": tf.reduce_sum(x, axis=[1, 2])},
+        x=tf.TensorSpec([None, None, None], tf.float32, "x"),
+    )
+    signatures["joined"] = _tf2(
+        lambda left, right: {
+            "text": tf.strings.join([left, right]),
+            "length": tf.ones_like(left, tf.int32),
+        },
+        left=tf.TensorSpec([None], tf.string, "left"),
+        right=tf.TensorSpec([None], tf.string, "right"),
+    )
+    module.functions = list(signatures.values())
+    tf.saved_model.save(module, str(path), signatures=signatures)
+    return str(path)
+
+
+def _tf2(function: Callable[..., Any], **specs: Any) -> Any:
+    return tf.function(function).get_concrete_function(**specs)
+
+
+def export_keras(path: Path) -> str:
+    """Write what Keras's own export writes of a small network."""
+    network = tf.keras.Sequential(
+        [tf.keras.Input((4,)), tf.keras.layers.Dense(3, kernel_initializer="ones")]
+    )
+    network.export(str(path), verbose=False)
+    return str(path)
+
+
+def export_large(path: Path, side: int) -> str:
+    """Write a TF 2 export with `side` x `side` float32 weights in a variable."""
+
+    class Large(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = tf.Variable(tf.ones([side, side]))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, side], tf.float32, "x")])  # type: ignore[untyped-decorator]
+        def __call__(self, x: object) -> dict[str, object]:
+            return {"y": tf.linalg.matmul(x, self.weights)}
+
+    module = Large()
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.__call__})
+    return str(path)

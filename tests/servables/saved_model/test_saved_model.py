@@ -1,0 +1,228 @@
+"""SavedModels load and predict as in TF Serving, whatever they take."""
+
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401 - adds bfloat16 to numpy's names
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.servables.saved_model import exports
+from topicserve.servables.errors import (
+    DataLossError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    ServableError,
+)
+from topicserve.servables.saved_model.options import SavedModelOptions
+from topicserve.servables.saved_model.saved_model import SavedModel
+from topicserve.servables.servable import TensorSpec
+
+FLOAT32 = np.dtype(np.float32)
+STRING = np.dtype(object)
+
+
+def strings(rows: list[Any]) -> NDArray[Any]:
+    """Return a column of strings."""
+    return np.array(rows, object)
+
+
+def test_tf1_export_predicts(half_plus_two: SavedModel) -> None:
+    """A TF 1 export gives what its graph gives."""
+    outputs = half_plus_two.predict({"x": np.array([[1], [2], [5]], np.float32)})
+
+    assert {name: column.tolist() for name, column in outputs.items()} == {"y": [[2.5], [3], [4.5]]}
+
+
+def test_keras_export_predicts(directory: Path) -> None:
+    """A Keras 3 export opens, under the names that Keras gives."""
+    model = SavedModel.load(exports.export_keras(directory / "keras"), SavedModelOptions())
+    ((name, spec),) = model.signatures["serving_default"].inputs.items()
+
+    outputs = model.predict({name: np.ones((2, 4), np.float32)})
+
+    assert spec == TensorSpec(FLOAT32, (4,))
+    assert [column.tolist() for column in outputs.values()] == [[[4, 4, 4], [4, 4, 4]]]
+    model.close()
+
+
+@pytest.mark.parametrize("name", exports.DTYPES)
+def test_every_dtype_goes_in_and_comes_out(echoes: SavedModel, name: str) -> None:
+    """Whatever the dtype, values and dtype survive, and the signature names it."""
+    dtype = STRING if name == "string" else np.dtype(name)
+    column = (
+        strings([[b"", b"\x00\xff"], [b"a", b"b"]])
+        if name == "string"
+        else np.array([[0, 1], [1, 0]]).astype(dtype)
+    )
+
+    output = echoes.predict({"x": column}, name)["y"]
+
+    assert echoes.signatures[name].inputs == {"x": TensorSpec(dtype, (2,))}
+    assert echoes.signatures[name].outputs == {"y": TensorSpec(dtype, (2,))}
+    assert output.dtype == dtype
+    assert output.tolist() == column.tolist()
+
+
+def test_unknown_rank_takes_any_shape(echoes: SavedModel) -> None:
+    """Where not even the rank is known, nothing is assumed."""
+    assert echoes.signatures["unknown_rank"].inputs["x"].shape is None
+    for shape in ((3,), (3, 2), (3, 1, 4)):
+        column = np.zeros(shape, np.float32)
+        assert echoes.predict({"x": column}, "unknown_rank")["y"].shape == shape
+
+
+def test_unknown_dimensions_may_differ_from_call_to_call(echoes: SavedModel) -> None:
+    """A dimension declared as unknown is the caller's to choose."""
+    assert echoes.signatures["unknown_dimensions"].inputs["x"].shape == (None, None)
+    for shape in ((2, 1, 3), (2, 5, 0)):
+        output = echoes.predict({"x": np.ones(shape, np.float32)}, "unknown_dimensions")["y"]
+        assert output.tolist() == [shape[1] * shape[2]] * 2
+
+
+def test_several_inputs_and_outputs_go_by_name(echoes: SavedModel) -> None:
+    """Columns find their tensors by the signature's names, in whatever order they come."""
+    outputs = echoes.predict({"right": strings([b"b"]), "left": strings([b"a"])}, "joined")
+
+    assert outputs["text"].tolist() == [b"ab"]
+    assert outputs["length"].tolist() == [1]
+
+
+def test_one_tensor_may_have_several_names(odd: SavedModel) -> None:
+    """Outputs that are one tensor are all answered."""
+    outputs = odd.predict({"x": np.zeros((1, 2), np.float32)}, "two_names")
+
+    assert {name: column.tolist() for name, column in outputs.items()} == {
+        "also_y": [[1, 1]],
+        "y": [[1, 1]],
+    }
+
+
+def test_fixed_rows_take_any_number(odd: SavedModel) -> None:
+    """A signature of exactly three rows is called as often as needed, the last time filled up."""
+    for rows in (1, 3, 7):
+        column = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
+        assert odd.predict({"x": column}, "fixed_rows")["y"].tolist() == (column * 2).tolist()
+
+
+def test_scalar_input_is_one_value_for_all_rows(odd: SavedModel) -> None:
+    """An input without batch dimension comes as a column; rows that differ are refused."""
+    x = np.ones((2, 2), np.float32)
+
+    outputs = odd.predict({"x": x, "a_keep_rate": np.array([3, 3], np.float32)}, "scalar_input")
+
+    assert odd.signatures["scalar_input"].inputs["a_keep_rate"] == TensorSpec(FLOAT32, ())
+    assert outputs["y"].tolist() == [[3, 3], [3, 3]]
+    with pytest.raises(InvalidArgumentError, match="'a_keep_rate' must be the same in all rows"):
+        odd.predict({"x": x, "a_keep_rate": np.array([3, 4], np.float32)}, "scalar_input")
+
+
+def test_output_without_rows_is_refused(odd: SavedModel) -> None:
+    """An answer that is not a row for a row cannot be told apart, and says so."""
+    with pytest.raises(FailedPreconditionError, match=r"'total' has the shape \[\] for 2 rows"):
+        odd.predict({"x": np.ones((2, 2), np.float32)}, "one_total")
+
+
+def test_signatures_that_cannot_be_called_are_left_out(odd: SavedModel) -> None:
+    """Sparse tensors, lone scalars, or what TensorFlow refuses: the other signatures serve."""
+    assert not {"sparse", "only_scalars", "fed_and_fetched"} & odd.signatures.keys()
+    assert "fixed_rows" in odd.signatures
+
+
+def test_tensorflows_initializers_are_no_signatures(echoes: SavedModel) -> None:
+    """Only what a user can call is listed."""
+    assert not [name for name in echoes.signatures if name.startswith("__")]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "signature_name", "problem"),
+    [
+        ({"x": np.ones((2, 3), np.float32)}, "two_names", "must have the shape .2., found .3."),
+        ({"x": np.ones((2, 2), np.float64)}, "two_names", "double"),
+        ({"x": -np.ones((2, 2), np.float32)}, "checked", "no negatives"),
+        ({"y": np.ones((2, 2), np.float32)}, "checked", "input 'x' is missing"),
+        ({"x": np.ones((2, 2), np.float32)}, "nothing", "no signature 'nothing'; known: checked"),
+    ],
+)
+def test_inputs_at_fault_are_invalid_arguments(
+    odd: SavedModel, inputs: dict[str, NDArray[Any]], signature_name: str, problem: str
+) -> None:
+    """What TensorFlow or the signature refuses is the caller's to correct, in one line."""
+    with pytest.raises(InvalidArgumentError, match=problem) as caught:
+        odd.predict(inputs, signature_name)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_threads_predict_at_once(half_plus_two: SavedModel) -> None:
+    """Any number of threads call one servable, and each gets its own rows."""
+    start = threading.Barrier(8, timeout=30)
+
+    def predict(number: int) -> bool:
+        start.wait()
+        column = np.full((number + 1, 1), number, np.float32)
+        outputs = [half_plus_two.predict({"x": column})["y"] for _ in range(50)]
+        return all(np.array_equal(output, column / 2 + 2) for output in outputs)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(predict, range(8)))
+
+
+def test_session_threads_leave_results_alone(half_plus_two_path: str) -> None:
+    """A servable with threads of its own predicts the same."""
+    model = SavedModel.load(half_plus_two_path, SavedModelOptions(session_threads=1))
+
+    assert model.predict({"x": np.array([[1]], np.float32)})["y"].tolist() == [[2.5]]
+    model.close()
+
+
+def test_tags_choose_the_graph(directory: Path) -> None:
+    """A graph saved for something else is opened where the options name its tags."""
+    path = exports.export_tf1(directory / "tagged", exports.half_plus_two, ("serve", "gpu"))
+
+    SavedModel.load(path, SavedModelOptions(tags=("serve", "gpu"))).close()
+
+    with pytest.raises(InvalidArgumentError, match=r"tagged: .*tags"):
+        SavedModel.load(path, SavedModelOptions())
+
+
+def test_missing_directory_is_named(tmp_path: Path) -> None:
+    """A path that is not there is not found."""
+    with pytest.raises(NotFoundError, match="nowhere: there is no such directory"):
+        SavedModel.load(str(tmp_path / "nowhere"), SavedModelOptions())
+
+
+def test_directory_without_saved_model_is_named(tmp_path: Path) -> None:
+    """An empty version says which file it lacks."""
+    with pytest.raises(NotFoundError, match=f"{tmp_path}: .*saved_model.pb"):
+        SavedModel.load(str(tmp_path), SavedModelOptions())
+
+
+def damage_graph(path: Path) -> None:
+    """Cut the graph short."""
+    file = path / "saved_model.pb"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def damage_variables(path: Path) -> None:
+    """Lose the file with the weights."""
+    (file,) = path.glob("variables/variables.data*")
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [damage_graph, damage_variables])
+def test_damaged_files_are_named(tmp_path: Path, half_plus_two_path: str, damage: Any) -> None:
+    """A corrupt version fails to load, in one error that says where."""
+    path = tmp_path / "damaged"
+    shutil.copytree(half_plus_two_path, path)
+    damage(path)
+
+    with pytest.raises(ServableError, match=str(path)) as caught:
+        SavedModel.load(str(path), SavedModelOptions())
+
+    assert isinstance(caught.value, DataLossError | NotFoundError | InvalidArgumentError)

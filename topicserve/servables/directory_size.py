@@ -1,0 +1,21 @@
+"""How large a version is on disk."""
+
+import os
+
+from topicserve.servables.errors import NotFoundError
+
+
+def directory_bytes(path: str) -> int:
+    """Return the bytes of all files under a directory, or of one file.
+
+    Raises NotFoundError where there is neither.
+    """
+    if os.path.isfile(path):
+        return os.path.getsize(path)
+    if not os.path.isdir(path):
+        raise NotFoundError(f"{path}: there is no such file or directory")
+    return sum(
+        os.path.getsize(os.path.join(folder, name))
+        for folder, _, names in os.walk(path)
+        for name in names
+    )

@@ -1,0 +1,29 @@
+"""From a SignatureDef to something that can be called with columns."""
+
+from typing import Any, NamedTuple
+
+from topicserve.servables.saved_model.examples import ExampleCall, find_features, takes_examples
+from topicserve.servables.saved_model.fixed_rows import FixedRowsCall
+from topicserve.servables.saved_model.runtime import tf
+from topicserve.servables.saved_model.signature_call import SignatureCall, TensorCall
+from topicserve.servables.saved_model.signatures import declared_rows
+
+
+class BoundSignature(NamedTuple):
+    """A signature's tensors, and how rows get there."""
+
+    tensors: TensorCall
+    call: SignatureCall
+
+
+def bind_signature(session: tf.compat.v1.Session, signature_def: Any) -> BoundSignature:
+    """Return what calls the signature, or raise what TensorCall raises."""
+    tensors = TensorCall(session, signature_def)
+    call: SignatureCall = tensors
+    rows = declared_rows(signature_def.inputs)
+    if rows is not None:
+        call = FixedRowsCall(call, rows)
+    if takes_examples(tensors.signature):
+        (info,) = signature_def.inputs.values()
+        call = ExampleCall(call, find_features(session.graph, info.name))
+    return BoundSignature(tensors, call)

@@ -1,0 +1,20 @@
+"""The options of the kind `saved_model`."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from topicserve.servables.kind_options import KindOptions
+
+
+class SavedModelOptions(KindOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a SavedModel is loaded and called."""
+
+    tags: tuple[str, ...] = ("serve",)
+    """Which of the graphs in the file."""
+    session_threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    """Threads for this servable alone; by default it shares TensorFlow's, one a core."""
+    warm_up: bool = True
+    """Whether the requests in assets.extra/tf_serving_warmup_requests are run before it serves."""
+    warm_up_iterations: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """How often each of them is run."""

@@ -1,0 +1,42 @@
+"""The one place that imports TensorFlow, with what must be settled before.
+
+Importing takes seconds and hundreds of megabytes, so nothing but a load leads here.
+"""
+
+import os
+
+# TensorFlow's oneDNN builds keep a pool of their own that never gives memory back: after the unload
+# of a 100 MB model its 100 MB stay taken. The system's allocator returns them, at the same speed.
+os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+
+import tensorflow as tf
+
+from topicserve.servables.errors import ServableError
+from topicserve.servables.status_errors import error_of_status
+
+__all__ = ["new_session", "tf", "translate"]
+
+_STATUS_NAMES = {
+    number: name for name, number in vars(tf.errors).items() if isinstance(number, int)
+}
+
+
+def translate(error: tf.errors.OpError) -> ServableError:
+    """Return what TensorFlow says in the core's words."""
+    return error_of_status(_STATUS_NAMES.get(error.error_code, "UNKNOWN"), error.message)
+
+
+def new_session(threads: int | None) -> tf.compat.v1.Session:
+    """Return a session with an empty graph of its own.
+
+    Its operations run on `threads` threads that nobody shares, or where that is None on
+    TensorFlow's own, which all sessions share.
+    """
+    config = tf.compat.v1.ConfigProto()
+    if threads is not None:
+        # Without it the pool of the first session would serve all later ones, whatever they ask.
+        os.environ["TF_OVERRIDE_GLOBAL_THREADPOOL"] = "1"
+        config.use_per_session_threads = True
+        config.intra_op_parallelism_threads = threads
+        config.inter_op_parallelism_threads = threads
+    return tf.compat.v1.Session(graph=tf.Graph(), config=config)

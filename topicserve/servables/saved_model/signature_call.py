@@ -1,0 +1,121 @@
+"""One signature, bound to a session: columns in, columns out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorflow.core.protobuf.config_pb2 import CallableOptions
+
+from topicserve.servables.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    UnimplementedError,
+)
+from topicserve.servables.saved_model.runtime import tf, translate
+from topicserve.servables.saved_model.signatures import is_scalar, read_signature
+from topicserve.servables.servable import Columns, Signature
+
+Array = NDArray[Any]
+
+
+class SignatureCall(Protocol):
+    """Predicts by one signature. Any number of threads may call it at once."""
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+
+    def predict(self, inputs: Columns) -> Columns:
+        """Return as many rows as came in, or raise ServableError."""
+
+
+class TensorCall:
+    """Feeds the signature's tensors with the columns of their names.
+
+    An input that is declared to hold one value for the whole batch, as a keep rate does, comes as a
+    column like all others, and every row must say the same.
+
+    Raises UnimplementedError where the signature is not about plain tensors with rows, and
+    InvalidArgumentError where it names a tensor that the graph does not have.
+    """
+
+    def __init__(self, session: tf.compat.v1.Session, signature_def: Any) -> None:
+        self.signature = read_signature(signature_def)
+        self._inputs = list(self.signature.inputs)
+        self._outputs = list(self.signature.outputs)
+        infos = [signature_def.inputs[name] for name in self._inputs]
+        self._scalars = [index for index, info in enumerate(infos) if is_scalar(info)]
+        batched = [index for index in range(len(infos)) if index not in self._scalars]
+        if not batched or not self._outputs:
+            raise UnimplementedError("it has no input with rows, or no output")
+        self._batched = batched[0]
+        outputs = [signature_def.outputs[name].name for name in self._outputs]
+        self._call = _bind(session, [info.name for info in infos], outputs)
+
+    def predict(self, inputs: Columns) -> Columns:
+        """Return as many rows as came in."""
+        feeds = self._feeds(inputs)
+        # TensorFlow compares dtypes, but runs on a wrong number of features where the graph allows.
+        for name, column in zip(self._inputs, feeds, strict=True):
+            _check_shape(name, column, self.signature.inputs[name].shape)
+        rows = len(feeds[self._batched])
+        for index in self._scalars:
+            feeds[index] = _one_value(feeds[index], self._inputs[index])
+        outputs = self._run(feeds)
+        for name, column in zip(self._outputs, outputs, strict=True):
+            if np.ndim(column) == 0 or len(column) != rows:
+                raise FailedPreconditionError(
+                    f"output {name!r} has the shape {list(np.shape(column))} for {rows} rows"
+                )
+        return dict(zip(self._outputs, outputs, strict=True))
+
+    def run(self, tensors: Columns) -> dict[str, Array]:
+        """Return what the model gives for these tensors, whatever their rows."""
+        return dict(zip(self._outputs, self._run(self._feeds(tensors)), strict=True))
+
+    def _feeds(self, inputs: Columns) -> list[Array]:
+        try:
+            return [inputs[name] for name in self._inputs]
+        except KeyError as error:
+            raise InvalidArgumentError(f"input {error} is missing") from None
+
+    def _run(self, feeds: Sequence[Array]) -> list[Array]:
+        try:
+            return self._call(*feeds)
+        except tf.errors.OpError as error:
+            raise translate(error) from error
+
+
+def _check_shape(name: str, column: Array, declared: tuple[int | None, ...] | None) -> None:
+    found = column.shape[1:]
+    if declared is None or found == declared:
+        return
+    if len(found) != len(declared) or any(
+        size is not None and size != given for size, given in zip(declared, found, strict=True)
+    ):
+        wanted = ", ".join("?" if size is None else str(size) for size in declared)
+        raise InvalidArgumentError(
+            f"input {name!r}: a row must have the shape [{wanted}], found {list(found)}"
+        )
+
+
+def _one_value(column: Array, name: str) -> Array:
+    if any(value != column[0] for value in column[1:]):
+        raise InvalidArgumentError(f"input {name!r} must be the same in all rows of a call")
+    return np.asarray(column[0], column.dtype)
+
+
+def _bind(
+    session: tf.compat.v1.Session, feeds: Sequence[str], fetches: Sequence[str]
+) -> Callable[..., list[Array]]:
+    """Return a function of the feeds' arrays that returns the fetches' arrays.
+
+    `Session.make_callable` looks every name up anew in every call where it is told feeds: 160
+    microseconds for a small network, against 23 through what it would use without (TF 2.21).
+    """
+    options = CallableOptions(feed=feeds, fetch=fetches)
+    try:
+        return session._make_callable_from_options(options)  # type: ignore[no-any-return]  # noqa: SLF001 - as Keras does
+    except tf.errors.OpError as error:
+        raise InvalidArgumentError(str(translate(error))) from error
