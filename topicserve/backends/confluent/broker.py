@@ -63,6 +63,10 @@ class ConfluentBroker:
             take_integer(merged, MAX_IN_FLIGHT_BYTES),
             integer(merged, "delivery.timeout.ms") / 1000,
         )
+        if "transactional.id" in merged:
+            # librdkafka refuses a delivery timeout that is longer than the transaction's.
+            longest = integer({"transaction.timeout.ms": 60_000} | merged, "transaction.timeout.ms")
+            merged["delivery.timeout.ms"] = min(integer(merged, "delivery.timeout.ms"), longest)
         configuration = to_confluent(merged) | _PRODUCER_FIXED
         return ConfluentProducer(_opener(confluent_kafka.Producer, configuration), in_flight)
 
