@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from topicserve.embedded.parent import end_with_parent
+
 _CHECKOUT = Path(__file__).parents[2]
 LOG_TAIL_LINES = 40
 
@@ -17,9 +19,9 @@ LOG_TAIL_LINES = 40
 class ChildProcess:
     """One program in a session of its own: stderr appended to a log file, stdout read by line.
 
-    Leaving the context kills it and whatever it started. Once it has ended it may be started
-    again, with the same command and the same log. What it writes to stdout must be a few lines:
-    nobody empties the pipe unless asked to.
+    Leaving the context kills it and whatever it started, and it is ended when the process that
+    started it ends. Once it has ended it may be started again, with the same command and the same
+    log. What it writes to stdout must be a few lines: nobody empties the pipe unless asked to.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ChildProcess:
                 cwd=_CHECKOUT,
                 env=self._environment,
                 start_new_session=True,
+                preexec_fn=end_with_parent,
             )
 
     @property

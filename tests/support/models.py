@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +34,7 @@ class Network:
 
     def weights(self) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Return one (kernel [inputs, outputs], bias [outputs]) a layer."""
-        rng = np.random.default_rng(self.seed)
-        return [
-            (
-                (rng.standard_normal((inputs, outputs)) / np.sqrt(inputs)).astype(np.float32),
-                rng.standard_normal(outputs).astype(np.float32) * np.float32(0.1),
-            )
-            for inputs, outputs in zip(self.layers, self.layers[1:], strict=False)
-        ]
+        return _weights(self)
 
     def predict(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the probabilities [rows, classes] that the exported model gives, in numpy."""
@@ -52,6 +46,18 @@ class Network:
         logits = x @ kernel + bias
         exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float32)
+
+
+@lru_cache
+def _weights(network: Network) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    rng = np.random.default_rng(network.seed)
+    return [
+        (
+            (rng.standard_normal((inputs, outputs)) / np.sqrt(inputs)).astype(np.float32),
+            rng.standard_normal(outputs).astype(np.float32) * np.float32(0.1),
+        )
+        for inputs, outputs in zip(network.layers, network.layers[1:], strict=False)
+    ]
 
 
 def export_networks(base_path: Path, networks: Mapping[int, Network]) -> None:
