@@ -151,7 +151,7 @@ def test_adapter_loads_and_estimates(tmp_path: Path) -> None:
     version = ServableData(ServableId("table", 1), StoragePath(str(tmp_path)))
     loader = make_adapter({}, ServablesInMemory()).adapt_one_version(version).payload
 
-    loader.load()
+    loader.load_with_id(version.id)
 
     assert loader.estimate_resources() == main_ram(9 * 4)
     assert look_up(loader.servable, b"a") == [b"1"]
