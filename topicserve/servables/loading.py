@@ -139,6 +139,7 @@ class _Load:
 
     def _begin(self) -> None:
         self._has_begun = True
+        self._started = self._loading.clock()  # anew: the wait for a thread is no part of the load
         with self._managed.lock:
             self.harness.begin_load()
             self._managed.emit(self.harness, ManagerState.LOADING)

@@ -2,19 +2,18 @@
 
 import ctypes
 import ctypes.util
-import gc
 from collections.abc import Callable
 from functools import cache
 from typing import cast
 
 
 def release_freed_memory() -> None:
-    """Break the cycles that keep an unloaded version alive, and trim the heap.
+    """Trim the heap: the C library keeps what was freed for itself.
 
-    Python and the C library keep what was freed for themselves; after some swaps a process would
-    seem to hold every version it ever had.
+    After some swaps a process would seem to hold every version that it ever had. Python's garbage
+    collector is left alone: it stops all threads, and a kind whose objects form cycles runs it
+    itself.
     """
-    gc.collect()
     _malloc_trim()(0)
 
 

@@ -1,0 +1,301 @@
+"""Everything put together: what a worker serves from (model_servers/server_core.h)."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from topicserve.servables.aspired_versions_manager import AspiredVersionsManager
+from topicserve.servables.broken_version_retries import BrokenVersionRetries
+from topicserve.servables.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+from topicserve.servables.event_bus import EventAndTime, EventBus, Subscription
+from topicserve.servables.kind_router import KindRouter
+from topicserve.servables.kinds import known_kinds
+from topicserve.servables.model_config_file import ModelConfigFile
+from topicserve.servables.retry import RetryPolicy
+from topicserve.servables.servable import Servable
+from topicserve.servables.servable_config import ServableConfig
+from topicserve.servables.servable_handle import ServableHandle
+from topicserve.servables.servable_id import ServableId
+from topicserve.servables.servable_request import ServableRequest
+from topicserve.servables.servable_state import ManagerState, ServableState
+from topicserve.servables.servable_state_monitor import ServableStateMonitor
+from topicserve.servables.served_kinds import ServedKinds
+from topicserve.servables.server_core_options import ServerCoreOptions
+from topicserve.servables.source import connect_source_to_target
+from topicserve.servables.sources.file_system import file_system_of, is_url
+from topicserve.servables.sources.file_system_storage_path_source import (
+    FileSystemStoragePathSource,
+    FileSystemStoragePathSourceConfig,
+)
+from topicserve.servables.sources.monitored_servable import ServableToMonitor
+from topicserve.servables.timer import TimerThread
+from topicserve.servables.version_labels import VersionLabels
+
+_MAX_BROKEN_VERSION_INTERVAL_SECONDS = 900.0
+
+
+class ServerCore:
+    """Serves what is configured: finds versions, loads them, swaps them, gives out handles.
+
+        file system source -> router -> an adapter a kind -> manager -> handle -> caller
+
+    Building one reads the model config file and makes the adapters, and raises
+    InvalidArgumentError for what is wrong with either; it starts nothing. Any thread may call it.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[ServableConfig],
+        *,
+        model_config_file: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Serve `configs` and what TF Serving's `model_config_file` lists.
+
+        `options` are those of ServerCoreOptions, by name.
+        """
+        self._options = ServerCoreOptions(**options)
+        self._own_timer = TimerThread("servable-timer")
+        self._timer = self._options.timer or self._own_timer
+        self._bus: EventBus[ServableState] = EventBus(self._options.clock)
+        self.monitor = ServableStateMonitor(self._bus)
+        self._manager = AspiredVersionsManager(
+            self._options.manager_options(self._bus, self._timer),
+            self._options.policy,
+            reload_servables_with_error=self._options.broken_version_interval_seconds > 0,
+        )
+        self._labels = VersionLabels(
+            self._is_available,
+            strict=not self._options.allow_version_labels_for_unavailable_models,
+        )
+        self._kinds = ServedKinds(self)
+        self._router = KindRouter(self._manager)
+        self._source = FileSystemStoragePathSource(self._source_config(()))
+        self._config_lock = threading.RLock()
+        self._configs: dict[str, ServableConfig] = {}
+        self._given = tuple(configs)
+        self._file: ModelConfigFile | None = None
+        self._is_closed = False
+        listed: Sequence[ServableConfig] = ()
+        if model_config_file is not None:
+            self._file = ModelConfigFile(model_config_file, known_kinds, self._take_over_file)
+            listed = self._file.read()
+        self._apply([*self._given, *listed])
+
+    def check_base_paths(self) -> None:
+        """Raise InvalidArgumentError naming a base path that is missing, and the remedy."""
+        for config in self._configs.values():
+            try:
+                file_system_of(config.base_path).list_directories(config.base_path)
+            except (InvalidArgumentError, OSError) as error:
+                raise InvalidArgumentError(f"servable {config.name}: {error}") from error
+
+    def start(self) -> None:
+        """Begin to look for versions and to load them. Returns at once."""
+        self._bus.subscribe(self._move_labels)
+        if self._options.broken_version_interval_seconds > 0:
+            pauses = RetryPolicy(
+                interval_seconds=self._options.broken_version_interval_seconds,
+                max_interval_seconds=_MAX_BROKEN_VERSION_INTERVAL_SECONDS,
+            )
+            retries = BrokenVersionRetries(self._timer, pauses, self._source.say_again)
+            self._bus.subscribe(retries.take)
+        self._manager.start()
+        connect_source_to_target(self._source, self._router)
+        self._source.start()
+        self._poll_file_later()
+
+    def wait_until_available(self, timeout_seconds: float) -> bool:
+        """Block until every servable has an available version.
+
+        False when the time is up before, or when one has ended without.
+        """
+        requests = [ServableRequest.latest(name) for name in self.servable_names()]
+        is_reached, _ = self.monitor.wait_until_servables_reach_state(
+            requests, ManagerState.AVAILABLE, timeout_seconds
+        )
+        return is_reached
+
+    def close(self, timeout_seconds: float) -> bool:
+        """Stop, unload everything, and return whether all of it was unloaded in time.
+
+        What still has open handles stays loaded.
+        """
+        self._is_closed = True
+        # Upstream first: nothing new is aspired while the manager takes everything out.
+        self._source.close(timeout_seconds)
+        self._router.detach()
+        is_unloaded = self._manager.close(timeout_seconds)
+        self._own_timer.close()
+        self.monitor.close()
+        return is_unloaded
+
+    def get_servable_handle(self, request: ServableRequest) -> ServableHandle[Servable]:
+        """Return a handle on what is asked for, at once; the caller closes it.
+
+        Raises NotFoundError where it is not available now, InvalidArgumentError for a label that
+        is not known.
+        """
+        if request.label is not None:
+            request = self._resolved(request)
+        pinned = self._manager.pin_servable(request)
+        return ServableHandle(pinned, sys._getframe(1))  # noqa: SLF001
+
+    def get_servable_handles(
+        self, requests: Sequence[ServableRequest]
+    ) -> list[ServableHandle[Servable]]:
+        """Return handles on versions that were all available at one moment, as the above does."""
+        resolved = [one if one.label is None else self._resolved(one) for one in requests]
+        taken_in = sys._getframe(1)  # noqa: SLF001
+        return [ServableHandle(one, taken_in) for one in self._manager.pin_servables(resolved)]
+
+    def list_available_servable_ids(self) -> list[ServableId]:
+        """Return what is available now, in order."""
+        return self._manager.list_available_servable_ids()
+
+    def servable_names(self) -> list[str]:
+        """Return the names of what is configured, available or not."""
+        return list(self._configs)
+
+    def configs(self) -> list[ServableConfig]:
+        """Return the configuration in force."""
+        return list(self._configs.values())
+
+    def labels(self, name: str) -> Mapping[str, int]:
+        """Return what a servable's labels stand for now."""
+        return self._labels.of(name)
+
+    def model_status(self, name: str) -> dict[str, Any]:
+        """Return TF Serving's GetModelStatusResponse as JSON: all versions, the highest first.
+
+        NotFoundError where there is none, with what is wrong with the base path.
+        """
+        versions = self.monitor.versions(name) if name in self._configs else {}
+        if not versions:
+            problem = self._source.errors().get(name)
+            because = f": {problem}" if problem is not None else ""
+            raise NotFoundError(f"Could not find any versions of model {name}{because}")
+        return {"model_version_status": [_version_status(state) for state in versions.values()]}
+
+    def subscribe(self, subscriber: Callable[[EventAndTime[ServableState]], None]) -> Subscription:
+        """Call `subscriber` with every state that a version comes into, from now on."""
+        return self._bus.subscribe(subscriber)
+
+    def reload(self, configs: Sequence[ServableConfig]) -> None:
+        """Serve these from now on, beside what the model config file lists. Loads nothing itself.
+
+        All of it is checked first: InvalidArgumentError or FailedPreconditionError, and nothing
+        has changed. A servable that is named no more is unloaded; one that stays sees no gap. A new
+        base path or new options count for versions that are loaded from now on.
+        """
+        with self._config_lock:
+            given = tuple(configs)
+            from_file = [
+                one
+                for one in self._configs.values()
+                if one.name not in {before.name for before in self._given}
+            ]
+            self._apply([*given, *from_file])
+            self._given = given
+
+    def _take_over_file(self, listed: list[ServableConfig]) -> None:
+        with self._config_lock:
+            self._apply([*self._given, *listed])
+
+    def _apply(self, configs: Sequence[ServableConfig]) -> None:
+        """Check everything, and only then change anything."""
+        with self._config_lock:
+            self._check(configs)
+            labels = {config.name: config.version_labels for config in configs}
+            self._labels.check(labels)
+            routes = self._kinds.routes(configs)
+            self._kinds.keep(configs, routes)
+            self._configs = {config.name: config for config in configs}
+            self._labels.set(labels)
+            self._router.set_routes(routes)
+            self._source.update_config(self._source_config(configs))
+
+    def _check(self, configs: Sequence[ServableConfig]) -> None:
+        names = [config.name for config in configs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InvalidArgumentError(f"servables named more than once: {', '.join(twice)}")
+        for config in configs:
+            before = self._configs.get(config.name)
+            if before is not None and before.kind != config.kind:
+                raise InvalidArgumentError(
+                    f"servable {config.name}: its kind cannot change from {before.kind!r} to "
+                    f"{config.kind!r} while it is served; remove it first, or give it a new name"
+                )
+            if config.version_labels and not self._options.allow_version_labels:
+                raise FailedPreconditionError(
+                    f"servable {config.name} has version labels, which are switched off"
+                )
+
+    def _source_config(
+        self, configs: Sequence[ServableConfig]
+    ) -> FileSystemStoragePathSourceConfig:
+        return FileSystemStoragePathSourceConfig(
+            tuple(
+                ServableToMonitor(
+                    config.name,
+                    config.base_path
+                    if is_url(config.base_path)
+                    else os.path.abspath(config.base_path),
+                    config.version_policy,
+                    frozenset(self._labels.protected_versions(config.name)),
+                )
+                for config in configs
+            ),
+            self._options.file_system_poll_wait_seconds,
+            self._options.servable_versions_always_present,
+            completeness=self._options.completeness,
+        )
+
+    def _resolved(self, request: ServableRequest) -> ServableRequest:
+        assert request.label is not None
+        if not self._options.allow_version_labels:
+            raise InvalidArgumentError(f"{request}: version labels are switched off")
+        return ServableRequest.specific(
+            request.name, self._labels.resolve(request.name, request.label)
+        )
+
+    def _is_available(self, servable_id: ServableId) -> bool:
+        state = self.monitor.state(servable_id)
+        return state is not None and state.manager_state is ManagerState.AVAILABLE
+
+    def _move_labels(self, event: EventAndTime[ServableState]) -> None:
+        """Let labels move to a version that has become available, and free their old one."""
+        state = event.event
+        if state.manager_state is not ManagerState.AVAILABLE:
+            return
+        if self._labels.became_available(state.id):
+            with self._config_lock:
+                self._source.update_config(self._source_config(self.configs()))
+
+    def _poll_file_later(self) -> None:
+        if self._file is not None and self._options.file_system_poll_wait_seconds > 0:
+            self._timer.call_later(self._options.file_system_poll_wait_seconds, self._poll_file)
+
+    def _poll_file(self) -> None:
+        if self._file is not None and not self._is_closed:
+            self._file.poll()
+            self._poll_file_later()
+
+
+def _version_status(state: ServableState) -> dict[str, Any]:
+    error = state.error
+    return {
+        "version": str(state.id.version),
+        "state": state.manager_state.name,
+        "status": {
+            "error_code": "OK" if error is None else error.code,
+            "error_message": "" if error is None else str(error),
+        },
+    }

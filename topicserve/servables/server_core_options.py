@@ -1,0 +1,69 @@
+"""How a ServerCore loads, looks for versions and treats labels."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from topicserve.servables.admission import OnInsufficientResources
+from topicserve.servables.aspired_version_policy import AspiredVersionPolicy
+from topicserve.servables.availability_preserving_policy import availability_preserving_policy
+from topicserve.servables.basic_manager import BasicManagerOptions
+from topicserve.servables.event_bus import EventBus
+from topicserve.servables.loading import PreLoadHook
+from topicserve.servables.resource_allocation import MAIN, main_ram
+from topicserve.servables.resource_tracker import ResourceTracker
+from topicserve.servables.resource_util import ResourceUtil
+from topicserve.servables.retry import RetryPolicy
+from topicserve.servables.servable_state import ServableState
+from topicserve.servables.sources.completeness import CompletenessOptions
+from topicserve.servables.timer import Timer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerCoreOptions:
+    """Every option has a default that is safe to serve with."""
+
+    file_system_poll_wait_seconds: float = 1.0
+    """How often base paths and the model config file are looked at. Below 0: never by itself."""
+    load_threads: int = 2
+    unload_threads: int = 2
+    max_load_retries: int = 5
+    load_retry_interval_seconds: float = 1.0
+    """The first pause between tries; each next one is twice as long, up to a minute."""
+    broken_version_interval_seconds: float = 60.0
+    """When all tries have failed, a version starts anew after this; later and later, up to 15
+    minutes. Not positive: never."""
+    total_model_memory_limit_bytes: int | None = None
+    """Refuse loads beyond it, by the kinds' estimates; None: no limit."""
+    on_insufficient_resources: OnInsufficientResources = OnInsufficientResources.FAIL
+    policy: AspiredVersionPolicy = availability_preserving_policy
+    completeness: CompletenessOptions = field(default_factory=CompletenessOptions)
+    servable_versions_always_present: bool = True
+    """Keep the last version loaded when nothing is found any more under its base path."""
+    allow_version_labels: bool = True
+    allow_version_labels_for_unavailable_models: bool = True
+    """Let a label wait for its version; otherwise the version must be available first."""
+    pre_load_hook: PreLoadHook | None = None
+    clock: Callable[[], float] = time.monotonic
+    timer: Timer | None = None
+    """For retries and polling the model config file; None: a thread of the core's own."""
+
+    def manager_options(self, bus: EventBus[ServableState], timer: Timer) -> BasicManagerOptions:
+        """Return what the manager underneath is told."""
+        return BasicManagerOptions(
+            load_threads=self.load_threads,
+            unload_threads=self.unload_threads,
+            retry=RetryPolicy(self.max_load_retries, self.load_retry_interval_seconds),
+            event_bus=bus,
+            resource_tracker=self._tracker(),
+            on_insufficient_resources=self.on_insufficient_resources,
+            pre_load_hook=self.pre_load_hook,
+            clock=self.clock,
+            timer=timer,
+        )
+
+    def _tracker(self) -> ResourceTracker | None:
+        if self.total_model_memory_limit_bytes is None:
+            return None
+        util = ResourceUtil({MAIN: 1})
+        return ResourceTracker(main_ram(self.total_model_memory_limit_bytes), util)

@@ -1,0 +1,112 @@
+"""Whether a version has been written to its end: a half-copied one must never be loaded."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from topicserve.servables.sources.file_system import FileEntry, FileSystem
+
+_logger = logging.getLogger(__name__)
+
+MANIFEST = "SHA256SUMS"
+"""What `sha256sum` writes: a digest, two blanks and a relative path a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletenessOptions:
+    """What says that a version is complete."""
+
+    ready_marker: str = ""
+    """A file in the version's directory that its writer makes last; nothing else counts then."""
+    stable_scans: int = 2
+    """Without marker and manifest: so many looks at it must find the same files. 1 takes every
+    version as it is seen, for writers that rename a finished directory into place."""
+    quiet_seconds: float = 2.0
+    """Files that have not changed for so long by then need no second look."""
+
+
+class Completeness:
+    """Looks at versions, once a poll, until it has found them complete. Used by one thread at once.
+
+    A version with a manifest is complete when all files in it are there with their digests: at
+    once, and never when they differ. Its directory need not be scanned twice.
+    """
+
+    def __init__(
+        self,
+        file_system: FileSystem,
+        options: CompletenessOptions,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._file_system = file_system
+        self._options = options
+        self._wall_clock = wall_clock
+        self._complete: set[str] = set()
+        self._seen: dict[str, _Sighting] = {}
+
+    def is_complete(self, path: str) -> bool:
+        """Look at a version; True from the moment on at which it was found complete."""
+        if path in self._complete:
+            return True
+        if self._look_at(path):
+            self._complete.add(path)
+            self._seen.pop(path, None)
+            return True
+        return False
+
+    def forget_all_but(self, paths: Iterable[str]) -> None:
+        """Forget what is gone: should it come back, it is something new."""
+        present = set(paths)
+        self._complete &= present
+        self._seen = {path: seen for path, seen in self._seen.items() if path in present}
+
+    def _look_at(self, path: str) -> bool:
+        if self._options.stable_scans <= 1 and not self._options.ready_marker:
+            return True
+        files = self._file_system.list_files(path)
+        names = {file.path for file in files}
+        if self._options.ready_marker:
+            return self._options.ready_marker in names
+        before = self._seen.get(path)
+        is_unchanged = before is not None and before.files == files
+        scans = before.scans + 1 if before is not None and is_unchanged else 1
+        self._seen[path] = _Sighting(files, scans)
+        if MANIFEST in names:
+            # Digests take long to make; the same files would give the same answer.
+            return not is_unchanged and self._matches_manifest(path, names)
+        return bool(files) and (scans >= self._options.stable_scans or self._is_quiet(files))
+
+    def _is_quiet(self, files: list[FileEntry]) -> bool:
+        changes = [file.changed_at for file in files]
+        latest = max((one for one in changes if one is not None), default=None)
+        if latest is None or None in changes:
+            return False
+        return latest + self._options.quiet_seconds <= self._wall_clock()
+
+    def _matches_manifest(self, path: str, names: set[str]) -> bool:
+        manifest = self._read(path, MANIFEST).decode("utf-8", "replace")
+        lines = [line.split(maxsplit=1) for line in manifest.splitlines() if line.strip()]
+        for line in lines:
+            if len(line) != 2:
+                _logger.warning("%s/%s: a line is no digest and path: %s", path, MANIFEST, line)
+                return False
+            digest, name = line[0], line[1].removeprefix("*").removeprefix("./")
+            if name not in names:
+                return False
+            if hashlib.sha256(self._read(path, name)).hexdigest() != digest.lower():
+                _logger.warning("%s: %s differs from its digest in %s", path, name, MANIFEST)
+                return False
+        return bool(lines)
+
+    def _read(self, path: str, name: str) -> bytes:
+        return self._file_system.read(self._file_system.join(path, name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    """What was found the last time, and how many times in a row."""
+
+    files: list[FileEntry]
+    scans: int

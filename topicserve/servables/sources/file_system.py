@@ -1,0 +1,172 @@
+"""What the sources see of a file system: children of a base path, files of a version."""
+
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+from topicserve.servables.errors import InvalidArgumentError
+
+
+class FileEntry(NamedTuple):
+    """One file under a version's directory."""
+
+    path: str
+    """Relative to the directory, with slashes."""
+    size_bytes: int
+    stamp: str
+    """Changes whenever the content does."""
+    changed_at: float | None
+    """When it last changed, by the file system's wall clock; None where that is not known."""
+
+
+class FileSystem(Protocol):
+    """Reads directories. Any call may be slow; OSError and ServableError say what went wrong."""
+
+    def list_directories(self, path: str) -> list[str]:
+        """Return the names of the directories in one; InvalidArgumentError where it is missing."""
+
+    def list_files(self, path: str) -> list[FileEntry]:
+        """Return all files under a directory, in order; nothing where it is missing."""
+
+    def read(self, path: str) -> bytes:
+        """Return a file's content; OSError where that is not to be had."""
+
+    def join(self, path: str, name: str) -> str:
+        """Return the path of something in a directory."""
+
+
+class LocalFileSystem:
+    """Paths of this machine."""
+
+    def list_directories(self, path: str) -> list[str]:
+        """Return the names of the directories in one, links to directories included."""
+        try:
+            with os.scandir(path) as children:
+                return sorted(child.name for child in children if child.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            raise missing_base_path(path) from None
+
+    def list_files(self, path: str) -> list[FileEntry]:
+        """Return all files under a directory."""
+        return sorted(_walk(path, ""))
+
+    def read(self, path: str) -> bytes:
+        """Return a file's content."""
+        with open(path, "rb") as file:
+            return file.read()
+
+    def join(self, path: str, name: str) -> str:
+        """Return the path of something in a directory."""
+        return os.path.join(path, name)
+
+
+class FsspecFileSystem:
+    """URLs that fsspec knows, such as s3://bucket/models; needs the extra [fsspec].
+
+    What lies at a URL is listed anew each time: fsspec's own caches would hide new versions.
+    """
+
+    def list_directories(self, path: str) -> list[str]:
+        """Return the names of the directories in one; "directories" are what has children."""
+        file_system, root = _open(path)
+        file_system.invalidate_cache()
+        try:
+            children = file_system.ls(root, detail=True)
+        except FileNotFoundError:
+            raise missing_base_path(path) from None
+        return sorted(
+            child["name"].rstrip("/").rpartition("/")[2]
+            for child in children
+            if child["type"] == "directory"
+        )
+
+    def list_files(self, path: str) -> list[FileEntry]:
+        """Return all files under a URL."""
+        file_system, root = _open(path)
+        file_system.invalidate_cache()
+        found = file_system.find(root, detail=True)
+        return sorted(
+            FileEntry(
+                name.removeprefix(root.rstrip("/") + "/"),
+                info.get("size") or 0,
+                next((str(info[key]) for key in _STAMPS if info.get(key)), ""),
+                None,
+            )
+            for name, info in found.items()
+        )
+
+    def read(self, path: str) -> bytes:
+        """Return a file's content."""
+        file_system, root = _open(path)
+        content: bytes = file_system.cat_file(root)
+        return content
+
+    def join(self, path: str, name: str) -> str:
+        """Return the URL of something under one."""
+        return f"{path.rstrip('/')}/{name}"
+
+    def download(self, path: str, local_path: str) -> None:
+        """Copy all files under a URL into a local directory."""
+        file_system, root = _open(path)
+        file_system.get(f"{root.rstrip('/')}/", f"{local_path}/", recursive=True)
+
+
+# What file systems call the thing that changes with the content.
+_STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
+
+
+def is_url(path: str) -> bool:
+    """Return whether fsspec is needed for a path."""
+    return "://" in path
+
+
+def file_system_of(path: str) -> FileSystem:
+    """Return what reads a path."""
+    return FsspecFileSystem() if is_url(path) else LocalFileSystem()
+
+
+def missing_base_path(path: str) -> InvalidArgumentError:
+    """Return the error for a base path that is not there."""
+    return InvalidArgumentError(
+        f"base path {path} is not a directory that can be read: create it, with one directory a "
+        f"version in it (such as {path.rstrip('/')}/1), or correct base_path"
+    )
+
+
+def _walk(root: str, below: str) -> Iterator[FileEntry]:
+    try:
+        with os.scandir(os.path.join(root, below)) as children:
+            found = list(children)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # taken away while it was looked at
+    for child in found:
+        name = f"{below}/{child.name}" if below else child.name
+        if child.is_dir():
+            yield from _walk(root, name)
+        else:
+            yield from _entry(child, name)
+
+
+def _entry(child: "os.DirEntry[str]", name: str) -> Iterator[FileEntry]:
+    try:
+        stat = child.stat()
+    except FileNotFoundError:
+        return
+    # The change time, which nobody can set: copying tools set the modification time of the
+    # original before they have copied all.
+    stamp = f"{stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+    yield FileEntry(name, stat.st_size, stamp, stat.st_ctime)
+
+
+def _open(url: str) -> tuple[Any, str]:
+    try:
+        import fsspec.core
+    except ImportError:
+        raise InvalidArgumentError(
+            f"base path {url} is a URL, and fsspec is not installed: pip install topicserve[fsspec]"
+        ) from None
+    try:
+        file_system, root = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise InvalidArgumentError(f"base path {url}: {error}") from error
+    return file_system, root

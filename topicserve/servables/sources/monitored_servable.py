@@ -1,0 +1,162 @@
+"""One servable whose base path is looked at again and again."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from topicserve.servables.errors import ServableError, as_servable_error
+from topicserve.servables.servable_config import VersionPolicy, VersionPolicyKind
+from topicserve.servables.servable_data import ServableData
+from topicserve.servables.servable_id import ServableId
+from topicserve.servables.sources.completeness import Completeness, CompletenessOptions
+from topicserve.servables.sources.file_system import FileSystem, file_system_of
+from topicserve.servables.sources.version_selection import parse_versions, select_versions
+from topicserve.servables.storage_path import StoragePath
+
+_logger = logging.getLogger(__name__)
+
+Emit = Callable[[str, Sequence[ServableData[StoragePath]]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ServableToMonitor:
+    """What to look for, and where."""
+
+    name: str
+    base_path: str
+    version_policy: VersionPolicy = field(default_factory=VersionPolicy)
+    protected_versions: frozenset[int] = frozenset()
+    """Aspired as well while they are there, whatever the policy says: labels point to them."""
+
+
+class MonitoredServable:
+    """Remembers what it said last, and says something only when that changes.
+
+    Looking takes long where a file system hangs, so it is done under no lock; one look at a time
+    is the caller's affair. What a look finds counts only if the servable was neither removed nor
+    reconfigured meanwhile.
+    """
+
+    def __init__(
+        self,
+        servable: ServableToMonitor,
+        options: CompletenessOptions,
+        emit: Emit,
+        *,
+        versions_always_present: bool,
+    ) -> None:
+        self._options = options
+        self._emit = emit
+        self._versions_always_present = versions_always_present
+        self._lock = threading.Lock()
+        self._place = _Place.of(servable, options)
+        self._is_removed = False
+        self._said: list[ServableData[StoragePath]] | None = None
+        self._complaint = ""
+        self.error: ServableError | None = None
+        """What went wrong at the last look."""
+
+    def reconfigure(self, servable: ServableToMonitor) -> None:
+        """Look for something else from the next look on, and say then what is aspired."""
+        with self._lock:
+            self._said = None
+            if servable.base_path == self._place.servable.base_path:
+                self._place = replace(self._place, servable=servable)
+            else:
+                self._place = _Place.of(servable, self._options)
+
+    def say_again(self) -> None:
+        """Say at the next look what is aspired, even if that has not changed."""
+        with self._lock:
+            self._said = None
+
+    def remove(self) -> None:
+        """Aspire nothing any more, now and for good."""
+        with self._lock:
+            self._is_removed = True
+            self._emit(self._place.servable.name, [])
+
+    def poll(self) -> int:
+        """Look once and say what is aspired; return how many versions that are.
+
+        Raises ServableError where the base path cannot be read; what was said before stays then.
+        """
+        place = self._place
+        try:
+            aspired = place.find()
+        # A file system may raise anything; it is this servable's error alone.
+        except Exception as error:
+            self.error = as_servable_error(error)
+            self._complain(f"it cannot be polled: {self.error}")
+            raise self.error from error
+        self.error = None
+        self._complain(place.shortcoming(aspired))
+        with self._lock:
+            if place is self._place and not self._is_removed:
+                self._say(aspired)
+        return len(aspired)
+
+    def _say(self, aspired: list[ServableData[StoragePath]]) -> None:
+        if aspired == self._said or (not aspired and self._versions_always_present):
+            return
+        self._emit(self._place.servable.name, aspired)
+        self._said = aspired
+
+    def _complain(self, complaint: str) -> None:
+        """Log what is wrong when that changes, not at every look."""
+        if complaint == self._complaint:
+            return
+        self._complaint = complaint
+        servable = self._place.servable
+        if complaint:
+            _logger.warning(
+                "servable %s: %s; what is loaded stays loaded", servable.name, complaint
+            )
+        else:
+            _logger.info("servable %s: all is found again", servable.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is looked for, and what is known of it. Replaced as a whole."""
+
+    servable: ServableToMonitor
+    file_system: FileSystem
+    completeness: Completeness
+
+    @classmethod
+    def of(cls, servable: ServableToMonitor, options: CompletenessOptions) -> "_Place":
+        file_system = file_system_of(servable.base_path)
+        return cls(servable, file_system, Completeness(file_system, options))
+
+    def find(self) -> list[ServableData[StoragePath]]:
+        """Look for what is aspired now."""
+        servable = self.servable
+        names = parse_versions(self.file_system.list_directories(servable.base_path))
+        paths = {
+            version: self.file_system.join(servable.base_path, name)
+            for version, name in names.items()
+        }
+        self.completeness.forget_all_but(paths.values())
+        selected = select_versions(
+            paths,
+            servable.version_policy,
+            servable.protected_versions,
+            lambda version: self.completeness.is_complete(paths[version]),
+        )
+        return [
+            ServableData(ServableId(servable.name, version), StoragePath(paths[version]))
+            for version in selected
+        ]
+
+    def shortcoming(self, aspired: list[ServableData[StoragePath]]) -> str:
+        """Return what should be there and is not; empty where nothing is missing."""
+        found = {one.id.version for one in aspired}
+        if not found:
+            return f"there is no complete version under base path {self.servable.base_path}"
+        if self.servable.version_policy.kind is VersionPolicyKind.SPECIFIC:
+            missing = sorted(set(self.servable.version_policy.versions) - found)
+            if missing:
+                return f"versions {missing} are not under {self.servable.base_path}, or incomplete"
+        return ""

@@ -1,0 +1,17 @@
+"""Aspires one version for ever (TF Serving: static_storage_path_source.h)."""
+
+from topicserve.servables.servable_data import ServableData
+from topicserve.servables.servable_id import ServableId
+from topicserve.servables.source import AspiredVersionsCallback
+from topicserve.servables.storage_path import StoragePath
+
+
+class StaticStoragePathSource:
+    """Says once, while it is connected and on that thread, that one path is aspired."""
+
+    def __init__(self, servable_id: ServableId, path: StoragePath) -> None:
+        self._data = ServableData(servable_id, path)
+
+    def set_aspired_versions_callback(self, callback: AspiredVersionsCallback[StoragePath]) -> None:
+        """Tell `callback`."""
+        callback(self._data.id.name, [self._data])

@@ -1,0 +1,68 @@
+"""Which of the directories under a base path are aspired. Pure functions."""
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from topicserve.servables.servable_config import VersionPolicy, VersionPolicyKind
+
+_logger = logging.getLogger(__name__)
+
+_VERSION = re.compile(r"[0-9]+", re.ASCII)
+MAX_VERSION = 2**63 - 1
+
+
+def parse_versions(names: Iterable[str]) -> dict[int, str]:
+    """Return the names that are versions, by number: digits only, up to 2^63 - 1.
+
+    Of several names of one number (1 and 001) the plain one is taken, or else the last in
+    alphabetical order.
+    """
+    versions: dict[int, str] = {}
+    for name in sorted(names):
+        if _VERSION.fullmatch(name) is None or int(name) > MAX_VERSION:
+            continue
+        number = int(name)
+        other = versions.get(number)
+        if other is not None:
+            _logger.warning("version %d is there twice: %s and %s", number, other, name)
+        if other is None or other != str(number):
+            versions[number] = name
+    return versions
+
+
+def select_versions(
+    found: Iterable[int],
+    policy: VersionPolicy,
+    protected: Iterable[int],
+    is_complete: Callable[[int], bool],
+) -> list[int]:
+    """Return the versions that are aspired: those of the policy, and those that are protected.
+
+    Only complete ones count. `is_complete` is asked no more than it takes: it looks at files.
+    """
+    present = sorted(found, reverse=True)
+    wanted = _by_policy(present, policy, is_complete)
+    also = [
+        version
+        for version in sorted(set(protected), reverse=True)
+        if version in present and version not in wanted and is_complete(version)
+    ]
+    return wanted + also
+
+
+def _by_policy(
+    present: Sequence[int], policy: VersionPolicy, is_complete: Callable[[int], bool]
+) -> list[int]:
+    if policy.kind is VersionPolicyKind.LATEST:
+        latest: list[int] = []
+        for version in present:
+            if len(latest) < max(1, policy.num_versions) and is_complete(version):
+                latest.append(version)
+        return latest
+    listed = set(policy.versions)
+    return [
+        version
+        for version in reversed(present)
+        if (policy.kind is VersionPolicyKind.ALL or version in listed) and is_complete(version)
+    ]
