@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check lock format
+.PHONY: help setup demo test check bench bench-latency chaos lock format
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/.complete ## make .venv with everything that the tests and the checks need
 
@@ -16,6 +16,9 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+demo: setup ## run the whole service on handwritten digits, through a version swap and a kill
+	$(BIN)/topicserve demo
 
 test: setup ## run every test
 	$(BIN)/python -m pytest
@@ -26,6 +29,15 @@ check: setup ## format, lint, types, import rules, and the wheel outside the che
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_wheel.py
+
+bench: setup ## drain a backlog beside hand-written loops, on Apache Kafka
+	$(BIN)/python -m benchmarks.drain
+
+bench-latency: setup ## publish to result at 200 records a second, beside a bare echo
+	$(BIN)/python -m benchmarks.latency
+
+chaos: setup ## the end-to-end tests at full length: 60 kills, long outages, 20,000 fuzzed records
+	TOPICSERVE_CHAOS=1 $(BIN)/python -m pytest tests/e2e
 
 format: setup ## rewrite the code in the project's format
 	$(BIN)/ruff format .
