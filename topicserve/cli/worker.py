@@ -8,7 +8,7 @@ import threading
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from topicserve.backends.errors import BackendError
 from topicserve.backends.kafka_clients import open_broker
@@ -70,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code, or raise UsageError."""
     os.environ.setdefault(*_TENSORFLOW_LOG_LEVEL)
+    # They would be a second series beside each counter and histogram, that nobody asks for.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
     if arguments.replicas < 1:
         raise UsageError(f"--replicas: must be at least 1, found {arguments.replicas}")

@@ -1,0 +1,74 @@
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.child_process import ChildProcess
+from tests.support.reference_pages import CHECKOUT
+from topicserve.embedded.stack import Stack
+
+LIMIT_SECONDS = 60
+SAMPLE = CHECKOUT / "deploy/compose"
+RECORDS = len((SAMPLE / "records.jsonl").read_text().splitlines())
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Share one embedded Kafka and Redis."""
+    with Stack() as servers:
+        yield servers
+
+
+def topicserve(*words: str) -> str:
+    """Run a command that ends by itself, and return what it prints."""
+    command = [sys.executable, "-m", "topicserve", *words]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True
+    )
+    return done.stdout
+
+
+def replicas_of(supervisor: ChildProcess) -> list[psutil.Process]:
+    """Return the processes that a supervisor has started."""
+    children: list[psutil.Process] = psutil.Process(supervisor.pid).children()
+    return children
+
+
+def test_a_replica_that_is_killed_is_replaced_and_nothing_is_lost(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """From the command line alone, down to an orderly end."""
+    kafka = ("--bootstrap-servers", stack.bootstrap_servers)
+    store = ("--redis-url", stack.redis_url)
+    command = [
+        *(sys.executable, "-m", "topicserve", "worker", *kafka, *store, "--replicas", "2"),
+        *("--input-topic", "replicas", "--output-topic", "replicas.out", "--create-topics", "4"),
+        *("--servable", f"capitals={SAMPLE / 'models/capitals'}"),
+        *("--set", "servables.capitals.kind=hashmap", "--worker-id", "w"),
+    ]
+    publish = ("publish", str(SAMPLE / "records.jsonl"), "--topic", "replicas", *kafka, *store)
+
+    with ChildProcess(command, tmp_path / "log") as supervisor:
+        address = supervisor.read_line(LIMIT_SECONDS)
+        topicserve(*publish)
+        topicserve("results", "--topic", "replicas.out", *kafka, "--limit", str(RECORDS))
+        killed = replicas_of(supervisor)[0]
+        killed.kill()
+        topicserve(*publish)
+        results = topicserve(
+            *("results", "--topic", "replicas.out", *kafka, "--limit", str(2 * RECORDS)),
+        )
+        with urllib.request.urlopen(address + "/metrics", timeout=LIMIT_SECONDS) as page:
+            metrics = page.read().decode()
+        supervisor.send_signal(signal.SIGTERM)
+        exit_code = supervisor.wait(LIMIT_SECONDS)
+
+    assert len(set(results.splitlines())) == 2 * RECORDS
+    assert 'topicserve_replica_restarts_total{replica="' in metrics
+    assert exit_code == 0
+    assert not killed.is_running()
