@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ class FakeStore:
         self.failures = 0
         self.asked: list[list[str]] = []
         self.closed = 0
-        self.after_ask = lambda: None
+        self.after_ask: Callable[[], object] = lambda: None
 
     def request_many(self, record_ids: Sequence[str]) -> "FakeStore":
         self.asked.append(list(record_ids))

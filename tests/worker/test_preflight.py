@@ -69,6 +69,10 @@ class FakeBackend:
         self.topics[topic] = partitions
         return True
 
+    def delete_topic(self, topic: str, timeout_seconds: float) -> bool:
+        assert timeout_seconds > 0
+        return self.topics.pop(topic, None) is not None
+
     def end_offsets(self, topic: str, timeout_seconds: float) -> dict[TopicPartition, int]:
         raise NotImplementedError
 
