@@ -27,7 +27,7 @@ check: setup ## format, lint, types, import rules, and the wheel outside the che
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tests/check_wheel.py
 
 bench: setup ## drain a backlog beside hand-written loops, on Apache Kafka

@@ -68,7 +68,7 @@ class MemoryConsumer:
 
     def poll(self, timeout_seconds: float, max_records: int) -> list[KafkaRecord]:  # noqa: ARG002
         self.before_poll()
-        polled = []
+        polled: list[KafkaRecord] = []
         for partition, position in self.positions.items():
             if partition in self.paused:
                 continue

@@ -1,7 +1,7 @@
 """Results as a worker writes them, a batch at a time."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -29,6 +29,10 @@ class Origin:
     version: int
     signature_name: str
     worker_id: str
+
+    def of_version(self, version: int) -> "Origin":
+        """Return the same of another version."""
+        return replace(self, version=version)
 
 
 def encode_results(

@@ -30,6 +30,7 @@ from topicserve.worker.progress import Progress
 from topicserve.worker.publish import Encoder
 from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.request import Batch
+from topicserve.worker.shadow import Shadow
 from topicserve.worker.turns import Turns
 
 # Long enough that a kafka-python consumer gets to join its group; records end it at once.
@@ -56,6 +57,7 @@ class Stages:
     breaker: Breaker
     progress: Progress
     failure: Failure
+    shadow: Shadow | None = None
     draining: bool = False
 
 
@@ -120,6 +122,8 @@ class Pipeline:
             else:
                 stages.breaker.observe(len(outgoing.polled), len(rejections))
                 stages.delivery.publish(batch.epoch, outgoing)
+        if stages.shadow is not None:
+            stages.shadow.offer(predicted)
 
     def _put_back(self, batch: Batch, problem: str) -> None:
         self._metrics.retries.labels("predict").inc()

@@ -20,6 +20,7 @@ from topicserve.worker.metrics import ServableMetrics, WorkerMetrics, new_regist
 from topicserve.worker.pipeline import Pipeline, Stages
 from topicserve.worker.reaper import MetadataReaper
 from topicserve.worker.served import ServedVersions
+from topicserve.worker.shadow import Shadow
 
 START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0
@@ -107,10 +108,29 @@ class WorkerService:
             self._patience,
             self._metrics,
         )
+        stages.shadow = self._open_shadow(core, broker, opened)
         opened.callback(stages.delivery.close, CLOSE_TIMEOUT_SECONDS)
         opened.callback(self._patience.give_up)  # before all: whoever waits, waits no longer
         stages.delivery.start(START_TIMEOUT_SECONDS)
         return stages
+
+    def _open_shadow(self, core: ServerCore, broker: Broker, opened: ExitStack) -> Shadow | None:
+        if not any(entry.shadow for entry in self._config.servables):
+            return None
+        # A producer of its own: what a shadow says must be part of no transaction.
+        producer = broker.producer({"linger.ms": 100, **self._config.kafka.producer_settings})
+        opened.callback(producer.close, CLOSE_TIMEOUT_SECONDS)
+        shadow = Shadow(
+            self._config.servables,
+            ServedVersions(core),
+            producer,
+            self._config.topics.shadow,
+            self._worker_id,
+            self._metrics,
+        )
+        shadow.start()
+        opened.callback(shadow.close, CLOSE_TIMEOUT_SECONDS)
+        return shadow
 
     def _open_core(self, opened: ExitStack) -> ServerCore:
         config = self._config

@@ -1,0 +1,124 @@
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from tests.support.kafka_doubles import MemoryLog, MemoryProducer
+from tests.support.records import a_request
+from tests.support.servables import Doubling, Served
+from topicserve.servables.servable import Columns
+from topicserve.servables.servable_config import ServableConfig
+from topicserve.wire.json_body import Form
+from topicserve.worker.config import ServedConfig, ShadowConfig
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.request import Answers, Predicted, Request
+from topicserve.worker.routing import share_of
+from topicserve.worker.shadow import MAX_WAITING_BATCHES, Shadow
+
+
+class Tripling(Doubling):
+    """Differs from a doubling wherever the number is not 0."""
+
+    def predict(
+        self, inputs: Columns, signature_name: str = "serving_default"
+    ) -> Mapping[str, NDArray[Any]]:
+        return {"y": super().predict(inputs, signature_name)["y"] * 1.5}
+
+
+class World:
+    """A shadow of version 2 beside answers of version 1."""
+
+    def __init__(self, second: Any, share: float = 1.0) -> None:
+        self.log = MemoryLog()
+        self.registry = CollectorRegistry()
+        served = [ServedConfig(ServableConfig("digits", "/"), shadow=ShadowConfig(share, 2))]
+        self.shadow = Shadow(
+            served,
+            Served({1: Doubling(), 2: second}),
+            MemoryProducer(self.log),
+            "differences",
+            "worker-1",
+            WorkerMetrics(self.registry),
+        )
+
+    def offer(self, *requests: Request, start: bool = True) -> None:
+        """Offer a batch that version 1 has answered, and let the shadow finish."""
+        rows = sum(request.input.rows for request in requests)
+        values = np.arange(rows, dtype=np.float32) * 2
+        answers = [Answers(requests, {"y": values})]
+        if start:
+            self.shadow.start()
+        self.shadow.offer(Predicted("digits", 1, "serving_default", answers, []))
+        if start:
+            self.shadow.close(10)
+
+    def count(self, outcome: str) -> float:
+        """Return how many comparisons came out so."""
+        labels = {"servable": "digits", "outcome": outcome}
+        return self.registry.get_sample_value("topicserve_shadow_comparisons_total", labels) or 0
+
+
+def test_differences_are_published_with_both_answers() -> None:
+    """What is equal is only counted."""
+    world = World(Tripling())
+    requests = [a_request(0.0), a_request(1.0)]
+
+    world.offer(*requests)
+
+    (sent,) = world.log.published
+    body = orjson.loads(sent.value or b"")
+    assert body["id"] == requests[1].input.record_id
+    assert (body["primary"]["prediction"], body["shadow"]["prediction"]) == (2.0, 3.0)
+    assert (body["primary"]["servable"]["version"], body["shadow"]["servable"]["version"]) == (1, 2)
+    assert sent.topic == "differences"
+    assert (world.count("equal"), world.count("different")) == (1, 1)
+
+
+def test_records_of_any_form_are_compared() -> None:
+    """Also those that came as protobuf."""
+    world = World(Tripling())
+    tensors = {"x": np.array([1.0], np.float32)}
+
+    world.offer(
+        a_request([0.0, 0.0], form=Form.INSTANCES, rows=2), a_request(tensors, form=Form.TENSORS)
+    )
+
+    by_id = [orjson.loads(sent.value or b"") for sent in world.log.published]
+    assert [body["shadow"].get("outputs") for body in by_id] == [None, [3.0]]
+    assert world.count("different") == 2
+
+
+def test_a_share_is_taken_by_record_id() -> None:
+    """The same records each time."""
+    requests = [a_request(0.0) for _ in range(50)]
+    world = World(Doubling(), share=0.3)
+
+    world.offer(*requests)
+
+    chosen = [r for r in requests if share_of(r.input.record_id) < 0.3]
+    assert world.count("equal") + world.count("different") == len(chosen)
+
+
+def test_a_failing_shadow_is_counted_and_nothing_else() -> None:
+    """The records have their results."""
+    world = World(Doubling(dislikes=1.0))
+
+    world.offer(a_request(1.0))
+
+    assert world.count("failed") == 1
+    assert world.log.published == []
+
+
+@pytest.mark.parametrize("extra", [1, 5])
+def test_a_shadow_that_is_too_slow_drops_and_counts(extra: int) -> None:
+    """It never holds a record up."""
+    world = World(Doubling())
+
+    for _ in range(MAX_WAITING_BATCHES + extra):
+        world.offer(a_request(0.0), start=False)
+
+    assert world.count("dropped") == extra

@@ -1,0 +1,229 @@
+"""A second version predicts a share of the records, off their path; differences are published.
+
+What does not fit into the queue is dropped and counted: a shadow never holds a record up.
+"""
+
+import queue
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from topicserve.backends.broker import Producer
+from topicserve.backends.errors import BackendError
+from topicserve.servables.errors import ServableError
+from topicserve.servables.servable_request import ServableRequest
+from topicserve.wire import headers as names
+from topicserve.wire.json_body import Form
+from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.wire.result import Metadata, MetadataStatus
+from topicserve.wire.result_encoder import Origin, encode_results
+from topicserve.worker.columns import build_feeds
+from topicserve.worker.config import ServedConfig, ShadowConfig
+from topicserve.worker.logging import log_event
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.predict import Servables
+from topicserve.worker.request import Predicted, Request
+from topicserve.worker.routing import share_of
+
+MAX_WAITING_BATCHES = 16
+# Two versions of one network differ in the last digits wherever they were compiled differently.
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-7
+_NO_METADATA = Metadata(MetadataStatus.ABSENT)
+
+Outputs = Mapping[str, NDArray[Any]]
+
+
+class _Task(NamedTuple):
+    """Records that the first version answered, and what it said."""
+
+    shadow: ShadowConfig
+    origin: Origin
+    requests: list[Request]
+    outputs: Outputs
+
+
+class Shadow:
+    """Compares versions on a thread of its own."""
+
+    def __init__(
+        self,
+        served: Iterable[ServedConfig],
+        servables: Servables,
+        producer: Producer,
+        topic: str,
+        worker_id: str,
+        metrics: WorkerMetrics,
+    ) -> None:
+        self._shadows = {
+            entry.servable.name: entry.shadow for entry in served if entry.shadow is not None
+        }
+        self._servables = servables
+        self._producer = producer
+        self._topic = topic
+        self._worker_id = worker_id
+        self._metrics = metrics
+        self._waiting: queue.Queue[_Task | None] = queue.Queue(MAX_WAITING_BATCHES)
+        self._thread = threading.Thread(target=self._run, name="topicserve-shadow", daemon=True)
+
+    def start(self) -> None:
+        """Start comparing."""
+        self._thread.start()
+
+    def offer(self, predicted: Predicted) -> None:
+        """Have a batch's share compared later. Any thread may call it; never waits."""
+        shadow = self._shadows.get(predicted.servable)
+        if shadow is None:
+            return
+        origin = Origin(
+            predicted.servable, predicted.version, predicted.signature_name, self._worker_id
+        )
+        for answers in predicted.answers:
+            chosen, rows = _share(answers.requests, shadow.share)
+            if not chosen:
+                continue
+            outputs = {name: column[rows] for name, column in answers.outputs.items()}
+            try:
+                self._waiting.put_nowait(_Task(shadow, origin, chosen, outputs))
+            except queue.Full:
+                self._count(predicted.servable, "dropped", len(chosen))
+
+    def close(self, timeout_seconds: float) -> None:
+        """Finish what waits within the time given, and end."""
+        try:
+            self._waiting.put(None, timeout=timeout_seconds)
+        except queue.Full:
+            return  # a daemon thread: what it holds are copies
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        while (task := self._waiting.get()) is not None:
+            try:
+                self._compare(task)
+            # Whatever the second version does is no concern of the records'.
+            except Exception as error:
+                self._count(task.origin.servable, "failed", len(task.requests))
+                log_event("shadow_failed", servable=task.origin.servable, problem=str(error))
+
+    def _compare(self, task: _Task) -> None:
+        shadow, name = task.shadow, task.origin.servable
+        request = ServableRequest(name, shadow.version, shadow.label)
+        with self._servables.get_servable_handle(request) as handle:
+            origin = task.origin.of_version(handle.id.version)
+            signature = handle.servable.signatures.get(origin.signature_name)
+            if signature is None:
+                raise ServableError(f"the shadow has no signature {origin.signature_name!r}")
+            feeds, rejections = build_feeds(task.requests, signature)
+            self._count(name, "failed", len(rejections))
+            said = [
+                (feed.requests, handle.servable.predict(feed.columns, origin.signature_name))
+                for feed in feeds
+            ]
+        first = _by_id(task.requests, task.outputs)
+        for requests, outputs in said:
+            self._publish_differences(task.origin, origin, requests, first, outputs)
+
+    def _publish_differences(
+        self,
+        primary: Origin,
+        shadow: Origin,
+        requests: Sequence[Request],
+        first: Mapping[int, Outputs],
+        outputs: Outputs,
+    ) -> None:
+        second = _by_id(requests, outputs)
+        different = [r for r in requests if not _equal(first[id(r)], second[id(r)])]
+        self._count(primary.servable, "equal", len(requests) - len(different))
+        self._count(primary.servable, "different", len(different))
+        if not different:
+            return
+        records = [
+            self._difference(request, primary, first[id(request)], shadow, second[id(request)])
+            for request in different
+        ]
+        try:
+            self._producer.send(records, _log_failures)
+        except BackendError as error:
+            log_event("shadow_not_published", records=len(records), problem=str(error))
+
+    def _difference(
+        self, request: Request, primary: Origin, first: Outputs, shadow: Origin, second: Outputs
+    ) -> OutgoingRecord:
+        """Return both results side by side: `{"id", "primary": result, "shadow": result}`."""
+        bodies = [
+            _json_result(request, origin, outputs)
+            for origin, outputs in ((primary, first), (shadow, second))
+        ]
+        record_id = request.input.record_id.encode()
+        body = b'{"id":"%b","primary":%b,"shadow":%b}' % (record_id, *bodies)
+        headers: list[tuple[str, bytes | None]] = [
+            (names.SPECVERSION, names.SPECVERSION_VALUE.encode()),
+            (names.TYPE, b"topicserve.shadow"),
+            (names.SOURCE, b"/topicserve"),
+            (names.ID, record_id),
+            (names.CONTENT_TYPE, names.JSON_CONTENT_TYPE.encode()),
+            (names.SERVABLE, primary.servable.encode()),
+            (names.SERVABLE_VERSION, b"%d" % shadow.version),
+        ]
+        return OutgoingRecord(self._topic, request.record.key, body, headers)
+
+    def _count(self, servable: str, outcome: str, count: int) -> None:
+        if count:
+            self._metrics.shadow_comparisons.labels(servable, outcome).inc(count)
+
+
+def _share(requests: Sequence[Request], share: float) -> tuple[list[Request], NDArray[np.intp]]:
+    """Return the records that the share takes, and the numbers of their rows."""
+    chosen: list[Request] = []
+    rows: list[int] = []
+    start = 0
+    for request in requests:
+        if share_of(request.input.record_id) < share:
+            chosen.append(request)
+            rows.extend(range(start, start + request.input.rows))
+        start += request.input.rows
+    return chosen, np.array(rows, np.intp)
+
+
+def _by_id(requests: Sequence[Request], outputs: Outputs) -> dict[int, Outputs]:
+    """Return each request's own rows."""
+    own: dict[int, Outputs] = {}
+    start = 0
+    for request in requests:
+        stop = start + request.input.rows
+        own[id(request)] = {name: column[start:stop] for name, column in outputs.items()}
+        start = stop
+    return own
+
+
+def _equal(first: Outputs, second: Outputs) -> bool:
+    return first.keys() == second.keys() and all(
+        _equal_columns(column, second[name]) for name, column in first.items()
+    )
+
+
+def _equal_columns(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    if first.shape != second.shape:
+        return False
+    if first.dtype.kind in "fc" and second.dtype.kind in "fc":
+        tolerances = {"rtol": RELATIVE_TOLERANCE, "atol": ABSOLUTE_TOLERANCE}
+        return bool(np.allclose(first, second, equal_nan=True, **tolerances))
+    return bool(np.array_equal(first, second))
+
+
+def _json_result(request: Request, origin: Origin, outputs: Outputs) -> bytes:
+    """Return one result's JSON, also for a record that came as protobuf."""
+    asked = request.input
+    if asked.form is Form.TENSORS:
+        asked = msgspec.structs.replace(asked, form=Form.INPUTS)
+    (result,) = encode_results("", origin, [asked], [None], outputs, [_NO_METADATA])
+    return result.value or b"null"
+
+
+def _log_failures(errors: Sequence[BackendError | None]) -> None:
+    failed = [error for error in errors if error is not None]
+    if failed:
+        log_event("shadow_not_published", records=len(failed), problem=str(failed[0]))
