@@ -1,0 +1,51 @@
+"""Brings a column that one step gives into the form that the next one takes."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topicserve.servables.errors import InvalidArgumentError
+from topicserve.servables.servable import TensorSpec
+
+
+def fit(column: NDArray[Any], spec: TensorSpec, where: str) -> NDArray[Any]:
+    """Return the column in the dtype and shape of `spec`.
+
+    A dtype may change within its kind (int64 to int32, float32 to float64) or from integers to
+    floats; a row's shape only by dimensions of 1. All else is InvalidArgumentError.
+    """
+    if column.dtype != spec.dtype:
+        is_text = column.dtype.hasobject or spec.dtype.hasobject
+        if is_text or not np.can_cast(column.dtype, spec.dtype, "same_kind"):
+            raise InvalidArgumentError(
+                f"{where} must be {_name(spec.dtype)}, found {_name(column.dtype)}"
+            )
+        column = column.astype(spec.dtype)
+    return _reshaped(column, spec.shape, where)
+
+
+def _reshaped(
+    column: NDArray[Any], declared: tuple[int | None, ...] | None, where: str
+) -> NDArray[Any]:
+    found = column.shape[1:]
+    if declared is None or found == declared or _matches(found, declared):
+        return column
+    rest = [size for size in found if size != 1]
+    if not _matches(rest, [size for size in declared if size != 1]):
+        wanted = ", ".join("?" if size is None else str(size) for size in declared)
+        raise InvalidArgumentError(
+            f"{where} must have rows of the shape [{wanted}], found {list(found)}"
+        )
+    sizes = iter(rest)
+    return column.reshape(len(column), *(1 if size == 1 else next(sizes) for size in declared))
+
+
+def _matches(found: Any, declared: Any) -> bool:
+    return len(found) == len(declared) and all(
+        wanted is None or wanted == size for size, wanted in zip(found, declared, strict=True)
+    )
+
+
+def _name(dtype: np.dtype[Any]) -> str:
+    return "strings" if dtype.hasobject else dtype.name
