@@ -150,6 +150,31 @@ def test_an_unknown_signature_is_the_records_fault() -> None:
     assert "'other' is not one of: serving_default" in str(rejection.error)
 
 
+class Composed(Doubling):
+    """Derives its signatures from others, which may be away or wrong."""
+
+    def __init__(self, problem: Exception) -> None:
+        super().__init__()
+        self.problem = problem
+
+    @property
+    def signatures(self) -> Any:
+        raise self.problem
+
+
+def test_signatures_that_are_not_to_be_had_now_are_waited_for() -> None:
+    """A pipeline's come from its steps, which may still be loading."""
+    with pytest.raises(NotNowError):
+        World(Composed(DeadlineExceededError("a step is loading"))).predict_values(1.0)
+
+
+def test_signatures_that_never_are_to_be_had_fail_the_records() -> None:
+    """Not the worker."""
+    predicted = World(Composed(InvalidArgumentError("steps do not fit"))).predict_values(1.0)
+
+    assert [r.reason for r in predicted.rejections] == [Reason.PREDICT_FAILED]
+
+
 def test_expired_deadlines_cost_no_model_time() -> None:
     """Even when nothing else is in the batch."""
     world = World()

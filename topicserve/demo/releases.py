@@ -54,4 +54,25 @@ class Releases:
 
 
 def _pipeline(version: int) -> dict[str, object]:
-    return {"steps": [{"servable": NETWORK, "version": version}, {"servable": NAME_TABLE}]}
+    """Return the steps: a version of the network, and the table that names what it found."""
+    return {
+        "steps": [
+            {
+                "name": "network",
+                "servable": NETWORK,
+                "version": version,
+                "inputs": {"pixels": "pixels"},
+            },
+            {
+                "name": "table",
+                "servable": NAME_TABLE,
+                "signature_name": "id_to_token",
+                "inputs": {"id": "network.digit"},
+            },
+        ],
+        "outputs": {
+            "digit": "network.digit",
+            "probabilities": "network.probabilities",
+            "name": "table.token",
+        },
+    }

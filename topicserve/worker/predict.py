@@ -103,6 +103,28 @@ class Predictor:
         predicted.rejections += expired
         return predicted
 
+    def _feeds(
+        self, servable: Servable, name: str, requests: list[Request]
+    ) -> tuple[list[Feed], list[Rejection]]:
+        """Return what fits the signature, and the requests that do not.
+
+        Asking a servable for its signatures may fail like a prediction: a pipeline's come from the
+        servables that it is made of.
+        """
+        try:
+            signature = servable.signatures.get(name)
+        except Exception as error:
+            if isinstance(error, ServableError) and error.retriable:
+                raise NotNowError(str(error)) from error
+            return [], [Rejection(request, Reason.PREDICT_FAILED, error) for request in requests]
+        if signature is None:
+            known = ", ".join(sorted(servable.signatures))
+            unknown = UnknownSignatureError(f"signature {name!r} is not one of: {known}")
+            return [], [
+                Rejection(request, Reason.UNKNOWN_SIGNATURE, unknown) for request in requests
+            ]
+        return build_feeds(requests, signature)
+
     def _without_expired(self, requests: list[Request]) -> tuple[list[Request], list[Rejection]]:
         """Part with the records whose deadline has passed: they cost no model time."""
         if all(request.input.deadline is None for request in requests):
@@ -138,15 +160,7 @@ class Predictor:
     def _with_handle(self, batch: Batch, requests: list[Request], handle: Handle) -> Predicted:
         servable, name = handle.servable, batch.route.signature_name
         predicted = Predicted(batch.route.servable, handle.id.version, name, [], [])
-        signature = servable.signatures.get(name)
-        if signature is None:
-            known = ", ".join(sorted(servable.signatures))
-            error = UnknownSignatureError(f"signature {name!r} is not one of: {known}")
-            predicted.rejections = [
-                Rejection(request, Reason.UNKNOWN_SIGNATURE, error) for request in requests
-            ]
-            return predicted
-        feeds, predicted.rejections = build_feeds(requests, signature)
+        feeds, predicted.rejections = self._feeds(servable, name, requests)
         started = self._clock()
         for feed in feeds:
             self._predict_feed(servable, feed, predicted)

@@ -1,6 +1,7 @@
 """A worker process: opens the connections, runs the pipeline, and takes all down in order."""
 
 import gc
+import logging
 import threading
 import uuid
 from collections.abc import Callable
@@ -66,7 +67,8 @@ class WorkerService:
         except AbandonedError:
             return 1
         except Exception as error:
-            log_event("worker_failed", problem=f"{type(error).__name__}: {error}")
+            problem = f"{type(error).__name__}: {error}"
+            log_event("worker_failed", logging.ERROR, problem=problem)
             return 1
         return 0
 
