@@ -5,17 +5,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from topicserve.embedded.kafka_broker.context import BrokerSettings
+from topicserve.embedded.broker.config import BrokerConfig
 from topicserve.embedded.server_process import ServerProcess
 
-_DEFAULTS = BrokerSettings()
+_DEFAULTS = BrokerConfig()
 
 
 class KafkaServer(ServerProcess):
-    """Starts the broker on loopback; port 0 takes a free one.
+    """Starts the broker on loopback; port 0 takes a free one, which it keeps when started again.
 
-    Without `data_dir` records live in memory, bounded by `retention_bytes` a partition. With it
-    they survive the process, also when it is killed.
+    Records live in memory, `retention_bytes` of them over all partitions. With `data_dir` whatever
+    was acknowledged survives the process, also when it is killed.
     """
 
     def __init__(
@@ -26,14 +26,15 @@ class KafkaServer(ServerProcess):
         num_partitions: int = _DEFAULTS.num_partitions,
         auto_create_topics: bool = True,
         retention_bytes: int = _DEFAULTS.retention_bytes,
-        max_message_bytes: int = _DEFAULTS.max_message_bytes,
+        message_max_bytes: int = _DEFAULTS.message_max_bytes,
     ) -> None:
         super().__init__("the embedded Kafka broker")
         self._port = port
         self._arguments = [
-            f"--partitions={num_partitions}",
+            "--end-with-stdin",
+            f"--num-partitions={num_partitions}",
             f"--retention-bytes={retention_bytes}",
-            f"--max-message-bytes={max_message_bytes}",
+            f"--message-max-bytes={message_max_bytes}",
         ]
         if data_dir is not None:
             self._arguments.append(f"--data-dir={data_dir}")
@@ -42,10 +43,9 @@ class KafkaServer(ServerProcess):
         self.bootstrap_servers = ""
 
     def _command(self) -> Sequence[str]:
-        module = "topicserve.embedded.kafka_broker"
+        module = "topicserve.embedded.broker"
         return [sys.executable, "-m", module, f"--port={self._port}", *self._arguments]
 
     def _ready(self, line: bytes) -> None:
         self.bootstrap_servers = json.loads(line)["bootstrap_servers"]
-        # Started again it listens where its clients look for it.
         self._port = int(self.bootstrap_servers.rpartition(":")[2])

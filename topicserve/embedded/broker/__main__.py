@@ -1,0 +1,89 @@
+"""The broker's process: `python -m topicserve.embedded.broker`."""
+
+import argparse
+import asyncio
+import gc
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.config import BrokerConfig
+from topicserve.embedded.broker.connection import Connection
+
+_TICK_SECONDS = 0.02
+
+
+async def serve(broker: Broker, *, end_with_stdin: bool) -> None:
+    """Serve until SIGTERM or SIGINT; says on one line of standard output where.
+
+    With `end_with_stdin` also until standard input ends, for whoever holds its other end may be
+    killed and tell nothing.
+    """
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    if end_with_stdin:
+        loop.add_reader(sys.stdin.fileno(), ended.set)
+    connections: set[Connection] = set()
+    server = await loop.create_server(
+        lambda: Connection(broker, connections), broker.host, broker.config.port
+    )
+    broker.port = server.sockets[0].getsockname()[1]
+    print(json.dumps({"bootstrap_servers": f"{broker.host}:{broker.port}"}), flush=True)
+    ticking = loop.create_task(_tick(broker))
+    await ended.wait()
+    ticking.cancel()
+    server.close()
+    for connection in list(connections):
+        connection.close()
+
+
+async def _tick(broker: Broker) -> None:
+    while True:
+        await asyncio.sleep(_TICK_SECONDS)
+        broker.tick()
+
+
+def main() -> int:
+    """Run the broker."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    arguments = vars(_parser().parse_args())
+    end_with_stdin = arguments.pop("end_with_stdin")
+    config = BrokerConfig(**arguments)
+    try:
+        broker = Broker(config)
+    except OSError as error:
+        print(f"cannot keep data in {config.data_dir}: {error.strerror}", file=sys.stderr)
+        return 2
+    # What is there now stays: collections need not look at it again.
+    gc.collect()
+    gc.freeze()
+    try:
+        asyncio.run(serve(broker, end_with_stdin=end_with_stdin))
+    except OSError as error:
+        print(f"cannot listen on 127.0.0.1:{config.port}: {error.strerror}", file=sys.stderr)
+        return 2
+    finally:
+        broker.close()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = BrokerConfig()
+    parser = argparse.ArgumentParser(prog="topicserve.embedded.broker", description=__doc__)
+    parser.add_argument("--port", type=int, default=defaults.port)
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--num-partitions", type=int, default=defaults.num_partitions)
+    parser.add_argument("--retention-bytes", type=int, default=defaults.retention_bytes)
+    parser.add_argument("--message-max-bytes", type=int, default=defaults.message_max_bytes)
+    parser.add_argument("--no-auto-create-topics", dest="auto_create_topics", action="store_false")
+    parser.add_argument("--end-with-stdin", action="store_true")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

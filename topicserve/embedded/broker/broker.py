@@ -1,0 +1,46 @@
+import time
+from collections.abc import Callable
+
+from topicserve.embedded.broker.config import BrokerConfig
+from topicserve.embedded.broker.groups import Groups
+from topicserve.embedded.broker.journal import Journal
+from topicserve.embedded.broker.topics import Topic, Topics
+from topicserve.embedded.broker.transactions import Transactions
+
+NODE_ID = 1
+CLUSTER_ID = "topicserve-embedded"
+
+
+class Broker:
+    """Everything that the broker knows; the request handlers read and change it.
+
+    All of it belongs to one thread, that of the event loop, so a change that does not wait in
+    between is seen whole or not at all.
+    """
+
+    def __init__(self, config: BrokerConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self.config = config
+        self.clock = clock
+        self.host = "127.0.0.1"
+        self.port = config.port
+        if config.data_dir is not None:
+            config.data_dir.mkdir(parents=True, exist_ok=True)
+        self._journal = Journal(config.data_dir and config.data_dir / "journal")
+        self.topics = Topics(config, self._journal)
+        self.groups = Groups(self._journal, clock, config.initial_rebalance_delay_seconds)
+        self.transactions = Transactions(self._journal, self.topics, self.groups, clock)
+
+    def delete_topic(self, topic: Topic) -> None:
+        """Delete a topic and what groups committed for it."""
+        self.topics.delete(topic)
+        self.groups.forget_topic(topic.name)
+
+    def tick(self) -> None:
+        """Let time pass; called many times a second."""
+        self.groups.tick()
+        self.transactions.tick()
+
+    def close(self) -> None:
+        """Close all files."""
+        self.topics.close()
+        self._journal.close()

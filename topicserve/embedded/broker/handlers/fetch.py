@@ -1,0 +1,147 @@
+import asyncio
+from collections.abc import Awaitable
+from types import SimpleNamespace as Struct
+from typing import Any, NamedTuple
+
+from kafka.protocol.consumer import FetchResponse
+
+from topicserve.embedded.broker.api import Client, Response
+from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
+from topicserve.embedded.broker.partition import Partition
+from topicserve.embedded.broker.record_batch import Buffer
+
+# One answer is one copy in memory; readers come back for more.
+_MAX_BYTES = 16 << 20
+
+
+class _Found(NamedTuple):
+    """What a fetch has found so far, and whether it must be answered now because of an error."""
+
+    response: Response
+    size_bytes: int
+    failed: bool
+
+
+def fetch(
+    broker: Broker,
+    request: Any,
+    client: Client,  # noqa: ARG001 - a handler
+) -> Response | Awaitable[Response]:
+    """Return records; where there are too few, wait for them as long as the client said.
+
+    No fetch sessions (KIP-227) are kept: a client that is given the session 0 asks in full.
+    """
+    if request.session_id:
+        return _response(ErrorCode.FETCH_SESSION_ID_NOT_FOUND, [])
+    found = _read(broker, request)
+    if _suffices(found, request) or request.max_wait_ms <= 0:
+        return found.response
+    return _wait(broker, request)
+
+
+async def _wait(broker: Broker, request: Any) -> Response:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + request.max_wait_ms / 1000
+    while True:
+        change: asyncio.Future[None] = loop.create_future()
+        partitions = _partitions(broker, request)
+        timer = loop.call_at(deadline, _complete, change)
+        for partition in partitions:
+            partition.wait(change)
+        try:
+            await change
+        finally:
+            timer.cancel()
+            for partition in partitions:
+                partition.give_up(change)
+        found = _read(broker, request)
+        if _suffices(found, request) or loop.time() >= deadline:
+            return found.response
+
+
+def _complete(change: asyncio.Future[None]) -> None:
+    if not change.done():
+        change.set_result(None)
+
+
+def _suffices(found: _Found, request: Any) -> bool:
+    return found.failed or found.size_bytes >= max(request.min_bytes, 1) or not request.topics
+
+
+def _partitions(broker: Broker, request: Any) -> list[Partition]:
+    return [
+        broker.topics.partition(topic.topic, wanted.partition)
+        for topic in request.topics
+        for wanted in topic.partitions
+    ]
+
+
+def _read(broker: Broker, request: Any) -> _Found:
+    committed = request.isolation_level == 1
+    left_bytes = max(0, min(request.max_bytes, _MAX_BYTES))
+    size_bytes, failed, topics = 0, False, []
+    for topic in request.topics:
+        answers = []
+        for wanted in topic.partitions:
+            # Once something is found, what exceeds the rest is left for the next time.
+            budget = min(wanted.partition_max_bytes, left_bytes - size_bytes)
+            if size_bytes and budget <= 0:
+                budget = -1
+            answer = _read_partition(broker, topic.topic, wanted, budget, committed=committed)
+            size_bytes += len(answer.records)
+            failed = failed or answer.error_code != ErrorCode.NONE
+            answers.append(answer)
+        topics.append(Struct(topic=topic.topic, partitions=answers))
+    return _Found(_response(ErrorCode.NONE, topics), size_bytes, failed)
+
+
+def _read_partition(
+    broker: Broker, topic: str, wanted: Any, max_bytes: int, *, committed: bool
+) -> Struct:
+    offset = wanted.fetch_offset
+    try:
+        partition = broker.topics.partition(topic, wanted.partition)
+    except KafkaError as error:
+        return _answer(wanted.partition, error.code, (-1, -1, -1))
+    if not partition.log_start_offset <= offset <= partition.end_offset:
+        return _answer(wanted.partition, ErrorCode.OFFSET_OUT_OF_RANGE, _offsets(partition))
+    payloads: list[Buffer] = []
+    if max_bytes >= 0:
+        payloads = partition.read(offset, committed=committed, max_bytes=max_bytes)
+    aborted = None
+    if committed:
+        aborted = [
+            Struct(producer_id=each.producer_id, first_offset=each.first_offset)
+            for each in partition.aborted_since(offset)
+        ]
+    records = b"".join(payloads)
+    return _answer(wanted.partition, ErrorCode.NONE, _offsets(partition), records, aborted)
+
+
+def _offsets(partition: Partition) -> tuple[int, int, int]:
+    return partition.end_offset, partition.last_stable_offset, partition.log_start_offset
+
+
+def _answer(
+    index: int,
+    code: ErrorCode,
+    offsets: tuple[int, int, int],
+    records: bytes = b"",
+    aborted: list[Struct] | None = None,
+) -> Struct:
+    high_watermark, last_stable_offset, log_start_offset = offsets
+    return Struct(
+        partition_index=index,
+        error_code=code,
+        high_watermark=high_watermark,
+        last_stable_offset=last_stable_offset,
+        log_start_offset=log_start_offset,
+        aborted_transactions=aborted,
+        preferred_read_replica=-1,
+        records=records,
+    )
+
+
+def _response(code: ErrorCode, topics: list[Struct]) -> Response:
+    return FetchResponse(throttle_time_ms=0, error_code=code, session_id=0, responses=topics)

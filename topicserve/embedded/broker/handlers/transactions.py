@@ -1,0 +1,126 @@
+from types import SimpleNamespace as Struct
+from typing import Any
+
+from kafka.protocol.producer import (
+    AddOffsetsToTxnResponse,
+    AddPartitionsToTxnResponse,
+    EndTxnResponse,
+    InitProducerIdResponse,
+    TxnOffsetCommitResponse,
+)
+
+from topicserve.embedded.broker.api import Client, Response
+from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
+from topicserve.embedded.broker.groups import TopicPartition
+from topicserve.embedded.broker.handlers.group_offsets import offset_answers, read_offsets
+
+_FIRST_WITH_GENERATION = 3
+
+
+def init_producer_id(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+    """Give out a producer id and epoch."""
+    code, producer_id, producer_epoch = ErrorCode.NONE, -1, -1
+    try:
+        producer_id, producer_epoch = broker.transactions.init_producer_id(
+            request.transactional_id,
+            request.transaction_timeout_ms / 1000,
+            request.producer_id,
+            request.producer_epoch,
+        )
+    except KafkaError as error:
+        code = error.code
+    return InitProducerIdResponse(
+        throttle_time_ms=0,
+        error_code=code,
+        producer_id=producer_id,
+        producer_epoch=producer_epoch,
+    )
+
+
+def add_partitions_to_txn(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+    """Make partitions part of a transaction: all of them or, where one is unknown, none."""
+    topics = request.v3_and_below_topics
+    wanted = [(topic.name, index) for topic in topics for index in topic.partitions]
+    codes = {place: _check_partition(broker, place) for place in wanted}
+    if any(codes.values()):
+        codes = {place: code or ErrorCode.OPERATION_NOT_ATTEMPTED for place, code in codes.items()}
+    else:
+        try:
+            broker.transactions.add_partitions(
+                request.v3_and_below_transactional_id,
+                request.v3_and_below_producer_id,
+                request.v3_and_below_producer_epoch,
+                wanted,
+            )
+        except KafkaError as error:
+            codes = dict.fromkeys(wanted, error.code)
+    results = [
+        Struct(
+            name=topic.name,
+            results_by_partition=[
+                Struct(partition_index=index, partition_error_code=codes[topic.name, index])
+                for index in topic.partitions
+            ],
+        )
+        for topic in topics
+    ]
+    return AddPartitionsToTxnResponse(throttle_time_ms=0, results_by_topic_v3_and_below=results)
+
+
+def add_offsets_to_txn(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+    """Make a group's offsets part of a transaction."""
+    code = ErrorCode.NONE
+    try:
+        broker.transactions.add_group(
+            request.transactional_id,
+            request.producer_id,
+            request.producer_epoch,
+            request.group_id,
+        )
+    except KafkaError as error:
+        code = error.code
+    return AddOffsetsToTxnResponse(throttle_time_ms=0, error_code=code)
+
+
+def txn_offset_commit(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+    """Let a group's offsets be committed with a transaction, if the member may still speak."""
+    offsets, codes = read_offsets(broker, request.topics, ErrorCode.NONE)
+    try:
+        if request.API_VERSION >= _FIRST_WITH_GENERATION:
+            broker.groups.peek(request.group_id).check_transactional_commit(
+                request.member_id, request.group_instance_id, request.generation_id
+            )
+        broker.transactions.add_offsets(
+            request.transactional_id,
+            request.producer_id,
+            request.producer_epoch,
+            request.group_id,
+            offsets,
+        )
+    except KafkaError as error:
+        codes = dict.fromkeys(codes, error.code)
+    return TxnOffsetCommitResponse(throttle_time_ms=0, topics=offset_answers(request.topics, codes))
+
+
+def end_txn(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001 - a handler
+    """Commit or abort a transaction."""
+    code = ErrorCode.NONE
+    try:
+        broker.transactions.end(
+            request.transactional_id,
+            request.producer_id,
+            request.producer_epoch,
+            committed=request.committed,
+        )
+    except KafkaError as error:
+        code = error.code
+    return EndTxnResponse(throttle_time_ms=0, error_code=code)
+
+
+def _check_partition(broker: Broker, place: TopicPartition) -> ErrorCode:
+    try:
+        broker.topics.partition(*place)
+    except KafkaError as error:
+        return error.code
+    return ErrorCode.NONE
