@@ -4,9 +4,10 @@ import psutil
 
 
 class PeakMemory:
-    """The largest sum of resident memory of this process and all it started, as far as looked at.
+    """The largest sum of memory of this process and all it started, as far as looked at.
 
-    Pages that processes share are counted for each, so the truth is somewhat lower.
+    Where the system tells (Linux), a page that several processes share is counted once between
+    them (proportional set size); elsewhere once for each.
     """
 
     def __init__(self) -> None:
@@ -18,7 +19,8 @@ class PeakMemory:
         held = 0
         for process in [self._self, *self._self.children(recursive=True)]:
             try:
-                held += process.memory_info().rss
-            except psutil.NoSuchProcess:
+                info = process.memory_full_info()
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue  # it has ended since
+            held += getattr(info, "pss", info.rss)
         self.peak_bytes = max(self.peak_bytes, held)
