@@ -1,5 +1,6 @@
 """Programs that tests and benchmarks start: logs kept in files, ended for certain."""
 
+import ctypes
 import os
 import select
 import signal
@@ -10,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from topicserve.embedded.parent import end_with_parent
-
 _CHECKOUT = Path(__file__).parents[2]
 LOG_TAIL_LINES = 40
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 
 
 class ChildProcess:
@@ -47,7 +48,7 @@ class ChildProcess:
                 cwd=_CHECKOUT,
                 env=self._environment,
                 start_new_session=True,
-                preexec_fn=end_with_parent,
+                preexec_fn=_end_with_parent,
             )
 
     @property
@@ -134,3 +135,8 @@ class ChildProcess:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
+
+
+def _end_with_parent() -> None:
+    """Have Linux kill this process when the thread that starts it ends: here, the main thread."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
