@@ -179,3 +179,27 @@ def export_large(path: Path, side: int) -> str:
     module = Large()
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.__call__})
     return str(path)
+
+
+def counting() -> Mapping[str, Any]:
+    """Build a model that counts its calls: what `calls` gives for each of its rows.
+
+    Signatures `serving_default` (x >= 0), `regress` and `classify` count; the last two count the
+    examples too, and their words.
+    """
+    calls = tf1.Variable(0.0)
+    x = tf1.placeholder(tf.float32, [None], "x")
+    serialized = tf1.placeholder(tf.string, [None], "serialized")
+    words = tf1.parse_example(serialized, {"word": tf1.FixedLenFeature([], tf.string)})["word"]
+    with tf1.control_dependencies([tf1.debugging.assert_non_negative(x, message="no negatives")]):
+        y = x + tf1.assign_add(calls, 1.0)
+    with tf1.control_dependencies([tf1.assign_add(calls, 1.0)]):
+        lengths = tf1.cast(tf1.strings.length(words), tf.float32)
+        classes = tf1.identity(words)[:, None]
+    row = tf1.placeholder(tf.float32, [None], "row")
+    return {
+        "serving_default": signature({"x": x}, {"y": y}),
+        "regress": signature({"inputs": serialized}, {"outputs": lengths}, REGRESS),
+        "classify": signature({"inputs": serialized}, {"classes": classes}, CLASSIFY),
+        "calls": signature({"row": row}, {"calls": row * 0 + calls}),
+    }
