@@ -1,8 +1,9 @@
 """The versions that one call of a pipeline uses, all from one moment."""
 
+from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from topicserve.servables.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from topicserve.servables.servable import Servable
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
 Pins = Mapping[ServableRequest, Servable]
 
 
-@runtime_checkable
-class BuiltOnServables(Protocol):
-    """A servable that calls others."""
+class BuiltOnServables(ABC):
+    """A servable that calls others.
 
-    @property
-    def requests(self) -> Sequence[ServableRequest]:
-        """What it calls."""
+    A class to derive from: a protocol would take ten times longer to find in every call.
+    """
+
+    requests: Sequence[ServableRequest]
+    """What it calls."""
 
 
 @contextmanager

@@ -14,9 +14,8 @@ from topicserve.servables.errors import (
 from topicserve.servables.json_file import read_json_file
 from topicserve.servables.pipeline.definition import Definition, Reference, Step
 from topicserve.servables.pipeline.fitting import fit
-from topicserve.servables.pipeline.pins import Pins, pinned
+from topicserve.servables.pipeline.pins import BuiltOnServables, Pins, pinned
 from topicserve.servables.servable import Columns, Signature, TensorSpec
-from topicserve.servables.servable_request import ServableRequest
 
 if TYPE_CHECKING:
     from topicserve.servables.kinds import KindContext
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 SIGNATURE_NAME = "serving_default"
 
 
-class Pipeline:
+class Pipeline(BuiltOnServables):
     """Calls its steps one after the other, each fed with columns of the steps before.
 
     Every call takes its servables anew, all at once: within a call they are of one moment, whatever
@@ -35,7 +34,7 @@ class Pipeline:
     def __init__(self, definition: Definition, context: "KindContext") -> None:
         self._definition = definition
         self._context = context
-        self.requests: Sequence[ServableRequest] = [step.request for step in definition.steps]
+        self.requests = [step.request for step in definition.steps]
         declared = definition.signature
         self._declared = None if declared is None else declared.read()
 
