@@ -71,6 +71,28 @@ class InputHeaders(msgspec.Struct, frozen=True, gc=False):
     trace: tuple[tuple[str, bytes | None], ...]
 
 
+# Which headers are ours, and how each is read; all others are the producer's own affair.
+_REPEATED, _RECORD_ID, _DEADLINE, _TRACE = range(4)
+_KINDS = {
+    **dict.fromkeys(
+        (
+            SPECVERSION,
+            SOURCE,
+            TYPE,
+            SERVABLE,
+            SERVABLE_VERSION,
+            SERVABLE_LABEL,
+            SIGNATURE,
+            METADATA,
+            CONTENT_TYPE,
+        ),
+        _REPEATED,
+    ),
+    ID: _RECORD_ID,
+    DEADLINE: _DEADLINE,
+    **dict.fromkeys(TRACE, _TRACE),
+}
+
 _envelopes: dict[tuple[tuple[str, bytes | None], ...], Envelope] = {}
 
 
@@ -80,16 +102,17 @@ def read_input_headers(headers: Headers) -> InputHeaders:
     deadline: bytes | None = None
     trace: tuple[tuple[str, bytes | None], ...] = ()
     repeated = []
+    kind_of = _KINDS.get
     for header in headers:
-        name = header[0]
-        if name == ID:
-            record_id = header[1]
-        elif name == DEADLINE:
-            deadline = header[1]
-        elif name in TRACE:
-            trace = (*trace, header)
-        elif (name.startswith("ce_") or name == CONTENT_TYPE) and name != TIME:
+        kind = kind_of(header[0])
+        if kind == _REPEATED:
             repeated.append(header)
+        elif kind == _RECORD_ID:
+            record_id = header[1]
+        elif kind == _DEADLINE:
+            deadline = header[1]
+        elif kind == _TRACE:
+            trace = (*trace, header)
     key = tuple(repeated)
     # Reading and writing a dict are atomic; two threads at worst read the same headers twice.
     envelope = _envelopes.get(key)

@@ -12,13 +12,12 @@ from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_body import Form
 from topicserve.wire.json_values import column_pieces, row_pieces
 from topicserve.wire.kafka_record import OutgoingRecord
-from topicserve.wire.result import RESULT_KEYS, Metadata, MetadataStatus
+from topicserve.wire.result import RESULT_KEYS, Metadata
 
-_STATUS_BYTES = {status: status.value.encode() for status in MetadataStatus}
-_STATUS_HEADERS = {
-    status: (names.METADATA_STATUS, status.value.encode()) for status in MetadataStatus
-}
-_FORM_BYTES = {form: key.encode() for form, key in RESULT_KEYS.items()}
+_INSTANCE, _INSTANCES = Form.INSTANCE, Form.INSTANCES
+_INSTANCE_KEY, _INSTANCES_KEY, _INPUTS_KEY = (
+    RESULT_KEYS[form].encode() for form in (Form.INSTANCE, Form.INSTANCES, Form.INPUTS)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +62,9 @@ def encode_results(
             form_key,
             value,
             found.content or b"null",
-            _STATUS_BYTES[found.status],
+            found.status.text,
         )
-        headers = [*common, (names.ID, record_id), _STATUS_HEADERS[found.status], *record.trace]
+        headers = [*common, (names.ID, record_id), found.status.header, *record.trace]
         results.append(OutgoingRecord(topic, key, body, headers))
     return results
 
@@ -96,13 +95,13 @@ def _json_values(
     start = 0
     for record in inputs:
         stop = start + record.rows
-        if record.form is Form.INSTANCE:
-            value = pieces[start]
-        elif record.form is Form.INSTANCES:
-            value = b"[%b]" % b",".join(pieces[start:stop])
+        if record.form is _INSTANCE:
+            yield _INSTANCE_KEY, pieces[start]
+        elif record.form is _INSTANCES:
+            yield _INSTANCES_KEY, b"[%b]" % b",".join(pieces[start:stop])
         else:
-            value = _json_columns({name: c[start:stop] for name, c in outputs.items()})
-        yield _FORM_BYTES[record.form], value
+            own = {name: column[start:stop] for name, column in outputs.items()}
+            yield _INPUTS_KEY, _json_columns(own)
         start = stop
 
 
@@ -156,7 +155,7 @@ def _encode_tensors(
     headers: list[tuple[str, bytes | None]] = [
         *_common_headers(origin, names.PROTOBUF_CONTENT_TYPE),
         (names.ID, record.record_id.encode()),
-        _STATUS_HEADERS[metadata.status],
+        metadata.status.header,
         *record.trace,
     ]
     if metadata.content is not None:

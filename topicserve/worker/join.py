@@ -14,6 +14,7 @@ from topicserve.worker.config import MetadataConfig, OnMissingMetadata
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.request import Rejection, Request
 
+_FOUND = MetadataStatus.FOUND
 _ABSENT = Metadata(MetadataStatus.ABSENT)
 _MISSING = Metadata(MetadataStatus.MISSING)
 
@@ -126,7 +127,7 @@ class Joiner:
             problem = MetadataInvalidError(f"the metadata stored is not a JSON object: {error}")
             joined.rejections.append(Rejection(request, Reason.METADATA_INVALID, problem))
         else:
-            joined.metadata[record_id] = Metadata(MetadataStatus.FOUND, content)
+            joined.metadata[record_id] = Metadata(_FOUND, content)
         return True
 
     def _wait_for(self, missing: list[Request], joined: Joined) -> list[Request]:
@@ -154,11 +155,14 @@ class Joiner:
         joined.rejections.append(Rejection(request, Reason.METADATA_MISSING, error))
 
     def _count(self, joined: Joined) -> None:
-        counts: dict[str, int] = {}
-        for metadata in joined.metadata.values():
-            counts[metadata.status.value] = counts.get(metadata.status.value, 0) + 1
-        for rejection in joined.rejections:
-            status = "missing" if rejection.reason is Reason.METADATA_MISSING else "invalid"
-            counts[status] = counts.get(status, 0) + 1
-        for status, count in counts.items():
-            self._metrics.metadata_lookups.labels(status).inc(count)
+        found = [metadata.status for metadata in joined.metadata.values()]
+        refused = [rejection.reason for rejection in joined.rejections]
+        missing = refused.count(Reason.METADATA_MISSING)
+        for status, count in (
+            ("found", found.count(MetadataStatus.FOUND)),
+            ("missing", found.count(MetadataStatus.MISSING) + missing),
+            ("absent", found.count(MetadataStatus.ABSENT)),
+            ("invalid", len(refused) - missing),
+        ):
+            if count:
+                self._metrics.metadata_lookups.labels(status).inc(count)

@@ -2,9 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
@@ -81,6 +79,18 @@ class Tracked(Protocol):
         """The bytes that were counted for it."""
 
 
+def _runs(records: Sequence[KafkaRecord]) -> Iterator[tuple[int, int]]:
+    """Yield the start and end of each run of records of one partition."""
+    start = 0
+    for index in range(1, len(records)):
+        before, record = records[index - 1], records[index]
+        if record.partition != before.partition or record.topic != before.topic:
+            yield start, index
+            start = index
+    if records:
+        yield start, len(records)
+
+
 class OffsetLedger:
     """Accounts for every record from poll to acknowledgement. Any thread may call it."""
 
@@ -102,13 +112,13 @@ class OffsetLedger:
         """Take polled records in; None stands for one whose partition is no longer ours."""
         slots: list[Slot | None] = []
         with self._changed:
-            for topic_partition, run in groupby(records, key=itemgetter(0, 1)):
-                offsets = [record.offset for record in run]
-                slot = self._slots.get(TopicPartition(*topic_partition))
+            for start, stop in _runs(records):
+                first = records[start]
+                slot = self._slots.get(TopicPartition(first.topic, first.partition))
                 if slot is not None:
-                    slot.track(offsets)
-                    self._records += len(offsets)
-                slots.extend([slot] * len(offsets))
+                    slot.track([record.offset for record in records[start:stop]])
+                    self._records += stop - start
+                slots += [slot] * (stop - start)
         return slots
 
     def count_bytes(self, size_bytes: int) -> None:

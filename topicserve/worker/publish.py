@@ -42,9 +42,10 @@ class Outgoing:
 
     def without_closed(self) -> tuple["Outgoing", list[Polled]]:
         """Return the outcomes whose partitions are still ours, and the records that are not."""
-        dropped = [polled for polled in self.polled if polled.slot.closed]
-        if not dropped:
+        # There are few partitions, and many records of each.
+        if not any(slot.closed for slot in {polled.slot for polled in self.polled}):
             return self, []
+        dropped = [polled for polled in self.polled if polled.slot.closed]
         return self.where(lambda index: not self.polled[index].slot.closed), dropped
 
     def record_ids(self) -> list[str]:
@@ -57,8 +58,8 @@ class Outgoing:
 
     def count(self, metrics: WorkerMetrics) -> None:
         """Count these outcomes as acknowledged."""
+        results = self.reasons.count(None)
         dead = Counter(reason for reason in self.reasons if reason is not None)
-        results = len(self.reasons) - dead.total()
         if results:
             metrics.results_published.labels(self.servable, str(self.version)).inc(results)
         for reason, count in dead.items():
