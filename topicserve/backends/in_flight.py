@@ -21,6 +21,8 @@ from topicserve.wire.kafka_record import OutgoingRecord
 
 log = logging.getLogger(__name__)
 
+_HEADER_BYTES = 40
+
 _TIMED_OUT = DeliveryTimeoutError("the broker did not acknowledge it within delivery.timeout.ms")
 
 
@@ -105,10 +107,11 @@ class InFlight:
             self._settle(shipment)
         return shipment
 
-    def report(self, wait_seconds: float) -> None:
+    def report(self, wait_seconds: float) -> bool:
         """Report what was settled meanwhile or has timed out; the delivery thread's loop body.
 
-        Waits so long for something to be settled, and less where a deadline is nearer.
+        Waits so long for something to be settled, and less where a deadline is nearer. Returns
+        whether anything timed out.
         """
         try:
             shipment = self._settled.get(timeout=self._patience(wait_seconds))
@@ -118,8 +121,10 @@ class InFlight:
                 shipment = self._settled.get_nowait()
         except queue.Empty:
             pass
-        for expired in self._expired():
-            self._deliver(expired)
+        expired = self._expired()
+        for shipment in expired:
+            self._deliver(shipment)
+        return bool(expired)
 
     def wake(self) -> None:
         """Let `report` return at once."""
@@ -179,7 +184,10 @@ class InFlight:
 
 
 def _size_bytes(record: OutgoingRecord) -> int:
-    size = len(record.key or b"") + len(record.value or b"")
-    for name, value in record.headers:
-        size += len(name) + len(value or b"")
+    """Return about how much memory a record takes, headers by their number: this runs for all."""
+    size = _HEADER_BYTES * len(record.headers)
+    if record.value is not None:
+        size += len(record.value)
+    if record.key is not None:
+        size += len(record.key)
     return size
