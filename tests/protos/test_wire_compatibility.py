@@ -10,8 +10,10 @@ from tensorflow.core.example import feature_pb2 as tf_feature_pb2
 from tensorflow.core.framework import tensor_pb2 as tf_tensor_pb2
 from tensorflow.core.framework import tensor_shape_pb2 as tf_shape_pb2
 from tensorflow.core.framework import types_pb2 as tf_types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
+    get_model_metadata_pb2,
     inference_pb2,
     input_pb2,
     model_pb2,
@@ -21,6 +23,7 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.apis import predict_pb2 as tf_predict_pb2
 
 from topicserve.protos import example_pb2, predict_pb2, tensor_pb2
+from topicserve.protos import get_model_metadata_pb2 as our_metadata_pb2
 from topicserve.protos import prediction_log_pb2 as our_log_pb2
 
 THEIRS = (
@@ -35,8 +38,10 @@ THEIRS = (
     regression_pb2,
     inference_pb2,
     prediction_log_pb2,
+    get_model_metadata_pb2,
+    meta_graph_pb2,
 )
-OURS = (tensor_pb2, predict_pb2, example_pb2, our_log_pb2)
+OURS = (tensor_pb2, predict_pb2, example_pb2, our_log_pb2, our_metadata_pb2)
 
 
 def messages(modules: tuple[Any, ...]) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def from_tensor_proto(proto: pb.TensorProto) -> NDArray[Any]:
     if not content:
         return _fill(_values(proto, dtype), size, dtype).reshape(shape)
     if dtype.hasobject:
-        return _object_array(_split_strings(content, size)).reshape(shape)
+        return np.fromiter(_split_strings(content, size), object).reshape(shape)
     if len(content) != size * dtype.itemsize:
         raise TensorProtoError(
             f"tensor_content has {len(content)} bytes; {_name(proto.dtype)} of the shape "
@@ -162,7 +162,7 @@ def _values(proto: pb.TensorProto, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return the values that are given one by one."""
     data_type = proto.dtype
     if data_type == pb.DT_STRING:
-        return _object_array(proto.string_val[:])
+        return np.fromiter(proto.string_val, object)
     try:
         if data_type in _FIELDS:
             return np.array(getattr(proto, _FIELDS[data_type])[:], dtype)
@@ -189,12 +189,6 @@ def _fill(values: NDArray[Any], size: int, dtype: np.dtype[Any]) -> NDArray[Any]
     if given == 0:
         return np.full(size, b"", object) if dtype.hasobject else np.zeros(size, dtype)
     return np.concatenate([values, np.repeat(values[-1:], size - given)])
-
-
-def _object_array(strings: Sequence[bytes]) -> NDArray[Any]:
-    array = np.empty(len(strings), object)
-    array[:] = strings
-    return array
 
 
 def _as_bytes(items: Sequence[Any]) -> list[bytes]:

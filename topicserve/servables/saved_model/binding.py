@@ -6,7 +6,7 @@ from topicserve.servables.saved_model.examples import ExampleCall, find_features
 from topicserve.servables.saved_model.fixed_rows import FixedRowsCall
 from topicserve.servables.saved_model.runtime import tf
 from topicserve.servables.saved_model.signature_call import SignatureCall, TensorCall
-from topicserve.servables.saved_model.signatures import declared_rows
+from topicserve.servables.signature_def import declared_rows
 
 
 class BoundSignature(NamedTuple):

@@ -24,8 +24,8 @@ from topicserve.protos.tensors import to_dtype
 from topicserve.servables.errors import FailedPreconditionError
 from topicserve.servables.saved_model.runtime import tf
 from topicserve.servables.saved_model.signature_call import SignatureCall
-from topicserve.servables.saved_model.signatures import CLASSIFY, REGRESS
 from topicserve.servables.servable import Columns, Signature, TensorSpec
+from topicserve.servables.signature_def import CLASSIFY, REGRESS
 
 Array = NDArray[Any]
 Features = dict[str, TensorSpec]

@@ -13,8 +13,8 @@ from topicserve.servables.errors import (
     UnimplementedError,
 )
 from topicserve.servables.saved_model.runtime import tf, translate
-from topicserve.servables.saved_model.signatures import is_scalar, read_signature
 from topicserve.servables.servable import Columns, Signature
+from topicserve.servables.signature_def import is_scalar, read_signature
 
 Array = NDArray[Any]
 
