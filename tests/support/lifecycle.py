@@ -31,6 +31,10 @@ class Gate:
     def wait_until_entered(self) -> None:
         assert self._entered.wait(LIMIT_SECONDS), "nobody came to the gate"
 
+    @property
+    def is_entered(self) -> bool:
+        return self._entered.is_set()
+
     def open(self) -> None:
         self._opened.set()
 
@@ -44,7 +48,7 @@ class FakeLoader(Loader):
         errors: Sequence[Exception] = (),
         *,
         takes: ResourceAllocation | None = None,
-        on_load: Callable[[], None] = lambda: None,
+        on_load: Callable[[], object] = lambda: None,
         on_unload: Callable[[], None] = lambda: None,
         on_estimate: Callable[[], None] = lambda: None,
     ) -> None:

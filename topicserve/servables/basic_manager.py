@@ -70,9 +70,12 @@ class BasicManager(Manager):
         options = options or BasicManagerOptions()
         self._managed = ManagedServables(options.event_bus, changed)
         self._closers: list[Callable[[float], object]] = []
-        self._load_executor = options.load_executor or self._own_pool(
-            options.load_threads, "servable-load"
-        )
+        load_executor, unload_executor = options.load_executor, options.unload_executor
+        if load_executor is None:
+            load_executor = self._own_pool(options.load_threads, "servable-load")
+        if unload_executor is None:
+            unload_executor = self._own_pool(options.unload_threads, "servable-unload")
+        self._load_executor = load_executor
         admission = None
         if options.resource_tracker is not None:
             admission = Admission(
@@ -80,8 +83,8 @@ class BasicManager(Manager):
             )
         self._loading = Loading(
             self._managed,
-            self._load_executor,
-            options.timer or self._own_timer(),
+            load_executor,
+            self._own_timer() if options.timer is None else options.timer,
             options.retry,
             admission,
             options.pre_load_hook,
@@ -89,7 +92,7 @@ class BasicManager(Manager):
         )
         self._unloading = Unloading(
             self._managed,
-            options.unload_executor or self._own_pool(options.unload_threads, "servable-unload"),
+            unload_executor,
             self._loading.reconsider,
             options.release_memory,
             options.clock,

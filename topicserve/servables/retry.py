@@ -100,7 +100,10 @@ class RetriedCall:
         with self._lock:
             if self._is_cancelled:
                 return False
-            self._end_pause = self._timer.call_later(seconds, lambda: self._submit(self._try))
+            if seconds > 0:
+                self._end_pause = self._timer.call_later(seconds, lambda: self._submit(self._try))
+            else:
+                self._submit(self._try)
         _logger.warning(
             "%s failed, try %d; again in %g s: %s", self._what, self._failures, seconds, self._error
         )
