@@ -1,4 +1,4 @@
-"""pytest fixtures for users' own projects: a broker and a Redis server for the session."""
+"""pytest fixtures for users' own projects: both servers, or one of them, for the whole session."""
 
 from collections.abc import Iterator
 
@@ -6,17 +6,23 @@ import pytest
 
 from topicserve.embedded.kafka_server import KafkaServer
 from topicserve.embedded.redis_server import RedisServer
+from topicserve.embedded.stack import Stack
 
 
 @pytest.fixture(scope="session")
-def topicserve_kafka() -> Iterator[KafkaServer]:
-    """Run a Kafka-protocol broker; `.bootstrap_servers` says where."""
-    with KafkaServer() as server:
-        yield server
+def topicserve_stack() -> Iterator[Stack]:
+    """Run both; `.bootstrap_servers` and `.redis_url` say where, `.kafka` and `.redis` are they."""
+    with Stack() as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")
-def topicserve_redis() -> Iterator[RedisServer]:
-    """Run a Redis-protocol server; `.redis_url` says where."""
-    with RedisServer() as server:
-        yield server
+def topicserve_kafka(topicserve_stack: Stack) -> KafkaServer:
+    """Give the stack's Kafka-protocol broker; `.bootstrap_servers` says where."""
+    return topicserve_stack.kafka
+
+
+@pytest.fixture(scope="session")
+def topicserve_redis(topicserve_stack: Stack) -> RedisServer:
+    """Give the stack's Redis-protocol server; `.redis_url` says where."""
+    return topicserve_stack.redis

@@ -30,6 +30,7 @@ class ServerProcess:
     def __init__(self, name: str) -> None:
         self._name = name
         self._process: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes]
 
     def __enter__(self) -> Self:
         self.start()
@@ -57,39 +58,53 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start, and return once it answers; raises ServerStartError."""
-        if self.running:
-            return
+        if not self.running:
+            self.launch()
+            self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start without waiting, so that several can start at the same time."""
         # A file and not a pipe: nobody reads a pipe for as long as the server runs.
-        with tempfile.TemporaryFile() as said:
-            self._process = subprocess.Popen(
-                self._command(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                start_new_session=True,
-            )
-            try:
-                self._ready(self._first_line(said))
-            except BaseException:
-                self.stop()
-                raise
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(
+            self._command(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            start_new_session=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        """Return once the launched server answers; raises ServerStartError."""
+        try:
+            self._ready(self._first_line())
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """End the process; kills it where it does not end in time."""
         process, self._process = self._process, None
         if process is None:
             return
+        assert process.stdin is not None
+        process.stdin.close()
         if process.poll() is None:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_TIMEOUT_SECONDS)
-        _kill(process)
+        self._kill(process)
 
     def kill(self) -> None:
         """End the process and whatever it started with SIGKILL, as a crash would."""
         process, self._process = self._process, None
         if process is not None:
-            _kill(process)
+            self._kill(process)
+
+    def said(self) -> str:
+        """Return what the running process has written to its standard error."""
+        self._said.seek(0)
+        return self._said.read().decode(errors="replace")
 
     def _command(self) -> Sequence[str]:
         """Return the program and its arguments."""
@@ -99,7 +114,7 @@ class ServerProcess:
         """Take the first line in."""
         raise NotImplementedError
 
-    def _first_line(self, said: IO[bytes]) -> bytes:
+    def _first_line(self) -> bytes:
         process = self._process
         assert process is not None
         assert process.stdout is not None
@@ -110,22 +125,18 @@ class ServerProcess:
             readable, _, _ = select.select([process.stdout], [], [], left)
             chunk = os.read(process.stdout.fileno(), 4096) if readable else b""
             if not chunk:
-                raise ServerStartError(f"{self._name} did not start: {_last_line(said)}")
+                said = (
+                    self.said().strip() or f"no answer within {START_TIMEOUT_SECONDS:.0f} seconds"
+                )
+                raise ServerStartError(f"{self._name} did not start: {said.splitlines()[-1]}")
             line += chunk
         return line
 
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """End what is left of a process's session, and wait for the process."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
-
-
-def _last_line(said: IO[bytes]) -> str:
-    said.seek(0)
-    lines = said.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"it did not answer within {START_TIMEOUT_SECONDS:.0f} seconds"
+    def _kill(self, process: "subprocess.Popen[bytes]") -> None:
+        """End what is left of the process's session, and wait for the process."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdin, process.stdout, self._said):
+            if pipe is not None:
+                pipe.close()

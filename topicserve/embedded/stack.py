@@ -1,6 +1,5 @@
 """Both embedded servers, for development and tests."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +16,6 @@ class Stack:
     ) -> None:
         self.kafka = KafkaServer(kafka_port, data_dir / "kafka" if data_dir else None)
         self.redis = RedisServer(redis_port, data_dir / "redis" if data_dir else None)
-        self._running = ExitStack()
 
     def __enter__(self) -> Self:
         self.start()
@@ -43,11 +41,16 @@ class Stack:
 
     def start(self) -> None:
         """Start both; raises ServerStartError, with nothing left running."""
-        with ExitStack() as starting:
-            starting.enter_context(self.kafka)
-            starting.enter_context(self.redis)
-            self._running = starting.pop_all()
+        try:
+            self.kafka.launch()
+            self.redis.launch()
+            self.kafka.wait_until_ready()
+            self.redis.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Stop both."""
-        self._running.close()
+        self.redis.stop()
+        self.kafka.stop()

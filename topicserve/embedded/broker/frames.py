@@ -2,6 +2,7 @@
 
 import io
 import struct
+from functools import cache
 from types import SimpleNamespace as Struct
 from typing import Any, NamedTuple
 
@@ -44,9 +45,11 @@ class RequestFrame(NamedTuple):
             body = self.body
             if request_class.flexible_version_q(self.api_version):
                 body = _after_tags(body)
-            return request_class.decode(body, version=self.api_version)
+            request = request_class.decode(body, version=self.api_version)
         except (ValueError, IndexError, KeyError, TypeError, struct.error, AssertionError) as error:
             raise BadRequestError(f"{self}: the body cannot be read: {error}") from error
+        _check_nulls(request, request_class, self.api_version)
+        return request
 
     def __str__(self) -> str:
         return f"request {self.api_key} version {self.api_version} of client {self.client_id!r}"
@@ -85,18 +88,24 @@ def write_unsupported(request: RequestFrame) -> bytearray:
     if request.api_key == _API_VERSIONS:
         answer = supported_versions(ErrorCode.UNSUPPORTED_VERSION)
         return _encode(answer, 0, request.correlation_id)
-    try:
-        header = Struct(request_api_key=request.api_key, request_api_version=request.api_version)
-        response_class = ResponseClassRegistry.get_response_class(header)
-        has_error = response_class and response_class.fields["error_code"].for_version_q(
-            request.api_version
-        )
-    except (KeyError, ValueError):
-        has_error = False
-    if not has_error:
+    response_class = _response_class(request)
+    if response_class is None:
         raise BadRequestError(f"{request} is not supported")
     response = response_class(error_code=ErrorCode.UNSUPPORTED_VERSION)
     return _encode(response, request.api_version, request.correlation_id)
+
+
+def _response_class(request: RequestFrame) -> Any:
+    """Return the class of a request's answer, None where that is unknown or has no error field."""
+    header = Struct(request_api_key=request.api_key, request_api_version=request.api_version)
+    try:
+        found = ResponseClassRegistry.get_response_class(header)
+    except ValueError:
+        return None
+    if found is None:
+        return None
+    field = found.fields.get("error_code")
+    return found if field is not None and field.for_version_q(request.api_version) else None
 
 
 def _encode(response: Response, version: int, correlation_id: int) -> bytearray:
@@ -111,3 +120,32 @@ def _after_tags(body: memoryview) -> memoryview:
     rest = io.BytesIO(body[:_MAX_TAG_BYTES])
     TaggedFields([]).decode(rest)
     return body[rest.tell() :]
+
+
+def _check_nulls(message: Any, message_class: Any, version: int) -> None:
+    """Raise BadRequestError for a null where there must be a value: the decoder takes any."""
+    for name, nullable, struct_class in _nullable_fields(message_class, version):
+        value = getattr(message, name)
+        if value is None:
+            if not nullable:
+                raise BadRequestError(f"{name} must not be null")
+        elif struct_class is not None:
+            for each in value:
+                _check_nulls(each, struct_class, version)
+        elif type(value) is list and None in value:
+            raise BadRequestError(f"{name} must not hold null")
+
+
+@cache
+def _nullable_fields(message_class: Any, version: int) -> list[tuple[str, bool, Any]]:
+    """Return name, whether it may be null, and the structs' class where the field is an array."""
+    return [
+        (name, _may_be_null(field, version), field.data_class if field.is_struct_array() else None)
+        for name, field in message_class.fields.items()
+        if field.for_version_q(version) and field.tag is None
+    ]
+
+
+def _may_be_null(field: Any, version: int) -> bool:
+    # The decoder turns the zero UUID into None.
+    return field.type_str == "uuid" or bool(field.nullable_for_version_q(version))

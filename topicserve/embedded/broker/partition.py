@@ -73,15 +73,22 @@ class Partition:
         self._wake()
         return placed.base_offset
 
-    def read(self, offset: int, *, committed: bool, max_bytes: int) -> list[Buffer]:
-        """Return whole batches from an offset on, at least one if there is one."""
+    def read(
+        self, offset: int, *, committed: bool, max_bytes: int, at_least_one: bool
+    ) -> list[Buffer]:
+        """Return whole batches from an offset on, as many as fit.
+
+        With `at_least_one` the first comes whatever its size, or no reader could pass it.
+        """
         end = self.last_stable_offset if committed else self._end_offset
         payloads: list[Buffer] = []
         taken = 0
         for segment in self._segments_from(offset):
-            if taken >= max_bytes or segment.base_offset >= end:
+            if segment.base_offset >= end or (payloads and taken >= max_bytes):
                 break
-            taken += segment.read(offset, end, max_bytes - taken, payloads)
+            taken += segment.read(
+                offset, end, max_bytes - taken, payloads, at_least_one=at_least_one
+            )
         return payloads
 
     def aborted_since(self, offset: int) -> list[AbortedTransaction]:

@@ -18,16 +18,15 @@ class Segment:
         self._last_offsets.append(batch.last_offset)
         self.size_bytes += len(batch.payload)
 
-    def read(self, offset: int, end: int, max_bytes: int, payloads: list[Buffer]) -> int:
-        """Add what lies from an offset on and before the end; return how many bytes that is.
-
-        The first batch of all is taken whatever its size, or a reader could never pass it.
-        """
+    def read(
+        self, offset: int, end: int, max_bytes: int, payloads: list[Buffer], *, at_least_one: bool
+    ) -> int:
+        """Add what lies from an offset on and before the end; return how many bytes that is."""
         taken = 0
         for index in range(bisect_left(self._last_offsets, offset), len(self.batches)):
             batch = self.batches[index]
-            full = payloads and taken + len(batch.payload) > max_bytes
-            if full or batch.base_offset >= end:
+            fits = taken + len(batch.payload) <= max_bytes
+            if not (fits or (at_least_one and not payloads)) or batch.base_offset >= end:
                 break
             payloads.append(batch.payload)
             taken += len(batch.payload)

@@ -9,7 +9,6 @@ from topicserve.embedded.broker.api import Client, Response
 from topicserve.embedded.broker.broker import Broker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.partition import Partition
-from topicserve.embedded.broker.record_batch import Buffer
 
 # One answer is one copy in memory; readers come back for more.
 _MAX_BYTES = 16 << 20
@@ -21,6 +20,13 @@ class _Found(NamedTuple):
     response: Response
     size_bytes: int
     failed: bool
+
+
+class _Budget(NamedTuple):
+    """What may still go into the answer; the first batch of all does, whatever its size."""
+
+    max_bytes: int
+    at_least_one: bool
 
 
 def fetch(
@@ -84,10 +90,8 @@ def _read(broker: Broker, request: Any) -> _Found:
     for topic in request.topics:
         answers = []
         for wanted in topic.partitions:
-            # Once something is found, what exceeds the rest is left for the next time.
-            budget = min(wanted.partition_max_bytes, left_bytes - size_bytes)
-            if size_bytes and budget <= 0:
-                budget = -1
+            max_bytes = min(wanted.partition_max_bytes, left_bytes - size_bytes)
+            budget = _Budget(max_bytes, at_least_one=not size_bytes)
             answer = _read_partition(broker, topic.topic, wanted, budget, committed=committed)
             size_bytes += len(answer.records)
             failed = failed or answer.error_code != ErrorCode.NONE
@@ -97,7 +101,7 @@ def _read(broker: Broker, request: Any) -> _Found:
 
 
 def _read_partition(
-    broker: Broker, topic: str, wanted: Any, max_bytes: int, *, committed: bool
+    broker: Broker, topic: str, wanted: Any, budget: _Budget, *, committed: bool
 ) -> Struct:
     offset = wanted.fetch_offset
     try:
@@ -106,9 +110,12 @@ def _read_partition(
         return _answer(wanted.partition, error.code, (-1, -1, -1))
     if not partition.log_start_offset <= offset <= partition.end_offset:
         return _answer(wanted.partition, ErrorCode.OFFSET_OUT_OF_RANGE, _offsets(partition))
-    payloads: list[Buffer] = []
-    if max_bytes >= 0:
-        payloads = partition.read(offset, committed=committed, max_bytes=max_bytes)
+    payloads = partition.read(
+        offset,
+        committed=committed,
+        max_bytes=budget.max_bytes,
+        at_least_one=budget.at_least_one,
+    )
     aborted = None
     if committed:
         aborted = [
