@@ -25,7 +25,7 @@ test: setup ## run every test
 
 check: setup ## format, lint, types, import rules, and the wheel outside the checkout
 	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tests/check_wheel.py

@@ -17,6 +17,7 @@ def main() -> None:
         modules = [
             ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
             for path in sorted((root / "topicserve").rglob("*.py"))
+            if path.name != "__main__.py"  # these run
         ]
         code = (
             f"import sys; sys.path.insert(0, {str(wheel)!r})\n"

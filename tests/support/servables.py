@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from topicserve.servables.servable_id import ServableId
-from topicserve.servables.servable_request import ServableRequest
 
 from topicserve.servables.errors import InvalidArgumentError, NotFoundError
 from topicserve.servables.servable import Columns, Signature, TensorSpec
+from topicserve.servables.servable_id import ServableId
+from topicserve.servables.servable_request import ServableRequest
 
 DOUBLE = Signature(
     {"x": TensorSpec(np.dtype(np.float32), ())}, {"y": TensorSpec(np.dtype(np.float32), ())}

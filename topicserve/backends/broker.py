@@ -146,6 +146,9 @@ class Admin(Protocol):
     ) -> bool:
         """Create a topic with the broker's default replication; False if it was there already."""
 
+    def delete_topic(self, topic: str, timeout_seconds: float) -> bool:
+        """Delete a topic with all its records; False if it was not there."""
+
     def end_offsets(self, topic: str, timeout_seconds: float) -> dict[TopicPartition, int]:
         """Return each partition's next offset to be written."""
 
