@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from topicserve.servables.errors import InvalidArgumentError
 from topicserve.servables.servable import Columns, Servable, Signature
 from topicserve.servables.servable_handle import PinnedServable, ServableHandle
 from topicserve.servables.servable_id import ServableId
@@ -43,7 +44,10 @@ class ServablesInMemory:
     def _resolved(self, request: ServableRequest) -> ServableRequest:
         if request.label is None:
             return request
-        return ServableRequest.specific(request.name, self.labels[request.name, request.label])
+        version = self.labels.get((request.name, request.label))
+        if version is None:
+            raise InvalidArgumentError(f"{request}: there is no such label")
+        return ServableRequest.specific(request.name, version)
 
 
 class FunctionServable:

@@ -155,6 +155,22 @@ def test_versions_and_labels_are_asked_for(tmp_path: Path) -> None:
     }
 
 
+def test_missing_label_passes(tmp_path: Path) -> None:
+    """A label may still be given to a version."""
+    context = ServablesInMemory({("add", 1): plus(1)})
+    definition = {
+        "steps": [step("a", "add", "number", label="stable")],
+        "outputs": {"y": "a.y"},
+    }
+    pipeline = load(tmp_path, definition, context)
+    with pytest.raises(UnavailableError, match="label 'stable'"):
+        pipeline.predict(numbers(1))
+
+    context.labels["add", "stable"] = 1
+
+    assert pipeline.predict(numbers(1))["y"].tolist() == [2]
+
+
 def swapping(context: ServablesInMemory, after: dict[tuple[str, int], Servable]) -> Servable:
     """Return a servable in whose call everything is swapped."""
 

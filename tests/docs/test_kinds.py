@@ -1,0 +1,84 @@
+"""docs/kinds.md says what the kinds take."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.support.kind_context import ServablesInMemory
+from topicserve.servables.hashmap.hashmap import HashmapOptions
+from topicserve.servables.kind_options import KindOptions
+from topicserve.servables.kinds import known_kinds
+from topicserve.servables.pipeline import PipelineOptions
+from topicserve.servables.pipeline.pipeline import load_pipeline
+from topicserve.servables.saved_model.options import SavedModelOptions
+from topicserve.servables.tf_serving.options import TfServingOptions
+from topicserve.servables.tf_serving.remote_model import RemoteModelJson
+from topicserve.servables.transform import TransformOptions
+from topicserve.servables.transform.transform import AnyStep, load_transform
+from topicserve.servables.vocabulary.vocabulary import VocabularyOptions
+
+PAGE = (Path(__file__).parents[2] / "docs/kinds.md").read_text()
+OPTIONS: dict[str, type[KindOptions]] = {
+    "saved_model": SavedModelOptions,
+    "hashmap": HashmapOptions,
+    "vocabulary": VocabularyOptions,
+    "transform": TransformOptions,
+    "pipeline": PipelineOptions,
+    "tf_serving": TfServingOptions,
+}
+
+
+def section(kind: str) -> str:
+    """Return what the page says of a kind."""
+    return PAGE.partition(f"\n## {kind}\n")[2].partition("\n## ")[0]
+
+
+def example(kind: str) -> str:
+    """Return the JSON that the page shows for a kind."""
+    return PAGE.partition(f"```json {kind}\n")[2].partition("```")[0]
+
+
+def default_of(field: Any) -> str:
+    """Return how the page writes a default."""
+    if field.required:
+        return "required"
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return "none" if value is None else f"`{msgspec.json.encode(value).decode()}`"
+
+
+def test_every_kind_has_a_section() -> None:
+    """And none is described that is not there."""
+    assert set(re.findall(r"^## (\w+)$", PAGE, re.MULTILINE)) == set(OPTIONS)
+    assert set(OPTIONS) <= set(known_kinds())
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_options_and_defaults_are_the_codes(kind: str) -> None:
+    """One line an option, in the order of the code."""
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| [A-Z`]", section(kind), re.MULTILINE)
+    fields = msgspec.structs.fields(OPTIONS[kind])
+
+    assert rows == [(field.name, default_of(field)) for field in fields]
+
+
+def test_steps_are_the_codes() -> None:
+    """Every step of a transform is in the table."""
+    tags = {step.__struct_config__.tag for step in AnyStep.__args__}
+
+    assert set(re.findall(r"^\| `(\w+)` \| [^|]+ \|$", section("transform"), re.MULTILINE)) == tags
+
+
+def test_examples_load(tmp_path: Path) -> None:
+    """What the page shows is what the kinds read."""
+    (tmp_path / "transform.json").write_text(example("transform"))
+    (tmp_path / "pipeline.json").write_text(example("pipeline"))
+
+    transform = load_transform(str(tmp_path), "transform.json")
+    load_pipeline(str(tmp_path), "pipeline.json", ServablesInMemory())
+    msgspec.json.decode(example("tf_serving"), type=RemoteModelJson)
+
+    (features,) = transform.signatures["serving_default"].outputs.values()
+    assert features.shape == (1 + 3 + 200,)
