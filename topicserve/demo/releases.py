@@ -54,7 +54,6 @@ class Releases:
 
 
 def _pipeline(version: int) -> dict[str, object]:
-    """Return the steps: a version of the network, and the table that names what it found."""
     return {
         "steps": [
             {
@@ -64,7 +63,7 @@ def _pipeline(version: int) -> dict[str, object]:
                 "inputs": {"pixels": "pixels"},
             },
             {
-                "name": "table",
+                "name": "names",
                 "servable": NAME_TABLE,
                 "signature_name": "id_to_token",
                 "inputs": {"id": "network.digit"},
@@ -72,7 +71,7 @@ def _pipeline(version: int) -> dict[str, object]:
         ],
         "outputs": {
             "digit": "network.digit",
+            "name": "names.token",
             "probabilities": "network.probabilities",
-            "name": "table.token",
         },
     }

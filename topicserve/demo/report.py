@@ -60,7 +60,10 @@ def _percent(share: float) -> str:
 
 
 def samples(ledger: Ledger) -> list[Answer]:
-    """Return for each version answers to the same images, those first that one got wrong."""
+    """Return answers of each version to the same images, those first that one got wrong.
+
+    A line of the picture is of one version, and the next line shows the same images.
+    """
     by_version: dict[int, dict[int, Answer]] = {}
     for answer in ledger.answers.values():
         by_version.setdefault(answer.version, {}).setdefault(answer.row, answer)
@@ -70,7 +73,10 @@ def samples(ledger: Ledger) -> list[Answer]:
     hard = [row for row in common if any(_is_wrong(one[row]) for one in by_version.values())]
     half = hard[: SAMPLES_PER_VERSION // 2]
     rows = (half + [row for row in common if row not in hard])[:SAMPLES_PER_VERSION]
-    return [by_version[version][row] for version in sorted(by_version) for row in rows]
+    lines = [rows[start : start + _COLUMNS] for start in range(0, len(rows), _COLUMNS)]
+    return [
+        by_version[version][row] for line in lines for version in sorted(by_version) for row in line
+    ]
 
 
 def draw(answers: Sequence[Answer], digits: Digits, path: Path) -> None:
@@ -79,17 +85,16 @@ def draw(answers: Sequence[Answer], digits: Digits, path: Path) -> None:
     from matplotlib.figure import Figure
 
     lines = max(1, math.ceil(len(answers) / _COLUMNS))
-    figure = Figure(figsize=(2.1 * _COLUMNS, 2.5 * lines), layout="constrained")
+    figure = Figure(figsize=(2.0 * _COLUMNS, 2.6 * lines), layout="constrained")
     axes = figure.subplots(lines, _COLUMNS, squeeze=False).ravel()
     for ax in axes:
-        ax.set_axis_off()
+        ax.set(xticks=[], yticks=[], frame_on=False)
     for ax, answer in zip(axes, answers, strict=False):
         image = digits.pixels[answer.row].reshape(_SIDE, _SIDE)
         ax.imshow(image, cmap="gray_r", interpolation="nearest")
         color = "firebrick" if _is_wrong(answer) else "darkgreen"
-        title = f"{answer.name} (version {answer.version})"
-        ax.set_title(title, color=color, fontsize=11)
-        ax.text(0.5, -0.02, _caption(answer), transform=ax.transAxes, ha="center", va="top", size=7)
+        ax.set_title(f"{answer.name} (version {answer.version})", color=color, fontsize=11)
+        ax.set_xlabel(_caption(answer), fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 

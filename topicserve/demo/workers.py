@@ -6,7 +6,10 @@ import signal
 import subprocess
 import sys
 import threading
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from topicserve.demo.errors import DemoError
@@ -46,8 +49,8 @@ class WorkerProcess:
 
     @property
     def ready(self) -> bool:
-        """Tell whether it has printed its address."""
-        return bool(self._address)
+        """Tell whether it has joined the group and loaded every servable, by its /readyz."""
+        return bool(self._address) and self._get("/readyz")[0] == HTTPStatus.OK
 
     @property
     def exit_code(self) -> int | None:
@@ -65,10 +68,8 @@ class WorkerProcess:
 
     def serves(self, servable: str, version: int) -> bool:
         """Tell whether TF Serving's status of this version is AVAILABLE."""
-        url = f"{self._address}/v1/models/{servable}"
-        with urlopen(url, timeout=_HTTP_SECONDS) as answer:
-            status = json.load(answer)
-        return any(
+        code, status = self._get(f"/v1/models/{servable}")
+        return code == HTTPStatus.OK and any(
             one["version"] == str(version) and one["state"] == "AVAILABLE"
             for one in status["model_version_status"]
         )
@@ -91,6 +92,14 @@ class WorkerProcess:
                 self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def _get(self, path: str) -> tuple[int, Any]:
+        """Return the answer's code, and its JSON content where that is 200."""
+        try:
+            with urlopen(self._address + path, timeout=_HTTP_SECONDS) as answer:
+                return answer.status, json.load(answer)
+        except HTTPError as error:
+            return error.code, None
 
     def _read_address(self) -> None:
         assert self._process is not None
