@@ -22,7 +22,7 @@ from typing import Self
 from tests.support.certificates import make_certificates
 from tests.support.kafka_jars import CACHE, JAVA, classpath, locked, run_tool, skip_or_fail
 
-__all__ = ["ApacheKafka", "run_tool", "skip_or_fail"]
+__all__ = ["ApacheKafka", "freeze_process", "run_tool", "skip_or_fail"]
 
 START_LIMIT_SECONDS = 90
 # Users of a server that was opened with `secure`; "nobody" may log in and do nothing.
@@ -140,7 +140,7 @@ class ApacheKafka:
 
     def freeze(self) -> None:
         """Stop the process in its tracks: connections stay open and nobody answers."""
-        self._signal(signal.SIGSTOP)
+        freeze_process(self.pid)
 
     def thaw(self) -> None:
         """Let a frozen server go on."""
@@ -232,6 +232,9 @@ class ApacheKafka:
             "share.coordinator.state.topic.num.partitions": 4,
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1000,
+            # A killed server may come back when its old registration has ended; 9 s otherwise.
+            "broker.session.timeout.ms": 1000,
+            "broker.heartbeat.interval.ms": 200,
             # A crashed transaction is looked for so often; ten seconds otherwise.
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,
         }
@@ -250,6 +253,14 @@ class ApacheKafka:
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS;User:admin",
         }
+
+
+def freeze_process(pid: int) -> None:
+    """Stop a process, and return when the last of its threads stands still."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + _STOP_LIMIT_SECONDS
+    while any(_state(task) != "T" for task in Path(f"/proc/{pid}/task").iterdir()):
+        assert time.monotonic() < deadline, f"process {pid} was not stopped"
 
 
 def _formatted_directory() -> Path:
@@ -276,8 +287,12 @@ def _format(scratch: Path) -> None:
 
 def _alive(pid: int) -> bool:
     """Tell whether a process runs; a dead one that nobody waited for does not."""
+    return _state(Path(f"/proc/{pid}")) not in ("", "Z")
+
+
+def _state(process: Path) -> str:
+    """Return the letter for the state of a process or thread, "" if there is none."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return (process / "stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
-    return state != "Z"
+        return ""

@@ -61,6 +61,18 @@ class ConfluentAdmin:
             raise translate(error.args[0]) from error
         return True
 
+    def delete_topic(self, topic: str, timeout_seconds: float) -> bool:
+        try:
+            self._ask(
+                lambda limit: self._client.delete_topics([topic], request_timeout=limit),
+                timeout_seconds,
+            )
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return False
+            raise translate(error.args[0]) from error
+        return True
+
     def end_offsets(self, topic: str, timeout_seconds: float) -> dict[TopicPartition, int]:
         count = self.partitions(topic, timeout_seconds)
         if count is None:

@@ -29,6 +29,8 @@ _CONSUMER_DEFAULTS: dict[str, object] = {
 _PRODUCER_DEFAULTS: dict[str, object] = {
     # As Kafka's own clients do it; librdkafka's default would send a key elsewhere.
     "partitioner": "murmur2_random",
+    # Kafka's default, where librdkafka's is 1,000,000.
+    "max.request.size": 1024 * 1024,
     # A topic that does not exist is found out before the first record is sent.
     "topic.metadata.propagation.max.ms": 5_000,
 }

@@ -66,7 +66,7 @@ class ConfluentProducer:
                     partial(settle, index),
                     None,
                     timestamp_ms or 0,
-                    headers,
+                    headers if type(headers) is list else list(headers),
                 )
             except KafkaException as error:
                 shipment.settle(index, translate(error.args[0]))

@@ -47,17 +47,23 @@ class KafkaPythonAdmin:
     ) -> bool:
         client = self._opened(timeout_seconds)
         wanted = {topic: {"num_partitions": partitions, "configs": dict(config or {})}}
-        try:
-            self._ask(
-                "create_topics",
-                lambda: client.create_topics(
-                    wanted, timeout_ms=int(timeout_seconds * 1000), wait_for_metadata=True
-                ),
-                timeout_seconds,
-            )
-        except errors.TopicAlreadyExistsError:
-            return False
-        return True
+        return self._changes(
+            errors.TopicAlreadyExistsError,
+            "create_topics",
+            lambda: client.create_topics(
+                wanted, timeout_ms=int(timeout_seconds * 1000), wait_for_metadata=True
+            ),
+            timeout_seconds,
+        )
+
+    def delete_topic(self, topic: str, timeout_seconds: float) -> bool:
+        client = self._opened(timeout_seconds)
+        return self._changes(
+            errors.UnknownTopicOrPartitionError,
+            "delete_topics",
+            lambda: client.delete_topics([topic], timeout_ms=int(timeout_seconds * 1000)),
+            timeout_seconds,
+        )
 
     def end_offsets(self, topic: str, timeout_seconds: float) -> dict[TopicPartition, int]:
         count = self.partitions(topic, timeout_seconds)
@@ -82,7 +88,18 @@ class KafkaPythonAdmin:
             self._client = Network().open(kafka.KafkaAdminClient, self._arguments, timeout_seconds)
         return self._client
 
+    def _changes(
+        self, done: type[Exception], name: str, order: Callable[[], T], timeout_seconds: float
+    ) -> bool:
+        """Have something changed; False where the broker says that it was `done` before."""
+        try:
+            with translated(done):
+                self._calls.call(name, order, timeout_seconds)
+        except done:
+            return False
+        return True
+
     def _ask(self, name: str, question: Callable[[], T], timeout_seconds: float) -> T:
         # Not all of its questions take a time limit, and none in total.
-        with translated(errors.TopicAlreadyExistsError):
+        with translated():
             return self._calls.call(name, question, timeout_seconds)

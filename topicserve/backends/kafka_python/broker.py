@@ -8,6 +8,7 @@ from topicserve.backends.in_flight import InFlight
 from topicserve.backends.kafka_python.admin import KafkaPythonAdmin
 from topicserve.backends.kafka_python.consumer import KafkaPythonConsumer
 from topicserve.backends.kafka_python.producer import KafkaPythonProducer
+from topicserve.backends.kafka_python.producer_client import ProducerClient
 from topicserve.backends.kafka_python.settings import to_kafka_python
 from topicserve.backends.kafka_settings import (
     MAX_IN_FLIGHT_BYTES,
@@ -47,7 +48,9 @@ class KafkaPythonBroker:
             integer(merged, "delivery.timeout.ms") / 1000,
         )
         arguments = to_kafka_python(merged, "producer") | {"partitioner": StickyPartitioner()}
-        return KafkaPythonProducer(arguments, in_flight)
+        return KafkaPythonProducer(
+            ProducerClient(arguments), in_flight, is_transactional="transactional_id" in arguments
+        )
 
     def admin(self) -> KafkaPythonAdmin:
         return KafkaPythonAdmin(to_kafka_python(for_admin(self._settings), "admin"))

@@ -1,0 +1,79 @@
+"""One KafkaProducer after another: kafka-python's does not survive a delivery timeout.
+
+Seen in 3.0.12: when a batch that was sent before expires, an idempotent KafkaProducer forgets its
+producer id and never asks for another, so that nothing is sent any more; a transactional one
+raises in its sender thread for ever. Both are given up and followed by a new one.
+"""
+
+import contextlib
+import threading
+from typing import Any
+
+import kafka
+from kafka import errors
+
+from topicserve.backends.errors import BackendError
+from topicserve.backends.kafka_python.connection import Network
+
+_DISCARD_SECONDS = 60.0
+
+
+class ProducerClient:
+    """The KafkaProducer of the moment, opened when it is first asked for. Any thread may call."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        """Take KafkaProducer's arguments."""
+        self._arguments = arguments
+        self._opening = threading.Lock()  # guards the two below
+        self._client: Any = None
+        self._closed = False
+        self.network = Network()
+
+    def opened(self, timeout_seconds: float) -> Any:
+        """Return the client. Raises what `Network.open` raises."""
+        with self._opening:
+            if self._closed:
+                raise BackendError("the producer is closed")
+            if self._client is None:
+                network = Network()
+                self._client = network.open(kafka.KafkaProducer, self._arguments, timeout_seconds)
+                self.network = network
+            return self._client
+
+    def is_current(self, client: Any) -> bool:
+        """Tell whether nobody has given this client up."""
+        return client is self._client
+
+    def give_up(self) -> None:
+        """Fail what the client still has; the next call opens another."""
+        with self._opening:
+            client, self._client = self._client, None
+        if client is not None:
+            _discard_aside(client)
+
+    def close(self, timeout_seconds: float) -> None:
+        """Send nothing any more; what the client still has after the time given fails."""
+        with self._opening:
+            self._closed = True
+            client, self._client = self._client, None
+        if client is None:
+            return
+        try:
+            client.close(timeout=timeout_seconds)
+        except errors.KafkaTimeoutError:
+            _discard_aside(client)
+
+
+def _discard_aside(client: Any) -> None:
+    threading.Thread(
+        target=_discard, args=(client,), name="kafka-python-discard", daemon=True
+    ).start()
+
+
+def _discard(client: Any) -> None:
+    # `close` alone waits for a flush that never ends, and then leaves the sender running.
+    sender = client._sender  # noqa: SLF001 - see above
+    sender.force_close()
+    sender.join(_DISCARD_SECONDS)
+    with contextlib.suppress(errors.KafkaTimeoutError):
+        client.close(timeout=0)
