@@ -173,14 +173,6 @@ def test_threads_predict_at_once(half_plus_two: SavedModel) -> None:
         assert all(pool.map(predict, range(8)))
 
 
-def test_session_threads_leave_results_alone(half_plus_two_path: str) -> None:
-    """A servable with threads of its own predicts the same."""
-    model = SavedModel.load(half_plus_two_path, SavedModelOptions(session_threads=1))
-
-    assert model.predict({"x": np.array([[1]], np.float32)})["y"].tolist() == [[2.5]]
-    model.close()
-
-
 def test_tags_choose_the_graph(directory: Path) -> None:
     """A graph saved for something else is opened where the options name its tags."""
     path = exports.export_tf1(directory / "tagged", exports.half_plus_two, ("serve", "gpu"))

@@ -11,7 +11,10 @@ from topicserve.servables.errors import FailedPreconditionError
 from topicserve.servables.kind_options import read_options
 from topicserve.servables.loader import Loader
 from topicserve.servables.resource_allocation import ResourceAllocation, main_ram
-from topicserve.servables.saved_model.options import SavedModelOptions
+from topicserve.servables.saved_model.options import (
+    SavedModelOptions,
+    give_sessions_their_own_threads,
+)
 from topicserve.servables.simple_loader import SimpleLoaderSourceAdapter
 from topicserve.servables.source_adapter import SourceAdapter
 from topicserve.servables.storage_path import StoragePath
@@ -30,6 +33,8 @@ def make_adapter(
 ) -> SourceAdapter[StoragePath, Loader]:
     """Return what turns paths into loaders of SavedModels; InvalidArgumentError for bad options."""
     settings = read_options(SavedModelOptions, options, "saved_model")
+    if settings.session_threads is not None:
+        give_sessions_their_own_threads()
     return SimpleLoaderSourceAdapter(lambda path: _load(path, settings), estimate_resources)
 
 

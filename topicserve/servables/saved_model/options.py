@@ -1,5 +1,6 @@
 """The options of the kind `saved_model`."""
 
+import os
 from typing import Annotated
 
 from msgspec import Meta
@@ -18,3 +19,12 @@ class SavedModelOptions(KindOptions, frozen=True, kw_only=True, forbid_unknown_f
     """Whether the requests in assets.extra/tf_serving_warmup_requests are run before it serves."""
     warm_up_iterations: Annotated[int, Meta(ge=1, le=1000)] = 1
     """How often each of them is run."""
+
+
+def give_sessions_their_own_threads() -> None:
+    """Let each session have threads inside of operations, as many as its options say.
+
+    Otherwise those of the first session serve all later ones. TensorFlow looks at it once, when the
+    first session is made: hence when adapters are made, before anything is loaded.
+    """
+    os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")

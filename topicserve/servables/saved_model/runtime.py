@@ -10,11 +10,12 @@ import os
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 import tensorflow as tf
+from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
 from topicserve.servables.errors import ServableError
 from topicserve.servables.status_errors import error_of_status
 
-__all__ = ["new_session", "tf", "translate"]
+__all__ = ["CallableOptions", "new_session", "tf", "translate"]
 
 _STATUS_NAMES = {
     number: name for name, number in vars(tf.errors).items() if isinstance(number, int)
@@ -29,13 +30,11 @@ def translate(error: tf.errors.OpError) -> ServableError:
 def new_session(threads: int | None) -> tf.compat.v1.Session:
     """Return a session with an empty graph of its own.
 
-    Its operations run on `threads` threads that nobody shares, or where that is None on
-    TensorFlow's own, which all sessions share.
+    Its operations run on `threads` threads that nobody shares (`give_sessions_their_own_threads`
+    must have been called before the first session), or where that is None on TensorFlow's own.
     """
     config = tf.compat.v1.ConfigProto()
     if threads is not None:
-        # Without it the pool of the first session would serve all later ones, whatever they ask.
-        os.environ["TF_OVERRIDE_GLOBAL_THREADPOOL"] = "1"
         config.use_per_session_threads = True
         config.intra_op_parallelism_threads = threads
         config.inter_op_parallelism_threads = threads

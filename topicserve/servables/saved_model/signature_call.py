@@ -5,14 +5,13 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
 from topicserve.servables.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     UnimplementedError,
 )
-from topicserve.servables.saved_model.runtime import tf, translate
+from topicserve.servables.saved_model.runtime import CallableOptions, tf, translate
 from topicserve.servables.servable import Columns, Signature
 from topicserve.servables.signature_def import is_scalar, read_signature
 
