@@ -63,7 +63,7 @@ class Stage:
         """Export a version, and let it answer once every worker has loaded it."""
         self.ledger.expected[version] = network.probabilities(self._digits.pixels)
         self._finish_meanwhile(
-            f"export version {version}",
+            f"the export of version {version}",
             lambda: self._releases.release_network(version, network),
         )
         self.wait_until(
@@ -115,7 +115,7 @@ class Stage:
         publishing = self._publishing
         assert publishing is not None
         self.wait_until("the last record to be published", publishing.done)
-        self._wait(lambda: self.ledger.owed == 0, WAIT_SECONDS)
+        self._wait("the last result", lambda: self.ledger.owed == 0, WAIT_SECONDS)
         with DeadLetterReader(self._servers.consumer(), self._topics.dead_letter) as reader:
             letters = reader.read(until_end=True, timeout_seconds=_DEAD_LETTER_SECONDS)
             self.given_up = [f"{letter.reason.value}: {letter.message}" for letter in letters]
@@ -124,7 +124,7 @@ class Stage:
         self, what: str, condition: Callable[[], bool], limit_seconds: float = WAIT_SECONDS
     ) -> None:
         """Wait, showing counts; raises DemoError when the time runs out or a part has failed."""
-        if not self._wait(condition, limit_seconds):
+        if not self._wait(what, condition, limit_seconds):
             raise DemoError(f"waited {limit_seconds:g} s for {what}; {self._counts()}")
 
     def __enter__(self) -> Self:
@@ -143,11 +143,11 @@ class Stage:
             worker.wait()
         self._threads.shutdown()
 
-    def _wait(self, condition: Callable[[], bool], limit_seconds: float) -> bool:
+    def _wait(self, what: str, condition: Callable[[], bool], limit_seconds: float) -> bool:
         deadline = time.monotonic() + limit_seconds
         while not condition():
             self._check_parts()
-            self._screen.show(self._counts())
+            self._screen.show(self._counts() if self.ledger.published else f"waiting for {what}")
             self.memory.look()
             if time.monotonic() > deadline:
                 return False
