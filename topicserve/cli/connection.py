@@ -6,7 +6,9 @@ from contextlib import closing
 from topicserve.backends.broker import Broker
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.backends.kafka_clients import open_broker
+from topicserve.backends.metadata_store import MetadataStore
 from topicserve.cli.errors import UsageError
+from topicserve.worker.preflight import without_password
 
 CLIENTS = ("kafka-python", "confluent")
 DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
@@ -57,19 +59,35 @@ def need_topic(
     arguments: argparse.Namespace, topic: str, create_partitions: int | None = None
 ) -> None:
     """Raise UsageError where the broker or the topic is not there, unless it may be created."""
-    servers = arguments.bootstrap_servers
+    if partitions_of(arguments, topic) is not None:
+        return
+    if create_partitions is None:
+        raise UsageError(
+            f"--topic: there is no topic {topic!r} at {arguments.bootstrap_servers}; "
+            "correct the name, or create the topic"
+        )
+    with closing(open_broker_of(arguments).admin()) as admin:
+        admin.create_topic(topic, create_partitions, REACH_SECONDS)
+
+
+def partitions_of(arguments: argparse.Namespace, topic: str) -> int | None:
+    """Return how many partitions a topic has, None without one; UsageError without a broker."""
     with closing(open_broker_of(arguments).admin()) as admin:
         try:
-            if admin.partitions(topic, REACH_SECONDS) is not None:
-                return
-            if create_partitions is not None:
-                admin.create_topic(topic, create_partitions, REACH_SECONDS)
-                return
+            return admin.partitions(topic, REACH_SECONDS)
         except BackendUnavailableError as error:
             raise UsageError(
-                f"--bootstrap-servers: no broker answers at {servers} within {REACH_SECONDS:g} s "
-                f"({error}); start it, or correct the address"
+                f"--bootstrap-servers: no broker answers at {arguments.bootstrap_servers} within "
+                f"{REACH_SECONDS:g} s ({error}); start it, or correct the address"
             ) from error
-    raise UsageError(
-        f"--topic: there is no topic {topic!r} at {servers}; correct the name, or create the topic"
-    )
+
+
+def need_store(arguments: argparse.Namespace, store: MetadataStore) -> None:
+    """Raise UsageError where no store answers."""
+    try:
+        store.ping()
+    except BackendUnavailableError as error:
+        raise UsageError(
+            f"--redis-url: no Redis answers at {without_password(arguments.redis_url)} "
+            f"({error}); start it, or correct the address"
+        ) from error

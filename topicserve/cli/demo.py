@@ -2,9 +2,16 @@
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
 
-from topicserve.cli.connection import add_kafka_arguments, kafka_settings
+from topicserve.backends.redis_store import RedisMetadataStore
+from topicserve.cli.connection import (
+    add_kafka_arguments,
+    kafka_settings,
+    need_store,
+    partitions_of,
+)
 from topicserve.cli.errors import UsageError
 from topicserve.demo.deployment import Servers
 from topicserve.demo.errors import DemoError
@@ -50,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def own_servers(arguments: argparse.Namespace) -> Servers | None:
-    """Return the user's own servers; both must be given, or none."""
+    """Return the user's own servers, which answer; both must be given, or none."""
     given = (arguments.bootstrap_servers, arguments.redis_url)
     if given == (None, None):
         return None
@@ -58,4 +65,7 @@ def own_servers(arguments: argparse.Namespace) -> Servers | None:
         raise UsageError(
             "--bootstrap-servers, --redis-url: give both to run on your own servers, or none"
         )
+    partitions_of(arguments, "topicserve-demo")  # whether there is one or not: a broker answers
+    with closing(RedisMetadataStore(arguments.redis_url)) as store:
+        need_store(arguments, store)
     return Servers(*given, arguments.client, kafka_settings(arguments))

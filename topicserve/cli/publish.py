@@ -15,6 +15,7 @@ from topicserve.backends.redis_store import (
 from topicserve.cli.connection import (
     DEFAULT_REDIS_URL,
     add_kafka_arguments,
+    need_store,
     need_topic,
     open_broker_of,
 )
@@ -96,8 +97,8 @@ def publish_lines(
         try:
             record = read_record(line, metadata_elsewhere=arguments.metadata_elsewhere)
             if isinstance(record.metadata, dict) and not store_answers:
-                # Said now in one line, rather than of each record when its time has run out.
-                store.ping()
+                # Said now, rather than of each record when its time has run out.
+                need_store(arguments, store)
                 store_answers = True
             producer.publish(record).add_done_callback(progress.count_future)
         except InvalidRecordError as error:

@@ -46,10 +46,18 @@ class Servers:
 @contextmanager
 def embedded_servers(client: str) -> Iterator[Servers]:
     """Start both servers, and stop them in the end."""
+    from topicserve.embedded.server_process import ServerStartError
     from topicserve.embedded.stack import Stack
 
-    with Stack() as stack:
+    stack = Stack()
+    try:
+        stack.start()
+    except ServerStartError as error:
+        raise DemoError(f"the embedded servers did not start: {error}") from error
+    try:
         yield Servers(stack.bootstrap_servers, stack.redis_url, client, own=False)
+    finally:
+        stack.stop()
 
 
 @dataclass(frozen=True, slots=True)

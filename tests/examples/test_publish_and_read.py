@@ -1,0 +1,83 @@
+"""The README's way through: stack, worker, a program of one's own, and the command line."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.support.child_process import ChildProcess
+from topicserve.embedded.stack import Stack
+
+CHECKOUT = Path(__file__).parents[2]
+LIMIT_SECONDS = 60.0
+TOPICSERVE = (sys.executable, "-m", "topicserve")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Run both servers, and a worker that was started as the README says."""
+    with Stack() as servers:
+        command = [
+            *(*TOPICSERVE, "worker", "--bootstrap-servers", servers.bootstrap_servers),
+            *("--redis-url", servers.redis_url, "--group", "sample"),
+            *("--input-topic", "records", "--output-topic", "results", "--create-topics", "4"),
+            *("--servable", "capitals=deploy/compose/models/capitals"),
+            *("--set", "servables.capitals.kind=hashmap"),
+        ]
+        with ChildProcess(command, tmp_path_factory.mktemp("worker") / "worker.log") as worker:
+            worker.read_line(LIMIT_SECONDS)  # ready
+            yield servers
+
+
+def run(*command: str, stdin: bytes = b"") -> bytes:
+    """Run a program in the checkout and return what it printed."""
+    done = subprocess.run(
+        command, cwd=CHECKOUT, input=stdin, capture_output=True, timeout=LIMIT_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def test_the_example_publishes_and_reads(stack: Stack) -> None:
+    """Results come with the metadata of their records, and the version that spoke."""
+    printed = run(
+        sys.executable, "examples/publish_and_read.py", stack.bootstrap_servers, stack.redis_url
+    )
+
+    assert sorted(printed.decode().splitlines()) == [
+        "Nairobi (version 1, metadata {'row': 2})",
+        "Paris (version 1, metadata {'row': 0})",
+        "Tokyo (version 1, metadata {'row': 1})",
+    ]
+
+
+def test_a_file_is_published_and_its_results_are_printed(stack: Stack) -> None:
+    """From the command line alone, with the group's offsets kept from one call to the next."""
+    servers = ("--bootstrap-servers", stack.bootstrap_servers)
+    publish = (*TOPICSERVE, "publish", "deploy/compose/records.jsonl", "--topic=records")
+    read = (*TOPICSERVE, "results", "--topic=results", "--group=readers", "--follow", *servers)
+    earlier = run(*read, "--limit=3")
+
+    run(*publish, "--servable=capitals", *servers, "--redis-url", stack.redis_url)
+    lines = run(*read, "--limit=12").splitlines()
+
+    assert len(earlier.splitlines()) == 3
+    results = [orjson.loads(line) for line in lines]
+    assert {result["metadata"]["row"]: result["prediction"] for result in results}[3] == "Lima"
+    assert sorted(result["metadata"]["row"] for result in results) == list(range(12))
+
+
+def test_dead_letters_are_printed_with_their_reasons(stack: Stack) -> None:
+    """A record that the servable refuses is told, not lost."""
+    servers = ("--bootstrap-servers", stack.bootstrap_servers)
+    read = (*TOPICSERVE, "results", "--topic=records.dead-letter", "--dead-letters", *servers)
+
+    run(*TOPICSERVE, "publish", "-", "--topic=records", *servers, stdin=b'{"instance": [[1], [2]]}')
+    (line,) = run(*read, "--limit=1", "--follow").splitlines()
+
+    letter = orjson.loads(line)
+    assert letter["reason"] == "invalid_input"
+    assert orjson.loads(letter["value"]) == {"instance": [[1], [2]]}
