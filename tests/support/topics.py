@@ -1,5 +1,6 @@
 """Topics that live as long as what uses them."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,8 +16,21 @@ def open_topics(bootstrap_servers: str, *topics: str, partitions: int = 4) -> It
     new = [NewTopic(topic, num_partitions=partitions, replication_factor=1) for topic in topics]
     for created in admin.create_topics(new).values():
         created.result(ADMIN_LIMIT_SECONDS)
+    for topic in topics:
+        _wait_until_known(admin, topic, partitions)
     try:
         yield
     finally:
         for deleted in admin.delete_topics(list(topics)).values():
             deleted.result(ADMIN_LIMIT_SECONDS)
+
+
+def _wait_until_known(admin: AdminClient, topic: str, partitions: int) -> None:
+    """Wait until the broker itself knows the topic: the controller, which made it, is ahead."""
+    deadline = time.monotonic() + ADMIN_LIMIT_SECONDS
+    while time.monotonic() < deadline:
+        found = admin.list_topics(topic, timeout=ADMIN_LIMIT_SECONDS).topics[topic]
+        leaders = [one.leader for one in found.partitions.values() if one.leader >= 0]
+        if len(leaders) == partitions:
+            return
+    raise TimeoutError(f"topic {topic} is not known within {ADMIN_LIMIT_SECONDS} s")

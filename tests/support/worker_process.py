@@ -15,6 +15,8 @@ from tests.support.toml import to_toml
 
 START_LIMIT_SECONDS = 60.0
 HTTP_LIMIT_SECONDS = 5.0
+# SIGABRT then writes every thread's stack into the log.
+_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONFAULTHANDLER": "1"}
 
 
 def worker_command(config: Mapping[str, Any], path: Path, *flags: str) -> list[str]:
@@ -30,7 +32,7 @@ class WorkerProcess(ChildProcess):
         self.worker_id = worker_id
         self._address = ""
         command = worker_command(config, directory / f"{worker_id}.toml", "--worker-id", worker_id)
-        super().__init__(command, directory / f"{worker_id}.log", {"TF_CPP_MIN_LOG_LEVEL": "3"})
+        super().__init__(command, directory / f"{worker_id}.log", _ENVIRONMENT)
 
     def wait_ready(self) -> None:
         """Wait for the line that the worker prints when it is ready to read records."""

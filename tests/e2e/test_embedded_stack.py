@@ -1,0 +1,47 @@
+"""The whole job on the embedded servers: what works from a fresh clone with Python alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployment import Deployment
+from tests.support.scale import EVERY_WAY
+from tests.support.table import check_table_result, table_records, table_servable
+from topicserve.embedded.stack import Stack
+
+LIMIT_SECONDS = 60.0
+RECORDS = 2_000
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Share one embedded Kafka and Redis."""
+    with Stack() as servers:
+        yield servers
+
+
+@pytest.mark.parametrize(("client", "guarantee"), EVERY_WAY)
+def test_records_become_results_and_a_killed_worker_loses_none(
+    stack: Stack, table: Path, tmp_path: Path, client: str, guarantee: str
+) -> None:
+    """The job is done by real processes; what a killed one had begun, it does when it is back."""
+    tables = {"kafka": {"client": client}, "delivery": {"guarantee": guarantee}}
+    servables = [table_servable(table)]
+    with Deployment(
+        stack.bootstrap_servers, stack.redis_url, tmp_path, servables, check_table_result, tables
+    ) as deployment:
+        workers = [deployment.static_worker() for _ in range(2)]
+        deployment.start(*workers)
+        traffic, make = deployment.traffic, table_records()
+        traffic.until(lambda: len(traffic.seen.workers) == 2, LIMIT_SECONDS, lambda: make(20))
+
+        traffic.publish(make(RECORDS))
+        workers[0].kill()
+        in_flight = traffic.uncommitted_records(deployment.group_id)
+        workers[0].start()
+        traffic.until_answered(LIMIT_SECONDS)
+
+        assert not traffic.seen.dead_letters
+        assert traffic.seen.metadata.keys() == {"found"}
+        assert traffic.seen.duplicates <= (0 if guarantee == "exactly_once" else in_flight)

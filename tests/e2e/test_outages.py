@@ -1,0 +1,140 @@
+"""Kafka or Redis away, restarted or frozen: nothing is lost, and workers recover by themselves."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.conftest import Deploy
+from tests.support.apache_kafka import ApacheKafka
+from tests.support.deployment import Deployment
+from tests.support.faults import frozen
+from tests.support.scale import SCALE, WAYS
+from tests.support.table import table_records
+from tests.support.traffic import Sent, a_record
+from topicserve.embedded.redis_server import RedisServer
+
+pytestmark = pytest.mark.kafka
+
+LIMIT_SECONDS = 90.0
+RECORDS_A_STEP = 40
+REDIS_TIMEOUT_SECONDS = 1.0
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[RedisServer]:
+    """Start a Redis that a test may take away."""
+    server = RedisServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(("client", "guarantee"), WAYS)
+def test_a_restart_of_the_broker_loses_nothing(
+    deploy: Deploy, kafka: ApacheKafka, figures: Callable[[str], None], client: str, guarantee: str
+) -> None:
+    """Workers stay, and go on when it is back; exactly-once stays exactly once."""
+    deployment = deploy({"kafka": {"client": client}, "delivery": {"guarantee": guarantee}})
+    deployment.start(deployment.worker(), deployment.worker())
+    traffic, make = deployment.traffic, table_records()
+    traffic.for_outcomes(500, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
+    traffic.publish(make(2_000))
+
+    kafka.restart()
+    traffic.for_outcomes(2_500, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
+    traffic.until_answered(LIMIT_SECONDS)
+
+    figures(traffic.summary())
+    assert all(worker.running for worker in deployment.workers)
+    assert not traffic.seen.dead_letters
+    if guarantee == "exactly_once":
+        assert traffic.seen.duplicates == 0
+
+
+@pytest.mark.parametrize(("client", "guarantee"), WAYS)
+def test_redis_stopped_and_back_empty_delays_and_loses_nothing(
+    deploy: Deploy,
+    own_valkey: RedisServer,
+    figures: Callable[[str], None],
+    client: str,
+    guarantee: str,
+) -> None:
+    """Records wait while it is away; metadata that is gone then is said to be missing."""
+    deployment = _with_redis(deploy, own_valkey, client, guarantee)
+    traffic, make = deployment.traffic, table_records()
+    traffic.publish(make(500))
+    traffic.until_answered(LIMIT_SECONDS)
+
+    own_valkey.stop()
+    answered = len(traffic.seen.answers)
+    traffic.publish(_without_metadata(300))
+    traffic.for_seconds(SCALE.outage_seconds)
+    answered_meanwhile = len(traffic.seen.answers) - answered
+    _assert_waits_for_metadata(deployment)
+    own_valkey.start()
+    traffic.until_answered(LIMIT_SECONDS)
+    traffic.publish(make(200))
+    traffic.until_answered(LIMIT_SECONDS)
+
+    figures(traffic.summary())
+    assert answered_meanwhile == 0
+    assert traffic.seen.metadata == {"found": 700, "missing": 300}
+    assert traffic.seen.duplicates == 0
+    assert not traffic.seen.dead_letters
+    assert all(worker.get("/readyz")[0] == 200 for worker in deployment.workers)
+
+
+@pytest.mark.parametrize(("client", "guarantee"), WAYS)
+def test_a_frozen_redis_delays_and_loses_nothing(
+    deploy: Deploy,
+    own_valkey: RedisServer,
+    figures: Callable[[str], None],
+    client: str,
+    guarantee: str,
+) -> None:
+    """Connections that hang are given up; all metadata is joined when it thaws."""
+    deployment = _with_redis(deploy, own_valkey, client, guarantee)
+    traffic, make = deployment.traffic, table_records()
+    traffic.publish(make(500))
+    traffic.until_answered(LIMIT_SECONDS)
+
+    with frozen(own_valkey.pid):
+        traffic.publish(_without_metadata(300))
+        traffic.for_seconds(SCALE.outage_seconds)
+        _assert_waits_for_metadata(deployment)
+    traffic.publish(make(200))
+    traffic.until_answered(LIMIT_SECONDS)
+
+    figures(traffic.summary())
+    assert traffic.seen.metadata == {"found": 700, "missing": 300}
+    assert traffic.seen.duplicates == 0
+    assert not traffic.seen.dead_letters
+
+
+def _with_redis(deploy: Deploy, valkey: RedisServer, client: str, guarantee: str) -> Deployment:
+    deployment = deploy(
+        {
+            "kafka": {"client": client},
+            "delivery": {"guarantee": guarantee},
+            "metadata": {"timeout_seconds": REDIS_TIMEOUT_SECONDS},
+        },
+        redis_url=valkey.redis_url,
+    )
+    deployment.start(deployment.worker(), deployment.worker())
+    return deployment
+
+
+def _assert_waits_for_metadata(deployment: Deployment) -> None:
+    """Assert that the trouble is in the health page, in a metric and in the log."""
+    waiting = [w for w in deployment.workers if "metadata store" in w.get("/readyz")[1]]
+    assert waiting, deployment.logs()
+    for worker in waiting:
+        assert worker.metric("topicserve_retries_total", stage="join") > 0
+        assert "metadata" in worker.log()
+
+
+def _without_metadata(records: int) -> list[Sent]:
+    """Return records whose metadata nobody has stored."""
+    return [a_record(f"k{number % 100}") for number in range(records)]
