@@ -124,6 +124,7 @@ class MemoryProducer:
         self.fail_send: Callable[[OutgoingRecord], BackendError | None] = lambda _: None
         self.fail_commit: Callable[[], BackendError | None] = lambda: None
         self.refuse_send: Callable[[], BackendError | None] = lambda: None
+        self.on_begin: Callable[[], object] = lambda: None
         self.aborted = 0
         self.commits = 0
         self.closed = False
@@ -145,6 +146,7 @@ class MemoryProducer:
         self.transactional = True
 
     def begin_transaction(self) -> None:
+        self.on_begin()
         assert not self.pending, "the transaction before was not ended"
 
     def send_offsets_to_transaction(

@@ -101,24 +101,6 @@ def test_an_epoch_goes_before_the_next_and_is_never_mixed_with_it() -> None:
     assert [(batch.epoch, batch.sequence) for batch in batches] == [(0, 0), (1, 0)]
 
 
-def test_a_later_epoch_may_be_held_back() -> None:
-    """One thread takes only what may be published."""
-    batcher = a_batcher(ManualClock())
-    batcher.add([a_request()], [], 1)
-    batcher.close()
-    limits = iter([0, 1])
-    taken: list[Batch | None] = []
-    thread = threading.Thread(target=lambda: taken.append(batcher.take(lambda: next(limits))))
-
-    thread.start()
-    thread.join(0.05)
-    assert taken == []
-    batcher.wake()
-    thread.join(10)
-
-    assert len(taken) == 1
-
-
 def test_rejected_records_travel_with_the_next_batch_or_alone() -> None:
     """Nothing else carries them to where dead letters are published."""
     batcher = a_batcher(ManualClock())

@@ -107,7 +107,7 @@ class Batcher:
                 lane.add(request, now)
             self._changed.notify()
 
-    def take(self, max_epoch: Callable[[], int] | None = None) -> Batch | None:
+    def take(self) -> Batch | None:
         """Wait for a batch and take it; None once the batcher is closed and empty.
 
         The oldest epoch goes first, and within it the lane that has waited longest.
@@ -115,12 +115,11 @@ class Batcher:
         with self._changed:
             while True:
                 now = self._clock()
-                limit = max_epoch() if max_epoch is not None else None
-                lane, wait_seconds = self._next_lane(now, limit)
+                lane, wait_seconds = self._next_lane(now)
                 if lane is not None:
                     return self._cut(lane, now)
                 epoch = min(self._rejections, default=None)
-                if epoch is not None and (limit is None or epoch <= limit):
+                if epoch is not None:
                     return self._batch(_LaneKey(epoch, _NOWHERE), [], 0, 0.0)
                 if self._closed and not self._lanes and not self._rejections:
                     return None
@@ -173,7 +172,7 @@ class Batcher:
         return dropped
 
     def wake(self) -> None:
-        """Look again at what may be taken: an epoch has ended."""
+        """Look again at the clock, and at what may be taken."""
         with self._changed:
             self._changed.notify_all()
 
@@ -183,12 +182,10 @@ class Batcher:
             self._closed = True
             self._changed.notify_all()
 
-    def _next_lane(self, now: float, limit: int | None) -> tuple[_Lane | None, float | None]:
+    def _next_lane(self, now: float) -> tuple[_Lane | None, float | None]:
         """Return the lane to take from, or how long until one may be ready (None: unknown)."""
         soonest: float | None = None
         for lane in sorted(self._lanes.values(), key=lambda lane: (lane.key.epoch, lane.first_at)):
-            if limit is not None and lane.key.epoch > limit:
-                break
             ready_at = self._ready_at(lane)
             if ready_at <= now:
                 return lane, None

@@ -138,7 +138,6 @@ class Pipeline:
         threads = [
             threading.Thread(
                 target=self._live_batches,
-                args=(number,),
                 name=f"topicserve-batch-{number}",
                 daemon=True,
             )
@@ -148,13 +147,10 @@ class Pipeline:
             thread.start()
         return threads
 
-    def _live_batches(self, number: int) -> None:
-        # The first thread takes nothing of a later epoch than may be published, or all threads
-        # could come to wait for an epoch whose last batch none of them is left to take.
+    def _live_batches(self) -> None:
         stages = self._stages
-        limit = (lambda: stages.delivery.publishing) if number == 0 else None
         try:
-            while (batch := stages.batcher.take(limit)) is not None:
+            while (batch := stages.batcher.take()) is not None:
                 self.serve(batch)
         except AbandonedError:
             return

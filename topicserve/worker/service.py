@@ -25,6 +25,7 @@ from topicserve.worker.shadow import Shadow
 
 START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0
+TRANSACTION_TIMEOUT_MS = 10_000
 
 # Records are made and dropped by the thousand and hold no cycles: Python's default of looking for
 # cycles after every 700 objects costs a tenth of a worker's time and finds nothing.
@@ -165,6 +166,9 @@ class WorkerService:
             "delivery.timeout.ms": int(delivery.delivery_timeout_seconds * 1000),
         }
         if delivery.guarantee is Guarantee.EXACTLY_ONCE:
+            # A transaction is open for as long as it takes to send and commit it. Where a worker is
+            # killed meanwhile, others can read the group's offsets only when this is over.
+            settings["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_MS
             settings["transactional.id"] = delivery.transactional_id or (
                 f"{kafka.group_id}-{kafka.group_instance_id or uuid.uuid4()}"
             )

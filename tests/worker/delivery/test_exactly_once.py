@@ -1,4 +1,3 @@
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -78,19 +77,17 @@ def test_a_transaction_waits_for_all_of_its_records(world: Deliveries) -> None:
     assert world.log.committed == {PARTITION: 2}
 
 
-def test_the_next_epoch_waits_to_publish(world: Deliveries) -> None:
+def test_the_next_epoch_is_kept_until_its_own_transaction(world: Deliveries) -> None:
     """Its batches are predicted while the transaction before is committed."""
     (first,) = world.polled(0)
     world.commit_when_due()
     assert world.delivery.gathering == 1
     (second,) = world.polled(1)
-    thread = threading.Thread(target=lambda: world.publish(second, epoch=1))
-    thread.start()
-    thread.join(0.05)
-    assert thread.is_alive()
+    world.publish(second, epoch=1)
 
     world.publish(first, epoch=0)
-    thread.join(LIMIT_SECONDS)
+    wait_for_commits(world)
+    assert world.log.ids() == [world.id_of(first)]
     world.commit_when_due()
     wait_for_commits(world, 2)
 
@@ -173,6 +170,7 @@ def test_a_record_that_did_not_get_in_dooms_the_transaction(world: Deliveries) -
     failures = iter([DeliveryTimeoutError("frozen")])
     world.producer.fail_send = lambda _: next(failures, None)
     world.publish(*world.polled(0, 1))
+    world.commit_when_due()
     wait_for_doom(world)
 
     world.delivery.tick()
@@ -193,6 +191,7 @@ def test_a_result_that_is_too_large_becomes_a_dead_letter_the_next_time(
         else None
     )
     world.publish(*world.polled(0, 1))
+    world.commit_when_due()
     wait_for_doom(world)
     world.delivery.tick()
 
@@ -254,23 +253,27 @@ def test_finishing_commits_what_is_under_way(world: Deliveries) -> None:
     assert world.log.committed == {PARTITION: 2}
 
 
-def test_whoever_waits_for_an_epoch_is_let_go_at_the_end(world: Deliveries) -> None:
-    """A worker that gives up leaves the transaction to be aborted."""
-    world.polled(0)
-    world.commit_when_due()
-    (second,) = world.polled(1)
-    caught: list[type[BaseException]] = []
-
-    def publish() -> None:
-        try:
-            world.publish(second, epoch=1)
-        except AbandonedError as error:
-            caught.append(type(error))
-
-    thread = threading.Thread(target=publish)
-    thread.start()
-
+def test_nothing_is_taken_once_it_is_closed(world: Deliveries) -> None:
+    """A worker that gives up leaves the rest to be read again."""
+    (polled,) = world.polled(0)
     world.delivery.close(LIMIT_SECONDS)
-    thread.join(LIMIT_SECONDS)
 
-    assert caught == [AbandonedError]
+    with pytest.raises(AbandonedError):
+        world.publish(polled)
+
+    assert world.log.published == []
+
+
+def test_a_transaction_is_open_only_while_it_is_committed(world: Deliveries) -> None:
+    """One that a killed worker left open would keep the group's offsets from others."""
+    opened: list[int] = []
+    world.producer.on_begin = lambda: opened.append(len(world.log.published))
+    first, second = world.polled(0, 1)
+    world.publish(first)
+    world.commit_when_due()
+    assert opened == []
+
+    world.publish(second)
+    wait_for_commits(world)
+
+    assert opened == [0]

@@ -46,13 +46,13 @@ class Delivery(Protocol):
 
     @property
     def publishing(self) -> int:
-        """Return the epoch whose outcomes may be published now."""
+        """Return the epoch that is published next."""
 
     def admit(self, records: int) -> None:
         """Count records into the epoch gathering. Called by the polling thread."""
 
     def publish(self, epoch: int, outgoing: Outgoing) -> None:
-        """Publish the outcomes of one batch; waits for the epoch's time and for room.
+        """Publish the outcomes of one batch, now or with its epoch; may wait for room.
 
         Raises AbandonedError when the worker gives up. What is no longer ours is dropped.
         """

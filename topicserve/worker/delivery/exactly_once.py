@@ -1,9 +1,11 @@
 """Exactly once: outcomes and offsets in one Kafka transaction with the group's metadata (KIP-447).
 
 Records polled belong to an epoch. Every so often the epoch gathering is closed, at the positions
-that the partitions had then; when the last of its records has its outcome in the transaction, that
-is committed together with those positions. So a transaction never holds a gap, and its fixed cost
-is paid once for many batches; the next epoch's are predicted meanwhile, and wait to publish.
+that the partitions had then; when the last of its records has its outcome, a transaction is opened,
+all outcomes are sent, and they are committed together with those positions. So a transaction never
+holds a gap, never waits for a model or a store, and its fixed cost is paid once for many batches;
+the next epoch's are predicted meanwhile. A worker that is killed leaves no transaction open for
+long, which would keep others from reading the group's offsets.
 
 When a transaction cannot be committed, or holds records of partitions that were lost, it is
 aborted, and everything since the last commit is read and done again.
@@ -36,8 +38,8 @@ class _Epoch:
 
     def __init__(self) -> None:
         self.records = 0
-        self.unsent = 0
-        self.sent: list[Outgoing] = []
+        self.unfinished = 0
+        self.outcomes: list[Outgoing] = []
         self.cut: Offsets | None = None
         self.group_metadata: Any = None
         self.open = False
@@ -91,23 +93,20 @@ class ExactlyOnce:
     def admit(self, records: int) -> None:
         with self._changed:
             self._epochs[self._gathering].records += records
-            self._epochs[self._gathering].unsent += records
+            self._epochs[self._gathering].unfinished += records
 
     def publish(self, epoch: int, outgoing: Outgoing) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._publishing >= epoch or self._closed)
-        with self._transaction:
-            kept, dropped = outgoing.without_closed()
-            self._ledger.finish(dropped)
             if self._closed:
                 raise AbandonedError
-            if self._publishing != epoch:
-                return  # rewound meanwhile: its slots are closed, so nothing was kept
-            if kept.polled and self._doomed is None:
-                self._send(self._epochs[epoch], self._with_refused(kept))
-        with self._changed:
-            self._epochs[epoch].unsent -= len(outgoing.polled)
-            self._changed.notify_all()
+            found = self._epochs.get(epoch)
+            # An epoch that is no longer there was begun anew: all of its slots are closed.
+            if found is not None:
+                found.outcomes.append(outgoing)
+                found.unfinished -= len(outgoing.polled)
+                self._changed.notify_all()
+                return
+        self._ledger.finish(outgoing.polled)
 
     def tick(self) -> None:
         if self._doomed is not None:
@@ -178,7 +177,7 @@ class ExactlyOnce:
         self._cut_at = self._clock() + self._config.commit_interval_seconds
         with self._changed:
             epoch = self._epochs[self._gathering]
-            if self._gathering != self._publishing or not (epoch.unsent or epoch.sent):
+            if self._gathering != self._publishing or not epoch.records:
                 return
             epoch.cut = self._ledger.positions()
             epoch.group_metadata = self._consumer.group_metadata()
@@ -187,9 +186,6 @@ class ExactlyOnce:
             self._changed.notify_all()
 
     def _send(self, epoch: _Epoch, outgoing: Outgoing) -> None:
-        if not epoch.open:
-            self._producer.begin_transaction()
-            epoch.open = True
         for attempt in self._patience.tries():
             if attempt:
                 self._metrics.retries.labels("publish").inc()
@@ -200,7 +196,6 @@ class ExactlyOnce:
             except BackendUnavailableError as error:
                 log_event("publish_waits", problem=str(error))
             else:
-                epoch.sent.append(outgoing)
                 return
 
     def _delivered(
@@ -248,11 +243,11 @@ class ExactlyOnce:
             self._failure.report(error)
 
     def _wait_for_epoch(self) -> bool:
-        """Wait for an epoch that is closed and all sent; False when there will be none."""
+        """Wait for an epoch that is closed and all predicted; False when there will be none."""
 
         def complete() -> bool:
             epoch = self._epochs[self._publishing]
-            return self._doomed is None and epoch.cut is not None and epoch.unsent == 0
+            return self._doomed is None and epoch.cut is not None and epoch.unfinished == 0
 
         with self._changed:
             self._changed.wait_for(lambda: self._closed or complete())
@@ -262,10 +257,12 @@ class ExactlyOnce:
         epoch = self._epochs[self._publishing]
         if self._doomed is not None or epoch.cut is None:
             return
-        if not epoch.open:
+        wanted = self._still_wanted(epoch)
+        try:
             self._producer.begin_transaction()
             epoch.open = True
-        try:
+            for outgoing in wanted:
+                self._send(epoch, outgoing)
             self._commit(epoch, epoch.cut)
         except (TransactionAbortedError, CommitRefusedError) as error:
             self._doom(str(error))
@@ -273,11 +270,22 @@ class ExactlyOnce:
         self._metrics.transactions.labels("committed").inc()
         self._metrics.commits.labels("committed").inc()
         self._ledger.committed(epoch.cut)
-        for outgoing in epoch.sent:
+        for outgoing in wanted:
             self._ledger.finish(outgoing.polled)
             outgoing.count(self._metrics)
             self._acknowledged(outgoing)
         self._next_epoch()
+
+    def _still_wanted(self, epoch: _Epoch) -> list[Outgoing]:
+        """Return an epoch's outcomes without those of partitions that went meanwhile."""
+        wanted = []
+        for outgoing in epoch.outcomes:
+            kept, dropped = outgoing.without_closed()
+            self._ledger.finish(dropped)
+            if kept.polled:
+                wanted.append(self._with_refused(kept))
+        epoch.outcomes = wanted
+        return wanted
 
     def _commit(self, epoch: _Epoch, offsets: Offsets) -> None:
         """Commit, asking again while nobody answers: asking twice commits once."""
@@ -305,7 +313,6 @@ class ExactlyOnce:
             del self._epochs[self._publishing]
             self._publishing += 1
             self._changed.notify_all()
-        self._batcher.wake()
 
     def _abort(self) -> None:
         for attempt in self._patience.tries():
@@ -336,7 +343,7 @@ class ExactlyOnce:
             offsets = self._ledger.restart()
             self._ledger.finish(self._batcher.drop_closed())
             for epoch in self._epochs.values():
-                for outgoing in epoch.sent:
+                for outgoing in epoch.outcomes:
                     self._ledger.finish(outgoing.polled)  # gives their bytes back
             with self._changed:
                 self._gathering += 1
@@ -347,4 +354,3 @@ class ExactlyOnce:
                 self._changed.notify_all()
         self._consumer.seek(offsets)
         self._metrics.redeliveries.labels("transaction_aborted").inc(redone)
-        self._batcher.wake()
