@@ -15,11 +15,9 @@ from topicserve.servables.availability_preserving_policy import availability_pre
 from topicserve.servables.basic_manager import BasicManager, BasicManagerOptions
 from topicserve.servables.loader import Loader
 from topicserve.servables.loader_harness import HarnessState, ServableStateSnapshot
-from topicserve.servables.manager import Manager
+from topicserve.servables.manager import ServingManager
 from topicserve.servables.servable_data import ServableData
-from topicserve.servables.servable_handle import PinnedServable
 from topicserve.servables.servable_id import ServableId
-from topicserve.servables.servable_request import ServableRequest
 from topicserve.servables.target import TargetBase
 
 _logger = logging.getLogger(__name__)
@@ -38,7 +36,7 @@ def unloads_first(action: ServableAction) -> int:
     return 0 if action.action is Action.UNLOAD else 1
 
 
-class AspiredVersionsManager(TargetBase[Loader], Manager):
+class AspiredVersionsManager(TargetBase[Loader], ServingManager):
     """A manager that is told what should be loaded, and a policy that says in which order.
 
     Sources' calls return at once. What is aspired is acted on by `start`'s thread, woken by every
@@ -53,8 +51,9 @@ class AspiredVersionsManager(TargetBase[Loader], Manager):
         reload_servables_with_error: bool = False,
         action_order: Callable[[ServableAction], int] = unloads_first,
     ) -> None:
-        super().__init__()
+        TargetBase.__init__(self)
         self._basic = BasicManager(options, self._wake_up)
+        ServingManager.__init__(self, self._basic.serving)
         self._policy = policy
         self._reload_servables_with_error = reload_servables_with_error
         self._action_order = action_order
@@ -90,18 +89,6 @@ class AspiredVersionsManager(TargetBase[Loader], Manager):
         if self._thread is not None:
             self._thread.join(timeout_seconds)
         return self._basic.close(timeout_seconds)
-
-    def list_available_servable_ids(self) -> list[ServableId]:
-        """Return what is available now, in order."""
-        return self._basic.list_available_servable_ids()
-
-    def pin_servable(self, request: ServableRequest) -> PinnedServable:
-        """Return what is asked for, pinned by one for a handle, or raise NotFoundError."""
-        return self._basic.pin_servable(request)
-
-    def pin_servables(self, requests: Sequence[ServableRequest]) -> list[PinnedServable]:
-        """Return all of what is asked for as it was at one moment, or raise NotFoundError."""
-        return self._basic.pin_servables(requests)
 
     def set_num_load_threads(self, threads: int) -> None:
         """Load with so many threads from now on."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from topicserve.servables.admission import Admission, OnInsufficientResources
@@ -13,15 +13,14 @@ from topicserve.servables.loader import Loader
 from topicserve.servables.loader_harness import HarnessState, ServableStateSnapshot
 from topicserve.servables.loading import Done, Loading, PreLoadHook
 from topicserve.servables.managed_servables import ManagedServables
-from topicserve.servables.manager import Manager
+from topicserve.servables.manager import ServingManager
 from topicserve.servables.memory import release_freed_memory
 from topicserve.servables.resource_tracker import ResourceTracker
 from topicserve.servables.retry import RetryPolicy
 from topicserve.servables.servable_data import ServableData
-from topicserve.servables.servable_handle import PinnedServable
 from topicserve.servables.servable_id import ServableId
-from topicserve.servables.servable_request import ServableRequest
 from topicserve.servables.servable_state import ServableState
+from topicserve.servables.serving_map import ServingMap
 from topicserve.servables.timer import Timer, TimerThread
 from topicserve.servables.unloading import Unloading
 
@@ -59,7 +58,7 @@ class BasicManagerOptions:
     unload_executor: Executor | None = None
 
 
-class BasicManager(Manager):
+class BasicManager(ServingManager):
     """Loads, serves and unloads versions, each when told to. Any thread may call it."""
 
     def __init__(
@@ -69,6 +68,7 @@ class BasicManager(Manager):
     ) -> None:
         options = options or BasicManagerOptions()
         self._managed = ManagedServables(options.event_bus, changed)
+        super().__init__(self._managed.serving)
         self._closers: list[Callable[[float], object]] = []
         load_executor, unload_executor = options.load_executor, options.unload_executor
         if load_executor is None:
@@ -97,6 +97,11 @@ class BasicManager(Manager):
             options.release_memory,
             options.clock,
         )
+
+    @property
+    def serving(self) -> ServingMap:
+        """Return what is available, for a manager above this one."""
+        return self._managed.serving
 
     def manage(self, data: ServableData[Loader], additional_state: object = None) -> None:
         """Take a version on, without loading it.
@@ -157,18 +162,6 @@ class BasicManager(Manager):
         """Load with so many threads from now on; what is being loaded goes on."""
         if isinstance(self._load_executor, ThreadPoolExecutor):
             self._load_executor.resize(threads)
-
-    def list_available_servable_ids(self) -> list[ServableId]:
-        """Return what is available now, in order."""
-        return list(self._managed.serving.generation.ids)
-
-    def pin_servable(self, request: ServableRequest) -> PinnedServable:
-        """Return what is asked for, pinned by one for a handle, or raise NotFoundError."""
-        return self._managed.serving.pin(request)
-
-    def pin_servables(self, requests: Sequence[ServableRequest]) -> list[PinnedServable]:
-        """Return all of what is asked for as it was at one moment, or raise NotFoundError."""
-        return self._managed.serving.pin_all(requests)
 
     def close(self, timeout_seconds: float) -> bool:
         """Cancel loads, unload everything, end the threads.

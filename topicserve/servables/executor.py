@@ -108,7 +108,7 @@ class ThreadPoolExecutor:
 
     def _take(self) -> tuple[str, Work] | None:
         max_per_stream = max(1, self._max_threads - 1)
-        for stream, queue in self._queues.items():
+        for stream, queue in list(self._queues.items()):
             if self._running.get(stream, 0) < max_per_stream:
                 work = queue.popleft()
                 self._queued -= 1

@@ -9,6 +9,7 @@ from topicserve.servables.errors import InvalidArgumentError, NotFoundError
 from topicserve.servables.servable_handle import PinnedServable, ServableHandle
 from topicserve.servables.servable_id import ServableId
 from topicserve.servables.servable_request import ServableRequest
+from topicserve.servables.serving_map import ServingMap
 
 S = TypeVar("S")
 
@@ -78,3 +79,22 @@ class Manager(ABC):
             else:
                 pinned.unpin()
         return handles
+
+
+class ServingManager(Manager):
+    """A manager that gives out what a map serves."""
+
+    def __init__(self, serving: ServingMap) -> None:
+        self._serving = serving
+
+    def list_available_servable_ids(self) -> list[ServableId]:
+        """Return what is available now, in order."""
+        return list(self._serving.ids)
+
+    def pin_servable(self, request: ServableRequest) -> PinnedServable:
+        """Return what is asked for, pinned by one for a handle, or raise NotFoundError."""
+        return self._serving.pin(request)
+
+    def pin_servables(self, requests: Sequence[ServableRequest]) -> list[PinnedServable]:
+        """Return all of what is asked for as it was at one moment, or raise NotFoundError."""
+        return self._serving.pin_all(requests)

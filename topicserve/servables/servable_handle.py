@@ -23,25 +23,26 @@ class PinnedServable:
     the retiring thread sees the caller's pin, and nobody is ever unloaded under a handle.
     """
 
-    __slots__ = ("_is_drained", "_lock", "_on_drained", "_pins", "id", "is_retired", "servable")
+    __slots__ = ("_is_drained", "_lock", "_on_drained", "id", "is_retired", "pins", "servable")
 
     def __init__(self, servable_id: ServableId, servable: Any) -> None:
         self.id = servable_id
         self.servable = servable
         self.is_retired = False
-        self._pins: list[None] = []
-        self._lock = threading.Lock()
+        self.pins: list[None] = []
+        # Reentrant, since a dropped handle may be found by a garbage collection at any point.
+        self._lock = threading.RLock()
         self._is_drained = False
         self._on_drained: Callable[[], None] = lambda: None
 
     @property
     def open_handles(self) -> int:
         """Return how many handles are open now."""
-        return len(self._pins)
+        return len(self.pins)
 
     def pin(self) -> bool:
         """Keep the version loaded until `unpin`; False when it has been retired: take another."""
-        self._pins.append(None)
+        self.pins.append(None)
         if self.is_retired:
             self.unpin()
             return False
@@ -49,9 +50,9 @@ class PinnedServable:
 
     def unpin(self) -> None:
         """Take back one `pin`; the last one of a retired version says that it is drained."""
-        self._pins.pop()
+        self.pins.pop()
         if self.is_retired:
-            self._check_drained()
+            self.check_drained()
 
     def retire(self, on_drained: Callable[[], None]) -> None:
         """Let nobody pin it any more; `on_drained` is called once, when nobody does.
@@ -60,11 +61,12 @@ class PinnedServable:
         """
         self._on_drained = on_drained
         self.is_retired = True
-        self._check_drained()
+        self.check_drained()
 
-    def _check_drained(self) -> None:
+    def check_drained(self) -> None:
+        """Say that a retired version is drained, if it is and that was not said before."""
         with self._lock:
-            if self._pins or self._is_drained:
+            if self.pins or self._is_drained:
                 return
             self._is_drained = True
         # The servable may hold much memory: no late handle object keeps it from here on.
@@ -87,6 +89,7 @@ class ServableHandle(Generic[S_co]):
     servable: S_co
 
     def __init__(self, pinned: PinnedServable, taken_in: FrameType) -> None:
+        self._pinned: PinnedServable | None = pinned  # first: `__del__` looks at it
         # Code and instruction, not the frame, which would keep all its variables alive; and no
         # line number yet, which takes long to find out.
         self._taker = taken_in.f_code
@@ -96,7 +99,6 @@ class ServableHandle(Generic[S_co]):
         self._caller_at = caller.f_lasti
         self.id = pinned.id
         self.servable = pinned.servable
-        self._pinned: PinnedServable | None = pinned
 
     def close(self) -> None:
         """Stop using the servable."""
@@ -122,10 +124,13 @@ class ServableHandle(Generic[S_co]):
             self._pinned = None
             # A closed handle often lives on in a variable; the model must not.
             del self.servable
-            pinned.unpin()
+            # `unpin`, written out: this is on the way of every batch.
+            pinned.pins.pop()
+            if pinned.is_retired:
+                pinned.check_drained()
 
     def __del__(self) -> None:
-        if getattr(self, "_pinned", None) is not None:
+        if self._pinned is not None:
             _logger.warning(
                 "a handle on %s was dropped without close(); taken at %s", self.id, self.taken_at
             )

@@ -1,15 +1,15 @@
 """Which version a caller wants (TF Serving: ServableRequest in core/manager.h)."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from topicserve.servables.servable_id import ServableId
 
 
-@dataclass(frozen=True, slots=True)
-class ServableRequest:
+class ServableRequest(NamedTuple):
     """A name with a version, a label, or neither: then the latest, or earliest, available one.
 
-    Made by the class methods. Labels are resolved by ServerCore; a manager knows none.
+    Made by the class methods. Labels are resolved by ServerCore; a manager knows none. A tuple,
+    because managers find versions by it, and no other key is as quick to hash.
     """
 
     name: str

@@ -1,47 +1,37 @@
 """What requests find: an immutable map, replaced as a whole (util/fast_read_dynamic_ptr.h)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from topicserve.servables.errors import InvalidArgumentError, NotFoundError
+from topicserve.servables.errors import InvalidArgumentError, NotFoundError, ServableError
 from topicserve.servables.servable_handle import PinnedServable
 from topicserve.servables.servable_id import ServableId
 from topicserve.servables.servable_request import ServableRequest
 
-_Key = tuple[str, int | None]
-
 
 class Generation:
-    """What is available at one moment. Nothing in it changes.
+    """What is available at one moment, by the requests that find it. Nothing in it changes.
 
     The latest version is the highest that is available, aspired or not: neither the highest on
     disk nor the one loaded last.
     """
 
-    __slots__ = ("_earliest", "_entries", "ids")
+    __slots__ = ("entries", "ids")
 
     def __init__(self, available: Iterable[PinnedServable]) -> None:
         in_order = sorted(available, key=lambda entry: entry.id)
         self.ids = tuple(entry.id for entry in in_order)
-        self._entries: dict[_Key, PinnedServable] = {}
-        self._earliest: dict[str, PinnedServable] = {}
+        self.entries: dict[ServableRequest, PinnedServable] = {}
         for entry in in_order:
-            self._entries[entry.id] = entry
-            self._entries[entry.id.name, None] = entry
-            self._earliest.setdefault(entry.id.name, entry)
+            self.entries[ServableRequest.from_id(entry.id)] = entry
+            self.entries[ServableRequest.latest(entry.id.name)] = entry
+            self.entries.setdefault(ServableRequest.earliest(entry.id.name), entry)
 
     def find(self, request: ServableRequest) -> PinnedServable:
         """Return what is asked for, or raise NotFoundError."""
-        if request.earliest_version:
-            entry = self._earliest.get(request.name)
-        else:
-            entry = self._entries.get((request.name, request.version))
-        if entry is None or request.label is not None:
+        entry = self.entries.get(request)
+        if entry is None:
             raise _not_found(request)
         return entry
-
-    def entries(self) -> Mapping[ServableId, PinnedServable]:
-        """Return all of it by id."""
-        return {servable_id: self._entries[servable_id] for servable_id in self.ids}
 
 
 class ServingMap:
@@ -51,9 +41,9 @@ class ServingMap:
         self._generation = Generation(())
 
     @property
-    def generation(self) -> Generation:
-        """Return what is available now."""
-        return self._generation
+    def ids(self) -> tuple[ServableId, ...]:
+        """Return what is available now, in order."""
+        return self._generation.ids
 
     def publish(self, available: Iterable[PinnedServable]) -> None:
         """Replace all. One call at a time; before a version is retired, one without it."""
@@ -62,7 +52,10 @@ class ServingMap:
     def pin(self, request: ServableRequest) -> PinnedServable:
         """Return what is asked for, pinned by one, or raise NotFoundError."""
         while True:
-            pinned = self._generation.find(request)
+            # `find`, written out: this is on the way of every batch.
+            pinned = self._generation.entries.get(request)
+            if pinned is None:
+                raise _not_found(request)
             # Retired since: then a newer generation was published before, so this cannot go on.
             if pinned.pin():
                 return pinned
@@ -73,10 +66,6 @@ class ServingMap:
             pinned = _pin_each([self._generation.find(request) for request in requests])
             if pinned is not None:
                 return pinned
-
-    def entries(self) -> Mapping[ServableId, PinnedServable]:
-        """Return what is available now; nothing of it is pinned."""
-        return self._generation.entries()
 
 
 def _pin_each(found: Sequence[PinnedServable]) -> list[PinnedServable] | None:
@@ -90,7 +79,7 @@ def _pin_each(found: Sequence[PinnedServable]) -> list[PinnedServable] | None:
     return pinned
 
 
-def _not_found(request: ServableRequest) -> Exception:
+def _not_found(request: ServableRequest) -> ServableError:
     if request.label is not None:
         return InvalidArgumentError(
             f"{request}: labels are known to the server core only, not to a manager"

@@ -1,6 +1,5 @@
 """A manager of what is there already (TF Serving: core/static_manager.h). For tests and tools."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from topicserve.servables.errors import (
@@ -8,30 +7,14 @@ from topicserve.servables.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
 )
-from topicserve.servables.manager import Manager
+from topicserve.servables.manager import ServingManager
 from topicserve.servables.servable_handle import PinnedServable
 from topicserve.servables.servable_id import ServableId
-from topicserve.servables.servable_request import ServableRequest
 from topicserve.servables.serving_map import ServingMap
 
 
-class StaticManager(Manager):
+class StaticManager(ServingManager):
     """Serves what it was built with, for ever."""
-
-    def __init__(self, serving: ServingMap) -> None:
-        self._serving = serving
-
-    def list_available_servable_ids(self) -> list[ServableId]:
-        """Return what is available, in order."""
-        return list(self._serving.generation.ids)
-
-    def pin_servable(self, request: ServableRequest) -> PinnedServable:
-        """Return what is asked for, or raise NotFoundError."""
-        return self._serving.pin(request)
-
-    def pin_servables(self, requests: Sequence[ServableRequest]) -> list[PinnedServable]:
-        """Return all of what is asked for, or raise NotFoundError."""
-        return self._serving.pin_all(requests)
 
 
 class StaticManagerBuilder:
