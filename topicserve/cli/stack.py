@@ -3,12 +3,15 @@
 import argparse
 import json
 import signal
-import threading
+import sys
 from pathlib import Path
 
 from topicserve.cli.errors import UsageError
 from topicserve.embedded.server_process import ServerStartError
 from topicserve.embedded.stack import Stack
+
+_END = {signal.SIGTERM, signal.SIGINT}
+_LOOK_SECONDS = 0.5
 
 _HOW_TO_USE = """\
 For development and tests, not for production: one broker, nothing replicated.
@@ -37,9 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run both servers until a signal comes."""
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     stack = Stack(
         arguments.data_dir, kafka_port=arguments.kafka_port, redis_port=arguments.redis_port
     )
@@ -49,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"{error}; choose other ports with --kafka-port and --redis-port"
         ) from None
-    with stack:
+    # Only now: the servers would have inherited what is blocked before they are started.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _END)
+    try:
         addresses = {
             "bootstrap_servers": stack.bootstrap_servers,
             "redis_url": stack.redis_url,
@@ -57,5 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(
             json.dumps(addresses) if arguments.json else _HOW_TO_USE.format(**addresses), flush=True
         )
-        ended.wait()
+        while signal.sigtimedwait(_END, _LOOK_SECONDS) is None:
+            if not stack.running:
+                print("topicserve: a server has ended by itself", file=sys.stderr)
+                return 1
+    finally:
+        stack.stop()
     return 0

@@ -64,6 +64,8 @@ class ServerProcess:
 
     def launch(self) -> None:
         """Start without waiting, so that several can start at the same time."""
+        if self.running:
+            raise RuntimeError(f"{self._name} is running already")
         # A file and not a pipe: nobody reads a pipe for as long as the server runs.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(

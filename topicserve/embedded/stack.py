@@ -39,6 +39,11 @@ class Stack:
         """Return where the Redis server listens."""
         return self.redis.redis_url
 
+    @property
+    def running(self) -> bool:
+        """Return whether both live."""
+        return self.kafka.running and self.redis.running
+
     def start(self) -> None:
         """Start both; raises ServerStartError, with nothing left running."""
         try:

@@ -67,7 +67,6 @@ APIS = {
         Api(admin.DescribeConfigsRequest, 1, 4, configs.describe_configs),
         Api(admin.CreatePartitionsRequest, 0, 3, topics.create_partitions),
         Api(admin.DeleteGroupsRequest, 0, 2, group_admin.delete_groups),
-        Api(admin.IncrementalAlterConfigsRequest, 0, 1, configs.incremental_alter_configs),
         Api(admin.DescribeClusterRequest, 0, 1, cluster.describe_cluster),
     )
 }

@@ -107,18 +107,6 @@ class Topics:
             self._keep(topic, count)
             self._open(topic, count)
 
-    def set_configs(
-        self, name: str, configs: Mapping[str, str | None], *, validate_only: bool
-    ) -> None:
-        """Replace a topic's settings. Raises KafkaError."""
-        topic = self._topics.get(name)
-        if topic is None:
-            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-        check_topic_configs(configs)
-        if not validate_only:
-            topic.configs = configs
-            self._keep(topic, len(topic.partitions))
-
     def delete(self, topic: Topic) -> None:
         """Delete a topic and its records."""
         # First the fact, then the files: a start in between finds files that belong to no topic.

@@ -1,7 +1,7 @@
 from types import SimpleNamespace as Struct
 from typing import Any
 
-from kafka.protocol.admin import DescribeConfigsResponse, IncrementalAlterConfigsResponse
+from kafka.protocol.admin import DescribeConfigsResponse
 
 from topicserve.embedded.broker.api import Client, Response
 from topicserve.embedded.broker.broker import NODE_ID, Broker
@@ -9,7 +9,6 @@ from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.topic_configs import effective_configs
 
 _TOPIC, _BROKER = 2, 4
-_SET, _DELETE = 0, 1
 _FROM_TOPIC, _FROM_DEFAULT = 1, 5
 _STRING = 2
 
@@ -18,26 +17,6 @@ def describe_configs(broker: Broker, request: Any, client: Client) -> Response: 
     """Tell the settings of topics and of the broker."""
     results = [_describe(broker, resource) for resource in request.resources]
     return DescribeConfigsResponse(throttle_time_ms=0, results=results)
-
-
-def incremental_alter_configs(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
-    """Change settings of topics."""
-    responses = []
-    for resource in request.resources:
-        code, message = ErrorCode.NONE, None
-        try:
-            _alter(broker, resource, validate_only=request.validate_only)
-        except KafkaError as error:
-            code, message = error.code, error.message
-        responses.append(
-            Struct(
-                error_code=code,
-                error_message=message,
-                resource_type=resource.resource_type,
-                resource_name=resource.resource_name,
-            )
-        )
-    return IncrementalAlterConfigsResponse(throttle_time_ms=0, responses=responses)
 
 
 def _describe(broker: Broker, resource: Any) -> Struct:
@@ -78,23 +57,6 @@ def _values(broker: Broker, resource: Any) -> tuple[dict[str, str], set[str]]:
         }
         return values, set()
     raise KafkaError(ErrorCode.INVALID_REQUEST, "only topics and the broker have settings here")
-
-
-def _alter(broker: Broker, resource: Any, *, validate_only: bool) -> None:
-    topic = broker.topics.find(resource.resource_name)
-    if resource.resource_type != _TOPIC:
-        raise KafkaError(ErrorCode.INVALID_REQUEST, "only topics' settings can be changed")
-    if topic is None:
-        raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-    configs = dict(topic.configs)
-    for change in resource.configs:
-        if change.config_operation == _SET:
-            configs[change.name] = change.value
-        elif change.config_operation == _DELETE:
-            configs.pop(change.name, None)
-        else:
-            raise KafkaError(ErrorCode.INVALID_CONFIG, f"{change.name} is no list")
-    broker.topics.set_configs(topic.name, configs, validate_only=validate_only)
 
 
 def _setting(name: str, value: str, source: int) -> Struct:
