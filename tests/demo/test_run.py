@@ -1,17 +1,26 @@
 """The whole demo, on the embedded servers and on Apache Kafka."""
 
+import io
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import redis
 from matplotlib.image import imread
+from rich.console import Console
 
 from tests.support.apache_kafka import ApacheKafka
+from tests.support.demo_results import a_ledger
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.cli.main import main
+from topicserve.demo.digits import Digits
+from topicserve.demo.run import show
+from topicserve.demo.screen import Screen
+from topicserve.demo.summary import summarize
 from topicserve.embedded.redis_server import RedisServer
 
 # Twice as long as it takes here with nothing else on the machine, and then some.
@@ -77,3 +86,19 @@ def test_nothing_is_lost_on_apache_kafka_and_nothing_is_left_behind(
         assert [name for name in topics if not name.startswith("__")] == [others]
     assert store.keys() == [b"others"]
     store.close()
+
+
+def test_a_demo_that_lost_something_fails(tmp_path: Path) -> None:
+    """What is wrong is told, and the exit code says it to whoever runs it."""
+    digits = Digits(np.zeros((1, 64), np.float32), np.array([7]))
+    out = io.StringIO()
+    stage = SimpleNamespace(
+        ledger=a_ledger(1), memory=SimpleNamespace(peak_bytes=0), given_up=["invalid_input: why"]
+    )
+    summary = summarize(stage.ledger, digits, len(stage.given_up), killed_at=0)
+
+    exit_code = show(stage, summary, digits, tmp_path, Screen(Console(file=out, width=200)))  # type: ignore[arg-type]
+
+    assert exit_code == 1
+    assert "WRONG 1 record(s) have no result" in out.getvalue()
+    assert "WRONG invalid_input: why" in out.getvalue()

@@ -18,6 +18,7 @@ from topicserve.demo.ledger import MAX_PROBLEMS
 from topicserve.demo.screen import Screen
 from topicserve.demo.stage import Stage
 from topicserve.demo.summary import Summary, summarize
+from topicserve.worker.preflight import without_password
 
 EXIT_WRONG = 1
 RECORDS_PER_SECOND = 600.0
@@ -40,7 +41,8 @@ def run_demo(options: DemoOptions, screen: Screen) -> int:
     with ExitStack() as opened:
         opened.enter_context(screen)
         servers = options.servers or opened.enter_context(embedded_servers(options.client))
-        screen.step(f"Kafka at {servers.bootstrap_servers}, Redis at {servers.redis_url}")
+        redis = without_password(servers.redis_url)
+        screen.step(f"Kafka at {servers.bootstrap_servers}, Redis at {redis}")
         topics = opened.enter_context(created_topics(servers))
         models = Path(opened.enter_context(TemporaryDirectory(prefix="topicserve-demo-")))
         digits = load_digits()

@@ -42,7 +42,7 @@ class Screen:
 
     def print(self, content: RenderableType) -> None:
         """Print a table, or a last word."""
-        self._console.print(content)
+        self._console.print(content, soft_wrap=isinstance(content, str))
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:

@@ -16,7 +16,6 @@ from topicserve.demo.errors import DemoError
 
 STOP_SECONDS = 15.0
 _HTTP_SECONDS = 5.0
-_TAIL_LINES = 5
 
 
 class WorkerProcess:
@@ -59,11 +58,10 @@ class WorkerProcess:
 
     def check(self) -> None:
         """Raise DemoError if it has ended by itself."""
-        code = self.exit_code
-        if code not in (None, -signal.SIGKILL):
+        if self.exit_code is not None:
             raise DemoError(
-                f"{self.worker_id} ended with exit code {code}; the end of {self._log_path}: "
-                f"{self._log_tail()}"
+                f"{self.worker_id} ended with exit code {self.exit_code}: {self._last_word()} "
+                f"(see {self._log_path})"
             )
 
     def serves(self, servable: str, version: int) -> bool:
@@ -106,6 +104,8 @@ class WorkerProcess:
         assert self._process.stdout is not None
         self._address = self._process.stdout.readline().decode(errors="replace").strip()
 
-    def _log_tail(self) -> str:
+    def _last_word(self) -> str:
+        """Return the last error that it logged, or else its last line."""
         lines = self._log_path.read_text(errors="replace").splitlines()
-        return " | ".join(lines[-_TAIL_LINES:])
+        errors = [line for line in lines if " ERROR " in line]
+        return (errors or lines or ["it said nothing"])[-1]
