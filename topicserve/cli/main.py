@@ -50,13 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(command: str | None, words: Sequence[str]) -> int:
     try:
-        arguments = _parser(command).parse_args(words)
+        arguments = parser_of(command).parse_args(words)
         return int(arguments.run(arguments))
     except ModuleNotFoundError as error:
         raise _missing(command, error) from error
 
 
-def _parser(command: str | None) -> argparse.ArgumentParser:
+def parser_of(command: str | None) -> argparse.ArgumentParser:
     """Return the parser; only the command that is asked for is imported and gets its arguments."""
     parser = argparse.ArgumentParser(
         prog="topicserve",
