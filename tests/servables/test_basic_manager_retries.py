@@ -189,6 +189,23 @@ def test_an_error_that_is_not_worth_it_is_not_retried(threads: Threads) -> None:
     assert load(two.manager, threads, ServableId(A, 8)) is None
 
 
+def test_closing_during_a_load_leaves_nothing_loaded(real_threads: Threads) -> None:
+    """It does not wait longer than it is told; the load is undone when it ends."""
+    two, gate, outcome = TwoByTwo(real_threads), Gate(), Outcome()
+    loader = FakeLoader(on_load=gate)
+    two.manager.manage(a_version(*ID, loader))
+    two.manager.load(ID, outcome)
+    gate.wait_until_entered()
+
+    closed_in_time = two.manager.close(0)
+    gate.open()
+    outcome.wait()
+
+    assert not closed_in_time
+    assert (loader.is_loaded, loader.unload_calls) == (False, 1)
+    assert two.state(*ID) is S.END
+
+
 def test_closing_ends_pauses(real_threads: Threads) -> None:
     """A broken version does not keep the process from ending."""
     two, outcome = TwoByTwo(real_threads, RetryPolicy(interval_seconds=60)), Outcome()

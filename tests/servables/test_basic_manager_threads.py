@@ -20,7 +20,9 @@ from topicserve.servables.basic_manager import BasicManager, BasicManagerOptions
 from topicserve.servables.errors import FailedPreconditionError, NotFoundError
 from topicserve.servables.servable_id import ServableId
 from topicserve.servables.servable_request import ServableRequest
+from topicserve.servables.servable_state import ManagerState
 
+S = ManagerState
 MANY = range(20)
 
 
@@ -73,6 +75,28 @@ def test_interleaved_loads_and_unloads_all_succeed(real_threads: Threads) -> Non
     at_once([partial(live, version) for version in MANY])
 
     assert errors == [None] * 2 * len(MANY)
+
+
+def test_events_of_a_version_come_in_the_order_of_its_life(real_threads: Threads) -> None:
+    """Whichever threads load and unload it, and however many others do the same."""
+    two = TwoByTwo(real_threads)
+
+    def live(version: int) -> None:
+        loaded, unloaded = Outcome(), Outcome()
+        two.manager.manage(a_version("many", version))
+        two.manager.load(ServableId("many", version), loaded)
+        while not unloaded.is_ended:  # asked for as early as can be: while it becomes available
+            two.manager.unload(ServableId("many", version), unloaded)
+            if isinstance(unloaded.error, FailedPreconditionError):
+                unloaded = Outcome()
+            else:
+                unloaded.wait()
+
+    at_once([partial(live, version) for version in MANY])
+    real_threads.settle()
+
+    life = [S.START, S.LOADING, S.AVAILABLE, S.UNLOADING, S.END]
+    assert [two.states("many", version) for version in MANY] == [life] * len(MANY)
 
 
 def test_of_several_loads_at_once_one_succeeds(real_threads: Threads) -> None:

@@ -243,6 +243,27 @@ def test_a_version_policy_can_change(tmp_path: Path, start: Start) -> None:
     assert core.found(latest("table")) == 1
 
 
+def test_the_last_of_two_quick_reloads_counts(tmp_path: Path, start: Start) -> None:
+    """However far the first one came."""
+    for name in ("a", "b", "c"):
+        put_version(tmp_path / name, 1)
+    a, b, c = (a_config(name, tmp_path / name) for name in ("a", "b", "c"))
+    core = start(a)
+    core.wait_for("a", 1, S.AVAILABLE)
+
+    core.core.reload([a, b])
+    core.core.reload([a, c])
+    core.wait_for("c", 1, S.AVAILABLE)
+    core.core.reload([c])
+    core.core.reload([b, c])
+    core.wait_for("b", 1, S.AVAILABLE)
+    core.wait_for("a", 1, S.END)
+
+    assert core.core.wait_until_available(LIMIT_SECONDS)
+    assert core.core.servable_names() == ["b", "c"]
+    assert core.found(latest("c")) == 1
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [

@@ -449,6 +449,26 @@ def test_a_slow_base_path_delays_no_other(
     assert target.wait_for_call() == ("hanging", [])
 
 
+def test_a_long_poll_interval_delays_neither_a_change_nor_the_end(tmp_path: Path) -> None:
+    """Connecting, another configuration and closing are acted on at once."""
+    base_path = tmp_path / "b"
+    servable = ServableToMonitor("s", make(base_path, "1"))
+    config = replace(upstream(servable), file_system_poll_wait_seconds=3600)
+    target, source = Signalled(), FileSystemStoragePathSource(config)
+    source.start()
+    connect_source_to_target(source, target)
+    first = target.wait_for_call()
+    (base_path / "2").mkdir()
+
+    source.update_config(config)
+    second = target.wait_for_call()
+    source.close(LIMIT_SECONDS)
+
+    assert [first[1][0].id.version, second[1][0].id.version] == [1, 2]
+    assert source._thread is not None
+    assert not source._thread.is_alive()
+
+
 def test_what_a_poll_finds_too_late_is_dropped(tmp_path: Path) -> None:
     """A servable that was removed while it was looked at is not aspired again."""
     base_path = make(tmp_path / "b", "1")
