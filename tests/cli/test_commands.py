@@ -1,6 +1,8 @@
 """What a person sees of `publish` and `results` when something outside is wrong."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +64,27 @@ def test_an_unreachable_broker_is_named(
     line = told(capsys)
     assert line.startswith(f"topicserve: --bootstrap-servers: no broker answers at {nobody}")
     assert line.endswith("start it, or correct the address")
+
+
+def test_client_libraries_are_heard_only_when_asked_for() -> None:
+    """One tells of every failed connection, many times a second."""
+    impatient = (
+        "import sys; from topicserve.cli import connection, main; connection.REACH_SECONDS = 1.0; "
+        "sys.exit(main.main(sys.argv[1:]))"
+    )
+    command = [
+        *(sys.executable, "-c", impatient, "results", "--topic=digits"),
+        *("--client=confluent", "--bootstrap-servers=127.0.0.1:1"),
+    ]
+
+    quiet, verbose = (
+        subprocess.run([*command, *flags], capture_output=True, text=True, timeout=60, check=False)
+        for flags in ([], ["--verbose"])
+    )
+
+    assert quiet.returncode == verbose.returncode == 2
+    assert len(quiet.stderr.splitlines()) == 1
+    assert "refused" in verbose.stderr
 
 
 @pytest.mark.parametrize("command", ["publish", "demo"])

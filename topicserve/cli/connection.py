@@ -36,6 +36,7 @@ def add_kafka_arguments(
         metavar="NAME=VALUE",
         help="any of Kafka's settings, such as security.protocol=SASL_SSL; may be repeated",
     )
+    parser.add_argument("--verbose", action="store_true", help="show what the client library logs")
 
 
 def kafka_settings(arguments: argparse.Namespace) -> dict[str, object]:

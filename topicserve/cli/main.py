@@ -1,6 +1,7 @@
 """The program `topicserve`: finds the command, and tells of what went wrong in one line."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -51,9 +52,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: str | None, words: Sequence[str]) -> int:
     try:
         arguments = parser_of(command).parse_args(words)
+        _configure_logging(getattr(arguments, "verbose", False))
         return int(arguments.run(arguments))
     except ModuleNotFoundError as error:
         raise _missing(command, error) from error
+
+
+def _configure_logging(verbose: bool) -> None:
+    """Keep to ourselves what client libraries log, many times a second while a broker is away.
+
+    What it comes to is told in one line in the end. A worker configures its log itself.
+    """
+    if verbose:
+        logging.basicConfig(level=logging.INFO)
+    else:
+        logging.lastResort = logging.NullHandler()
 
 
 def parser_of(command: str | None) -> argparse.ArgumentParser:
