@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -86,9 +87,10 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
         self.detach()
         self._is_stopping = True
         self._wake.set()
+        deadline = time.monotonic() + timeout_seconds
         if self._thread is not None:
             self._thread.join(timeout_seconds)
-        return self._basic.close(timeout_seconds)
+        return self._basic.close(max(0.0, deadline - time.monotonic()))
 
     def set_num_load_threads(self, threads: int) -> None:
         """Load with so many threads from now on."""

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -128,10 +129,11 @@ class ServerCore:
         What still has open handles stays loaded.
         """
         self._is_closed = True
+        deadline = time.monotonic() + timeout_seconds
         # Upstream first: nothing new is aspired while the manager takes everything out.
         self._source.close(timeout_seconds)
         self._router.detach()
-        is_unloaded = self._manager.close(timeout_seconds)
+        is_unloaded = self._manager.close(max(0.0, deadline - time.monotonic()))
         self._own_timer.close()
         self.monitor.close()
         return is_unloaded

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.lifecycle import ManualTimer
 from topicserve.servables.sources.completeness import Completeness, CompletenessOptions
 from topicserve.servables.sources.file_system import FileEntry, LocalFileSystem
 
-NEVER_QUIET = CompletenessOptions(quiet_seconds=1e9)
+NEVER_QUIET = CompletenessOptions(quiet_seconds=1e9, scan_interval_seconds=0)
 
 
 def completeness(options: CompletenessOptions = NEVER_QUIET, now: float = 0) -> Completeness:
@@ -44,6 +45,21 @@ def test_a_change_starts_anew(tmp_path: Path) -> None:
     (tmp_path / "variables" / "index").write_text("")
     found.append(looks.is_complete(path))
     found.append(looks.is_complete(path))
+
+    assert found == [False, False, False, True]
+
+
+def test_looks_in_quick_succession_count_as_one(tmp_path: Path) -> None:
+    """A copy that stands still for a moment is not complete."""
+    (tmp_path / "model").write_text("whole")
+    time = ManualTimer()
+    options = CompletenessOptions(quiet_seconds=1e9, scan_interval_seconds=0.5)
+    looks = Completeness(LocalFileSystem(), options, lambda: 0, time.clock)
+    found = []
+
+    for seconds in (0, 0.1, 0.3, 0.1):
+        time.advance(seconds)
+        found.append(looks.is_complete(str(tmp_path)))
 
     assert found == [False, False, False, True]
 
@@ -157,6 +173,9 @@ class Scripted:
     def read(self, path: str) -> bytes:
         raise FileNotFoundError(path)
 
+    def sha256(self, path: str) -> str:
+        raise FileNotFoundError(path)
+
     def join(self, path: str, name: str) -> str:
         return f"{path}/{name}"
 
@@ -175,7 +194,9 @@ def test_complete_means_so_many_equal_looks_in_a_row(
     scans: list[list[FileEntry]], stable_scans: int
 ) -> None:
     """Whatever the looks show, and not one look earlier or later."""
-    looks = Completeness(Scripted(scans), CompletenessOptions(stable_scans=stable_scans))
+    looks = Completeness(
+        Scripted(scans), CompletenessOptions(stable_scans=stable_scans, scan_interval_seconds=0)
+    )
     found = [looks.is_complete("v") for _ in scans]
 
     expected: list[bool] = []

@@ -395,7 +395,7 @@ def test_a_version_that_is_being_copied_is_not_aspired(tmp_path: Path) -> None:
     make(base_path, "1", "2")
     config = replace(
         upstream(ServableToMonitor("s", str(base_path))),
-        completeness=CompletenessOptions(stable_scans=2, quiet_seconds=3600),
+        completeness=CompletenessOptions(quiet_seconds=3600, scan_interval_seconds=0),
     )
     source = Polled(config)
     (base_path / "1" / "model").write_text("whole")

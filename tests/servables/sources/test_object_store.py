@@ -13,6 +13,7 @@ from topicserve.servables.servable_data import ServableData
 from topicserve.servables.servable_id import ServableId
 from topicserve.servables.simple_loader import SimpleLoaderSourceAdapter
 from topicserve.servables.source import connect_source_to_target
+from topicserve.servables.sources.completeness import CompletenessOptions
 from topicserve.servables.sources.file_system import FsspecFileSystem, file_system_of
 from topicserve.servables.sources.file_system_storage_path_source import (
     FileSystemStoragePathSource,
@@ -45,7 +46,9 @@ def test_versions_are_found_like_directories() -> None:
     put("2/assets/table", "two")
     put("3", "not a version")
     config = FileSystemStoragePathSourceConfig(
-        (ServableToMonitor("digits", BASE),), file_system_poll_wait_seconds=-1
+        (ServableToMonitor("digits", BASE),),
+        file_system_poll_wait_seconds=-1,
+        completeness=CompletenessOptions(scan_interval_seconds=0),
     )
     source, target = FileSystemStoragePathSource(config), Heard[StoragePath]()
     connect_source_to_target(source, target)

@@ -1,6 +1,5 @@
 """Whether a version has been written to its end: a half-copied one must never be loaded."""
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -23,6 +22,9 @@ class CompletenessOptions:
     stable_scans: int = 2
     """Without marker and manifest: so many looks at it must find the same files. 1 takes every
     version as it is seen, for writers that rename a finished directory into place."""
+    scan_interval_seconds: float = 0.5
+    """Looks that are closer together than this count as one: a change of the configuration, say,
+    makes a source look again at once."""
     quiet_seconds: float = 2.0
     """Files that have not changed for so long by then need no second look."""
 
@@ -39,10 +41,12 @@ class Completeness:
         file_system: FileSystem,
         options: CompletenessOptions,
         wall_clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._file_system = file_system
         self._options = options
         self._wall_clock = wall_clock
+        self._clock = clock
         self._complete: set[str] = set()
         self._seen: dict[str, _Sighting] = {}
 
@@ -70,13 +74,20 @@ class Completeness:
         if self._options.ready_marker:
             return self._options.ready_marker in names
         before = self._seen.get(path)
-        is_unchanged = before is not None and before.files == files
-        scans = before.scans + 1 if before is not None and is_unchanged else 1
-        self._seen[path] = _Sighting(files, scans)
+        seen = self._seen[path] = self._sighting(files, before)
         if MANIFEST in names:
             # Digests take long to make; the same files would give the same answer.
-            return not is_unchanged and self._matches_manifest(path, names)
-        return bool(files) and (scans >= self._options.stable_scans or self._is_quiet(files))
+            is_changed = before is None or before.files != files
+            return is_changed and self._matches_manifest(path, names)
+        return bool(files) and (seen.scans >= self._options.stable_scans or self._is_quiet(files))
+
+    def _sighting(self, files: list[FileEntry], before: "_Sighting | None") -> "_Sighting":
+        now = self._clock()
+        if before is None or before.files != files:
+            return _Sighting(files, 1, now)
+        if now - before.counted_at < self._options.scan_interval_seconds:
+            return before
+        return _Sighting(files, before.scans + 1, now)
 
     def _is_quiet(self, files: list[FileEntry]) -> bool:
         changes = [file.changed_at for file in files]
@@ -86,7 +97,9 @@ class Completeness:
         return latest + self._options.quiet_seconds <= self._wall_clock()
 
     def _matches_manifest(self, path: str, names: set[str]) -> bool:
-        manifest = self._read(path, MANIFEST).decode("utf-8", "replace")
+        manifest = self._file_system.read(self._file_system.join(path, MANIFEST)).decode(
+            "utf-8", "replace"
+        )
         lines = [line.split(maxsplit=1) for line in manifest.splitlines() if line.strip()]
         for line in lines:
             if len(line) != 2:
@@ -95,13 +108,10 @@ class Completeness:
             digest, name = line[0], line[1].removeprefix("*").removeprefix("./")
             if name not in names:
                 return False
-            if hashlib.sha256(self._read(path, name)).hexdigest() != digest.lower():
+            if self._file_system.sha256(self._file_system.join(path, name)) != digest.lower():
                 _logger.warning("%s: %s differs from its digest in %s", path, name, MANIFEST)
                 return False
         return bool(lines)
-
-    def _read(self, path: str, name: str) -> bytes:
-        return self._file_system.read(self._file_system.join(path, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +120,4 @@ class _Sighting:
 
     files: list[FileEntry]
     scans: int
+    counted_at: float

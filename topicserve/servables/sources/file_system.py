@@ -1,5 +1,6 @@
 """What the sources see of a file system: children of a base path, files of a version."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
@@ -29,7 +30,10 @@ class FileSystem(Protocol):
         """Return all files under a directory, in order; nothing where it is missing."""
 
     def read(self, path: str) -> bytes:
-        """Return a file's content; OSError where that is not to be had."""
+        """Return a small file's content; OSError where that is not to be had."""
+
+    def sha256(self, path: str) -> str:
+        """Return the digest of a file of any size, in hexadecimal digits."""
 
     def join(self, path: str, name: str) -> str:
         """Return the path of something in a directory."""
@@ -54,6 +58,11 @@ class LocalFileSystem:
         """Return a file's content."""
         with open(path, "rb") as file:
             return file.read()
+
+    def sha256(self, path: str) -> str:
+        """Return the digest of a file, read in pieces."""
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def join(self, path: str, name: str) -> str:
         """Return the path of something in a directory."""
@@ -100,6 +109,12 @@ class FsspecFileSystem:
         file_system, root = _open(path)
         content: bytes = file_system.cat_file(root)
         return content
+
+    def sha256(self, path: str) -> str:
+        """Return the digest of an object, read in pieces."""
+        file_system, root = _open(path)
+        with file_system.open(root, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def join(self, path: str, name: str) -> str:
         """Return the URL of something under one."""

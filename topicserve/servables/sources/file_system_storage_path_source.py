@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -133,9 +134,10 @@ class FileSystemStoragePathSource:
         """Look no more. A look that hangs is waited for so long, and its find is dropped."""
         self._is_stopping = True
         self._wake.set()
+        deadline = time.monotonic() + timeout_seconds
         if self._thread is not None and self._pool is not None:
             self._thread.join(timeout_seconds)
-            self._pool.close(timeout_seconds)
+            self._pool.close(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
         interval = self._config.file_system_poll_wait_seconds
