@@ -1,5 +1,6 @@
 """Stage: each record's metadata is fetched by its id while the batch is predicted."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from topicserve.wire.dead_letter import Reason
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.backoff import Patience
 from topicserve.worker.config import MetadataConfig, OnMissingMetadata
+from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.request import Rejection, Request
 
@@ -104,9 +106,9 @@ class Joiner:
             except BackendUnavailableError as error:
                 pending = None
                 if attempt:  # a connection that had gone stale is no outage
-                    self.unavailable = str(error)
+                    self._note_outage(str(error))
             else:
-                self.unavailable = None
+                self._note_outage(None)
                 return answer
         raise AssertionError("tries() ends by raising")
 
