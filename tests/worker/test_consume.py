@@ -83,6 +83,7 @@ def test_a_stopped_worker_reads_nothing_and_stays_a_member() -> None:
     world.flow.regulate(stopped=True)
 
     assert world.consumer.paused == {PARTITION}
+    assert world.gauge("topicserve_breaker_open") == 1
 
 
 def test_what_is_in_flight_is_counted_and_shown() -> None:

@@ -36,6 +36,7 @@ class FlowControl:
 
     def regulate(self, stopped: bool) -> None:
         """Pause every partition when full, or for good where stopped; resume at half."""
+        self._metrics.breaker_open.set(stopped)
         if stopped or not self._ledger.wait_until(self._has_room, _SHORT_WAIT_SECONDS):
             self._pause()
         elif self._paused and self._half_empty():

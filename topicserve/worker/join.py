@@ -112,6 +112,14 @@ class Joiner:
                 return answer
         raise AssertionError("tries() ends by raising")
 
+    def _note_outage(self, problem: str | None) -> None:
+        """Say once that the store is away, and once that it is back."""
+        before, self.unavailable = self.unavailable, problem
+        if problem is not None and before is None:
+            log_event("metadata_waits", logging.WARNING, problem=problem)
+        elif problem is None and before is not None:
+            log_event("metadata_back")
+
     def _join(self, request: Request, found: dict[str, bytes | None], joined: Joined) -> bool:
         """Note what was found; False where there was nothing."""
         record_id = request.input.record_id

@@ -169,6 +169,7 @@ class Predictor:
         labels = (predicted.servable, str(predicted.version))
         self._metrics.predict_seconds.labels(*labels).observe(seconds)
         self._metrics.batch_rows.labels(predicted.servable).observe(batch.rows)
+        self._metrics.batch_wait_seconds.labels(predicted.servable).observe(batch.waited_seconds)
         return predicted
 
     def _predict_feed(self, servable: Servable, feed: Feed, predicted: Predicted) -> None:

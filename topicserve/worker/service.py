@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib.metadata import version
 
 from topicserve.backends.broker import Broker, Consumer, Producer
 from topicserve.backends.kafka_clients import open_broker
@@ -40,6 +41,14 @@ class WorkerService:
         self._worker_id = worker_id
         self._registry = new_registry()
         self._metrics = WorkerMetrics(self._registry)
+        self._metrics.build.info(
+            {
+                "release": version("topicserve"),
+                "worker_id": worker_id,
+                "client": config.kafka.client.value,
+                "guarantee": config.delivery.guarantee.value,
+            }
+        )
         self._patience = Patience(config.delivery.max_retry_pause_seconds)
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
