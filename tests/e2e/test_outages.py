@@ -8,7 +8,7 @@ from tests.e2e.conftest import Deploy
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.deployment import Deployment
 from tests.support.faults import frozen
-from tests.support.scale import SCALE, WAYS
+from tests.support.scale import SCALE, WAYS, chaos_only
 from tests.support.table import table_records
 from tests.support.traffic import Sent, a_record
 from topicserve.embedded.redis_server import RedisServer
@@ -31,7 +31,18 @@ def own_valkey() -> Iterator[RedisServer]:
         server.stop()
 
 
-@pytest.mark.parametrize(("client", "guarantee"), WAYS)
+@pytest.mark.parametrize(
+    ("client", "guarantee"),
+    [
+        pytest.param(
+            *way,
+            # kafka-python's transaction manager does not find its coordinator again: the worker
+            # waits, loses nothing, and must be started again.
+            marks=chaos_only if way == ("kafka-python", "exactly_once") else (),
+        )
+        for way in WAYS
+    ],
+)
 def test_a_restart_of_the_broker_loses_nothing(
     deploy: Deploy, kafka: ApacheKafka, figures: Callable[[str], None], client: str, guarantee: str
 ) -> None:

@@ -9,7 +9,7 @@ import redis
 
 from tests.e2e.conftest import Deploy
 from tests.support.fuzz import fuzzed
-from tests.support.scale import SCALE, WAYS
+from tests.support.scale import SCALE, WAYS, chaos_only
 from tests.support.table import check_table_result, table_records
 from tests.support.traffic import METADATA_PREFIX, Sent, a_record
 from topicserve.embedded.redis_server import RedisServer
@@ -25,6 +25,7 @@ CHUNK_RECORDS = 1_000
 MEMORY_SLACK_BYTES = 16 * 1024 * 1024
 
 
+@chaos_only
 @pytest.mark.parametrize(("client", "guarantee"), WAYS)
 def test_fuzzed_records_never_disturb_the_good_ones(
     deploy: Deploy, figures: Callable[[str], None], client: str, guarantee: str

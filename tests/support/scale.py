@@ -3,7 +3,12 @@
 import os
 from dataclasses import dataclass
 
+import pytest
+
 CHAOS = os.environ.get("TOPICSERVE_CHAOS") == "1"
+
+chaos_only = pytest.mark.skipif(not CHAOS, reason="is part of `make chaos`")
+"""For what depends on how fast the machine is, or takes long."""
 
 CLIENTS = ("kafka-python", "confluent")
 GUARANTEES = ("at_least_once", "exactly_once")
