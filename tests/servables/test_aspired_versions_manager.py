@@ -464,6 +464,18 @@ def test_versions_of_another_stream_are_dropped(
     assert avm.is_found(A, 1)
 
 
+def test_a_version_said_twice_is_one_version(avm: Aspired) -> None:
+    """And disturbs no other stream."""
+    avm.say("s", [a_version("s", 1), a_version("s", 1)])
+    avm.aspire("t", 1)
+
+    avm.tick()
+    avm.tick()
+
+    assert avm.is_found("s", 1)
+    assert avm.is_found("t", 1)
+
+
 def test_the_last_of_several_calls_counts(avm: Aspired) -> None:
     """What was not acted on yet is replaced, its loaders untouched."""
     skipped = FakeLoader()

@@ -53,7 +53,8 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
         action_order: Callable[[ServableAction], int] = unloads_first,
     ) -> None:
         TargetBase.__init__(self)
-        self._basic = BasicManager(options, self._wake_up)
+        self._wake = threading.Event()
+        self._basic = BasicManager(options, self._wake.set)
         ServingManager.__init__(self, self._basic.serving)
         self._policy = policy
         self._reload_servables_with_error = reload_servables_with_error
@@ -61,7 +62,6 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
         # One entry a stream: a newer call replaces an older one that was not acted on.
         self._pending: dict[str, Sequence[ServableData[Loader]]] = {}
         self._pending_lock = threading.Lock()
-        self._wake = threading.Event()
         self._is_stopping = False
         self._thread: threading.Thread | None = None
 
@@ -73,8 +73,10 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
                 "aspired versions of %r are dropped: they name others: %s", name, strangers
             )
             return
+        # Of two with one id either will do, as for two that are said one after the other.
+        once = list({one.id: one for one in versions}.values())
         with self._pending_lock:
-            self._pending[name] = versions
+            self._pending[name] = once
         self._wake.set()
 
     def start(self) -> None:
@@ -123,8 +125,10 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
     def handle_pending_aspired_versions_requests(self) -> None:
         """Take in what sources have said since the last time."""
         with self._pending_lock:
-            pending, self._pending = self._pending, {}
-        for name, versions in pending.items():
+            names = list(self._pending)
+        for name in names:
+            with self._pending_lock:
+                versions = self._pending.pop(name)
             if not self._handle_pending(name, versions):
                 with self._pending_lock:
                     # Said before anything newer, so it gives way to that.
@@ -146,9 +150,6 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
             # One step's fault must not end the thread: the next change brings another.
             except Exception:
                 _logger.exception("managing aspired versions failed")
-
-    def _wake_up(self) -> None:
-        self._wake.set()
 
     def _handle_pending(self, name: str, versions: Sequence[ServableData[Loader]]) -> bool:
         """Act on one stream's aspired versions; False to come back to it later.
