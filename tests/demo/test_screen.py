@@ -39,9 +39,18 @@ def test_on_a_terminal_counts_move_and_go() -> None:
     with Screen(console, ManualClock()) as screen:
         screen.show("results 7")
         screen.step("read what is left")
-    screen.print("the end")
+    screen.conclude("the end")
 
     shown = out.getvalue()
     assert "results 7" in shown
     assert "read what is left" in shown
     assert shown.endswith("the end\n")
+
+
+def test_brackets_are_shown_as_they_are() -> None:
+    """A problem with a list in it is no markup."""
+    out = io.StringIO()
+
+    Screen(Console(file=out)).complain("predicted [/red] [0.1, 0.9]")
+
+    assert out.getvalue() == "WRONG predicted [/red] [0.1, 0.9]\n"

@@ -85,8 +85,8 @@ def show(stage: Stage, summary: Summary, digits: Digits, output: Path, screen: S
     picture = output / "digits.png"
     report.draw(report.samples(stage.ledger), digits, picture)
     screen.print(report.table(summary, stage.memory.peak_bytes, screen.seconds))
-    screen.print(f"The picture: {picture}; the workers' logs: {output}/worker-*.log")
+    screen.conclude(f"The picture: {picture}; the workers' logs: {output}/worker-*.log")
     problems = summary.problems()
     for problem in [*problems, *stage.ledger.problems, *stage.given_up[:MAX_PROBLEMS]]:
-        screen.print(f"[red]WRONG[/red] {problem}")
+        screen.complain(problem)
     return EXIT_WRONG if problems else 0

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 PLAIN_INTERVAL_SECONDS = 5.0
@@ -30,7 +31,7 @@ class Screen:
 
     def step(self, text: str) -> None:
         """Say what happens now."""
-        self._console.print(f"{self.seconds:6.1f} s  {text}", highlight=False, soft_wrap=True)
+        self._say(Text(f"{self.seconds:6.1f} s  {text}"))
 
     def show(self, text: str) -> None:
         """Show the counts as they stand."""
@@ -40,9 +41,17 @@ class Screen:
             self._told_at = self._clock()
             self.step(text)
 
-    def print(self, content: RenderableType) -> None:
-        """Print a table, or a last word."""
-        self._console.print(content, soft_wrap=isinstance(content, str))
+    def conclude(self, text: str) -> None:
+        """Say a last word."""
+        self._say(Text(text))
+
+    def complain(self, text: str) -> None:
+        """Say what is wrong."""
+        self._say(Text.assemble(("WRONG", "bold red"), f" {text}"))
+
+    def print(self, table: Table) -> None:
+        """Print a table."""
+        self._console.print(table)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -56,3 +65,7 @@ class Screen:
         traceback: TracebackType | None,
     ) -> None:
         self._live.stop()
+
+    def _say(self, text: Text) -> None:
+        # A Text and not a string, in which rich would take what is in brackets for its own.
+        self._console.print(text, soft_wrap=True)
