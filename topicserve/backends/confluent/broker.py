@@ -25,6 +25,8 @@ from topicserve.backends.kafka_settings import (
 _CONSUMER_DEFAULTS: dict[str, object] = {
     # Its prefetch: enough for seconds of work, bounded whatever the number of partitions.
     "queued.max.messages.kbytes": 32 * 1024,
+    # A fetch that waits for new records holds up the fetch of a partition that is resumed.
+    "fetch.max.wait.ms": 100,
 }
 _PRODUCER_DEFAULTS: dict[str, object] = {
     # As Kafka's own clients do it; librdkafka's default would send a key elsewhere.

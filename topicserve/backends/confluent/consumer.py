@@ -42,6 +42,8 @@ class ConfluentConsumer:
         # Where the end of a partition was met: past aborted records and markers, which `position`
         # does not count, since it follows records.
         self._ends: dict[TopicPartition, int] = {}
+        # Where paused partitions go on, if somebody sought there: `position` only follows records.
+        self._sought: dict[TopicPartition, int] = {}
         self._error: BackendError | None = None
         self._calls = BoundedCalls("confluent-consumer")
         self._closed = False
@@ -51,9 +53,9 @@ class ConfluentConsumer:
         with translated():
             self._client.subscribe(
                 list(topics),
-                on_assign=lambda _, partitions: self._on_assigned(_ours(partitions)),
-                on_revoke=lambda _, partitions: self._on_revoked(_ours(partitions)),
-                on_lost=lambda _, partitions: self._on_lost(_ours(partitions)),
+                on_assign=lambda _, partitions: self._on_assigned([*map(_ours, partitions)]),
+                on_revoke=lambda _, partitions: self._on_revoked([*map(_ours, partitions)]),
+                on_lost=lambda _, partitions: self._on_lost([*map(_ours, partitions)]),
             )
 
     def poll(self, timeout_seconds: float, max_records: int) -> list[KafkaRecord]:
@@ -75,16 +77,26 @@ class ConfluentConsumer:
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         kept = self._assigned.intersection(partitions)
         self._paused -= kept
-        if kept:
-            with translated():
-                self._client.resume(_theirs(kept))
+        if not kept:
+            return
+        with translated():
+            self._client.resume(_theirs(kept))
+            positions = self._client.position(_theirs(kept))
+        # Left to itself librdkafka fetches again after half a second or more; a seek to where the
+        # partition is makes it fetch now. (2.16: 700 ms against 3.)
+        current = {_ours(theirs): _offset(theirs) for theirs in positions}
+        resumed = {p: self._sought.pop(p, current[p]) for p in kept}
+        self.seek({p: offset for p, offset in resumed.items() if offset is not None})
 
     def seek(self, offsets: Offsets) -> None:
         for partition, offset in offsets.items():
-            if partition in self._assigned:
-                self._ends.pop(partition, None)
-                with translated():
-                    self._client.seek(confluent_kafka.TopicPartition(*partition, offset))
+            if partition not in self._assigned:
+                continue
+            self._ends.pop(partition, None)
+            if partition in self._paused:
+                self._sought[partition] = offset
+            with translated():
+                self._client.seek(confluent_kafka.TopicPartition(*partition, offset))
 
     def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
         if not offsets:
@@ -105,9 +117,7 @@ class ConfluentConsumer:
         with translated():
             answers = self._client.committed(_theirs(partitions), timeout_seconds)
         _raise_for_partitions(answers)
-        return {
-            TopicPartition(theirs.topic, theirs.partition): _offset(theirs) for theirs in answers
-        }
+        return {_ours(theirs): _offset(theirs) for theirs in answers}
 
     def group_metadata(self) -> Any:
         with translated():
@@ -118,7 +128,7 @@ class ConfluentConsumer:
         with translated():
             positions = self._client.position(_theirs(self._assigned))
         for theirs in positions:
-            partition = TopicPartition(theirs.topic, theirs.partition)
+            partition = _ours(theirs)
             behind = self._lag_records(theirs, self._ends.get(partition), _offset(theirs))
             if behind is not None:
                 lag_records[partition] = behind
@@ -164,8 +174,7 @@ class ConfluentConsumer:
         """Take note of what is no record, or raise it. Returns False."""
         error = message.error()
         if error.code() == PARTITION_EOF:
-            partition = TopicPartition(message.topic(), message.partition())
-            self._ends[partition] = message.offset()
+            self._ends[TopicPartition(message.topic(), message.partition())] = message.offset()
             return False
         problem = translate(error)
         if isinstance(problem, BackendUnavailableError | CommitRefusedError):
@@ -215,6 +224,7 @@ class ConfluentConsumer:
         self._paused.difference_update(partitions)
         for partition in partitions:
             self._ends.pop(partition, None)
+            self._sought.pop(partition, None)
 
     def _lag_records(self, theirs: Any, end: int | None, position: int | None) -> int | None:
         at = max((known for known in (end, position) if known is not None), default=None)
@@ -235,8 +245,8 @@ def _theirs(partitions: Any) -> list[Any]:
     return [confluent_kafka.TopicPartition(*partition) for partition in partitions]
 
 
-def _ours(partitions: Sequence[Any]) -> list[TopicPartition]:
-    return [TopicPartition(theirs.topic, theirs.partition) for theirs in partitions]
+def _ours(theirs: Any) -> TopicPartition:
+    return TopicPartition(theirs.topic, theirs.partition)
 
 
 def _offset(theirs: Any) -> int | None:

@@ -1,8 +1,10 @@
 """Opens kafka-python's clients so that one which cannot connect leaves nothing behind."""
 
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from kafka import errors
 from kafka.net.compat import KafkaNetClient
 from kafka.net.selector import NetworkSelector
 
@@ -45,9 +47,16 @@ class Network:
         """Have the event loop's thread call this."""
         self._net.call_soon_threadsafe(callback)
 
-    def wake(self) -> None:
-        """Have the event loop's thread look for work."""
+    def refresh_metadata(self, timeout_seconds: float) -> bool:
+        """Ask a broker for the topics that the client follows; False if none answers in time."""
+        answered = threading.Event()
+        update = self._client.cluster.request_update()
+        update.add_both(lambda _: answered.set())
         self._client.wakeup()
+        if not answered.wait(timeout_seconds):
+            return False
+        # Where the only topic asked for is unknown, the answer comes as an error.
+        return update.exception is None or isinstance(update.exception, errors.BrokerResponseError)
 
     def _make(self, **configs: Any) -> Any:
         self._net = NetworkSelector(**configs)

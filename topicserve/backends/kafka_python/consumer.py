@@ -17,6 +17,7 @@ from topicserve.backends.errors import (
 )
 from topicserve.backends.kafka_python.connection import Network
 from topicserve.backends.kafka_python.errors import translated
+from topicserve.backends.kafka_python.mends import keep_joining, unpark_records
 from topicserve.backends.kafka_python.rebalance import Change, RebalanceThread
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 _MIN_POLL_SECONDS = 0.05
 # What opening may take out of one `poll`, with a broker that does not answer.
 _OPEN_SECONDS = 3.0
+_METADATA_SECONDS = 1.0
 _TOPIC_CHECK_SECONDS = 1.0
 _REVOKE_COMMIT_SECONDS = 10.0
 
@@ -126,11 +128,14 @@ class KafkaPythonConsumer:
             if self._topics:
                 listener = RebalanceThread(self._on_change, self._network.call_soon)
                 self._client.subscribe(topics=self._topics, listener=listener)
+                # Who joins before it knows the topics assigns nothing, and has to join again.
+                self._network.refresh_metadata(_METADATA_SECONDS)
             self._topics_checked_at = self._clock()
         return self._client
 
     def _poll_once(self, client: Any, seconds: float, max_records: int) -> list[KafkaRecord]:
         timeout_ms = max(seconds, _MIN_POLL_SECONDS) * 1000
+        unpark_records(client)
         try:
             with translated():
                 polled = client.poll(timeout_ms=timeout_ms, max_records=max_records)
@@ -138,6 +143,7 @@ class KafkaPythonConsumer:
             self._raise_listener_error()
             raise
         self._raise_listener_error()
+        keep_joining(client)
         return _records(polled)
 
     def _on_change(self, change: Change, partitions: list[TopicPartition]) -> None:

@@ -1,6 +1,5 @@
 """Chooses the partitions of a whole list of records at once."""
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,20 +39,10 @@ def _partition_count(client: Any, network: Network, topic: str) -> int:
         with translated(errors.KafkaTimeoutError):
             return len(client.partitions_for(topic))
     except errors.KafkaTimeoutError as error:
-        if _brokers_answer(network):
+        # A broker that does not know a topic is told from one that does not answer.
+        if network.refresh_metadata(_METADATA_SECONDS):
             raise UnknownTopicError(
                 f'the topic "{topic}" does not exist: create it, or let the brokers do so '
                 "(auto.create.topics.enable)"
             ) from error
         raise BackendUnavailableError(f"kafka-python: {topic}: {error}") from error
-
-
-def _brokers_answer(network: Network) -> bool:
-    """Tell a broker that does not know a topic from one that does not answer."""
-    answered = threading.Event()
-    update = network.cluster.request_update()
-    update.add_both(lambda _: answered.set())
-    network.wake()
-    if not answered.wait(_METADATA_SECONDS):
-        return False
-    return update.exception is None or isinstance(update.exception, errors.BrokerResponseError)
