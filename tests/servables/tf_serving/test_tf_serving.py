@@ -235,7 +235,7 @@ def test_version_file_at_fault_is_named(tmp_path: Path) -> None:
     [
         ({}, "missing required field `target`"),
         ({"target": NOBODY, "timeout_seconds": 0}, "`timeout_seconds` must be above 0"),
-        ({"target": NOBODY, "max_attempts": 6}, "`max_attempts`"),
+        ({"target": NOBODY, "max_attempts": 0}, "`max_attempts`"),
         ({"target": NOBODY, "tls": {"private_key": "k"}}, "belong together"),
         ({"target": NOBODY, "deadline": 1}, "there is no `deadline`; known are: target"),
     ],

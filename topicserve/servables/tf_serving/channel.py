@@ -1,8 +1,11 @@
 """The connection to a TF Serving."""
 
-import json
+import random
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 
@@ -11,9 +14,12 @@ from topicserve.protos.get_model_metadata_pb2 import (
     GetModelMetadataResponse,
 )
 from topicserve.protos.predict_pb2 import PredictRequest, PredictResponse
-from topicserve.servables.errors import InvalidArgumentError, ServableError
+from topicserve.servables.errors import InvalidArgumentError, ServableError, UnavailableError
+from topicserve.servables.retry import RetryPolicy
 from topicserve.servables.status_errors import error_of_status
 from topicserve.servables.tf_serving.options import TfServingOptions, TlsOptions
+
+Answer = TypeVar("Answer")
 
 SERVICE = "tensorflow.serving.PredictionService"
 
@@ -28,9 +34,19 @@ class PredictionChannel:
     the ServableError of their status; what is not the records' fault is retriable.
     """
 
-    def __init__(self, options: TfServingOptions) -> None:
+    def __init__(
+        self,
+        options: TfServingOptions,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], object] | None = None,
+    ) -> None:
         self._target = options.target
         self._timeout_seconds = options.timeout_seconds
+        self._max_attempts = options.max_attempts
+        self._retries = RetryPolicy(interval_seconds=options.retry_backoff_seconds)
+        self._clock = clock
+        self._is_closed = threading.Event()
+        self._pause = pause or self._is_closed.wait
         self._channel = _open(options)
         self._predict: Callable[..., PredictResponse] = self._channel.unary_unary(
             f"/{SERVICE}/Predict",
@@ -47,21 +63,39 @@ class PredictionChannel:
 
     def predict(self, request: PredictRequest) -> PredictResponse:
         """Return the answer, within the time that the options give."""
-        try:
-            return self._predict(request, timeout=self._timeout_seconds)
-        except grpc.RpcError as error:
-            raise self._translated(error) from error
+        return self._call(lambda seconds: self._predict(request, timeout=seconds))
 
     def get_model_metadata(self, request: GetModelMetadataRequest) -> GetModelMetadataResponse:
         """Return what a model takes and gives, within the time that the options give."""
-        try:
-            return self._get_model_metadata(request, timeout=self._timeout_seconds)
-        except grpc.RpcError as error:
-            raise self._translated(error) from error
+        return self._call(lambda seconds: self._get_model_metadata(request, timeout=seconds))
 
     def close(self) -> None:
         """Close the connection; calls under way are cancelled."""
+        self._is_closed.set()
         self._channel.close()
+
+    def _call(self, call: Callable[[float], Answer]) -> Answer:
+        """Try as often as the options and the time allow while the server is unavailable.
+
+        Not by gRPC's own retries: a call whose pause ends too early for it hangs to its deadline
+        (grpc/grpc#41036; with pauses of 1 ms every second call, in 1.85).
+        """
+        deadline = self._clock() + self._timeout_seconds
+        attempt = 1
+        while True:
+            try:
+                return call(max(deadline - self._clock(), 0.0))
+            except grpc.RpcError as error:
+                # Not all replicas come back at the same moment.
+                seconds = self._retries.pause_seconds(attempt) * random.uniform(0.5, 1)
+                is_away = error.code() is grpc.StatusCode.UNAVAILABLE
+                is_time_up = self._clock() + seconds >= deadline
+                if not is_away or is_time_up or attempt == self._max_attempts:
+                    raise self._translated(error) from error
+            self._pause(seconds)
+            if self._is_closed.is_set():
+                raise UnavailableError(f"the connection to TF Serving at {self._target} is closed")
+            attempt += 1
 
     def _translated(self, error: grpc.RpcError) -> ServableError:
         name = error.code().name
@@ -74,27 +108,13 @@ def _open(options: TfServingOptions) -> grpc.Channel:
         # Batches are larger than gRPC's default of 4 MiB; TF Serving has no limit either.
         "grpc.max_receive_message_length": -1,
         "grpc.max_send_message_length": -1,
-        "grpc.service_config": json.dumps(_service_config(options)),
+        "grpc.enable_retries": 0,
         **options.channel_options,
     }
     if options.tls is None:
         return grpc.insecure_channel(options.target, list(settings.items()))
     credentials = _credentials(options.tls)
     return grpc.secure_channel(options.target, credentials, list(settings.items()))
-
-
-def _service_config(options: TfServingOptions) -> object:
-    """Return gRPC's description of retries: it makes them itself, within the call's deadline."""
-    if options.max_attempts == 1:
-        return {}
-    policy = {
-        "maxAttempts": options.max_attempts,
-        "initialBackoff": f"{options.retry_backoff_seconds:.9f}s",
-        "maxBackoff": f"{options.retry_backoff_seconds * 16:.9f}s",
-        "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
-    }
-    return {"methodConfig": [{"name": [{"service": SERVICE}], "retryPolicy": policy}]}
 
 
 def _credentials(tls: TlsOptions) -> grpc.ChannelCredentials:

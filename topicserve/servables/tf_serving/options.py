@@ -8,9 +8,6 @@ from msgspec import Meta
 
 from topicserve.servables.kind_options import KindOptions
 
-# gRPC itself makes no more than five attempts, whatever it is told.
-MAX_ATTEMPTS = 5
-
 Path = Annotated[str, Meta(min_length=1)]
 
 
@@ -35,10 +32,10 @@ class TfServingOptions(KindOptions, frozen=True, kw_only=True, forbid_unknown_fi
     """The file of a version that names the remote model."""
     timeout_seconds: float = 10.0
     """How long one call may take, its retries included."""
-    max_attempts: Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] = 3
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
     """How often a call is tried while the server is unavailable."""
     retry_backoff_seconds: float = 0.05
-    """The first pause before a retry, up to twice of which the next one is."""
+    """The first pause before a retry; the pauses double."""
     send_metadata_uid: bool = False
     """Whether every signature has the string input `metadata_uid` more, for a server that reads it
     without its model declaring it. An input that the model declares is always sent."""
