@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-latency chaos lock format
+.PHONY: help setup demo test check bench bench-latency bench-handle docs chaos lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,12 @@ bench: setup ## drain a backlog beside hand-written loops, on Apache Kafka
 
 bench-latency: setup ## publish to result at 200 records a second, beside a bare echo
 	$(BIN)/python -m benchmarks.latency
+
+bench-handle: setup ## what looking up a servable costs, also while versions swap
+	$(BIN)/python -m benchmarks.handle_lookup
+
+docs: setup ## write the tables of metrics and keys anew from the code
+	$(BIN)/python -m tests.support.reference_pages
 
 chaos: setup ## the end-to-end tests at full length: 60 kills, long outages, 20,000 fuzzed records
 	TOPICSERVE_CHAOS=1 $(BIN)/python -m pytest tests/e2e
