@@ -10,6 +10,7 @@ from topicserve.cli.main import main
         (["--bootstrap-servers=127.0.0.1:9092"], "give both"),
         (["--records-per-second=0"], "--records-per-second: must be above 0"),
         (["--client=aiokafka"], "--client"),
+        (["--output=/dev/null/demo"], "--output: /dev/null/demo: Not a directory"),
     ],
 )
 def test_a_wrong_flag_is_told(

@@ -43,6 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Show it; the exit code is 1 when anything was lost or is wrong."""
     if arguments.records_per_second <= 0:
         raise UsageError("--records-per-second: must be above 0")
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--output: {arguments.output}: {error.strerror}; name a folder that can be written to"
+        ) from error
     options = DemoOptions(
         output=arguments.output,
         servers=own_servers(arguments),

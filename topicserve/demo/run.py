@@ -30,6 +30,7 @@ class DemoOptions:
     """What a person may choose; without `servers` the demo starts its own."""
 
     output: Path
+    """A folder that is there."""
     servers: Servers | None = None
     client: str = "kafka-python"
     records_per_second: float = RECORDS_PER_SECOND
@@ -37,7 +38,6 @@ class DemoOptions:
 
 def run_demo(options: DemoOptions, screen: Screen) -> int:
     """Run the demo and return its exit code: 0 when nothing was lost and nothing is wrong."""
-    options.output.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
         opened.enter_context(screen)
         servers = options.servers or opened.enter_context(embedded_servers(options.client))
