@@ -108,6 +108,27 @@ def _checked(x: Any) -> Any:
         return tf1.identity(x)
 
 
+def other_parsings() -> Mapping[str, Any]:
+    """Build regressions on examples that are parsed as old exports do it, and into ragged lists."""
+    old = tf1.placeholder(tf.string, [None], "old")
+    _, _, _, (x,) = tf.raw_ops.ParseExample(
+        serialized=old,
+        names=[],
+        sparse_keys=["words"],
+        dense_keys=["x"],
+        dense_defaults=[tf.constant([7.0])],
+        sparse_types=[tf.string],
+        dense_shapes=[[1]],
+    )
+    ragged = tf1.placeholder(tf.string, [None], "ragged")
+    numbers = tf.io.parse_example(ragged, {"numbers": tf.io.RaggedFeature(tf.int64)})["numbers"]
+    total = tf1.cast(tf.reduce_sum(numbers, axis=1), tf.float32)
+    return {
+        "old": signature({"inputs": old}, {"outputs": x}, REGRESS),
+        "ragged": signature({"inputs": ragged}, {"outputs": total}, REGRESS),
+    }
+
+
 def weights_in_graph() -> Mapping[str, Any]:
     """Build a frozen model: its 16 MB of weights are constants of the graph."""
     x = tf1.placeholder(tf.float32, [None, 2048], "x")

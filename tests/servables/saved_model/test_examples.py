@@ -1,13 +1,16 @@
 """Classify and regress signatures take plain features."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.servables.saved_model import exports
 from topicserve.servables.errors import FailedPreconditionError, InvalidArgumentError
 from topicserve.servables.saved_model.examples import serialized_examples
+from topicserve.servables.saved_model.options import SavedModelOptions
 from topicserve.servables.saved_model.saved_model import SavedModel
 from topicserve.servables.servable import Signature, TensorSpec
 
@@ -52,6 +55,22 @@ def test_missing_feature_is_an_invalid_argument(half_plus_two: SavedModel) -> No
     """A feature without default that no row has is the caller's fault, by name."""
     with pytest.raises(InvalidArgumentError, match="x"):
         half_plus_two.predict({"words": np.array([[b"a"]], object)}, "regress")
+
+
+def test_old_and_ragged_parsings_are_seen(directory: Path) -> None:
+    """Both versions of the parsing operation name their features, ragged ones too."""
+    path = exports.export_tf1(directory / "parsings", exports.other_parsings)
+    model = SavedModel.load(path, SavedModelOptions())
+
+    assert model.signatures["old"].inputs == {
+        "words": TensorSpec(STRING, (None,)),
+        "x": TensorSpec(FLOAT32, (1,)),
+    }
+    assert model.predict({"words": np.array([[b"a"]], object)}, "old")["outputs"].tolist() == [7]
+    assert model.signatures["ragged"].inputs == {"numbers": TensorSpec(np.dtype(np.int64), (None,))}
+    numbers = np.array([[1, 2, 3], [4, 5, 6]])
+    assert model.predict({"numbers": numbers}, "ragged")["outputs"].tolist() == [6, 15]
+    model.close()
 
 
 def test_unseen_parsing_takes_serialized_examples(odd: SavedModel) -> None:

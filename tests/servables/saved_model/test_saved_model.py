@@ -108,6 +108,8 @@ def test_fixed_rows_take_any_number(odd: SavedModel) -> None:
     for rows in (1, 3, 7):
         column = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
         assert odd.predict({"x": column}, "fixed_rows")["y"].tolist() == (column * 2).tolist()
+    with pytest.raises(InvalidArgumentError, match="at least one row"):
+        odd.predict({"x": np.zeros((0, 2), np.float32)}, "fixed_rows")
 
 
 def test_scalar_input_is_one_value_for_all_rows(odd: SavedModel) -> None:

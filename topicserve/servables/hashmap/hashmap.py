@@ -15,6 +15,7 @@ from topicserve.servables.errors import InvalidArgumentError
 from topicserve.servables.hashmap.table_file import READERS
 from topicserve.servables.kind_options import KindOptions, read_options
 from topicserve.servables.loader import Loader
+from topicserve.servables.predict_checks import unknown_signature
 from topicserve.servables.resource_allocation import ResourceAllocation, main_ram
 from topicserve.servables.servable import Columns, Signature, TensorSpec
 from topicserve.servables.simple_loader import SimpleLoaderSourceAdapter
@@ -67,7 +68,7 @@ class Hashmap:
     def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
         """Return the values of the keys, or InvalidArgumentError naming one that has none."""
         if signature_name not in self.signatures:
-            raise InvalidArgumentError(f"there is no signature {signature_name!r}")
+            raise unknown_signature(signature_name, self.signatures)
         keys = inputs["key"].tolist()
         values = [self._table.get(key, self._default) for key in keys]
         if self._default is None and None in values:

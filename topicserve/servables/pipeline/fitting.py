@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topicserve.servables.errors import InvalidArgumentError
+from topicserve.servables.predict_checks import shape_fits, shape_text
 from topicserve.servables.servable import TensorSpec
 
 
@@ -29,22 +30,15 @@ def _reshaped(
     column: NDArray[Any], declared: tuple[int | None, ...] | None, where: str
 ) -> NDArray[Any]:
     found = column.shape[1:]
-    if declared is None or found == declared or _matches(found, declared):
+    if declared is None or shape_fits(found, declared):
         return column
     rest = [size for size in found if size != 1]
-    if not _matches(rest, [size for size in declared if size != 1]):
-        wanted = ", ".join("?" if size is None else str(size) for size in declared)
+    if not shape_fits(rest, [size for size in declared if size != 1]):
         raise InvalidArgumentError(
-            f"{where} must have rows of the shape [{wanted}], found {list(found)}"
+            f"{where} must have rows of the shape {shape_text(declared)}, found {shape_text(found)}"
         )
     sizes = iter(rest)
     return column.reshape(len(column), *(1 if size == 1 else next(sizes) for size in declared))
-
-
-def _matches(found: Any, declared: Any) -> bool:
-    return len(found) == len(declared) and all(
-        wanted is None or wanted == size for size, wanted in zip(found, declared, strict=True)
-    )
 
 
 def _name(dtype: np.dtype[Any]) -> str:

@@ -15,6 +15,7 @@ from topicserve.servables.json_file import read_json_file
 from topicserve.servables.pipeline.definition import Definition, Reference, Step
 from topicserve.servables.pipeline.fitting import fit
 from topicserve.servables.pipeline.pins import BuiltOnServables, Pins, pinned
+from topicserve.servables.predict_checks import check_rows, unknown_signature
 from topicserve.servables.servable import Columns, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -49,9 +50,7 @@ class Pipeline(BuiltOnServables):
     def predict(self, inputs: Columns, signature_name: str = SIGNATURE_NAME) -> Columns:
         """Return the pipeline's outputs; an error says at which step it happened."""
         if signature_name != SIGNATURE_NAME:
-            raise InvalidArgumentError(
-                f"there is no signature {signature_name!r}; known: {SIGNATURE_NAME}"
-            )
+            raise unknown_signature(signature_name, [SIGNATURE_NAME])
         with pinned(self._context, self.requests) as pins:
             return self.run(inputs, pins, [])
 
@@ -63,7 +62,7 @@ class Pipeline(BuiltOnServables):
         for step in self._definition.steps:
             try:
                 outputs = self._call(step, columns, pins, callers)
-                _check_rows(outputs, rows)
+                check_rows(outputs, rows)
             except ServableError as error:
                 raise type(error)(f"step {step.name!r}: {error}") from error
             columns.update({f"{step.name}.{name}": outputs[name] for name in outputs})
@@ -160,11 +159,3 @@ def _find(found: Mapping[Reference, Any], origin: Reference) -> Any:
         missing = f"step {step!r} gives no {output!r}" if dot else f"input {origin!r} is missing"
         raise InvalidArgumentError(missing)
     return found[origin]
-
-
-def _check_rows(outputs: Columns, rows: int) -> None:
-    for name, column in outputs.items():
-        if column.ndim == 0 or len(column) != rows:
-            raise FailedPreconditionError(
-                f"output {name!r} has the shape {list(column.shape)} for {rows} rows"
-            )

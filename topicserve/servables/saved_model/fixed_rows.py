@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topicserve.servables.errors import InvalidArgumentError
 from topicserve.servables.saved_model.signature_call import SignatureCall
 from topicserve.servables.servable import Columns, Signature
 
@@ -27,6 +28,8 @@ class FixedRowsCall:
     def predict(self, inputs: Columns) -> Columns:
         """Return as many rows as came in."""
         total = len(next(iter(inputs.values())))
+        if total == 0:
+            raise InvalidArgumentError("there must be at least one row")
         parts = [
             self._call.predict({name: self._part(inputs[name], start) for name in inputs})
             for start in range(0, total, self._rows)

@@ -12,6 +12,7 @@ from topicserve.servables.errors import (
     NotFoundError,
     ServableError,
 )
+from topicserve.servables.predict_checks import unknown_signature
 from topicserve.servables.saved_model.binding import BoundSignature, bind_signature
 from topicserve.servables.saved_model.options import SavedModelOptions
 from topicserve.servables.saved_model.runtime import new_session, tf, translate
@@ -73,8 +74,7 @@ class SavedModel:
         """
         call = self._calls.get(signature_name)
         if call is None:
-            known = ", ".join(sorted(self._calls))
-            raise InvalidArgumentError(f"there is no signature {signature_name!r}; known: {known}")
+            raise unknown_signature(signature_name, self._calls)
         return call.predict(inputs)
 
     def close(self) -> None:

@@ -6,11 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from topicserve.servables.errors import (
-    FailedPreconditionError,
-    InvalidArgumentError,
-    UnimplementedError,
-)
+from topicserve.servables.errors import InvalidArgumentError, UnimplementedError
+from topicserve.servables.predict_checks import check_rows, shape_fits, shape_text
 from topicserve.servables.saved_model.runtime import CallableOptions, tf, translate
 from topicserve.servables.servable import Columns, Signature
 from topicserve.servables.signature_def import is_scalar, read_signature
@@ -62,12 +59,9 @@ class TensorCall:
         for index in self._scalars:
             feeds[index] = _one_value(feeds[index], self._inputs[index])
         outputs = self._run(feeds)
-        for name, column in zip(self._outputs, outputs, strict=True):
-            if np.ndim(column) == 0 or len(column) != rows:
-                raise FailedPreconditionError(
-                    f"output {name!r} has the shape {list(np.shape(column))} for {rows} rows"
-                )
-        return dict(zip(self._outputs, outputs, strict=True))
+        columns = dict(zip(self._outputs, outputs, strict=True))
+        check_rows(columns, rows)
+        return columns
 
     def run(self, tensors: Columns) -> dict[str, Array]:
         """Return what the model gives for these tensors, whatever their rows."""
@@ -90,12 +84,10 @@ def _check_shape(name: str, column: Array, declared: tuple[int | None, ...] | No
     found = column.shape[1:]
     if declared is None or found == declared:
         return
-    if len(found) != len(declared) or any(
-        size is not None and size != given for size, given in zip(declared, found, strict=True)
-    ):
-        wanted = ", ".join("?" if size is None else str(size) for size in declared)
+    if not shape_fits(found, declared):
         raise InvalidArgumentError(
-            f"input {name!r}: a row must have the shape [{wanted}], found {list(found)}"
+            f"input {name!r}: a row must have the shape {shape_text(declared)}, "
+            f"found {shape_text(found)}"
         )
 
 

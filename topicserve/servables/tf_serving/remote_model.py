@@ -17,12 +17,8 @@ from topicserve.protos.get_model_metadata_pb2 import (
 )
 from topicserve.protos.predict_pb2 import ModelSpec, PredictRequest, PredictResponse
 from topicserve.protos.tensors import TensorProtoError, from_tensor_proto, to_tensor_proto
-from topicserve.servables.errors import (
-    FailedPreconditionError,
-    InternalError,
-    InvalidArgumentError,
-    ServableError,
-)
+from topicserve.servables.errors import FailedPreconditionError, InternalError, ServableError
+from topicserve.servables.predict_checks import check_rows, unknown_signature
 from topicserve.servables.servable import Columns, Signature, TensorSpec
 from topicserve.servables.signature_def import read_signature
 
@@ -86,13 +82,14 @@ class RemoteModel:
         """
         signature = self.signatures.get(signature_name)
         if signature is None:
-            known = ", ".join(sorted(self.signatures))
-            raise InvalidArgumentError(f"there is no signature {signature_name!r}; known: {known}")
+            raise unknown_signature(signature_name, self.signatures)
         request = PredictRequest(model_spec=self._model.model_spec(signature_name))
         for name in inputs.keys() & signature.inputs.keys():
             request.inputs[name].CopyFrom(to_tensor_proto(inputs[name]))
         response = self._service.predict(request)
-        return _columns(response, len(next(iter(inputs.values()))))
+        outputs = _columns(response)
+        check_rows(outputs, len(next(iter(inputs.values()))))
+        return outputs
 
     def close(self) -> None:
         """Give up the connection."""
@@ -131,16 +128,11 @@ def _with_metadata_uid(signature: Signature) -> Signature:
     return replace(signature, inputs={METADATA_UID: _METADATA_UID_SPEC} | dict(signature.inputs))
 
 
-def _columns(response: PredictResponse, rows: int) -> Columns:
+def _columns(response: PredictResponse) -> Columns:
     columns: dict[str, NDArray[Any]] = {}
     for name, tensor in response.outputs.items():
         try:
-            column = from_tensor_proto(tensor)
+            columns[name] = from_tensor_proto(tensor)
         except TensorProtoError as error:
             raise InternalError(f"output {name!r} cannot be read: {error}") from None
-        if column.ndim == 0 or len(column) != rows:
-            raise FailedPreconditionError(
-                f"output {name!r} has the shape {list(column.shape)} for {rows} rows"
-            )
-        columns[name] = column
     return columns

@@ -8,6 +8,7 @@ import numpy as np
 
 from topicserve.servables.errors import InvalidArgumentError
 from topicserve.servables.json_file import TensorSpecJson, read_json_file
+from topicserve.servables.predict_checks import unknown_signature
 from topicserve.servables.servable import Columns, Signature, TensorSpec
 from topicserve.servables.transform.shape_steps import Argmax, Concatenate, OneHot, Rename, Reshape
 from topicserve.servables.transform.value_steps import Bucketize, Cast, Clip, Scale
@@ -67,9 +68,7 @@ class Transform:
     def predict(self, inputs: Columns, signature_name: str = SIGNATURE_NAME) -> Columns:
         """Return the output columns; InvalidArgumentError names the step that cannot take a row."""
         if signature_name != SIGNATURE_NAME:
-            raise InvalidArgumentError(
-                f"there is no signature {signature_name!r}; known: {SIGNATURE_NAME}"
-            )
+            raise unknown_signature(signature_name, [SIGNATURE_NAME])
         columns = {name: inputs[name] for name in self.signatures[SIGNATURE_NAME].inputs}
         # What overflows becomes infinite, and what is no number stays none: no word on it a record.
         with np.errstate(all="ignore"):

@@ -12,6 +12,7 @@ from topicserve.servables.directory_size import directory_bytes
 from topicserve.servables.errors import InvalidArgumentError, NotFoundError
 from topicserve.servables.kind_options import KindOptions, read_options
 from topicserve.servables.loader import Loader
+from topicserve.servables.predict_checks import unknown_signature
 from topicserve.servables.resource_allocation import ResourceAllocation, main_ram
 from topicserve.servables.servable import Columns, Signature, TensorSpec
 from topicserve.servables.simple_loader import SimpleLoaderSourceAdapter
@@ -77,8 +78,7 @@ class Vocabulary:
         Raises InvalidArgumentError naming one that has none, where the options have nothing for it.
         """
         if signature_name not in self._calls:
-            known = ", ".join(sorted(self._calls))
-            raise InvalidArgumentError(f"there is no signature {signature_name!r}; known: {known}")
+            raise unknown_signature(signature_name, self._calls)
         return self._calls[signature_name](inputs)
 
     def _to_ids(self, inputs: Columns) -> Columns:
