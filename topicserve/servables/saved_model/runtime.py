@@ -3,6 +3,7 @@
 Importing takes seconds and hundreds of megabytes, so nothing but a load leads here.
 """
 
+import logging
 import os
 
 # TensorFlow's oneDNN builds keep a pool of their own that never gives memory back: after the unload
@@ -16,6 +17,14 @@ from topicserve.servables.errors import ServableError
 from topicserve.servables.status_errors import error_of_status
 
 __all__ = ["CallableOptions", "new_session", "tf", "translate"]
+
+
+def _is_no_deprecation(record: logging.LogRecord) -> bool:
+    return "is deprecated and will be removed" not in str(record.msg)
+
+
+# The loader says at every start that it is deprecated; whoever reads a worker's log cannot help it.
+tf.get_logger().addFilter(_is_no_deprecation)
 
 _STATUS_NAMES = {
     number: name for name, number in vars(tf.errors).items() if isinstance(number, int)
