@@ -19,7 +19,12 @@ class BrokerConfig:
     auto_create_topics: bool = True
     retention_bytes: int = 1024 * MEBIBYTE
     message_max_bytes: int = MEBIBYTE + 12  # Kafka's default
-    initial_rebalance_delay_seconds: float = 0.05
+    initial_rebalance_delay_seconds: float = 0.15
+    """How long a new group waits for more members (three seconds in Kafka).
+
+    Longer than kafka-python's 0.1 seconds between two requests for metadata: a leader that has to
+    assign before it knows the topic assigns nothing, and does not notice when it knows.
+    """
 
     @property
     def segment_bytes(self) -> int:
