@@ -34,7 +34,7 @@ def mounted(service: str, path: str) -> Path:
 def arguments_of(service: str) -> Any:
     """Return a service's command, parsed as the program does."""
     command, *words = SERVICES[service]["command"]
-    return cli._parser(command).parse_args([command, *words])
+    return cli.parser_of(command).parse_args([command, *words])
 
 
 def worker_config() -> WorkerConfig:

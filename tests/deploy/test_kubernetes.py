@@ -25,7 +25,7 @@ POD = manifest("deployment.yaml")["spec"]["template"]["spec"]
 def config() -> WorkerConfig:
     """Return what the workers are told: the file, and the values in their environment."""
     environment = {one["name"]: one["value"] for one in CONTAINER["env"] if "value" in one}
-    arguments = cli._parser("worker").parse_args(CONTAINER["args"])
+    arguments = cli.parser_of("worker").parse_args(CONTAINER["args"])
     return load_config(FOLDER / "worker.toml", environment, worker.flags_of(arguments))
 
 

@@ -28,7 +28,8 @@ _MIN_POLL_SECONDS = 0.05
 # What opening may take out of one `poll`, with a broker that does not answer.
 _OPEN_SECONDS = 3.0
 _METADATA_SECONDS = 1.0
-_TOPIC_CHECK_SECONDS = 1.0
+# Long: a process that imports TensorFlow meanwhile leaves the client no time to hear of topics.
+_TOPIC_CHECK_SECONDS = 10.0
 _REVOKE_COMMIT_SECONDS = 10.0
 
 
