@@ -2,6 +2,8 @@ import asyncio
 import os
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
 from kafka.record import MemoryRecords
 
 from tests.support.record_batches import a_batch
@@ -66,6 +68,28 @@ def test_reads_are_bounded_but_never_stuck() -> None:
     assert [batches(limit, at_least_one=True) for limit in (-1, 0, 1)] == [1, 1, 1]
     assert [batches(limit, at_least_one=False) for limit in (-1, 0, size - 1)] == [0, 0, 0]
     assert [batches(limit, at_least_one=True) for limit in (3 * size, 4 * size - 1)] == [3, 3]
+
+
+@given(
+    st.lists(st.integers(min_value=1, max_value=400), min_size=1, max_size=20),
+    st.integers(min_value=1, max_value=900),
+    st.integers(min_value=1, max_value=600),
+)
+def test_reading_on_meets_every_record(sizes: list[int], max_bytes: int, segment: int) -> None:
+    """Whatever fits, a read never skips what does not: the next one goes on with it."""
+    partition = a_partition(segment_bytes=segment)
+    for size in sizes:
+        partition.append(a_batch([b"v" * size]))
+
+    found: list[int] = []
+    while len(found) < len(sizes):
+        payloads = partition.read(
+            len(found), committed=False, max_bytes=max_bytes, at_least_one=True
+        )
+        assert len(payloads) == 1 or sum(map(len, payloads)) <= max_bytes
+        found += map(len, values(payloads))
+
+    assert found == sizes
 
 
 def test_a_waiter_hears_of_the_next_append() -> None:

@@ -83,12 +83,12 @@ class Partition:
         end = self.last_stable_offset if committed else self._end_offset
         payloads: list[Buffer] = []
         taken = 0
-        for segment in self._segments_from(offset):
-            if segment.base_offset >= end or (payloads and taken >= max_bytes):
+        for batch in self._since(offset):
+            taken += len(batch.payload)
+            fits = taken <= max_bytes or (at_least_one and not payloads)
+            if batch.base_offset >= end or not fits:
                 break
-            taken += segment.read(
-                offset, end, max_bytes - taken, payloads, at_least_one=at_least_one
-            )
+            payloads.append(batch.payload)
         return payloads
 
     def aborted_since(self, offset: int) -> list[AbortedTransaction]:
@@ -169,11 +169,13 @@ class Partition:
         elif batch.is_transactional:
             self.open_transactions.setdefault(batch.producer_id, batch.base_offset)
 
-    def _segments_from(self, offset: int) -> Iterator[Segment]:
-        for position, segment in enumerate(self._segments):
-            following = self._segments[position + 1 : position + 2]
-            if not following or following[0].base_offset > offset:
-                yield segment
+    def _since(self, offset: int) -> Iterator[RecordBatch]:
+        # From the end: readers mostly are near it.
+        position = len(self._segments) - 1
+        while position > 0 and self._segments[position].base_offset > offset:
+            position -= 1
+        for segment in self._segments[position:]:
+            yield from segment.since(offset)
 
     def _batches(self) -> Iterator[RecordBatch]:
         for segment in self._segments:

@@ -1,6 +1,7 @@
 from bisect import bisect_left
+from collections.abc import Iterator
 
-from topicserve.embedded.broker.record_batch import Buffer, RecordBatch
+from topicserve.embedded.broker.record_batch import RecordBatch
 
 
 class Segment:
@@ -18,16 +19,7 @@ class Segment:
         self._last_offsets.append(batch.last_offset)
         self.size_bytes += len(batch.payload)
 
-    def read(
-        self, offset: int, end: int, max_bytes: int, payloads: list[Buffer], *, at_least_one: bool
-    ) -> int:
-        """Add what lies from an offset on and before the end; return how many bytes that is."""
-        taken = 0
-        for index in range(bisect_left(self._last_offsets, offset), len(self.batches)):
-            batch = self.batches[index]
-            fits = taken + len(batch.payload) <= max_bytes
-            if not (fits or (at_least_one and not payloads)) or batch.base_offset >= end:
-                break
-            payloads.append(batch.payload)
-            taken += len(batch.payload)
-        return taken
+    def since(self, offset: int) -> Iterator[RecordBatch]:
+        """Yield the batches from the one on that holds an offset."""
+        for position in range(bisect_left(self._last_offsets, offset), len(self.batches)):
+            yield self.batches[position]
