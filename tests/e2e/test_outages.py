@@ -13,7 +13,7 @@ from tests.support.table import table_records
 from tests.support.traffic import Sent, a_record
 from topicserve.embedded.redis_server import RedisServer
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, chaos_only]
 
 LIMIT_SECONDS = 90.0
 RECORDS_A_STEP = 40

@@ -8,12 +8,12 @@ import pytest
 
 from tests.e2e.conftest import Deploy
 from tests.support.deployment import Deployment
-from tests.support.scale import SCALE, WAYS
+from tests.support.scale import SCALE, WAYS, chaos_only
 from tests.support.table import table_records
 from tests.support.traffic import Sent
 from tests.support.worker_process import WorkerProcess
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, chaos_only]
 
 RECORDS_A_STEP = 40
 FEWEST, MOST = 2, 5
