@@ -10,6 +10,7 @@ from pathlib import Path
 import confluent_kafka
 import pytest
 
+from tests.support.stack import resident_bytes
 from topicserve.embedded.kafka_server import KafkaServer
 from topicserve.embedded.server_process import ServerStartError
 
@@ -38,6 +39,39 @@ def test_a_taken_port_is_one_line() -> None:
         port = int(first.bootstrap_servers.rpartition(":")[2])
         with pytest.raises(ServerStartError, match=f"127.0.0.1:{port}.*in use"):
             KafkaServer(port=port).start()
+
+
+def test_memory_is_bounded_by_retention() -> None:
+    """Ten times as many records as may be kept are taken, and the newest can be read."""
+    value = b"v" * 100_000
+    retention_bytes = 32 << 20
+    with KafkaServer(retention_bytes=retention_bytes) as server:
+        before = resident_bytes(server.pid)
+        producer = confluent_kafka.Producer(
+            {"bootstrap.servers": server.bootstrap_servers, "linger.ms": 1}
+        )
+        for number in range(10 * retention_bytes // len(value)):
+            producer.produce("topic", value, partition=number % 4)
+            if number % 100 == 0:
+                assert producer.flush(LIMIT_SECONDS) == 0
+        assert producer.flush(LIMIT_SECONDS) == 0
+
+        assert resident_bytes(server.pid) - before < 2 * retention_bytes
+        kept = [_kept(server, index) for index in range(4)]
+
+    assert all(0 < low < high for low, high in kept)
+    assert sum(high - low for low, high in kept) * len(value) > retention_bytes // 2
+
+
+def _kept(server: KafkaServer, index: int) -> tuple[int, int]:
+    """Return the first and the next offset of a partition."""
+    consumer = confluent_kafka.Consumer(
+        {"bootstrap.servers": server.bootstrap_servers, "group.id": "g"}
+    )
+    place = confluent_kafka.TopicPartition("topic", index)
+    low, high = consumer.get_watermark_offsets(place, LIMIT_SECONDS)
+    consumer.close()
+    return low, high
 
 
 _PARENT = """

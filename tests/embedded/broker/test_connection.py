@@ -1,12 +1,16 @@
 """What a connection does with bytes, against the broker's process."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from kafka.protocol.admin import DescribeAclsRequest
 from kafka.protocol.consumer import FetchRequest
 from kafka.protocol.metadata import ApiVersionsRequest, MetadataRequest
 from kafka.protocol.producer import ProduceRequest
 
-from tests.support.stack import RawClient, a_frame, raw_client
+from tests.support.record_batches import a_payload
+from tests.support.stack import RawClient, a_frame, raw_client, resident_bytes
 from topicserve.embedded.broker.apis import APIS
 from topicserve.embedded.broker.error_codes import ErrorCode
 from topicserve.embedded.kafka_server import KafkaServer
@@ -111,32 +115,84 @@ def test_bytes_that_are_no_request_end_their_connection_alone(
         assert answers(good)
 
 
+@pytest.mark.parametrize("isolation_level", [0, 1])
+def test_a_waiting_fetch_is_answered_by_the_record(
+    broker: KafkaServer, isolation_level: int
+) -> None:
+    """It would have waited for weeks."""
+    topic = f"wake-up-{isolation_level}"
+    with two_clients(broker, topic) as (reader, writer):
+        reader.send(a_frame(a_long_fetch(topic, isolation_level), 11))
+        writer.send(a_frame(a_produce(topic, a_payload([b"woken"])), 7))
+
+        assert b"woken" in reader.receive()
+
+
 def test_a_waiting_request_holds_up_no_other_connection(broker: KafkaServer) -> None:
     """A long fetch waits by itself, and its client may go away meanwhile."""
-    waiting = FetchRequest(
-        max_wait_ms=2**31 - 1,
-        min_bytes=1,
-        max_bytes=1,
-        isolation_level=0,
-        session_id=0,
-        session_epoch=-1,
-        topics=[a_topic("held-up")],
-        forgotten_topics_data=[],
-    )
-    with (
-        raw_client(broker.bootstrap_servers) as first,
-        raw_client(broker.bootstrap_servers) as other,
-    ):
-        first.ask(MetadataRequest(topics=[MetadataRequest.MetadataRequestTopic(name="held-up")]), 7)
-        first.send(a_frame(waiting, 7))
+    with two_clients(broker, "held-up") as (first, other):
+        first.send(a_frame(a_long_fetch("held-up"), 11))
 
         assert answers(other)
         assert first.finish() == b""
 
 
-def a_topic(name: str) -> FetchRequest.FetchTopic:
-    """Return what to fetch of a topic's first partition."""
+def test_a_client_that_does_not_read_is_not_answered_for_ever(broker: KafkaServer) -> None:
+    """Its answers do not pile up in the broker's memory."""
+    topic = "unread"
+    fetches = a_frame(a_long_fetch(topic), 11) * 200
+    with two_clients(broker, topic) as (slow, writer):
+        for _ in range(16):
+            writer.ask(a_produce(topic, a_payload([b"v" * 500_000])), 7)
+        before = resident_bytes(broker.pid)
+        slow.send(fetches)
+        assert answers(writer)
+
+        assert resident_bytes(broker.pid) - before < 100 << 20
+        assert len(slow.receive()) > 7_000_000
+
+
+@contextmanager
+def two_clients(broker: KafkaServer, topic: str) -> Iterator[tuple[RawClient, RawClient]]:
+    """Open two connections and create a topic."""
+    with (
+        raw_client(broker.bootstrap_servers) as first,
+        raw_client(broker.bootstrap_servers) as second,
+    ):
+        first.ask(MetadataRequest(topics=[MetadataRequest.MetadataRequestTopic(name=topic)]), 7)
+        yield first, second
+
+
+def a_long_fetch(topic: str, isolation_level: int = 0) -> FetchRequest:
+    """Return a fetch from the first partition's start that waits as long as it can be said."""
     partition = FetchRequest.FetchTopic.FetchPartition(
-        partition=0, fetch_offset=0, log_start_offset=-1, partition_max_bytes=1
+        partition=0,
+        current_leader_epoch=-1,
+        fetch_offset=0,
+        log_start_offset=-1,
+        partition_max_bytes=50 << 20,
     )
-    return FetchRequest.FetchTopic(topic=name, partitions=[partition])
+    return FetchRequest(
+        replica_id=-1,
+        max_wait_ms=2**31 - 1,
+        min_bytes=1,
+        max_bytes=50 << 20,
+        isolation_level=isolation_level,
+        session_id=0,
+        session_epoch=-1,
+        topics=[FetchRequest.FetchTopic(topic=topic, partitions=[partition])],
+        forgotten_topics_data=[],
+        rack_id="",
+    )
+
+
+def a_produce(topic: str, records: bytes) -> ProduceRequest:
+    """Return a request that appends a batch to the first partition."""
+    data_class = ProduceRequest.TopicProduceData
+    data = data_class.PartitionProduceData(index=0, records=records)
+    return ProduceRequest(
+        transactional_id=None,
+        acks=1,
+        timeout_ms=1_000,
+        topic_data=[data_class(name=topic, partition_data=[data])],
+    )

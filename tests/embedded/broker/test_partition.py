@@ -9,7 +9,7 @@ from kafka.record import MemoryRecords
 from tests.support.record_batches import a_batch
 from topicserve.embedded.broker.partition import AbortedTransaction, Partition
 from topicserve.embedded.broker.partition_files import PartitionFiles
-from topicserve.embedded.broker.record_batch import Buffer, transaction_marker
+from topicserve.embedded.broker.record_batch import RecordBatch, transaction_marker
 
 NO_LIMIT = 1 << 30
 
@@ -19,12 +19,12 @@ def a_partition(path: Path | None = None, *, segment_bytes: int = 1 << 20) -> Pa
     return Partition("topic", 0, segment_bytes, PartitionFiles(path) if path else None)
 
 
-def values(payloads: list[Buffer]) -> list[bytes]:
+def values(batches: list[RecordBatch]) -> list[bytes]:
     """Return the records' values, those of control batches left out."""
     return [
         record.value
-        for payload in payloads
-        for batch in MemoryRecords(bytes(payload))
+        for placed in batches
+        for batch in MemoryRecords(bytes(placed.payload))
         if not batch.is_control_batch
         for record in batch
     ]
@@ -32,8 +32,8 @@ def values(payloads: list[Buffer]) -> list[bytes]:
 
 def read(partition: Partition, offset: int = 0, *, committed: bool = False) -> list[bytes]:
     """Return the values from an offset's batch on."""
-    payloads = partition.read(offset, committed=committed, max_bytes=NO_LIMIT, at_least_one=True)
-    return values(payloads)
+    batches = partition.read(offset, committed=committed, max_bytes=NO_LIMIT, at_least_one=True)
+    return values(batches)
 
 
 def test_offsets_follow_on() -> None:
@@ -83,11 +83,9 @@ def test_reading_on_meets_every_record(sizes: list[int], max_bytes: int, segment
 
     found: list[int] = []
     while len(found) < len(sizes):
-        payloads = partition.read(
-            len(found), committed=False, max_bytes=max_bytes, at_least_one=True
-        )
-        assert len(payloads) == 1 or sum(map(len, payloads)) <= max_bytes
-        found += map(len, values(payloads))
+        read = partition.read(len(found), committed=False, max_bytes=max_bytes, at_least_one=True)
+        assert len(read) == 1 or sum(len(batch.payload) for batch in read) <= max_bytes
+        found += map(len, values(read))
 
     assert found == sizes
 
@@ -132,9 +130,9 @@ def test_aborted_transactions_are_told() -> None:
     partition.append(a_batch([b"a", b"b"], producer=(1, 0, 0), transactional=True))
     partition.append(transaction_marker(1, 0, committed=False))
 
-    assert partition.aborted_since(0) == [AbortedTransaction(1, 0, 2)]
-    assert partition.aborted_since(2) == [AbortedTransaction(1, 0, 2)]
-    assert partition.aborted_since(3) == []
+    aborted = [AbortedTransaction(1, 0, 2)]
+    assert [partition.aborted_between(first, 9) for first in (0, 2, 3)] == [aborted, aborted, []]
+    assert partition.aborted_between(-2, -1) == []
 
 
 def test_the_oldest_segment_goes_as_a_whole() -> None:
@@ -149,7 +147,7 @@ def test_the_oldest_segment_goes_as_a_whole() -> None:
         before -= partition.drop_oldest_segment()
 
     assert partition.size_bytes == before
-    assert partition.aborted_since(0) == []
+    assert partition.aborted_between(0, 9) == []
     assert read(partition, 2) == [b"b" * 100]
 
 

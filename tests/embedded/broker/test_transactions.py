@@ -60,7 +60,7 @@ def outcome(broker: Broker) -> list[str]:
         "open"
         if partition.open_transactions
         else "aborted"
-        if partition.aborted_since(0)
+        if partition.aborted_between(0, partition.end_offset)
         else "committed"
         for partition in (broker.topics.partition(*place) for place in PLACES)
     ]

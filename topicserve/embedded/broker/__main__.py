@@ -13,6 +13,8 @@ from topicserve.embedded.broker.broker import Broker
 from topicserve.embedded.broker.config import BrokerConfig
 from topicserve.embedded.broker.connection import Connection
 
+_log = logging.getLogger(__name__)
+
 _TICK_SECONDS = 0.02
 
 
@@ -35,7 +37,11 @@ async def serve(broker: Broker, *, end_with_stdin: bool) -> None:
     broker.port = server.sockets[0].getsockname()[1]
     print(json.dumps({"bootstrap_servers": f"{broker.host}:{broker.port}"}), flush=True)
     ticking = loop.create_task(_tick(broker))
+    # A broker in which no time passes is of no use: it ends, and says why.
+    ticking.add_done_callback(lambda _: ended.set())
     await ended.wait()
+    if ticking.done():
+        ticking.result()
     ticking.cancel()
     server.close()
     for connection in list(connections):
@@ -45,7 +51,10 @@ async def serve(broker: Broker, *, end_with_stdin: bool) -> None:
 async def _tick(broker: Broker) -> None:
     while True:
         await asyncio.sleep(_TICK_SECONDS)
-        broker.tick()
+        try:
+            broker.tick()
+        except OSError as error:
+            _log.error("the journal cannot be written to: %s", error)
 
 
 def main() -> int:

@@ -76,7 +76,6 @@ class Connection(asyncio.Protocol):
 
     def _take_requests(self) -> None:
         start = 0
-        # One copy out of the buffer for all complete frames, however many there are.
         while len(self._received) - start >= LENGTH_BYTES:
             prefix = self._received[start : start + LENGTH_BYTES]
             length = read_length(prefix, self._broker.config.request_max_bytes)
@@ -84,8 +83,9 @@ class Connection(asyncio.Protocol):
             if len(self._received) < end:
                 break
             frame = bytes(memoryview(self._received)[start + LENGTH_BYTES : end])
-            self._requests.append(read_request(memoryview(frame)))
-            self._ahead_bytes += len(frame)
+            request = read_request(memoryview(frame))
+            self._requests.append(request)
+            self._ahead_bytes += len(request.body)
             start = end
         del self._received[:start]
         if self._ahead_bytes > _MAX_AHEAD_BYTES:
@@ -97,7 +97,6 @@ class Connection(asyncio.Protocol):
             self._ahead_bytes -= len(request.body)
             self._answer(request)
         if not self._requests:
-            self._ahead_bytes = 0
             self._transport.resume_reading()
 
     def _answer(self, request: RequestFrame) -> None:

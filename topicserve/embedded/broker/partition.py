@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from topicserve.embedded.broker.partition_files import PartitionFiles
 from topicserve.embedded.broker.producer_states import ProducerStates
-from topicserve.embedded.broker.record_batch import Buffer, RecordBatch, first_record_since
+from topicserve.embedded.broker.record_batch import RecordBatch, first_record_since
 from topicserve.embedded.broker.segment import Segment
 
 
@@ -75,25 +75,29 @@ class Partition:
 
     def read(
         self, offset: int, *, committed: bool, max_bytes: int, at_least_one: bool
-    ) -> list[Buffer]:
+    ) -> list[RecordBatch]:
         """Return whole batches from an offset on, as many as fit.
 
         With `at_least_one` the first comes whatever its size, or no reader could pass it.
         """
         end = self.last_stable_offset if committed else self._end_offset
-        payloads: list[Buffer] = []
+        batches: list[RecordBatch] = []
         taken = 0
         for batch in self._since(offset):
             taken += len(batch.payload)
-            fits = taken <= max_bytes or (at_least_one and not payloads)
+            fits = taken <= max_bytes or (at_least_one and not batches)
             if batch.base_offset >= end or not fits:
                 break
-            payloads.append(batch.payload)
-        return payloads
+            batches.append(batch)
+        return batches
 
-    def aborted_since(self, offset: int) -> list[AbortedTransaction]:
-        """Return the aborted transactions that reach to an offset or beyond."""
-        return [aborted for aborted in self._aborted if aborted.last_offset >= offset]
+    def aborted_between(self, first_offset: int, last_offset: int) -> list[AbortedTransaction]:
+        """Return the aborted transactions of which a part lies between two offsets."""
+        return [
+            aborted
+            for aborted in self._aborted
+            if aborted.last_offset >= first_offset and aborted.first_offset <= last_offset
+        ]
 
     def find_time(self, timestamp: int) -> tuple[int, int] | None:
         """Return offset and timestamp of the first record that is not older, if there is one."""
@@ -117,7 +121,7 @@ class Partition:
         self.size_bytes -= segment.size_bytes
         if self._files is not None:
             self._files.drop(segment.base_offset)
-        self._aborted = self.aborted_since(self.log_start_offset)
+        self._aborted = self.aborted_between(self.log_start_offset, self._end_offset)
         self.producers.forget_before(self.log_start_offset)
         return segment.size_bytes
 

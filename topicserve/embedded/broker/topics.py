@@ -19,9 +19,8 @@ from topicserve.embedded.broker.topic_configs import (
 )
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-_MAX_PARTITIONS = (
-    10_000  # of all topics together: each costs memory, and a file where files are kept
-)
+# Of all topics together: each costs memory, and a file where files are kept.
+_MAX_PARTITIONS = 10_000
 
 
 @dataclass(slots=True)
@@ -48,9 +47,8 @@ class Topics:
         self._size_bytes = 0
         self._files = config.data_dir and config.data_dir / "topics"
         for (name,), fact in journal.facts("topic").items():
-            self._open(
-                Topic(str(name), UUID(fact["topic_id"]), fact["configs"]), fact["partitions"]
-            )
+            topic = Topic(str(name), UUID(fact["topic_id"]), fact["configs"])
+            self._open(topic, fact["partitions"])
         self._delete_orphans()
 
     def __iter__(self) -> Iterator[Topic]:

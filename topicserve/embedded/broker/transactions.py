@@ -1,4 +1,4 @@
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,8 +71,7 @@ class Transactions:
             _check_current(transaction, producer_id, producer_epoch)
         self._fence(transaction)
         transaction.timeout_seconds = timeout_seconds
-        transaction.state = _EMPTY
-        self._keep(transaction)
+        self._keep(transaction, _EMPTY)
         return transaction.producer_id, transaction.producer_epoch
 
     def add_partitions(
@@ -149,10 +148,9 @@ class Transactions:
 
     def _begin(self, transaction: _Transaction) -> None:
         if transaction.state != _ONGOING:
-            transaction.state = _ONGOING
-            transaction.deadline = self._clock() + transaction.timeout_seconds
             # The last outcome must not be taken for that of records that come from here on.
-            self._keep(transaction)
+            self._keep(transaction, _ONGOING)
+            transaction.deadline = self._clock() + transaction.timeout_seconds
 
     def _fence(self, transaction: _Transaction) -> None:
         """Go on to the next epoch, aborting with it what is under way."""
@@ -163,15 +161,12 @@ class Transactions:
             transaction.producer_id, transaction.producer_epoch = self._new_producer_id(), 0
 
     def _end(self, transaction: _Transaction, outcome: str) -> None:
-        partitions, transaction.partitions = transaction.partitions, set()
-        offsets, transaction.offsets = transaction.offsets, {}
-        transaction.state = outcome
-        committed = outcome == _COMMITTED
-        self._keep(transaction, offset_facts(offsets) if committed else {})
-        for topic, index in sorted(partitions):
+        offsets = transaction.offsets if outcome == _COMMITTED else {}
+        self._keep(transaction, outcome, offset_facts(offsets))
+        for topic, index in sorted(transaction.partitions):
             self._mark(transaction, topic, index)
-        if committed:
-            self._groups.apply(offsets)
+        self._groups.apply(offsets)
+        transaction.partitions, transaction.offsets = set(), {}
 
     def _mark(self, transaction: _Transaction, topic: str, index: int) -> None:
         try:
@@ -209,14 +204,18 @@ class Transactions:
         self._journal.put({("producer_id",): self._next_producer_id})
         return int(self._next_producer_id)
 
-    def _keep(self, transaction: _Transaction, more: dict[Key, Any] | None = None) -> None:
+    def _keep(
+        self, transaction: _Transaction, state: str, more: Mapping[Key, Any] | None = None
+    ) -> None:
+        """Go on to a state once the journal has it, with more facts in the same breath."""
         fact = [
             transaction.producer_id,
             transaction.producer_epoch,
             transaction.timeout_seconds,
-            transaction.state,
+            state,
         ]
-        self._journal.put({("transaction", transaction.transactional_id): fact} | (more or {}))
+        self._journal.put({("transaction", transaction.transactional_id): fact, **(more or {})})
+        transaction.state = state
 
 
 def _check_current(transaction: _Transaction, producer_id: int, epoch: int) -> None:

@@ -41,29 +41,33 @@ def fetch(
     if request.session_id:
         return _response(ErrorCode.FETCH_SESSION_ID_NOT_FOUND, [])
     found = _read(broker, request)
-    if _suffices(found, request) or request.max_wait_ms <= 0:
-        return found.response
-    return _wait(broker, request)
+    return found.response if _suffices(found, request) else _wait(broker, request)
 
 
 async def _wait(broker: Broker, request: Any) -> Response:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + request.max_wait_ms / 1000
     while True:
-        change: asyncio.Future[None] = loop.create_future()
-        partitions = _partitions(broker, request)
-        timer = loop.call_at(deadline, _complete, change)
-        for partition in partitions:
-            partition.wait(change)
-        try:
-            await change
-        finally:
-            timer.cancel()
-            for partition in partitions:
-                partition.give_up(change)
+        # Between this look and the wait nothing can come: both happen in one step of the loop.
         found = _read(broker, request)
         if _suffices(found, request) or loop.time() >= deadline:
             return found.response
+        await _change(_partitions(broker, request), deadline)
+
+
+async def _change(partitions: list[Partition], deadline: float) -> None:
+    """Wait until one of the partitions has changed, or until the deadline."""
+    loop = asyncio.get_running_loop()
+    change: asyncio.Future[None] = loop.create_future()
+    timer = loop.call_at(deadline, _complete, change)
+    for partition in partitions:
+        partition.wait(change)
+    try:
+        await change
+    finally:
+        timer.cancel()
+        for partition in partitions:
+            partition.give_up(change)
 
 
 def _complete(change: asyncio.Future[None]) -> None:
@@ -110,7 +114,7 @@ def _read_partition(
         return _answer(wanted.partition, error.code, (-1, -1, -1))
     if not partition.log_start_offset <= offset <= partition.end_offset:
         return _answer(wanted.partition, ErrorCode.OFFSET_OUT_OF_RANGE, _offsets(partition))
-    payloads = partition.read(
+    batches = partition.read(
         offset,
         committed=committed,
         max_bytes=budget.max_bytes,
@@ -118,11 +122,12 @@ def _read_partition(
     )
     aborted = None
     if committed:
+        end = batches[-1].last_offset if batches else offset
         aborted = [
             Struct(producer_id=each.producer_id, first_offset=each.first_offset)
-            for each in partition.aborted_since(offset)
+            for each in partition.aborted_between(offset, end)
         ]
-    records = b"".join(payloads)
+    records = b"".join(batch.payload for batch in batches)
     return _answer(wanted.partition, ErrorCode.NONE, _offsets(partition), records, aborted)
 
 
