@@ -12,25 +12,27 @@ T = TypeVar("T")
 class BoundedCalls:
     """Makes such calls, one at a time and each on a thread of its own, and waits for so long.
 
-    A call that was given up goes on. Asking for the same again, by its name, waits for that one:
-    so a commit that nobody answered is not begun a second time behind the first one's back. The
-    thread is a daemon: a call that never ends does not keep the process.
+    A call that was given up goes on. Asking for the same again (the same name and subject) waits
+    for that one: so a commit that nobody answered is not begun a second time behind the first
+    one's back. The thread is a daemon: a call that never ends does not keep the process.
     """
 
     def __init__(self, thread_name: str) -> None:
         self._thread_name = thread_name
         self._running: _Call[object] | None = None
 
-    def call(self, name: str, function: Callable[[], T], timeout_seconds: float) -> T:
+    def call(
+        self, name: str, function: Callable[[], T], timeout_seconds: float, subject: object = None
+    ) -> T:
         """Return what the function returns, or raise what it raises.
 
         Raises BackendUnavailableError when that takes too long, or an earlier call does.
         """
         running = self._running
-        if running is not None and running.name != name:
+        if running is not None and (running.name, running.subject) != (name, subject):
             running.wait(timeout_seconds)
             running = None
-        call = running or _Call(name, function, self._thread_name)
+        call = running or _Call(name, subject, function, self._thread_name)
         self._running = call
         call.wait(timeout_seconds)
         self._running = None
@@ -38,8 +40,11 @@ class BoundedCalls:
 
 
 class _Call(Generic[T]):
-    def __init__(self, name: str, function: Callable[[], T], thread_name: str) -> None:
+    def __init__(
+        self, name: str, subject: object, function: Callable[[], T], thread_name: str
+    ) -> None:
         self.name = name
+        self.subject = subject
         self._function = function
         self._done = threading.Event()
         self._value: T | None = None

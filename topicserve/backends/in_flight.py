@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from topicserve.backends.broker import OnDelivery
 from topicserve.backends.errors import (
     BackendError,
-    BackendUnavailableError,
     BacklogFullError,
     DeliveryTimeoutError,
 )
@@ -63,7 +62,7 @@ class Shipment:
 
 
 class InFlight:
-    """Everything one producer has under way.
+    """Everything one producer has under way. `failed_lists` counts reports with an error in them.
 
     Room is given back only when the client itself has let go of the records: one that keeps what
     has timed out is not given as much again on top.
@@ -77,6 +76,7 @@ class InFlight:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.delivery_timeout_seconds = delivery_timeout_seconds
+        self.failed_lists = 0
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._clock = clock
@@ -135,12 +135,13 @@ class InFlight:
         with self._changed:
             return self._changed.wait_for(lambda: not self._unreported, timeout_seconds)
 
-    def give_up(self) -> None:
-        """Report what is left as not written; the delivery thread's last act."""
+    def give_up(self, why: BackendError) -> None:
+        """Report what is left as not written; on the delivery thread."""
         self.report(0)
-        closed = BackendUnavailableError("the producer was closed before it was acknowledged")
-        for shipment in list(self._unreported):
-            shipment.errors = [closed if e is _TIMED_OUT else e for e in shipment.errors]
+        with self._changed:
+            left = list(self._unreported)
+        for shipment in left:
+            shipment.errors = [why if e is _TIMED_OUT else e for e in shipment.errors]
             self._deliver(shipment)
 
     def _has_room(self, records: int, size_bytes: int) -> bool:
@@ -173,6 +174,8 @@ class InFlight:
         on_delivery, shipment.on_delivery = shipment.on_delivery, None
         if on_delivery is None:
             return  # settled after it was reported as timed out
+        if any(shipment.errors):
+            self.failed_lists += 1
         try:
             on_delivery(list(shipment.errors))
         except Exception:

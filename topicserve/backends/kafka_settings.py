@@ -18,7 +18,9 @@ _CONSUMER_DEFAULTS: dict[str, object] = {
     "session.timeout.ms": _SESSION_TIMEOUT_MS,
     # Kafka's 1 MiB halves what kafka-python reads in a second.
     "max.partition.fetch.bytes": 4 * 1024 * 1024,
+    # librdkafka's own defaults differ.
     "allow.auto.create.topics": True,
+    "isolation.level": "read_uncommitted",
 }
 _PRODUCER_DEFAULTS: dict[str, object] = {
     "acks": "all",

@@ -11,16 +11,11 @@ from confluent_kafka import KafkaError
 from topicserve.backends.bounded_calls import BoundedCalls
 from topicserve.backends.broker import ConsumerStats, Offsets, RebalanceListener
 from topicserve.backends.confluent.errors import PARTITION_EOF, translate, translated
-from topicserve.backends.errors import (
-    BackendError,
-    BackendUnavailableError,
-    CommitRefusedError,
-)
+from topicserve.backends.errors import BackendUnavailableError, CommitRefusedError
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 log = logging.getLogger(__name__)
 
-_REVOKE_COMMIT_SECONDS = 10.0
 # librdkafka's own limit for one call.
 _MAX_CONSUME = 1_000_000
 
@@ -44,7 +39,7 @@ class ConfluentConsumer:
         self._ends: dict[TopicPartition, int] = {}
         # Where paused partitions go on, if somebody sought there: `position` only follows records.
         self._sought: dict[TopicPartition, int] = {}
-        self._error: BackendError | None = None
+        self._error: BaseException | None = None
         self._calls = BoundedCalls("confluent-consumer")
         self._closed = False
 
@@ -53,9 +48,9 @@ class ConfluentConsumer:
         with translated():
             self._client.subscribe(
                 list(topics),
-                on_assign=lambda _, partitions: self._on_assigned([*map(_ours, partitions)]),
-                on_revoke=lambda _, partitions: self._on_revoked([*map(_ours, partitions)]),
-                on_lost=lambda _, partitions: self._on_lost([*map(_ours, partitions)]),
+                on_assign=self._keeping_errors(self._on_assigned),
+                on_revoke=self._keeping_errors(self._on_revoked),
+                on_lost=self._keeping_errors(self._on_lost),
             )
 
     def poll(self, timeout_seconds: float, max_records: int) -> list[KafkaRecord]:
@@ -99,17 +94,8 @@ class ConfluentConsumer:
                 self._client.seek(confluent_kafka.TopicPartition(*partition, offset))
 
     def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
-        if not offsets:
-            return
-        theirs = [confluent_kafka.TopicPartition(*p, offset) for p, offset in offsets.items()]
-        with translated():
-            # Waits for as long as the broker takes; hence the thread of its own.
-            answers = self._calls.call(
-                "commit",
-                lambda: self._client.commit(offsets=theirs, asynchronous=False),
-                timeout_seconds,
-            )
-        _raise_for_partitions(answers)
+        # Waits for as long as the broker takes; hence the thread of its own.
+        self._calls.call("commit", lambda: self._commit(offsets), timeout_seconds, dict(offsets))
 
     def committed(
         self, partitions: Sequence[TopicPartition], timeout_seconds: float
@@ -138,8 +124,12 @@ class ConfluentConsumer:
         if self._closed:
             return
         self._closed = True
-        with translated():
-            self._calls.call("close", self._client.close, timeout_seconds)
+        try:
+            with translated():
+                self._calls.call("close", self._client.close, timeout_seconds)
+        except BackendUnavailableError as error:
+            # The group finds out by itself, after the session timeout.
+            log.warning("left without saying so: %s", error)
 
     def _poll_once(self, wait_seconds: float, max_records: int) -> list[KafkaRecord]:
         # `consume` waits until it has as many as asked for or the time is up, so it is only asked
@@ -195,6 +185,22 @@ class ConfluentConsumer:
         if error is not None:
             raise error
 
+    def _keeping_errors(
+        self, tell: Callable[[list[TopicPartition]], None]
+    ) -> Callable[[Any, Sequence[Any]], None]:
+        """Return a callback for the client; what goes wrong in it is raised by `poll`.
+
+        Raised within the callback it would leave the rebalance unfinished, and `close` waiting.
+        """
+
+        def call(_: Any, partitions: Sequence[Any]) -> None:
+            try:
+                tell([*map(_ours, partitions)])
+            except BaseException as error:
+                self._error = error
+
+        return call
+
     def _on_assigned(self, partitions: list[TopicPartition]) -> None:
         assert self._listener is not None
         if partitions:
@@ -208,10 +214,18 @@ class ConfluentConsumer:
             return  # leaving the group is the caller's own doing
         offsets = self._listener.on_revoked(partitions)
         try:
-            self.commit(offsets, _REVOKE_COMMIT_SECONDS)
+            # On this thread: librdkafka lets no other one commit while it calls back.
+            self._commit(offsets)
         except (CommitRefusedError, BackendUnavailableError) as error:
             # The partitions go all the same; their next owner does the records again.
             log.warning("offsets of revoked partitions were not committed: %s", error)
+
+    def _commit(self, offsets: Offsets) -> None:
+        theirs = [confluent_kafka.TopicPartition(*p, offset) for p, offset in offsets.items()]
+        if not theirs:
+            return
+        with translated():
+            _raise_for_partitions(self._client.commit(offsets=theirs, asynchronous=False))
 
     def _on_lost(self, partitions: list[TopicPartition]) -> None:
         assert self._listener is not None

@@ -57,6 +57,8 @@ def class_of(code: int) -> type[BackendError]:
 def translate(error: KafkaError) -> BackendError:
     """Return the port's error for one of librdkafka's."""
     kind = class_of(error.code())
+    if error.code() == KafkaError._SSL and "Disconnected" in error.str():
+        kind = BackendUnavailableError  # the broker went away while hands were shaken
     text = f"Kafka: {error.str()} ({error.name()})"
     if error.fatal() and kind not in (AuthenticationError, FencedError):
         return FencedError(f"the client cannot be used any more: {text}")

@@ -12,9 +12,12 @@ from confluent_kafka import KafkaError, KafkaException
 from topicserve.backends.broker import Offsets, OnDelivery
 from topicserve.backends.confluent.errors import translate, translated
 from topicserve.backends.errors import (
+    AuthenticationError,
     BackendConfigError,
     BackendError,
     BackendUnavailableError,
+    FencedError,
+    TransactionAbortedError,
     UnknownTopicError,
 )
 from topicserve.backends.in_flight import InFlight, Shipment
@@ -24,6 +27,7 @@ _POLL_SECONDS = 0.1
 _CLOSE_SECONDS = 2.0
 # How long `send` waits for a topic that is new to it.
 _TOPIC_SECONDS = 5.0
+_TOPIC_STEP_SECONDS = 1.0
 _TOPIC_RETRY_SECONDS = 0.05
 
 
@@ -39,7 +43,9 @@ class ConfluentProducer:
         """`open_client` makes a confluent_kafka.Producer that tells its errors to the argument."""
         self._in_flight = in_flight
         self._clock = clock
-        self._error: BackendError | None = None
+        # Why the client can do no more: it was fenced, or is refused.
+        self._fatal: BackendError | None = None
+        self._failed_before = 0
         self._client = open_client(self._on_error)
         self._known_topics: set[str] = set()
         self._closed = threading.Event()
@@ -49,8 +55,7 @@ class ConfluentProducer:
         self._delivery_thread.start()
 
     def send(self, records: Sequence[OutgoingRecord], on_delivery: OnDelivery) -> None:
-        if self._closed.is_set():
-            raise BackendError("the producer is closed")
+        self._raise_fatal()
         for topic in {record.topic for record in records} - self._known_topics:
             self._meet(topic)
         shipment = self._in_flight.admit(records, on_delivery)
@@ -83,17 +88,20 @@ class ConfluentProducer:
             self._client.init_transactions(timeout_seconds)
 
     def begin_transaction(self) -> None:
+        self._failed_before = self._in_flight.failed_lists
         with translated():
             self._client.begin_transaction()
 
     def send_offsets_to_transaction(
         self, offsets: Offsets, group_metadata: Any, timeout_seconds: float
     ) -> None:
+        self._raise_failed()
         theirs = [confluent_kafka.TopicPartition(*p, offset) for p, offset in offsets.items()]
         with translated():
             self._client.send_offsets_to_transaction(theirs, group_metadata, timeout_seconds)
 
     def commit_transaction(self, timeout_seconds: float) -> None:
+        self._raise_failed()
         with translated():
             self._client.commit_transaction(timeout_seconds)
 
@@ -115,18 +123,27 @@ class ConfluentProducer:
         """Wait for a topic's metadata: an unknown one is refused here, not record by record."""
         deadline = self._clock() + _TOPIC_SECONDS
         while True:
-            with translated():
-                found = self._client.list_topics(topic, max(deadline - self._clock(), 0.1))
-            error = found.topics[topic].error
-            if error is None:
+            try:
+                with translated():
+                    found = self._client.list_topics(topic, _TOPIC_STEP_SECONDS)
+                problem = self._refusal(topic, found.topics[topic].error)
+            except BackendUnavailableError as error:
+                problem = error
+            if problem is None:
                 self._known_topics.add(topic)
                 return
-            if self._clock() >= deadline or not error.retriable():
-                raise self._refused(topic, error)
+            self._raise_fatal()
+            if self._clock() >= deadline:
+                raise problem
             self._closed.wait(_TOPIC_RETRY_SECONDS)
 
-    def _refused(self, topic: str, error: KafkaError) -> BackendError:
+    def _refusal(self, topic: str, error: KafkaError | None) -> BackendError | None:
+        """Return why a topic cannot be used. Raises what no waiting helps against."""
+        if error is None:
+            return None
         problem = translate(error)
+        if isinstance(problem, AuthenticationError | BackendConfigError):
+            raise problem
         if isinstance(problem, UnknownTopicError):
             return UnknownTopicError(
                 f'the topic "{topic}" does not exist: create it, or let the brokers do so '
@@ -134,16 +151,40 @@ class ConfluentProducer:
             )
         return problem
 
+    def _raise_fatal(self) -> None:
+        if self._closed.is_set():
+            raise BackendError("the producer is closed")
+        fatal = self._fatal
+        if isinstance(fatal, AuthenticationError):
+            self._fatal = None  # told once; credentials can be mended, a fenced producer cannot
+        if fatal is not None:
+            raise fatal
+
+    def _raise_failed(self) -> None:
+        """Raise unless everything that belongs to the transaction can be committed with it."""
+        self._raise_fatal()
+        if self._in_flight.failed_lists != self._failed_before:
+            raise TransactionAbortedError("records of this transaction were not written")
+
     def _report(self) -> None:
         while not self._closed.is_set():
-            self._client.poll(_POLL_SECONDS)
-            self._in_flight.report(0)
-        self._in_flight.give_up()
+            try:
+                self._client.poll(_POLL_SECONDS)
+            except KafkaException as error:
+                self._fatal = translate(error.args[0])
+            fatal = self._fatal
+            if fatal is None:
+                self._in_flight.report(0)
+            else:
+                # The client reports nothing any more.
+                self._in_flight.give_up(fatal)
+                self._in_flight.report(_POLL_SECONDS)
+        self._in_flight.give_up(BackendUnavailableError("the producer was closed before"))
 
     def _on_error(self, error: KafkaError) -> None:
         problem = translate(error)
-        if not isinstance(problem, BackendUnavailableError):
-            self._error = problem
+        if isinstance(problem, AuthenticationError | FencedError):
+            self._fatal = problem
 
 
 def _settle(shipment: Shipment, index: int, error: KafkaError | None, _: object) -> None:

@@ -22,6 +22,7 @@ from topicserve.backends.kafka_settings import (
 
 # How long `send` waits for a topic that is new to it.
 _MAX_BLOCK_MS = 5_000
+_REQUEST_TIMEOUT_MS = 30_000
 
 
 class KafkaPythonBroker:
@@ -41,7 +42,11 @@ class KafkaPythonBroker:
         return KafkaPythonConsumer(arguments)
 
     def producer(self, settings: Mapping[str, object] | None = None) -> KafkaPythonProducer:
-        merged = {"max.block.ms": _MAX_BLOCK_MS} | for_producer(self._settings, settings or {})
+        merged = for_producer(self._settings, settings or {})
+        # What a delivery timeout must be longer than.
+        longest = integer(merged, "delivery.timeout.ms") - integer(merged, "linger.ms") - 1
+        request_timeout_ms = max(min(_REQUEST_TIMEOUT_MS, longest), 1)
+        merged = {"max.block.ms": _MAX_BLOCK_MS, "request.timeout.ms": request_timeout_ms} | merged
         in_flight = InFlight(
             take_integer(merged, MAX_IN_FLIGHT_RECORDS),
             take_integer(merged, MAX_IN_FLIGHT_BYTES),

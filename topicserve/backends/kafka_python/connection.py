@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from kafka import errors
 from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
@@ -20,6 +21,8 @@ class Network:
     def __init__(self) -> None:
         self._net: Any = None
         self._client: Any = None
+        self._opened = False
+        self._refused: Exception | None = None
 
     def open(self, kind: Callable[..., T], arguments: dict[str, Any], timeout_seconds: float) -> T:
         """Return a client, which connects when it is made, within the time given.
@@ -30,18 +33,26 @@ class Network:
         bootstrap = {"bootstrap_timeout_ms": max(int(timeout_seconds * 1000), 1)}
         try:
             with translated():
-                return kind(**arguments, **bootstrap, kafka_client=self._make)
+                client = kind(**arguments, **bootstrap, kafka_client=self._make)
         except BaseException as error:
-            failure = self._authentication_failure()
-            self._close()
-            if failure is not None and isinstance(error, BackendUnavailableError):
-                raise AuthenticationError(f"Kafka refused us: {failure}") from error
+            if self._client is not None:
+                self._client.close()
+            if isinstance(error, BackendUnavailableError):
+                self.raise_refused()
             raise
+        self._opened = True
+        return client
 
     @property
     def cluster(self) -> Any:
         """Return what is known of topics and brokers."""
         return self._client.cluster
+
+    def raise_refused(self) -> None:
+        """Raise AuthenticationError if a connection was refused since the last time."""
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            raise AuthenticationError(f"Kafka refused us: {refused}; check credentials and TLS")
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Have the event loop's thread call this."""
@@ -60,18 +71,29 @@ class Network:
 
     def _make(self, **configs: Any) -> Any:
         self._net = NetworkSelector(**configs)
-        self._client = KafkaNetClient(net=self._net, **configs)
+        manager = _Connections(self._net, self._on_failure, **configs)
+        self._client = KafkaNetClient(net=self._net, manager=manager, **configs)
         return self._client
 
-    def _authentication_failure(self) -> Exception | None:
-        if self._client is None:
-            return None
-        for broker in self._client.cluster.bootstrap_brokers():
-            failure: Exception | None = self._client._manager.auth_failure(broker.node_id)  # noqa: SLF001 - nobody else tells a wrong password from a broker that is away
-            if failure is not None:
-                return failure
-        return None
+    def _on_failure(self, manager: Any, error: Exception) -> None:
+        refusals = errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError
+        if isinstance(error, refusals) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+            self._refused = error
+            if not self._opened:
+                manager.close()  # trying until the time is up would not help
 
-    def _close(self) -> None:
-        if self._client is not None:
-            self._client.close()
+
+class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library is untyped
+    """Tells why a connection failed: kafka-python takes a wrong password for a broker away."""
+
+    def __init__(
+        self, net: Any, on_failure: Callable[[Any, Exception], None], **configs: Any
+    ) -> None:
+        super().__init__(net, **configs)
+        self._on_failure = on_failure
+
+    def get_connection(self, node_id: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return a connection, as the library's own does."""
+        connection = super().get_connection(node_id, *args, **kwargs)
+        connection.init_future.add_errback(lambda error: self._on_failure(self, error))
+        return connection

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import kafka
@@ -26,10 +26,9 @@ log = logging.getLogger(__name__)
 # One that is polled for less than 20 ms at a time never joins a group on Apache Kafka.
 _MIN_POLL_SECONDS = 0.05
 # What opening may take out of one `poll`, with a broker that does not answer.
-_OPEN_SECONDS = 3.0
+_OPEN_SECONDS = 2.0
 _METADATA_SECONDS = 1.0
-# Long: a process that imports TensorFlow meanwhile leaves the client no time to hear of topics.
-_TOPIC_CHECK_SECONDS = 10.0
+_TOPIC_CHECK_SECONDS = 2.0
 _REVOKE_COMMIT_SECONDS = 10.0
 
 
@@ -117,9 +116,14 @@ class KafkaPythonConsumer:
         if self._closed:
             return
         self._closed = True
-        if self._client is not None:
+        if self._client is None:
+            return
+        try:
             with translated():
                 self._client.close(autocommit=False, timeout_ms=timeout_seconds * 1000)
+        except BackendUnavailableError as error:
+            # The group finds out by itself, after the session timeout.
+            log.warning("left without saying so: %s", error)
 
     def _opened(self, timeout_seconds: float) -> Any:
         if self._closed:
@@ -144,6 +148,7 @@ class KafkaPythonConsumer:
             self._raise_listener_error()
             raise
         self._raise_listener_error()
+        self._network.raise_refused()
         keep_joining(client)
         return _records(polled)
 
@@ -194,16 +199,17 @@ class KafkaPythonConsumer:
         if now < self._topics_checked_at + _TOPIC_CHECK_SECONDS:
             return
         self._topics_checked_at = now
-        self._raise_for_unknown(self._topics)
-
-    def _raise_for_unknown(self, topics: Iterable[str]) -> None:
-        cluster = self._network.cluster
-        for topic in topics:
-            if cluster.brokers() and cluster.partitions_for_topic(topic) is None:
+        # What is missing may not have been heard of yet, so it is asked for before it is missed.
+        if self._missing() and self._network.refresh_metadata(_METADATA_SECONDS):
+            for topic in self._missing():
                 raise UnknownTopicError(
                     f'the topic "{topic}" does not exist: create it, or let the brokers do so '
                     "(auto.create.topics.enable)"
                 )
+
+    def _missing(self) -> list[str]:
+        cluster = self._network.cluster
+        return [topic for topic in self._topics if cluster.partitions_for_topic(topic) is None]
 
 
 def _records(polled: dict[Any, list[Any]]) -> list[KafkaRecord]:

@@ -39,6 +39,7 @@ def _partition_count(client: Any, network: Network, topic: str) -> int:
         with translated(errors.KafkaTimeoutError):
             return len(client.partitions_for(topic))
     except errors.KafkaTimeoutError as error:
+        network.raise_refused()
         # A broker that does not know a topic is told from one that does not answer.
         if network.refresh_metadata(_METADATA_SECONDS):
             raise UnknownTopicError(

@@ -10,7 +10,11 @@ from kafka.structs import OffsetAndMetadata
 
 from topicserve.backends.bounded_calls import BoundedCalls
 from topicserve.backends.broker import Offsets, OnDelivery
-from topicserve.backends.errors import DeliveryTimeoutError, TransactionAbortedError
+from topicserve.backends.errors import (
+    BackendUnavailableError,
+    DeliveryTimeoutError,
+    TransactionAbortedError,
+)
 from topicserve.backends.in_flight import InFlight, Shipment
 from topicserve.backends.kafka_python.partitions import choose_partitions
 from topicserve.backends.kafka_python.producer_client import ProducerClient
@@ -23,7 +27,7 @@ from topicserve.wire.kafka_record import OutgoingRecord
 T = TypeVar("T")
 
 _REPORT_SECONDS = 1.0
-_OPEN_SECONDS = 10.0
+_OPEN_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
 
 
@@ -37,6 +41,7 @@ class KafkaPythonProducer:
         self._in_flight = in_flight
         self._is_transactional = is_transactional
         self._timed_out = threading.Event()
+        self._failed_before = 0
         self._calls = BoundedCalls("kafka-python-transactions")
         self._closed = threading.Event()
         self._delivery_thread = threading.Thread(
@@ -73,6 +78,7 @@ class KafkaPythonProducer:
 
     def begin_transaction(self) -> None:
         client = self._client.opened(_OPEN_SECONDS)
+        self._failed_before = self._in_flight.failed_lists
         with transactional(client):
             client.begin_transaction()
 
@@ -122,7 +128,7 @@ class KafkaPythonProducer:
             if self._timed_out.is_set() and not self._is_transactional:
                 self._timed_out.clear()
                 self._client.give_up()
-        self._in_flight.give_up()
+        self._in_flight.give_up(BackendUnavailableError("the producer was closed before"))
 
     def _failed(self, client: Any, shipment: Shipment, index: int, error: Exception) -> None:
         if isinstance(error, errors.KafkaTimeoutError):
@@ -135,10 +141,8 @@ class KafkaPythonProducer:
 
     def _in_transaction(self, timeout_seconds: float) -> Any:
         """Return the client, if its transaction can still be committed."""
-        if self._timed_out.is_set():
-            raise TransactionAbortedError(
-                "records were not acknowledged within delivery.timeout.ms"
-            )
+        if self._timed_out.is_set() or self._in_flight.failed_lists != self._failed_before:
+            raise TransactionAbortedError("records of this transaction were not written")
         return self._client.opened(timeout_seconds)
 
     def _call(self, name: str, client: Any, function: Callable[[], T], timeout_seconds: float) -> T:

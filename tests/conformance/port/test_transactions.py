@@ -1,0 +1,293 @@
+from collections.abc import Sequence
+
+import pytest
+
+from tests.support.kafka_servers import Server, frozen
+from tests.support.port import Deliveries, Member, Port, eventually, numbered, numbers, send, unique
+from topicserve.backends.broker import Producer
+from topicserve.backends.errors import (
+    BackendUnavailableError,
+    CommitRefusedError,
+    FencedError,
+    TransactionAbortedError,
+)
+from topicserve.wire.kafka_record import TopicPartition
+
+LIMIT = 30.0
+COMMITTED = {"isolation.level": "read_committed"}
+
+
+def transactional(port: Port, transactional_id: str = "", **settings: object) -> Producer:
+    """Open a producer that has its transactional id."""
+    spelled = {name.replace("_", "."): value for name, value in settings.items()}
+    transactional_id = transactional_id or unique("transactions")
+    producer = port.producer({"transactional.id": transactional_id} | spelled)
+    producer.init_transactions(LIMIT)
+    return producer
+
+
+def send_all(producer: Producer, topic: str, values: Sequence[int], partition: int = 0) -> None:
+    """Send records with these numbers, and wait until they are acknowledged."""
+    records = numbered(topic, max(values) + 1, partition)
+    assert send(producer, [records[value] for value in values]) == [None] * len(values)
+
+
+def read_until_end(member: Member) -> list[int]:
+    """Return the numbers of all that a member may read."""
+
+    def at_end() -> bool:
+        member.poll()
+        stats = member.consumer.stats()
+        return bool(stats.lag_records) and sum(stats.lag_records.values()) == 0
+
+    eventually(at_end)
+    return numbers(member.records)
+
+
+def test_a_transaction_is_seen_when_it_is_committed(port: Port) -> None:
+    """Readers of committed records wait for the commit; others see records at once."""
+    topic = port.topic(partitions=1)
+    producer = transactional(port)
+    hasty, patient = port.member(topic), port.member(topic, settings=COMMITTED)
+    patient.poll_until(lambda: patient.assigned)
+
+    producer.begin_transaction()
+    send_all(producer, topic, range(100))
+    hasty.read(100)
+    before = patient.poll() + patient.poll()
+    producer.commit_transaction(LIMIT)
+
+    assert before == []
+    assert numbers(patient.read(100)) == list(range(100))
+
+
+def test_an_aborted_transaction_is_never_seen(port: Port) -> None:
+    """Readers of committed records pass over what was aborted, between what was not."""
+    topic = port.topic(partitions=1)
+    producer = transactional(port)
+
+    for first, committed in ((0, True), (10, False), (20, True), (30, False)):
+        producer.begin_transaction()
+        send_all(producer, topic, range(first, first + 10))
+        if committed:
+            producer.commit_transaction(LIMIT)
+        else:
+            producer.abort_transaction(LIMIT)
+
+    expected = [*range(10), *range(20, 30)]
+    assert read_until_end(port.member(topic, settings=COMMITTED)) == expected
+
+
+def test_a_transaction_spans_partitions(port: Port) -> None:
+    """What went to several partitions and topics is committed together."""
+    topics = [port.topic(partitions=3), port.topic(partitions=2)]
+    producer = transactional(port)
+
+    producer.begin_transaction()
+    for topic in topics:
+        assert send(producer, numbered(topic, 50)) == [None] * 50
+    producer.commit_transaction(LIMIT)
+
+    for topic in topics:
+        read = port.member(topic, settings=COMMITTED).read(50)
+        assert sorted(numbers(read)) == list(range(50))
+
+
+def test_offsets_are_committed_with_the_transaction(port: Port) -> None:
+    """The group's offsets move with the commit, and not before."""
+    topic, output, group_id = port.topic(partitions=1), port.topic(partitions=1), unique("group")
+    send(port.producer(), numbered(topic, 100))
+    member = port.member(topic, group_id, COMMITTED)
+    member.read(100)
+    producer = transactional(port)
+    partition = TopicPartition(topic, 0)
+
+    producer.begin_transaction()
+    send_all(producer, output, range(60))
+    producer.send_offsets_to_transaction({partition: 60}, member.consumer.group_metadata(), LIMIT)
+    producer.commit_transaction(LIMIT)
+
+    assert member.consumer.committed([partition], LIMIT) == {partition: 60}
+    member.consumer.close(5)
+    assert numbers(port.member(topic, group_id).read(40)) == list(range(60, 100))
+
+
+def test_aborted_offsets_are_not_committed(port: Port) -> None:
+    """An abort leaves the group where it was, and the next transaction may move it."""
+    topic, group_id = port.topic(partitions=1), unique("group")
+    send(port.producer(), numbered(topic, 10))
+    member = port.member(topic, group_id, COMMITTED)
+    member.read(10)
+    producer = transactional(port)
+    partition = TopicPartition(topic, 0)
+
+    producer.begin_transaction()
+    producer.send_offsets_to_transaction({partition: 5}, member.consumer.group_metadata(), LIMIT)
+    producer.abort_transaction(LIMIT)
+    aborted = member.consumer.committed([partition], LIMIT)
+    producer.begin_transaction()
+    producer.send_offsets_to_transaction({partition: 7}, member.consumer.group_metadata(), LIMIT)
+    producer.commit_transaction(LIMIT)
+
+    assert aborted == {partition: None}
+    assert member.consumer.committed([partition], LIMIT) == {partition: 7}
+
+
+def test_an_empty_transaction_commits(port: Port) -> None:
+    """Nothing sent is nothing to commit, and no error."""
+    topic = port.topic(partitions=1)
+    producer = transactional(port)
+
+    producer.begin_transaction()
+    producer.commit_transaction(LIMIT)
+    producer.begin_transaction()
+    producer.abort_transaction(LIMIT)
+    producer.begin_transaction()
+    send_all(producer, topic, range(3))
+    producer.commit_transaction(LIMIT)
+
+    assert numbers(port.member(topic, settings=COMMITTED).read(3)) == [0, 1, 2]
+
+
+def test_a_zombie_is_fenced(port: Port) -> None:
+    """Whoever takes the transactional id over ends the old one's transaction, and then it."""
+    topic, transactional_id = port.topic(partitions=1), unique("transactions")
+    zombie = transactional(port, transactional_id)
+    zombie.begin_transaction()
+    send_all(zombie, topic, range(10))
+
+    successor = transactional(port, transactional_id)
+    successor.begin_transaction()
+    send_all(successor, topic, range(10, 20))
+    successor.commit_transaction(LIMIT)
+
+    with pytest.raises(FencedError):
+        zombie.commit_transaction(LIMIT)
+    assert read_until_end(port.member(topic, settings=COMMITTED)) == list(range(10, 20))
+
+
+def test_a_fenced_producer_can_send_no_more(port: Port) -> None:
+    """A zombie's records fail with FencedError, and the transaction cannot be saved by aborting."""
+    topic, transactional_id = port.topic(partitions=1), unique("transactions")
+    zombie = transactional(port, transactional_id)
+    zombie.begin_transaction()
+    send_all(zombie, topic, range(10))
+    transactional(port, transactional_id)
+
+    errors = send(zombie, numbered(topic, 5))
+
+    assert {type(error) for error in errors} <= {FencedError, TransactionAbortedError}
+    eventually(lambda: ends_fenced(zombie, topic))
+
+
+def ends_fenced(producer: Producer, topic: str) -> bool:
+    """Go on with new transactions, as a worker does, and tell whether that was refused."""
+    try:
+        producer.abort_transaction(LIMIT)
+        producer.begin_transaction()
+        send(producer, numbered(topic, 1))
+        producer.commit_transaction(LIMIT)
+    except FencedError:
+        return True
+    except (BackendUnavailableError, TransactionAbortedError):
+        return False
+    raise AssertionError("a zombie has committed")
+
+
+def test_a_member_that_left_commits_no_offsets(port: Port) -> None:
+    """With the group's metadata of an old generation the transaction is refused (KIP-447)."""
+    topic, group_id = port.topic(partitions=1), unique("group")
+    send(port.producer(), numbered(topic, 10))
+    first = port.member(topic, group_id)
+    first.read(10)
+    stale = first.consumer.group_metadata()
+    first.consumer.close(5)
+    second = port.member(topic, group_id, COMMITTED)
+    second.read(10)
+    producer = transactional(port)
+    partition = TopicPartition(topic, 0)
+
+    producer.begin_transaction()
+    with pytest.raises((CommitRefusedError, TransactionAbortedError)):
+        producer.send_offsets_to_transaction({partition: 5}, stale, LIMIT)
+    producer.abort_transaction(LIMIT)
+    producer.begin_transaction()
+    current = second.consumer.group_metadata()
+    producer.send_offsets_to_transaction({partition: 10}, current, LIMIT)
+    producer.commit_transaction(LIMIT)
+
+    assert second.consumer.committed([partition], LIMIT) == {partition: 10}
+
+
+def test_a_crashed_transaction_times_out(port: Port) -> None:
+    """A transaction that nobody ends is aborted in its time, and holds readers up no longer."""
+    topic = port.topic(partitions=1)
+    crashed = transactional(port, transaction_timeout_ms=3_000, delivery_timeout_ms=2_000)
+    crashed.begin_transaction()
+    send_all(crashed, topic, range(10))
+    send_all(port.producer(), topic, range(10, 20))
+
+    read = port.member(topic, settings=COMMITTED).read(10)
+
+    assert numbers(read) == list(range(10, 20))
+
+
+def test_a_silent_broker_asks_for_an_abort(fragile_port: Port, fragile_server: Server) -> None:
+    """Records that time out doom their transaction; aborted, the producer goes on as before."""
+    topic = fragile_port.topic(partitions=1)
+    producer = transactional(
+        fragile_port,
+        delivery_timeout_ms=1_500,
+        request_timeout_ms=1_000,
+        linger_ms=0,
+        transaction_timeout_ms=20_000,
+    )
+    producer.begin_transaction()
+    send_all(producer, topic, range(5))
+    deliveries = Deliveries()
+
+    with frozen(fragile_server):
+        producer.send(numbered(topic, 10), deliveries.heard)
+        errors = deliveries.wait()
+
+    assert None not in errors
+    with pytest.raises(TransactionAbortedError):
+        producer.commit_transaction(LIMIT)
+    eventually(lambda: aborts(producer))
+    producer.begin_transaction()
+    send_all(producer, topic, range(20, 30))
+    producer.commit_transaction(LIMIT)
+    read = read_until_end(fragile_port.member(topic, settings=COMMITTED))
+    assert read == list(range(20, 30))
+
+
+def test_a_commit_may_be_asked_for_again(fragile_port: Port, fragile_server: Server) -> None:
+    """A commit that nobody answers raises in time; asked again it commits, once."""
+    topic = fragile_port.topic(partitions=1)
+    producer = transactional(fragile_port)
+    producer.begin_transaction()
+    send_all(producer, topic, range(10))
+
+    with frozen(fragile_server), pytest.raises(BackendUnavailableError):
+        producer.commit_transaction(0.5)
+    eventually(lambda: commits(producer))
+
+    assert read_until_end(fragile_port.member(topic, settings=COMMITTED)) == list(range(10))
+
+
+def aborts(producer: Producer) -> bool:
+    """Abort; False where the broker does not answer yet."""
+    try:
+        producer.abort_transaction(LIMIT)
+    except BackendUnavailableError:
+        return False
+    return True
+
+
+def commits(producer: Producer) -> bool:
+    """Commit; False where the broker does not answer yet."""
+    try:
+        producer.commit_transaction(LIMIT)
+    except BackendUnavailableError:
+        return False
+    return True
