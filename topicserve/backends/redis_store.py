@@ -152,26 +152,30 @@ def _translated() -> Generator[None]:
         raise BackendUnavailableError(f"Redis is not available: {error}") from error
 
 
+_REFUSED = (
+    redis.AuthenticationError,
+    redis.exceptions.AuthorizationError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.AuthenticationWrongNumberOfArgsError,
+)
+_PASSING = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.ClusterDownError,
+)
+# Answers that redis-py has no class for: the disk is full, replicas are away.
+_PASSING_CODES = ("MISCONF", "NOREPLICAS")
+
+
 def translate(error: redis.RedisError) -> BackendError:
     """Return the port's error for one of redis-py's, most telling class first."""
-    if isinstance(
-        error,
-        (
-            redis.AuthenticationError,
-            redis.exceptions.AuthorizationError,
-            redis.exceptions.NoPermissionError,
-            redis.exceptions.AuthenticationWrongNumberOfArgsError,
-        ),
-    ):
+    if isinstance(error, _REFUSED):
         return AuthenticationError(f"Redis refused us: {error}; check the credentials and ACLs")
-    passing = (
-        redis.ConnectionError,
-        redis.TimeoutError,
-        redis.ReadOnlyError,
-        redis.exceptions.OutOfMemoryError,
-        redis.exceptions.TryAgainError,
-        redis.exceptions.ClusterDownError,
-    )
-    if isinstance(error, passing):
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return AuthenticationError(f"Redis is not trusted: {error}; check ssl_ca_certs")
+    if isinstance(error, _PASSING) or str(error).startswith(_PASSING_CODES):
         return BackendUnavailableError(f"Redis is not available: {error}")
     return BackendConfigError(f"Redis answered what a metadata store should not: {error}")
