@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-latency bench-handle docs chaos lock format
+.PHONY: help setup demo test check bench bench-latency bench-broker bench-handle docs chaos lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ bench: setup ## drain a backlog beside hand-written loops, on Apache Kafka
 
 bench-latency: setup ## publish to result at 200 records a second, beside a bare echo
 	$(BIN)/python -m benchmarks.latency
+
+bench-broker: setup ## the embedded broker beside Apache Kafka: throughput, wake-up, memory, start
+	$(BIN)/python -m benchmarks.broker
 
 bench-handle: setup ## what looking up a servable costs, also while versions swap
 	$(BIN)/python -m benchmarks.handle_lookup
