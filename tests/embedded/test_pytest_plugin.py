@@ -28,12 +28,11 @@ def test_one_of_the_two(topicserve_kafka, topicserve_redis, topicserve_stack):
 
 
 def test_fixtures_serve_a_users_own_tests(tmp_path: Path) -> None:
-    """Both servers are there for a test that asks for them, and gone afterwards."""
+    """Both servers are there for a test that asks for them: pytest finds the fixtures by itself."""
     (tmp_path / "test_users.py").write_text(_USERS_TEST)
-    plugin = ["-p", "topicserve.embedded.pytest_plugin"]
 
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, str(tmp_path)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
