@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from topicserve.backends.broker import Broker, Consumer, Offsets, Producer
+from topicserve.backends.broker import Admin, Broker, Consumer, Offsets, Producer
 from topicserve.backends.errors import BackendError
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 
@@ -109,11 +109,17 @@ class Member:
 
 
 class Port:
-    """Opens consumers and producers of one client on one broker; all end with the test."""
+    """Opens what one client has on one broker; all of it ends with the test."""
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self._closing: list[Callable[[], None]] = []
+
+    def admin(self) -> Admin:
+        """Open an admin."""
+        admin = self.broker.admin()
+        self._closing.append(admin.close)
+        return admin
 
     def producer(self, settings: Mapping[str, object] | None = None) -> Producer:
         """Open a producer."""
@@ -134,9 +140,7 @@ class Port:
     def topic(self, partitions: int = 4) -> str:
         """Create a topic of its own for a test."""
         name = unique("topic")
-        admin = self.broker.admin()
-        assert admin.create_topic(name, partitions, LIMIT_SECONDS)
-        admin.close()
+        assert self.admin().create_topic(name, partitions, LIMIT_SECONDS)
         return name
 
     def close(self) -> None:

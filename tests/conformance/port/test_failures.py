@@ -44,15 +44,14 @@ def test_polling_a_broker_that_is_away_is_no_error(open_port: OpenPort, nobody: 
 def test_questions_to_a_broker_that_is_away_fail_in_time(open_port: OpenPort, nobody: str) -> None:
     """Admin, producer and commits raise BackendUnavailableError."""
     port = open_port(nobody)
-    admin, producer = port.broker.admin(), port.broker.producer()
+    admin, producer = port.admin(), port.producer()
 
     with pytest.raises(BackendUnavailableError):
         admin.partitions("topic", 1)
     with pytest.raises(BackendUnavailableError):
         producer.send(numbered("topic", 1), lambda _: None)
     with pytest.raises(BackendUnavailableError):
-        port.broker.producer({"transactional.id": "x"}).init_transactions(1)
-    producer.close(1)
+        port.producer({"transactional.id": "x"}).init_transactions(1)
 
 
 def test_a_restarted_broker_is_found_again(fragile_port: Port, fragile_server: Server) -> None:
@@ -65,7 +64,7 @@ def test_a_restarted_broker_is_found_again(fragile_port: Port, fragile_server: S
     fragile_server.kill()
     assert member.poll() == []
     fragile_server.start()
-    fragile_port.broker.admin().create_topic(topic, 4, 30)
+    fragile_port.admin().create_topic(topic, 4, 30)
     again = fragile_port.producer()
     eventually(lambda: sends(again, topic))
     member.poll_until(lambda: len(member.records) > 10)
@@ -108,7 +107,7 @@ def test_a_topic_that_is_not_there_is_told(fragile_port: Port) -> None:
 
 def test_admin_creates_counts_and_deletes(port: Port) -> None:
     """Admin tells what there is, and whether anything had to be done."""
-    admin, topic = port.broker.admin(), unique("topic")
+    admin, topic = port.admin(), unique("topic")
 
     assert admin.partitions(topic, 30) is None
     assert admin.create_topic(topic, 3, 30, {"retention.ms": "60000"})
@@ -122,7 +121,6 @@ def test_admin_creates_counts_and_deletes(port: Port) -> None:
     assert not admin.delete_topic(topic, 30)
     with pytest.raises(UnknownTopicError):
         admin.end_offsets(topic, 30)
-    admin.close()
 
 
 @pytest.mark.parametrize(
@@ -173,13 +171,12 @@ def test_records_pass_through_sasl_ssl(secure_server: ApacheKafka, client: str) 
 @pytest.mark.kafka
 def test_a_wrong_password_is_told(secure_server: ApacheKafka, client: str) -> None:
     """Nobody waits for a password to become right: every connection raises."""
-    broker = as_user(client, secure_server, "admin", "wrong")
-    port = Port(broker)
+    port = Port(as_user(client, secure_server, "admin", "wrong"))
 
     with pytest.raises(AuthenticationError):
-        broker.admin().partitions("topic", 20)
+        port.admin().partitions("topic", 20)
     with pytest.raises(AuthenticationError):
-        broker.producer().send(numbered("topic", 1), lambda _: None)
+        port.producer().send(numbered("topic", 1), lambda _: None)
     member = port.member("topic")
     with pytest.raises(AuthenticationError):
         eventually(lambda: member.poll() and False)
@@ -207,7 +204,9 @@ def test_a_stranger_of_a_server_is_not_trusted(secure_server: ApacheKafka, clien
     """A certificate that nobody whom we trust has signed is refused."""
     settings = secure_server.credentials("admin")
     del settings["ssl.ca.location"]
-    broker = open_broker(client, {"bootstrap.servers": secure_server.bootstrap_servers} | settings)
+    servers = {"bootstrap.servers": secure_server.bootstrap_servers}
+    port = Port(open_broker(client, servers | settings))
 
     with pytest.raises(AuthenticationError):
-        broker.admin().partitions("topic", 10)
+        port.admin().partitions("topic", 10)
+    port.close()

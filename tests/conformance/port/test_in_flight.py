@@ -120,7 +120,7 @@ def test_a_broker_that_is_gone_ends_in_delivery_timeouts(
         fragile_server.start()
 
     assert all(isinstance(error, BackendUnavailableError) for error in errors)
-    fragile_port.broker.admin().create_topic(topic, 4, 30)
+    fragile_port.admin().create_topic(topic, 4, 30)
     assert send_until_written(producer, topic)
 
 

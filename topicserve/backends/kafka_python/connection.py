@@ -11,6 +11,7 @@ from kafka.net.selector import NetworkSelector
 
 from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
 from topicserve.backends.kafka_python.errors import translated
+from topicserve.backends.kafka_python.mends import deliver_what_came_before_the_end
 
 T = TypeVar("T")
 
@@ -97,3 +98,8 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
         connection = super().get_connection(node_id, *args, **kwargs)
         connection.init_future.add_errback(lambda error: self._on_failure(self, error))
         return connection
+
+    async def _build_transport(self, *args: Any, **kwargs: Any) -> Any:
+        transport = await super()._build_transport(*args, **kwargs)
+        deliver_what_came_before_the_end(transport)
+        return transport

@@ -1,6 +1,6 @@
-"""What kafka-python 3.0.12's consumer gets wrong and would never mend by itself.
+"""What kafka-python 3.0.12 gets wrong and would never mend by itself.
 
-Both were found by the conformance suite. Each looks at private state, for want of another place,
+All were found by the conformance suite. Each looks at private state, for want of another place,
 and does nothing when all is well.
 """
 
@@ -29,3 +29,19 @@ def keep_joining(client: Any) -> None:
     coordinator = client._coordinator  # noqa: SLF001 - see above
     if coordinator._join_task is not None and not coordinator.need_rejoin():  # noqa: SLF001
         coordinator.request_rejoin()
+
+
+def deliver_what_came_before_the_end(transport: Any) -> None:
+    """To a new transport: pass on the last answer of a broker that hangs up right behind it.
+
+    The transport drops what it received if the same read finds the connection closed, as it is
+    after a refused login: the refusal would be taken for a broker that is away. What ended the
+    connection is found again by the next read.
+    """
+    receive = transport._sock_recv  # noqa: SLF001 - see above
+
+    def received_or_error() -> tuple[bytes, Exception | None]:
+        received, error = receive()
+        return (received, None) if received else (received, error)
+
+    transport._sock_recv = received_or_error  # noqa: SLF001

@@ -50,8 +50,8 @@ class KafkaPythonProducer:
         self._delivery_thread.start()
 
     def send(self, records: Sequence[OutgoingRecord], on_delivery: OnDelivery) -> None:
-        client = self._client.opened(_OPEN_SECONDS)
-        partitions = choose_partitions(client, self._client.network, records)
+        with self._client.lent(_OPEN_SECONDS) as client:
+            partitions = choose_partitions(client, self._client.network, records)
         shipment = self._in_flight.admit(records, on_delivery)
         for index, (record, partition) in enumerate(zip(records, partitions, strict=True)):
             try:

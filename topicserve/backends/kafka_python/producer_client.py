@@ -7,12 +7,13 @@ raises in its sender thread for ever. Both are given up and followed by a new on
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import kafka
 from kafka import errors
 
-from topicserve.backends.errors import BackendError
+from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.backends.kafka_python.connection import Network
 
 _DISCARD_SECONDS = 60.0
@@ -39,6 +40,17 @@ class ProducerClient:
                 self._client = network.open(kafka.KafkaProducer, self._arguments, timeout_seconds)
                 self.network = network
             return self._client
+
+    @contextlib.contextmanager
+    def lent(self, timeout_seconds: float) -> Iterator[Any]:
+        """Lend the client; what fails as it was given up meanwhile is BackendUnavailableError."""
+        client = self.opened(timeout_seconds)
+        try:
+            yield client
+        except (BackendError, RuntimeError) as error:
+            if self.is_current(client):
+                raise
+            raise BackendUnavailableError("kafka-python: records sent before timed out") from error
 
     def is_current(self, client: Any) -> bool:
         """Tell whether nobody has given this client up."""
