@@ -77,6 +77,28 @@ def test_eager_strategies_share_as_well(port: Port, strategy: str) -> None:
     assert first.happened("revoked")[0] == everything(topic)
 
 
+def test_a_join_that_ends_between_polls_counts(port: Port) -> None:
+    """Whoever did not poll when the group was agreed has its share with the next poll.
+
+    Not so, it would join anew; and as the leader, which the first member is, make all others join.
+    """
+    topic, group_id = port.topic(), unique("group")
+    settings = FAST | {"partition.assignment.strategy": "range"}
+    first = port.member(topic, group_id, settings)
+    first.poll_until(lambda: len(first.assigned) == 4)
+    second = port.member(topic, group_id, settings)
+    poll_all_until_shared(topic, first, second)
+    third = port.member(topic, group_id, settings)
+
+    eventually(lambda: (third.poll(), first.poll(), len(first.happened("revoked")) == 2)[2])
+    second.poll_until(lambda: len(second.happened("assigned")) == 2)
+    first.poll_until(lambda: first.assigned)
+    third.poll_until(lambda: third.assigned)
+
+    assert first.assigned | second.assigned | third.assigned == everything(topic)
+    assert len(first.happened("revoked")) == 2
+
+
 def test_a_member_that_leaves_gives_back(port: Port) -> None:
     """When a member closes, the others get its partitions without waiting for its session."""
     topic, group_id = port.topic(), unique("group")

@@ -20,15 +20,34 @@ def unpark_records(client: Any) -> None:
 
 
 def keep_joining(client: Any) -> None:
-    """After a poll: ask again for a rejoin that would be forgotten.
+    """After a poll: have the next one go on with a join that this one did not see the end of.
 
-    What new metadata asks for is no longer asked for once the assignment is computed. If the poll
-    ends before the group has synced, nobody takes the assignment in, and heartbeats stay off. (That
-    is also why short polls never join.) The next poll goes on if the rejoin is still wanted.
+    A join that ends between two polls is forgotten, though the group counts on it: the member asks
+    for another rebalance, and members that are polled in turn may go on so for ever. (That is also
+    why short polls never join.) And what new metadata asks for is no longer asked for once the
+    assignment is computed: nobody takes that in, and heartbeats stay off.
     """
     coordinator = client._coordinator  # noqa: SLF001 - see above
-    if coordinator._join_task is not None and not coordinator.need_rejoin():  # noqa: SLF001
+    join = coordinator._join_task  # noqa: SLF001
+    if join is None:
+        return
+    if not isinstance(join, _Join):
+        coordinator._join_task = _Join(join)  # noqa: SLF001
+    if not coordinator.need_rejoin():
         coordinator.request_rejoin()
+
+
+class _Join:
+    """A join that is done only when it has failed: what it brought is still waited for."""
+
+    def __init__(self, future: Any) -> None:
+        self._future = future
+        self.add_callback = future.add_callback
+        self.add_errback = future.add_errback
+
+    @property
+    def is_done(self) -> bool:
+        return bool(self._future.failed())
 
 
 def deliver_what_came_before_the_end(transport: Any) -> None:
