@@ -39,6 +39,7 @@ class MemoryConsumer:
         self.paused: set[TopicPartition] = set()
         self.closed = False
         self.commit_error: BackendError | None = None
+        self.lag_records: dict[TopicPartition, int] = {}
         self.before_poll: Callable[[], None] = lambda: None
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
@@ -107,7 +108,7 @@ class MemoryConsumer:
         return "group"
 
     def stats(self) -> ConsumerStats:
-        return ConsumerStats(frozenset(self.positions), frozenset(self.paused), {})
+        return ConsumerStats(frozenset(self.positions), frozenset(self.paused), self.lag_records)
 
     def close(self, timeout_seconds: float) -> None:  # noqa: ARG002
         self.closed = True

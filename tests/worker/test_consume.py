@@ -101,6 +101,17 @@ def test_what_is_in_flight_is_counted_and_shown() -> None:
     assert consumed == 2
 
 
+def test_how_far_a_partition_is_behind_is_shown() -> None:
+    """As the consumer knows it, without asking the broker."""
+    world = World()
+    world.consumer.lag_records = {PARTITION: 17}
+
+    world.flow.observe()
+
+    place = {"topic": "in", "partition": "0"}
+    assert world.registry.get_sample_value("topicserve_consumer_lag_records", place) == 17
+
+
 class FakeDelivery:
     """Notes what it is told of partitions."""
 

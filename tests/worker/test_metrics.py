@@ -45,6 +45,14 @@ def test_names_are_declared_once() -> None:
     assert [name for name in named if name.strip('"') in {row.name for row in ROWS}] == []
 
 
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_metric_is_looked_at_by_a_test(row: MetricRow) -> None:
+    """By its attribute, or by the name that Prometheus sees: none is a promise nobody keeps."""
+    name = row.name.removeprefix("topicserve_").removesuffix("_total")
+
+    assert re.search(rf"\.{row.attribute}\b|{name}", sources("tests"))
+
+
 def test_two_workers_metrics_do_not_meet() -> None:
     """Each has its registry: none is global."""
     first, second = CollectorRegistry(), CollectorRegistry()

@@ -29,6 +29,7 @@ from topicserve.worker.config import (
 )
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.pipeline import Pipeline
+from topicserve.worker.publish import Encoder, Outgoing
 
 PARTITIONS = [TopicPartition("in", number) for number in range(3)]
 LIMIT_SECONDS = 30
@@ -57,9 +58,8 @@ class World:
             delivery=DeliveryConfig(
                 guarantee=guarantee,
                 commit_interval_seconds=0.001,
-                shutdown_seconds=LIMIT_SECONDS,
                 drain_seconds=LIMIT_SECONDS,
-                **delivery,
+                **{"shutdown_seconds": LIMIT_SECONDS} | delivery,
             ),
         )
         metrics = WorkerMetrics(self.registry)
@@ -96,6 +96,10 @@ class World:
         finally:
             self.stages.delivery.close(1)
 
+    def metric(self, name: str, **labels: str) -> float | None:
+        """Return a metric's value."""
+        return self.registry.get_sample_value(f"topicserve_{name}", labels)
+
     def each_poll(self) -> None:
         """Do what a test wants to happen between polls."""
 
@@ -126,6 +130,20 @@ def test_every_record_gets_its_result_with_its_metadata(guarantee: Guarantee) ->
     assert all(b'"metadata_status":"found"' in (body or b"") for body in bodies)
     ends = {p: 1 + max(range(p.partition, 200, 3)) for p in PARTITIONS}
     assert world.log.committed == ends
+
+
+def test_each_stage_says_what_it_took(guarantee: Guarantee) -> None:
+    """Waiting, predicting, the metadata store and commits have their histograms."""
+    world = World(records(50), guarantee)
+
+    world.run()
+
+    batches = world.metric("batch_wait_seconds_count", servable="digits")
+    assert batches is not None
+    assert batches >= 50 // 7
+    assert world.metric("predict_seconds_count", servable="digits", version="1") == batches
+    assert world.metric("metadata_seconds_count") == batches
+    assert world.metric("commit_seconds_count")
 
 
 def test_results_of_one_partition_keep_their_order(guarantee: Guarantee) -> None:
@@ -214,6 +232,41 @@ def test_a_fault_of_our_own_stops_the_worker_with_nothing_committed(
         world.run()
 
     assert world.log.committed == {}
+
+
+class BrokenEncoder(Encoder):
+    """An encoder with a bug in it."""
+
+    def encode(self, *_: object) -> Outgoing:
+        raise KeyError("a bug")
+
+
+def test_a_bug_in_a_stage_stops_the_worker_and_is_counted(guarantee: Guarantee) -> None:
+    """It comes out of `run`, and nothing is committed behind its back."""
+    world = World(records(20), guarantee)
+    world.stages.encoder = BrokenEncoder("out", "dead", "worker-1")
+
+    with pytest.raises(KeyError, match="a bug"):
+        world.run()
+
+    assert world.log.committed == {}
+    assert world.metric("stage_errors_total", stage="batch")
+
+
+def test_what_a_shutdown_leaves_undone_is_counted(guarantee: Guarantee) -> None:
+    """The records stay where they are, for whoever reads the partitions next."""
+    world = World(records(20), guarantee, Served({}), shutdown_seconds=0.001)
+
+    def each_poll() -> None:
+        if world.stages.ledger.in_flight_records == 20:
+            world.stop.set()
+
+    world.each_poll = each_poll  # type: ignore[method-assign]
+
+    world.run()
+
+    assert world.log.committed == {}
+    assert world.metric("abandoned_records_total", cause="shutdown") == 20
 
 
 def test_too_large_a_share_of_dead_letters_stops_the_reading(guarantee: Guarantee) -> None:
