@@ -16,6 +16,11 @@ from topicserve.embedded.broker.groups import TopicPartition
 from topicserve.embedded.broker.handlers.group_offsets import offset_answers, read_offsets
 
 _FIRST_WITH_GENERATION = 3
+# PRODUCER_FENCED came late (KIP-588), and not to TxnOffsetCommit in any version that is understood:
+# clients of older versions know a fenced producer by INVALID_PRODUCER_EPOCH.
+_FIRST_WITH_FENCED = 2
+_FIRST_INIT_WITH_FENCED = 4
+_FIRST_OFFSETS_WITH_FENCED = 4
 
 
 def init_producer_id(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
@@ -29,7 +34,7 @@ def init_producer_id(broker: Broker, request: Any, client: Client) -> Response: 
             request.producer_epoch,
         )
     except KafkaError as error:
-        code = error.code
+        code = _known(error.code, request, _FIRST_INIT_WITH_FENCED)
     return InitProducerIdResponse(
         throttle_time_ms=0,
         error_code=code,
@@ -54,7 +59,7 @@ def add_partitions_to_txn(broker: Broker, request: Any, client: Client) -> Respo
                 wanted,
             )
         except KafkaError as error:
-            codes = dict.fromkeys(wanted, error.code)
+            codes = dict.fromkeys(wanted, _known(error.code, request, _FIRST_WITH_FENCED))
     results = [
         Struct(
             name=topic.name,
@@ -79,7 +84,7 @@ def add_offsets_to_txn(broker: Broker, request: Any, client: Client) -> Response
             request.group_id,
         )
     except KafkaError as error:
-        code = error.code
+        code = _known(error.code, request, _FIRST_WITH_FENCED)
     return AddOffsetsToTxnResponse(throttle_time_ms=0, error_code=code)
 
 
@@ -99,7 +104,7 @@ def txn_offset_commit(broker: Broker, request: Any, client: Client) -> Response:
             offsets,
         )
     except KafkaError as error:
-        codes = dict.fromkeys(codes, error.code)
+        codes = dict.fromkeys(codes, _known(error.code, request, _FIRST_OFFSETS_WITH_FENCED))
     return TxnOffsetCommitResponse(throttle_time_ms=0, topics=offset_answers(request.topics, codes))
 
 
@@ -114,7 +119,7 @@ def end_txn(broker: Broker, request: Any, client: Client) -> Response:  # noqa: 
             committed=request.committed,
         )
     except KafkaError as error:
-        code = error.code
+        code = _known(error.code, request, _FIRST_WITH_FENCED)
     return EndTxnResponse(throttle_time_ms=0, error_code=code)
 
 
@@ -124,3 +129,9 @@ def _check_partition(broker: Broker, place: TopicPartition) -> ErrorCode:
     except KafkaError as error:
         return error.code
     return ErrorCode.NONE
+
+
+def _known(code: ErrorCode, request: Any, first_with_fenced: int) -> ErrorCode:
+    if code is ErrorCode.PRODUCER_FENCED and request.API_VERSION < first_with_fenced:
+        return ErrorCode.INVALID_PRODUCER_EPOCH
+    return code
