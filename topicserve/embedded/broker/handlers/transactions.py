@@ -34,7 +34,7 @@ def init_producer_id(broker: Broker, request: Any, client: Client) -> Response: 
             request.producer_epoch,
         )
     except KafkaError as error:
-        code = _known(error.code, request, _FIRST_INIT_WITH_FENCED)
+        code = _known(error.code, request.API_VERSION, _FIRST_INIT_WITH_FENCED)
     return InitProducerIdResponse(
         throttle_time_ms=0,
         error_code=code,
@@ -59,7 +59,9 @@ def add_partitions_to_txn(broker: Broker, request: Any, client: Client) -> Respo
                 wanted,
             )
         except KafkaError as error:
-            codes = dict.fromkeys(wanted, _known(error.code, request, _FIRST_WITH_FENCED))
+            codes = dict.fromkeys(
+                wanted, _known(error.code, request.API_VERSION, _FIRST_WITH_FENCED)
+            )
     results = [
         Struct(
             name=topic.name,
@@ -84,7 +86,7 @@ def add_offsets_to_txn(broker: Broker, request: Any, client: Client) -> Response
             request.group_id,
         )
     except KafkaError as error:
-        code = _known(error.code, request, _FIRST_WITH_FENCED)
+        code = _known(error.code, request.API_VERSION, _FIRST_WITH_FENCED)
     return AddOffsetsToTxnResponse(throttle_time_ms=0, error_code=code)
 
 
@@ -104,7 +106,9 @@ def txn_offset_commit(broker: Broker, request: Any, client: Client) -> Response:
             offsets,
         )
     except KafkaError as error:
-        codes = dict.fromkeys(codes, _known(error.code, request, _FIRST_OFFSETS_WITH_FENCED))
+        codes = dict.fromkeys(
+            codes, _known(error.code, request.API_VERSION, _FIRST_OFFSETS_WITH_FENCED)
+        )
     return TxnOffsetCommitResponse(throttle_time_ms=0, topics=offset_answers(request.topics, codes))
 
 
@@ -119,7 +123,7 @@ def end_txn(broker: Broker, request: Any, client: Client) -> Response:  # noqa: 
             committed=request.committed,
         )
     except KafkaError as error:
-        code = _known(error.code, request, _FIRST_WITH_FENCED)
+        code = _known(error.code, request.API_VERSION, _FIRST_WITH_FENCED)
     return EndTxnResponse(throttle_time_ms=0, error_code=code)
 
 
@@ -131,7 +135,7 @@ def _check_partition(broker: Broker, place: TopicPartition) -> ErrorCode:
     return ErrorCode.NONE
 
 
-def _known(code: ErrorCode, request: Any, first_with_fenced: int) -> ErrorCode:
-    if code is ErrorCode.PRODUCER_FENCED and request.API_VERSION < first_with_fenced:
+def _known(code: ErrorCode, version: int, first_with_fenced: int) -> ErrorCode:
+    if code is ErrorCode.PRODUCER_FENCED and version < first_with_fenced:
         return ErrorCode.INVALID_PRODUCER_EPOCH
     return code
