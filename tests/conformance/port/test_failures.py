@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 
 import pytest
 
@@ -7,7 +8,6 @@ from tests.conformance.port.conftest import OpenPort
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.kafka_servers import Server, frozen
 from tests.support.port import Port, eventually, numbered, numbers, send, unique
-from topicserve.backends.broker import Broker
 from topicserve.backends.errors import (
     AuthenticationError,
     BackendConfigError,
@@ -150,28 +150,41 @@ def test_a_wrong_setting_is_named(
         openers[role]()
 
 
-def as_user(client: str, server: ApacheKafka, user: str, password: str | None = None) -> Broker:
-    """Open a port that logs in."""
-    servers = {"bootstrap.servers": server.bootstrap_servers}
-    return open_broker(client, servers | server.credentials(user, password))
+LogIn = Callable[..., Port]
+
+
+@pytest.fixture
+def log_in(secure_server: ApacheKafka, client: str) -> Iterator[LogIn]:
+    """Open ports that log in as a user, with other settings where a test gives them."""
+    with ExitStack() as opened:
+
+        def as_user(user: str, password: str | None = None, **changes: str | None) -> Port:
+            settings: dict[str, object] = {"bootstrap.servers": secure_server.bootstrap_servers}
+            settings |= secure_server.credentials(user, password)
+            settings |= {name.replace("_", "."): value for name, value in changes.items()}
+            kept = {name: value for name, value in settings.items() if value is not None}
+            port = Port(open_broker(client, kept))
+            opened.callback(port.close)
+            return port
+
+        yield as_user
 
 
 @pytest.mark.kafka
-def test_records_pass_through_sasl_ssl(secure_server: ApacheKafka, client: str) -> None:
+def test_records_pass_through_sasl_ssl(log_in: LogIn) -> None:
     """With TLS and the right password everything works as without."""
-    port = Port(as_user(client, secure_server, "admin"))
+    port = log_in("admin")
     topic = port.topic()
 
     assert send(port.producer(), numbered(topic, 100)) == [None] * 100
 
     assert sorted(numbers(port.member(topic).read(100))) == list(range(100))
-    port.close()
 
 
 @pytest.mark.kafka
-def test_a_wrong_password_is_told(secure_server: ApacheKafka, client: str) -> None:
+def test_a_wrong_password_is_told(log_in: LogIn) -> None:
     """Nobody waits for a password to become right: every connection raises."""
-    port = Port(as_user(client, secure_server, "admin", "wrong"))
+    port = log_in("admin", "wrong")
 
     with pytest.raises(AuthenticationError):
         port.admin().partitions("topic", 20)
@@ -180,33 +193,25 @@ def test_a_wrong_password_is_told(secure_server: ApacheKafka, client: str) -> No
     member = port.member("topic")
     with pytest.raises(AuthenticationError):
         eventually(lambda: member.poll() and False)
-    port.close()
 
 
 @pytest.mark.kafka
-def test_a_missing_right_is_told(secure_server: ApacheKafka, client: str) -> None:
+def test_a_missing_right_is_told(log_in: LogIn) -> None:
     """Whoever may log in and do nothing is told so when writing and when reading."""
-    admins = Port(as_user(client, secure_server, "admin"))
-    topic = admins.topic()
-    port = Port(as_user(client, secure_server, "nobody"))
+    topic = log_in("admin").topic()
+    port = log_in("nobody")
 
     with pytest.raises(AuthenticationError):
         port.producer().send(numbered(topic, 1), lambda _: None)
     member = port.member(topic)
     with pytest.raises(AuthenticationError):
         eventually(lambda: member.poll() and False)
-    port.close()
-    admins.close()
 
 
 @pytest.mark.kafka
-def test_a_stranger_of_a_server_is_not_trusted(secure_server: ApacheKafka, client: str) -> None:
+def test_a_stranger_of_a_server_is_not_trusted(log_in: LogIn) -> None:
     """A certificate that nobody whom we trust has signed is refused."""
-    settings = secure_server.credentials("admin")
-    del settings["ssl.ca.location"]
-    servers = {"bootstrap.servers": secure_server.bootstrap_servers}
-    port = Port(open_broker(client, servers | settings))
+    port = log_in("admin", ssl_ca_location=None)
 
     with pytest.raises(AuthenticationError):
         port.admin().partitions("topic", 10)
-    port.close()
