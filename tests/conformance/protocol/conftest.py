@@ -1,14 +1,20 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conformance.conftest import Servers
 from tests.support.kafka_servers import Server
+from tests.support.port import unique
 from tests.support.raw_aiokafka import Aiokafka
 from tests.support.raw_client import RawClient
 from tests.support.raw_confluent import Confluent
 from tests.support.raw_kafka_python import KafkaPython
+from tests.support.stack import RawClient as Frames
+from tests.support.stack import raw_client
+from topicserve.embedded.kafka_server import KafkaServer
 
 OpenClient = Callable[[str], RawClient]
 
@@ -43,3 +49,30 @@ def open_client(client: str) -> Iterator[OpenClient]:
 def raw(open_client: OpenClient, server: Server) -> RawClient:
     """Give the client library on the broker."""
     return open_client(server.bootstrap_servers)
+
+
+@pytest.fixture
+def durable_server(fragile_servers: Servers, broker_name: str, tmp_path: Path) -> Iterator[Server]:
+    """Give a broker that keeps its data over a kill, and must be running when the test ends."""
+    if broker_name == "apache":
+        yield fragile_servers.get(broker_name)
+        return
+    with KafkaServer(data_dir=tmp_path / "data") as server:
+        yield server
+
+
+@pytest.fixture
+def frames(server: Server) -> Iterator[Frames]:
+    """Open a connection to the broker, without any client library."""
+    with raw_client(server.bootstrap_servers) as opened:
+        yield opened
+
+
+@pytest.fixture
+def topic_of_two(server: Server) -> str:
+    """Create a topic with two partitions, for tests of frames."""
+    name = unique("topic")
+    admin = KafkaPython(server.bootstrap_servers)
+    admin.create_topic(name, 2)
+    admin.close()
+    return name

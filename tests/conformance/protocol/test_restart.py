@@ -1,0 +1,62 @@
+from kafka.protocol.metadata import ApiVersionsRequest
+
+from tests.conformance.protocol.conftest import OpenClient
+from tests.support.kafka_servers import Server
+from tests.support.port import eventually, unique
+from tests.support.raw_client import RawProducer
+from tests.support.stack import raw_client
+
+
+def write(producer: RawProducer, topic: str, numbers: range) -> None:
+    """Write records with these numbers."""
+    for number in numbers:
+        producer.send(topic, 0, b"%d" % number)
+    producer.flush()
+
+
+def answers(server: Server) -> bool:
+    """Tell whether requests are answered: Apache Kafka listens before, and aiokafka asks once."""
+    try:
+        with raw_client(server.bootstrap_servers) as frames:
+            return bool(frames.ask(ApiVersionsRequest(), 0).error_code == 0)
+    except ConnectionError:
+        return False
+
+
+def test_the_log_survives_a_restart(durable_server: Server, open_client: OpenClient) -> None:
+    """After SIGKILL records and offsets are there, and an open transaction is aborted."""
+    topic, group_id = unique("topic"), unique("group")
+    before = open_client(durable_server.bootstrap_servers)
+    before.create_topic(topic, 1)
+    write(before.producer(), topic, range(100))
+    producer = before.producer(transactional_id=unique("transactions"), enable_idempotence=True)
+    producer.begin()
+    write(producer, topic, range(100, 110))
+    producer.send_offsets({(topic, 0): 42}, group_id)
+    producer.commit()
+    crashed = before.producer(
+        transactional_id=unique("transactions"),
+        enable_idempotence=True,
+        transaction_timeout_ms=5_000,  # after which Apache Kafka aborts it, restarted or not
+    )
+    crashed.begin()
+    write(crashed, topic, range(110, 120))
+    crashed.send_offsets({(topic, 0): 99}, group_id)
+
+    durable_server.kill()
+    durable_server.start()
+    eventually(lambda: answers(durable_server))
+
+    after = open_client(durable_server.bootstrap_servers)
+    write(after.producer(), topic, range(120, 130))
+    reader = after.consumer(isolation_level="read_committed")
+    reader.assign((topic, 0))
+    numbers: list[int] = []
+
+    def read() -> bool:
+        numbers.extend(int(record.value or b"") for record in reader.poll())
+        return len(numbers) >= 120
+
+    eventually(read, 60)
+    assert numbers == [*range(110), *range(120, 130)]
+    assert after.group_offsets(group_id) == {(topic, 0): 42}
