@@ -92,8 +92,10 @@ class Aiokafka:
         return len(response.groups[0][5])
 
     def group_offsets(self, group_id: str) -> dict[Partition, int]:
-        found = self.run(self._admin.list_consumer_group_offsets(group_id))
-        return {tuple(partition): at.offset for partition, at in found.items()}
+        return {at: found.offset for at, found in self._committed(group_id).items()}
+
+    def commit_metadata(self, group_id: str) -> dict[Partition, str]:
+        return {at: found.metadata for at, found in self._committed(group_id).items()}
 
     def close(self) -> None:
         for client in reversed(self._opened):
@@ -102,6 +104,10 @@ class Aiokafka:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(LIMIT_SECONDS)
         self._loop.close()
+
+    def _committed(self, group_id: str) -> dict[Partition, Any]:
+        found = self.run(self._admin.list_consumer_group_offsets(group_id))
+        return {tuple(partition): at for partition, at in found.items()}
 
     async def _open_admin(self) -> Any:
         admin = AIOKafkaAdminClient(bootstrap_servers=self._servers)

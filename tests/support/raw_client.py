@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 LIMIT_SECONDS = 30.0
 # kafka-python that is polled more briefly joins no group.
-POLL_SECONDS = 0.3
+POLL_SECONDS = 0.1
 
 Partition = tuple[str, int]
 
@@ -123,6 +123,9 @@ class RawClient(Protocol):
 
     def group_offsets(self, group_id: str) -> dict[Partition, int]:
         """Return what a group has committed, as admin tools see it."""
+
+    def commit_metadata(self, group_id: str) -> dict[Partition, str]:
+        """Return the metadata that a group's offsets were committed with."""
 
     def close(self) -> None:
         """Close what is open."""

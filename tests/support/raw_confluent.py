@@ -66,13 +66,19 @@ class Confluent:
         return len(described.result(LIMIT_SECONDS).members)
 
     def group_offsets(self, group_id: str) -> dict[Partition, int]:
-        asked = ConsumerGroupTopicPartitions(group_id)
-        found = self._admin.list_consumer_group_offsets([asked])[group_id].result(LIMIT_SECONDS)
-        return {(one.topic, one.partition): one.offset for one in found.topic_partitions}
+        return {(one.topic, one.partition): one.offset for one in self._committed(group_id)}
+
+    def commit_metadata(self, group_id: str) -> dict[Partition, str]:
+        return {(one.topic, one.partition): one.metadata for one in self._committed(group_id)}
 
     def close(self) -> None:
         for client in reversed(self._opened):
             client.close()
+
+    def _committed(self, group_id: str) -> list[Any]:
+        asked = ConsumerGroupTopicPartitions(group_id)
+        found = self._admin.list_consumer_group_offsets([asked])[group_id].result(LIMIT_SECONDS)
+        return list(found.topic_partitions)
 
 
 def _spelled(settings: Mapping[str, object]) -> dict[str, object]:

@@ -72,12 +72,18 @@ class KafkaPython:
         return len(self._admin.describe_groups([group_id])[group_id]["members"])
 
     def group_offsets(self, group_id: str) -> dict[Partition, int]:
-        found = self._admin.list_group_offsets({group_id: None})[group_id]
-        return {tuple(partition): at.offset for partition, at in found.items()}
+        return {at: found.offset for at, found in self._committed(group_id).items()}
+
+    def commit_metadata(self, group_id: str) -> dict[Partition, str]:
+        return {at: found.metadata for at, found in self._committed(group_id).items()}
 
     def close(self) -> None:
         for client in reversed(self._opened):
             client.close()
+
+    def _committed(self, group_id: str) -> dict[Partition, Any]:
+        found = self._admin.list_group_offsets({group_id: None})[group_id]
+        return {tuple(partition): at for partition, at in found.items()}
 
 
 class _Producer:

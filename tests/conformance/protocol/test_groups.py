@@ -9,7 +9,7 @@ from tests.support.port import eventually, unique
 from tests.support.raw_client import RawClient
 from tests.support.raw_groups import PolledMember, polled, wait_shared
 
-FAST = {"heartbeat_interval_ms": 300}
+FAST = {"heartbeat_interval_ms": 100}
 STRATEGIES = ["range", "roundrobin", "sticky", "cooperative-sticky"]
 
 
@@ -55,7 +55,7 @@ def commit_share(member: PolledMember, offset: int) -> None:
 
 
 def test_committed_offsets_survive_a_restart_of_the_consumer(raw: RawClient) -> None:
-    """A new member begins where the group was, and finds the offsets unchanged."""
+    """A new member begins where the group was, and finds offsets and their metadata unchanged."""
     topic, group_id = unique("topic"), unique("group")
     fill(raw, topic, 1, 100)
     with polled(topic, raw.consumer(group_id, **FAST)) as (first,):
@@ -70,6 +70,7 @@ def test_committed_offsets_survive_a_restart_of_the_consumer(raw: RawClient) -> 
 
     assert second.records[0].offset == 42
     assert found == [42]
+    assert raw.commit_metadata(group_id) == {(topic, 0): "so far"}
 
 
 def test_a_group_is_joined_at_once(raw: RawClient) -> None:
@@ -108,7 +109,7 @@ def test_a_killed_member_is_evicted_at_its_session_timeout(
     """The partitions of a process killed with SIGKILL are served by the others again."""
     topic, group_id = unique("topic"), unique("group")
     raw.create_topic(topic, 4)
-    settings = FAST | {"session_timeout_ms": 3_000}
+    settings = FAST | {"session_timeout_ms": 2_000}
     command = [sys.executable, "-c", _VICTIM, client, server.bootstrap_servers, topic, group_id]
 
     with polled(topic, raw.consumer(group_id, **settings)) as (first,):
@@ -127,7 +128,7 @@ from tests.support.raw_groups import polled
 
 client, servers, topic, group_id = sys.argv[1:]
 consumer = _CLIENTS[client](servers).consumer(
-    group_id, session_timeout_ms=3_000, heartbeat_interval_ms=300
+    group_id, session_timeout_ms=2_000, heartbeat_interval_ms=100
 )
 with polled(topic, consumer) as (member,):
     member.wait(lambda: len(member.assigned) == 2)

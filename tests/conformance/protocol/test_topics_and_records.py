@@ -24,6 +24,19 @@ def read(consumer: RawConsumer, count: int, limit_seconds: float = 60) -> list[R
     return records
 
 
+def test_a_client_connects_with_its_default_settings(raw: RawClient) -> None:
+    """An address is enough: versions are agreed upon, with the newest ApiVersions first."""
+    topic = unique("topic")
+    raw.create_topic(topic, 1)
+
+    producer, consumer = raw.producer(), raw.consumer()
+    producer.send(topic, 0, b"value")
+    producer.flush()
+    consumer.assign((topic, 0))
+
+    assert [record.value for record in read(consumer, 1)] == [b"value"]
+
+
 def test_topics_are_created_grown_and_deleted(raw: RawClient) -> None:
     """A topic has as many partitions as asked for, takes more, and is gone when deleted."""
     topic = unique("topic")
