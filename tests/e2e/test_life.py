@@ -79,7 +79,9 @@ def test_a_better_version_is_taken_under_load(
     base_path = tmp_path / "network"
     _publish_version(networks, base_path, 1)
     deployment = _network_deployment(deploy, base_path)
-    deployment.start(deployment.worker(), deployment.worker())
+    workers = deployment.worker(), deployment.worker()
+    deployment.start(*workers)
+    deployment.wait_shared(*workers)
     traffic, make = deployment.traffic, _Rows()
     traffic.for_outcomes(500, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
 

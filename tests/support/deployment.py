@@ -13,6 +13,8 @@ from topicserve.wire.result import Result
 
 Tables = Mapping[str, Mapping[str, Any]]
 
+SHARED_LIMIT_SECONDS = 60.0
+
 
 class Deployment:
     """Workers of one group and their traffic; leaving the context ends all of it.
@@ -85,6 +87,13 @@ class Deployment:
             worker.start()
         for worker in workers:
             worker.wait_ready()
+
+    def wait_shared(self, *workers: WorkerProcess) -> None:
+        """Wait until each of these workers has partitions, so that the group is at rest."""
+        self.traffic.until(
+            lambda: all(worker.metric("topicserve_assigned_partitions") for worker in workers),
+            SHARED_LIMIT_SECONDS,
+        )
 
     def logs(self) -> str:
         """Return the ends of all workers' logs."""
