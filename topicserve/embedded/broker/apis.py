@@ -26,7 +26,7 @@ from topicserve.embedded.broker.handlers import (
 )
 
 
-def api_versions(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def api_versions(broker: Broker, request: Any, client: Client) -> Response:
     """Tell which versions of what are understood."""
     return supported_versions(ErrorCode.NONE)
 

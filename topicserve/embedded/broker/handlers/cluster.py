@@ -10,7 +10,7 @@ from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.topics import Topic
 
 
-def metadata(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001 - a handler
+def metadata(broker: Broker, request: Any, client: Client) -> Response:
     """Describe topics, creating those that may be created by asking for them."""
     everything = request.topics is None or (request.API_VERSION == 0 and not request.topics)
     if everything:
@@ -31,7 +31,7 @@ def metadata(broker: Broker, request: Any, client: Client) -> Response:  # noqa:
     )
 
 
-def find_coordinator(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def find_coordinator(broker: Broker, request: Any, client: Client) -> Response:
     """Name the coordinator of groups or transactions: the one broker that there is."""
     place = {"node_id": NODE_ID, "host": broker.host, "port": broker.port}
     answer = {"error_code": ErrorCode.NONE, "error_message": None, **place}
@@ -39,7 +39,7 @@ def find_coordinator(broker: Broker, request: Any, client: Client) -> Response: 
     return FindCoordinatorResponse(throttle_time_ms=0, coordinators=coordinators, **answer)
 
 
-def describe_cluster(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def describe_cluster(broker: Broker, request: Any, client: Client) -> Response:
     """Describe the cluster of one broker."""
     node = Struct(broker_id=NODE_ID, host=broker.host, port=broker.port, rack=None)
     return DescribeClusterResponse(

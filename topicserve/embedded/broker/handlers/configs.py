@@ -13,7 +13,7 @@ _FROM_TOPIC, _FROM_DEFAULT = 1, 5
 _STRING = 2
 
 
-def describe_configs(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def describe_configs(broker: Broker, request: Any, client: Client) -> Response:
     """Tell the settings of topics and of the broker."""
     results = [_describe(broker, resource) for resource in request.resources]
     return DescribeConfigsResponse(throttle_time_ms=0, results=results)

@@ -32,7 +32,7 @@ class _Budget(NamedTuple):
 def fetch(
     broker: Broker,
     request: Any,
-    client: Client,  # noqa: ARG001 - a handler
+    client: Client,
 ) -> Response | Awaitable[Response]:
     """Return records; where there are too few, wait for them as long as the client said.
 

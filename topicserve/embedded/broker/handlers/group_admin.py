@@ -13,7 +13,7 @@ from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.group import Group, GroupState, Member
 
 
-def list_groups(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def list_groups(broker: Broker, request: Any, client: Client) -> Response:
     """List the groups, those in certain states if they are named."""
     wanted = {state.lower() for state in request.states_filter or ()}
     types = {kind.lower() for kind in request.types_filter or ()}
@@ -30,7 +30,7 @@ def list_groups(broker: Broker, request: Any, client: Client) -> Response:  # no
     return ListGroupsResponse(throttle_time_ms=0, error_code=ErrorCode.NONE, groups=groups)
 
 
-def describe_groups(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def describe_groups(broker: Broker, request: Any, client: Client) -> Response:
     """Describe groups and their members; one that does not exist is dead."""
     groups = [
         _describe(broker.groups.peek(group_id), exists=broker.groups.exists(group_id))
@@ -39,7 +39,7 @@ def describe_groups(broker: Broker, request: Any, client: Client) -> Response:  
     return DescribeGroupsResponse(throttle_time_ms=0, groups=groups)
 
 
-def delete_groups(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def delete_groups(broker: Broker, request: Any, client: Client) -> Response:
     """Delete groups that have no members."""
     results = []
     for group_id in request.groups_names:

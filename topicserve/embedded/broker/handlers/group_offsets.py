@@ -15,7 +15,7 @@ _FIRST_WITH_SEVERAL_GROUPS = 8
 _NONE_COMMITTED = CommittedOffset(-1, -1, "")
 
 
-def offset_commit(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def offset_commit(broker: Broker, request: Any, client: Client) -> Response:
     """Keep a group's offsets."""
     refused = ErrorCode.NONE
     try:
@@ -29,7 +29,7 @@ def offset_commit(broker: Broker, request: Any, client: Client) -> Response:  # 
     return OffsetCommitResponse(throttle_time_ms=0, topics=offset_answers(request.topics, codes))
 
 
-def offset_fetch(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def offset_fetch(broker: Broker, request: Any, client: Client) -> Response:
     """Return what groups have committed, all of it where no partitions are named."""
     stable = request.require_stable
     if request.API_VERSION < _FIRST_WITH_SEVERAL_GROUPS:

@@ -38,7 +38,7 @@ async def join_group(broker: Broker, request: Any, client: Client) -> Response:
     return _joined(request, group, joined)
 
 
-async def sync_group(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+async def sync_group(broker: Broker, request: Any, client: Client) -> Response:
     """Return a member's assignment, when the leader has told it."""
     group = broker.groups.peek(request.group_id)
     code, assignment = ErrorCode.NONE, b""
@@ -61,7 +61,7 @@ async def sync_group(broker: Broker, request: Any, client: Client) -> Response: 
     )
 
 
-def heartbeat(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001 - a handler
+def heartbeat(broker: Broker, request: Any, client: Client) -> Response:
     """Keep a member alive, or tell it that it must rejoin."""
     code = ErrorCode.NONE
     try:
@@ -73,7 +73,7 @@ def heartbeat(broker: Broker, request: Any, client: Client) -> Response:  # noqa
     return HeartbeatResponse(throttle_time_ms=0, error_code=code)
 
 
-def leave_group(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def leave_group(broker: Broker, request: Any, client: Client) -> Response:
     """Take members out of a group."""
     group = broker.groups.peek(request.group_id)
     if request.API_VERSION < _FIRST_WITH_SEVERAL_LEAVING:

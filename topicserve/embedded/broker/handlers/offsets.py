@@ -12,7 +12,7 @@ _LATEST, _EARLIEST, _MAX_TIMESTAMP, _EARLIEST_LOCAL = -1, -2, -3, -4
 _NOT_FOUND = (-1, -1)
 
 
-def list_offsets(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def list_offsets(broker: Broker, request: Any, client: Client) -> Response:
     """Return the first or last offset, or the first that is not older than a time."""
     committed = request.isolation_level == 1
     topics = [

@@ -12,7 +12,7 @@ from topicserve.embedded.broker.record_batch import RecordBatch, read_batches
 _log = logging.getLogger(__name__)
 
 
-def produce(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001 - a handler
+def produce(broker: Broker, request: Any, client: Client) -> Response:
     """Append batches; answered at once, for there are no replicas to wait for."""
     valid_acks = request.acks in (-1, 0, 1)
     responses = [

@@ -12,13 +12,13 @@ from topicserve.embedded.broker.broker import Broker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 
 
-def create_topics(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def create_topics(broker: Broker, request: Any, client: Client) -> Response:
     """Create topics, or only say whether they could be."""
     topics = [_create(broker, wanted, request.validate_only) for wanted in request.topics]
     return CreateTopicsResponse(throttle_time_ms=0, topics=topics)
 
 
-def delete_topics(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def delete_topics(broker: Broker, request: Any, client: Client) -> Response:
     """Delete topics by name."""
     responses = []
     for name in request.topic_names:
@@ -30,7 +30,7 @@ def delete_topics(broker: Broker, request: Any, client: Client) -> Response:  # 
     return DeleteTopicsResponse(throttle_time_ms=0, responses=responses)
 
 
-def create_partitions(broker: Broker, request: Any, client: Client) -> Response:  # noqa: ARG001
+def create_partitions(broker: Broker, request: Any, client: Client) -> Response:
     """Give topics more partitions."""
     results = []
     for wanted in request.topics:
