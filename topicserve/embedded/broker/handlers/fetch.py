@@ -29,11 +29,7 @@ class _Budget(NamedTuple):
     at_least_one: bool
 
 
-def fetch(
-    broker: Broker,
-    request: Any,
-    client: Client,
-) -> Response | Awaitable[Response]:
+def fetch(broker: Broker, request: Any, client: Client) -> Response | Awaitable[Response]:
     """Return records; where there are too few, wait for them as long as the client said.
 
     No fetch sessions (KIP-227) are kept: a client that is given the session 0 asks in full.
