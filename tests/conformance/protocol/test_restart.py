@@ -37,7 +37,7 @@ def test_the_log_survives_a_restart(durable_server: Server, open_client: OpenCli
     crashed = before.producer(
         transactional_id=unique("transactions"),
         enable_idempotence=True,
-        transaction_timeout_ms=5_000,  # after which Apache Kafka aborts it, restarted or not
+        transaction_timeout_ms=3_000,  # after which Apache Kafka aborts it, restarted or not
     )
     crashed.begin()
     write(crashed, topic, range(110, 120))

@@ -124,9 +124,9 @@ def test_a_zombie_producer_is_fenced(raw: RawClient, topic: str) -> None:
 
 def test_a_crashed_transaction_times_out(raw: RawClient, client: str, topic: str) -> None:
     """A transaction that nobody ends is aborted by the broker and holds nobody up."""
-    settings: dict[str, object] = {"transaction_timeout_ms": 3_000}
+    settings: dict[str, object] = {"transaction_timeout_ms": 2_000}
     if client == "confluent":
-        settings["delivery_timeout_ms"] = 3_000  # librdkafka asks that it be no longer
+        settings["delivery_timeout_ms"] = 2_000  # librdkafka asks that it be no longer
     crashed = transactional(raw, "", **settings)
     crashed.begin()
     write(crashed, topic, range(5))
