@@ -1,8 +1,9 @@
-"""One KafkaProducer after another: kafka-python's does not survive a delivery timeout.
+"""One KafkaProducer after another: kafka-python's does not survive everything.
 
 Seen in 3.0.12: when a batch that was sent before expires, an idempotent KafkaProducer forgets its
 producer id and never asks for another, so that nothing is sent any more; a transactional one
-raises in its sender thread for ever. Both are given up and followed by a new one.
+raises in its sender thread for ever. Both are given up and followed by a new one, as is one that
+does not answer to a transactional call.
 """
 
 import contextlib
@@ -37,7 +38,9 @@ class ProducerClient:
                 raise BackendError("the producer is closed")
             if self._client is None:
                 network = Network()
-                self._client = network.open(kafka.KafkaProducer, self._arguments, timeout_seconds)
+                client = network.open(kafka.KafkaProducer, self._arguments, timeout_seconds)
+                _keep_requests(client)
+                self._client = client
                 self.network = network
             return self._client
 
@@ -74,6 +77,25 @@ class ProducerClient:
             client.close(timeout=timeout_seconds)
         except errors.KafkaTimeoutError:
             _discard_aside(client)
+
+
+def _keep_requests(client: Any) -> None:
+    """Mend a new client: a transactional request that finds its coordinator away is sent later.
+
+    The sender (3.0.12) puts such a request back when `await_ready` says no. But that raises, and
+    then the request is dropped: nobody sends it and nobody ends it, so that after a broker's
+    restart a transaction hangs for ever, while the sender spins on records that it may not send.
+    """
+    connections = client._sender._client  # noqa: SLF001 - there is no other place
+    await_ready = connections.await_ready
+
+    def is_ready(*args: Any, **kwargs: Any) -> bool:
+        try:
+            return bool(await_ready(*args, **kwargs))
+        except errors.KafkaError:
+            return False
+
+    connections.await_ready = is_ready
 
 
 def _discard_aside(client: Any) -> None:
