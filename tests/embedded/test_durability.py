@@ -119,7 +119,7 @@ def read_all(server: KafkaServer) -> dict[int, list[int]]:
 
 
 def test_every_acknowledged_record_survives_kills_under_load(tmp_path: Path) -> None:
-    """After 20 kills each is there, once and in order, and nothing else is."""
+    """After 20 kills each is there, once and in order, and nothing but what went unanswered."""
     alive = threading.Event()
     with KafkaServer(data_dir=tmp_path, num_partitions=PARTITIONS) as server:
         create_topic(server)
@@ -136,8 +136,10 @@ def test_every_acknowledged_record_survives_kills_under_load(tmp_path: Path) -> 
 
         found = read_all(server)
 
-    expected = {n: list(range(writer.acknowledged)) for n, writer in enumerate(writers)}
-    assert found == expected
+    for partition, writer in enumerate(writers):
+        assert found[partition] == list(range(len(found[partition])))
+        # The last kill may have left one batch written and not acknowledged.
+        assert len(found[partition]) - writer.acknowledged in (0, RECORDS_A_BATCH)
     assert max(map(len, found.values())) >= KILLS * RECORDS_A_KILL
 
 

@@ -134,6 +134,8 @@ class _Consumer:
 
     def subscribe(self, topic: str) -> None:
         self._client.subscribe([topic])
+        # 3.0.12: a member that joins before it knows the topic may never take in its assignment.
+        self._client.partitions_for_topic(topic)
 
     def assign(self, *partitions: Partition) -> None:
         self._client.assign([kafka.TopicPartition(*partition) for partition in partitions])
