@@ -38,6 +38,21 @@ def test_a_call_that_takes_too_long_is_given_up_and_waited_for_again() -> None:
     assert begun == [1]
 
 
+def test_a_call_is_unanswered_until_it_was_asked_for_to_its_end() -> None:
+    """That it has ended meanwhile is not enough: somebody must have heard what came of it."""
+    calls, answer = BoundedCalls("calls"), threading.Event()
+    assert not calls.unanswered
+
+    with pytest.raises(BackendUnavailableError):
+        calls.call("commit", lambda: answer.wait(LIMIT), 0.01)
+    given_up = calls.unanswered
+    answer.set()
+    calls.call("commit", lambda: answer.wait(LIMIT), LIMIT)
+
+    assert given_up
+    assert not calls.unanswered
+
+
 def test_another_call_waits_for_the_one_before() -> None:
     """Calls never run side by side: the next begins when the last has ended."""
     calls, answer = BoundedCalls("calls"), threading.Event()

@@ -21,6 +21,11 @@ class BoundedCalls:
         self._thread_name = thread_name
         self._running: _Call[object] | None = None
 
+    @property
+    def unanswered(self) -> bool:
+        """Tell whether the last call was given up, and has not been asked for to its end since."""
+        return self._running is not None
+
     def call(
         self, name: str, function: Callable[[], T], timeout_seconds: float, subject: object = None
     ) -> T:

@@ -14,7 +14,7 @@ from topicserve.backends.errors import (
 )
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.backoff import AbandonedError
-from topicserve.worker.delivery.exactly_once import ExactlyOnce
+from topicserve.worker.delivery.exactly_once import COMMIT_TIMEOUT_SECONDS, ExactlyOnce
 
 PARTITION = TopicPartition("in", 0)
 OTHER = TopicPartition("in", 1)
@@ -163,6 +163,59 @@ def test_a_commit_that_nobody_answers_is_asked_for_again(world: Deliveries) -> N
 
     assert len(world.log.published) == 1
     assert world.count("topicserve_retries_total", stage="transaction") == 3
+
+
+def test_a_commit_that_stays_unanswered_is_done_again(world: Deliveries) -> None:
+    """It is aborted before the broker does so by itself, which would fence the worker."""
+    asked = iter([COMMIT_TIMEOUT_SECONDS / 2] * 2)
+
+    def no_answer() -> BackendUnavailableError | None:
+        seconds = next(asked, None)
+        world.clock.advance(seconds or 0)
+        return None if seconds is None else BackendUnavailableError("away")
+
+    world.producer.fail_commit = no_answer
+    world.publish(*world.polled(0))
+    world.commit_when_due()
+    wait_for_doom(world)
+
+    world.delivery.tick()
+
+    assert world.producer.aborted == 1
+    assert world.count("topicserve_transactions_total", outcome="aborted") == 1
+    world.publish(*world.polled(0))
+    world.commit_when_due()
+    wait_for_commits(world)
+    assert world.log.committed == {PARTITION: 1}
+    assert len(world.log.published) == 1
+
+
+def test_a_commit_whose_answer_was_lost_is_not_done_again(world: Deliveries) -> None:
+    """The group's offsets tell that it was done: its records count, and later ones go on."""
+
+    def lost_answer() -> BackendUnavailableError:
+        world.producer.fail_commit = lambda: None
+        world.producer.commit_transaction(1)
+        world.clock.advance(COMMIT_TIMEOUT_SECONDS)
+        return BackendUnavailableError("away")
+
+    world.producer.fail_commit = lost_answer
+    world.publish(*world.polled(0))
+    world.commit_when_due()
+    wait_for_doom(world)
+
+    world.delivery.tick()
+
+    assert world.consumer.positions[PARTITION] == 1
+    assert len(world.acknowledged) == 1
+    assert world.count("topicserve_transactions_total", outcome="committed") == 1
+    assert world.count("topicserve_transactions_total", outcome="aborted") == 0
+    assert world.count("topicserve_redeliveries_total", cause="transaction_aborted") == 0
+    world.publish(*world.polled(1))
+    world.commit_when_due()
+    wait_for_commits(world, 2)
+    assert world.log.committed == {PARTITION: 2}
+    assert len(set(world.log.ids())) == len(world.log.ids()) == 2
 
 
 def test_a_record_that_did_not_get_in_dooms_the_transaction(world: Deliveries) -> None:

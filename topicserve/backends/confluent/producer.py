@@ -9,8 +9,10 @@ from typing import Any
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
+from topicserve.backends.bounded_calls import BoundedCalls
 from topicserve.backends.broker import Offsets, OnDelivery
 from topicserve.backends.confluent.errors import translate, translated
+from topicserve.backends.confluent.producer_client import OpenClient, ProducerClient
 from topicserve.backends.errors import (
     AuthenticationError,
     BackendConfigError,
@@ -24,6 +26,9 @@ from topicserve.backends.in_flight import InFlight, Shipment
 from topicserve.wire.kafka_record import OutgoingRecord
 
 _POLL_SECONDS = 0.1
+# librdkafka's word for no limit of its own: not all of its calls heed one, and none goes on where
+# it was given up if something else is asked for next. `BoundedCalls` has the limit.
+_UNLIMITED = -1
 _CLOSE_SECONDS = 2.0
 # How long `send` waits for a topic that is new to it.
 _TOPIC_SECONDS = 5.0
@@ -36,17 +41,18 @@ class ConfluentProducer:
 
     def __init__(
         self,
-        open_client: Callable[[Callable[[KafkaError], None]], Any],
+        open_client: OpenClient,
         in_flight: InFlight,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`open_client` makes a confluent_kafka.Producer that tells its errors to the argument."""
         self._in_flight = in_flight
         self._clock = clock
         # Why the client can do no more: it was fenced, or is refused.
         self._fatal: BackendError | None = None
         self._failed_before = 0
-        self._client = open_client(self._on_error)
+        self._client = ProducerClient(open_client, self._on_error)
+        self._calls = _transactional_calls()
+        self._is_taking_over = False
         self._known_topics: set[str] = set()
         self._closed = threading.Event()
         self._delivery_thread = threading.Thread(
@@ -59,7 +65,7 @@ class ConfluentProducer:
         for topic in {record.topic for record in records} - self._known_topics:
             self._meet(topic)
         shipment = self._in_flight.admit(records, on_delivery)
-        produce, settle = self._client.produce, partial(_settle, shipment)
+        produce, settle = self._client.current.produce, partial(_settle, shipment)
         for index, record in enumerate(records):
             topic, key, value, headers, partition, timestamp_ms = record
             try:
@@ -84,30 +90,47 @@ class ConfluentProducer:
         return self._in_flight.wait_empty(timeout_seconds)
 
     def init_transactions(self, timeout_seconds: float) -> None:
-        with translated():
-            self._client.init_transactions(timeout_seconds)
+        client = self._client.current
+        self._call(
+            "init_transactions", lambda: client.init_transactions(_UNLIMITED), timeout_seconds
+        )
 
     def begin_transaction(self) -> None:
         self._failed_before = self._in_flight.failed_lists
         with translated():
-            self._client.begin_transaction()
+            self._client.current.begin_transaction()
 
     def send_offsets_to_transaction(
         self, offsets: Offsets, group_metadata: Any, timeout_seconds: float
     ) -> None:
         self._raise_failed()
         theirs = [confluent_kafka.TopicPartition(*p, offset) for p, offset in offsets.items()]
-        with translated():
-            self._client.send_offsets_to_transaction(theirs, group_metadata, timeout_seconds)
+        client = self._client.current
+        self._call(
+            "send_offsets_to_transaction",
+            lambda: client.send_offsets_to_transaction(theirs, group_metadata, _UNLIMITED),
+            timeout_seconds,
+        )
 
     def commit_transaction(self, timeout_seconds: float) -> None:
         self._raise_failed()
-        with translated():
-            self._client.commit_transaction(timeout_seconds)
+        client = self._client.current
+        self._call(
+            "commit_transaction", lambda: client.commit_transaction(_UNLIMITED), timeout_seconds
+        )
 
     def abort_transaction(self, timeout_seconds: float) -> None:
-        with translated():
-            self._client.abort_transaction(timeout_seconds)
+        if not self._is_taking_over and self._calls.unanswered:
+            self._client.give_up()
+            self._calls = _transactional_calls()
+            self._is_taking_over = True
+        if self._is_taking_over:
+            self._take_over(timeout_seconds)
+            return
+        client = self._client.current
+        self._call(
+            "abort_transaction", lambda: client.abort_transaction(_UNLIMITED), timeout_seconds
+        )
 
     def close(self, timeout_seconds: float) -> None:
         if self._closed.is_set():
@@ -116,8 +139,19 @@ class ConfluentProducer:
         self._closed.set()
         self._delivery_thread.join(_CLOSE_SECONDS)
         # What the delivery thread gave up is not sent any more behind its back.
-        self._client.purge()
-        self._client.flush(0)
+        self._client.current.purge()
+        self._client.current.flush(0)
+
+    def _call(self, name: str, function: Callable[[], None], timeout_seconds: float) -> None:
+        with translated():
+            self._calls.call(name, function, timeout_seconds)
+
+    def _take_over(self, timeout_seconds: float) -> None:
+        """Have a new client end what the old one left open, by taking its transactional id over."""
+        self.init_transactions(timeout_seconds)
+        # What the old client failed to send must not be counted against the next transaction.
+        self._in_flight.wait_empty(timeout_seconds)
+        self._is_taking_over = False
 
     def _meet(self, topic: str) -> None:
         """Wait for a topic's metadata: an unknown one is refused here, not record by record."""
@@ -125,7 +159,7 @@ class ConfluentProducer:
         while True:
             try:
                 with translated():
-                    found = self._client.list_topics(topic, _TOPIC_STEP_SECONDS)
+                    found = self._client.current.list_topics(topic, _TOPIC_STEP_SECONDS)
                 problem = self._refusal(topic, found.topics[topic].error)
             except BackendUnavailableError as error:
                 problem = error
@@ -168,10 +202,12 @@ class ConfluentProducer:
 
     def _report(self) -> None:
         while not self._closed.is_set():
+            client = self._client.current
             try:
-                self._client.poll(_POLL_SECONDS)
+                client.poll(_POLL_SECONDS)
             except KafkaException as error:
-                self._fatal = translate(error.args[0])
+                if client is self._client.current:
+                    self._fatal = translate(error.args[0])
             fatal = self._fatal
             if fatal is None:
                 self._in_flight.report(0)
@@ -185,6 +221,10 @@ class ConfluentProducer:
         problem = translate(error)
         if isinstance(problem, AuthenticationError | FencedError):
             self._fatal = problem
+
+
+def _transactional_calls() -> BoundedCalls:
+    return BoundedCalls("confluent-transactions")
 
 
 def _settle(shipment: Shipment, index: int, error: KafkaError | None, _: object) -> None:

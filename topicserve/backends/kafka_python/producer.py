@@ -42,7 +42,8 @@ class KafkaPythonProducer:
         self._is_transactional = is_transactional
         self._timed_out = threading.Event()
         self._failed_before = 0
-        self._calls = BoundedCalls("kafka-python-transactions")
+        self._calls = _transactional_calls()
+        self._is_taking_over = False
         self._closed = threading.Event()
         self._delivery_thread = threading.Thread(
             target=self._report, name="kafka-python-delivery", daemon=True
@@ -102,12 +103,12 @@ class KafkaPythonProducer:
         self._call("commit_transaction", client, client.commit_transaction, timeout_seconds)
 
     def abort_transaction(self, timeout_seconds: float) -> None:
-        if self._timed_out.is_set():
-            # The new client aborts what the old one left open by taking its transactional id over.
+        if not self._is_taking_over and (self._timed_out.is_set() or self._calls.unanswered):
             self._client.give_up()
-            self._calls = BoundedCalls("kafka-python-transactions")
-            self.init_transactions(timeout_seconds)
-            self._timed_out.clear()
+            self._calls = _transactional_calls()
+            self._is_taking_over = True
+        if self._is_taking_over:
+            self._take_over(timeout_seconds)
             return
         client = self._client.opened(timeout_seconds)
         self._call("abort_transaction", client, client.abort_transaction, timeout_seconds)
@@ -139,6 +140,14 @@ class KafkaPythonProducer:
         else:
             shipment.settle(index, translate_transactional(client, error))
 
+    def _take_over(self, timeout_seconds: float) -> None:
+        """Have a new client end what the old one left open, by taking its transactional id over."""
+        self.init_transactions(timeout_seconds)
+        # What the old client failed to send must not be counted against the next transaction.
+        self._in_flight.wait_empty(timeout_seconds)
+        self._timed_out.clear()
+        self._is_taking_over = False
+
     def _in_transaction(self, timeout_seconds: float) -> Any:
         """Return the client, if its transaction can still be committed."""
         if self._timed_out.is_set() or self._in_flight.failed_lists != self._failed_before:
@@ -149,6 +158,10 @@ class KafkaPythonProducer:
         """Make a transactional call, which in kafka-python takes no time limit."""
         with transactional(client):
             return self._calls.call(name, function, timeout_seconds)
+
+
+def _transactional_calls() -> BoundedCalls:
+    return BoundedCalls("kafka-python-transactions")
 
 
 def _headers(record: OutgoingRecord) -> list[tuple[str, bytes]]:

@@ -109,5 +109,14 @@ def _discard(client: Any) -> None:
     sender = client._sender  # noqa: SLF001 - see above
     sender.force_close()
     sender.join(_DISCARD_SECONDS)
+    _end_transactional_calls(client)
     with contextlib.suppress(errors.KafkaTimeoutError):
         client.close(timeout=0)
+
+
+def _end_transactional_calls(client: Any) -> None:
+    """Let calls return that wait for an answer without a limit: nobody will send what they ask."""
+    manager = client._transaction_manager  # noqa: SLF001 - there is no other place
+    if manager is not None:
+        for *_, request in manager._pending_requests:  # noqa: SLF001
+            request.fail(errors.KafkaTimeoutError("the client was given up"))

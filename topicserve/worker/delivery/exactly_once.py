@@ -8,11 +8,12 @@ the next epoch's are predicted meanwhile. A worker that is killed leaves no tran
 long, which would keep others from reading the group's offsets.
 
 When a transaction cannot be committed, or holds records of partitions that were lost, it is
-aborted, and everything since the last commit is read and done again.
+aborted, and everything since the last commit is read and done again. So is one that the broker does
+not end in time: whether it committed after all is then for the group's offsets to tell.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from topicserve.backends.broker import Offsets
@@ -30,7 +31,10 @@ from topicserve.worker.delivery.delivery import Surroundings
 from topicserve.worker.logging import log_event
 from topicserve.worker.publish import Outgoing
 
-TRANSACTION_TIMEOUT_SECONDS = 30.0
+# A transaction is given up before the broker does so by itself (`transaction.timeout.ms`, 10 s of
+# the worker's): it would fence this producer with it, as if another had taken its place.
+COMMIT_TIMEOUT_SECONDS = 8.0
+ABORT_TIMEOUT_SECONDS = 30.0
 
 
 class _Epoch:
@@ -41,9 +45,12 @@ class _Epoch:
         self.unfinished = 0
         self.outcomes: list[Outgoing] = []
         self.cut: Offsets | None = None
+        self.give_up_at = 0.0
         self.group_metadata: Any = None
         self.open = False
         self.aborted = False
+        self.in_doubt = False
+        """Whether it may be committed already, although nobody said so."""
 
 
 class ExactlyOnce:
@@ -152,7 +159,7 @@ class ExactlyOnce:
             epoch.aborted = True
             # Not waited for: a transaction that nobody ends is aborted by the broker in time.
             if epoch.open:
-                self._abort_once()
+                self._abort_once(timeout_seconds)
         self._producer.close(timeout_seconds)
 
     def _finish_epochs(self, timeout_seconds: float) -> bool:
@@ -186,7 +193,7 @@ class ExactlyOnce:
             self._changed.notify_all()
 
     def _send(self, epoch: _Epoch, outgoing: Outgoing) -> None:
-        for attempt in self._patience.tries():
+        for attempt in self._tries_to_commit(epoch):
             if attempt:
                 self._metrics.retries.labels("publish").inc()
             try:
@@ -261,16 +268,21 @@ class ExactlyOnce:
         try:
             self._producer.begin_transaction()
             epoch.open = True
+            epoch.give_up_at = self._clock() + COMMIT_TIMEOUT_SECONDS
             for outgoing in wanted:
                 self._send(epoch, outgoing)
             self._commit(epoch, epoch.cut)
         except (TransactionAbortedError, CommitRefusedError) as error:
             self._doom(str(error))
             return
+        self._committed(epoch, epoch.cut)
+
+    def _committed(self, epoch: _Epoch, offsets: Offsets) -> None:
+        """Count an epoch as done, and go on to the next."""
         self._metrics.transactions.labels("committed").inc()
         self._metrics.commits.labels("committed").inc()
-        self._ledger.committed(epoch.cut)
-        for outgoing in wanted:
+        self._ledger.committed(offsets)
+        for outgoing in epoch.outcomes:
             self._ledger.finish(outgoing.polled)
             outgoing.count(self._metrics)
             self._acknowledged(outgoing)
@@ -290,23 +302,33 @@ class ExactlyOnce:
     def _commit(self, epoch: _Epoch, offsets: Offsets) -> None:
         """Commit, asking again while nobody answers: asking twice commits once."""
         offsets_sent = False
-        for attempt in self._patience.tries():
+        for attempt in self._tries_to_commit(epoch):
             if attempt:
                 self._metrics.retries.labels("transaction").inc()
-            if self._doomed is not None:
-                raise TransactionAbortedError(self._doomed)
             try:
                 if not offsets_sent:
                     self._producer.send_offsets_to_transaction(
-                        offsets, epoch.group_metadata, TRANSACTION_TIMEOUT_SECONDS
+                        offsets, epoch.group_metadata, epoch.give_up_at - self._clock()
                     )
                     offsets_sent = True
-                self._producer.commit_transaction(TRANSACTION_TIMEOUT_SECONDS)
+                epoch.in_doubt = True
+                self._producer.commit_transaction(epoch.give_up_at - self._clock())
             except BackendUnavailableError as error:
                 log_event("commit_waits", problem=str(error))
             else:
                 epoch.open = False
                 return
+
+    def _tries_to_commit(self, epoch: _Epoch) -> Iterator[int]:
+        """Yield tries with pauses between; raise TransactionAbortedError if it has no future."""
+        for attempt in self._patience.tries():
+            if self._doomed is not None:
+                raise TransactionAbortedError(self._doomed)
+            if self._clock() >= epoch.give_up_at:
+                raise TransactionAbortedError(
+                    f"the transaction was not committed within {COMMIT_TIMEOUT_SECONDS} s"
+                )
+            yield attempt
 
     def _next_epoch(self) -> None:
         with self._changed:
@@ -319,18 +341,40 @@ class ExactlyOnce:
             if attempt:
                 self._metrics.retries.labels("transaction").inc()
             try:
-                self._producer.abort_transaction(TRANSACTION_TIMEOUT_SECONDS)
+                self._producer.abort_transaction(ABORT_TIMEOUT_SECONDS)
             except BackendUnavailableError as error:
                 log_event("abort_waits", problem=str(error))
             else:
-                break
-        self._metrics.transactions.labels("aborted").inc()
+                return
 
-    def _abort_once(self) -> None:
+    def _abort_once(self, timeout_seconds: float) -> None:
         try:
-            self._producer.abort_transaction(TRANSACTION_TIMEOUT_SECONDS)
+            self._producer.abort_transaction(timeout_seconds)
         except BackendError as error:
             log_event("abort_failed", problem=str(error))
+
+    def _end_transaction(self, epoch: _Epoch) -> None:
+        """Abort, unless the commit in doubt turns out to be done."""
+        self._abort()
+        if epoch.in_doubt and epoch.cut is not None and self._is_committed(epoch.cut):
+            log_event("commit_found")
+            self._committed(epoch, epoch.cut)
+        else:
+            self._metrics.transactions.labels("aborted").inc()
+
+    def _is_committed(self, cut: Offsets) -> bool:
+        """Ask the group: a transaction's offsets are there all, or none is."""
+        # Those that went meanwhile may be committed by somebody else.
+        ours = set(self._ledger.partitions())
+        expected = {partition: offset for partition, offset in cut.items() if partition in ours}
+        for _ in self._patience.tries():
+            try:
+                found = self._consumer.committed(list(expected), ABORT_TIMEOUT_SECONDS)
+            except BackendUnavailableError as error:
+                log_event("commit_in_doubt", problem=str(error))
+            else:
+                return bool(expected) and found == expected
+        raise AssertionError("patience does not run out")
 
     def _rewind(self) -> None:
         """Abort, and read everything since the last commit again. Runs on the polling thread."""
@@ -338,7 +382,7 @@ class ExactlyOnce:
             for epoch in self._epochs.values():
                 epoch.aborted = True
             if any(epoch.open for epoch in self._epochs.values()):
-                self._abort()
+                self._end_transaction(self._epochs[self._publishing])
             redone = self._ledger.in_flight_records
             offsets = self._ledger.restart()
             self._ledger.finish(self._batcher.drop_closed())
