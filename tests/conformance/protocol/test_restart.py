@@ -37,7 +37,8 @@ def test_the_log_survives_a_restart(durable_server: Server, open_client: OpenCli
     crashed = before.producer(
         transactional_id=unique("transactions"),
         enable_idempotence=True,
-        transaction_timeout_ms=3_000,  # after which Apache Kafka aborts it, restarted or not
+        # When Apache Kafka aborts it, restarted or not: not while it is still coming up.
+        transaction_timeout_ms=10_000,
     )
     crashed.begin()
     write(crashed, topic, range(110, 120))

@@ -48,6 +48,9 @@ def test_topics_are_created_grown_and_deleted(raw: RawClient) -> None:
     eventually(lambda: writes(producer, topic, 4))
     consumer.assign((topic, 4))
     assert read(consumer, 1)
+    # While anybody asks for the topic it is created again.
+    consumer.close()
+    producer.close()
     raw.delete_topic(topic)
 
     eventually(lambda: topic not in raw.topics())
