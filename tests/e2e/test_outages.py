@@ -31,18 +31,7 @@ def own_valkey() -> Iterator[RedisServer]:
         server.stop()
 
 
-@pytest.mark.parametrize(
-    ("client", "guarantee"),
-    [
-        pytest.param(
-            *way,
-            # kafka-python's transaction manager does not find its coordinator again: the worker
-            # waits, loses nothing, and must be started again.
-            marks=chaos_only if way == ("kafka-python", "exactly_once") else (),
-        )
-        for way in WAYS
-    ],
-)
+@pytest.mark.parametrize(("client", "guarantee"), WAYS)
 def test_a_restart_of_the_broker_loses_nothing(
     deploy: Deploy, kafka: ApacheKafka, figures: Callable[[str], None], client: str, guarantee: str
 ) -> None:
