@@ -39,7 +39,7 @@ class ProducerClient:
             if self._client is None:
                 network = Network()
                 client = network.open(kafka.KafkaProducer, self._arguments, timeout_seconds)
-                _keep_requests(client)
+                keep_requests(client)
                 self._client = client
                 self.network = network
             return self._client
@@ -79,7 +79,7 @@ class ProducerClient:
             _discard_aside(client)
 
 
-def _keep_requests(client: Any) -> None:
+def keep_requests(client: Any) -> None:
     """Mend a new client: a transactional request that finds its coordinator away is sent later.
 
     The sender (3.0.12) puts such a request back when `await_ready` says no. But that raises, and
