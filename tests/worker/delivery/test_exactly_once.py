@@ -15,6 +15,7 @@ from topicserve.backends.errors import (
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.delivery.exactly_once import COMMIT_TIMEOUT_SECONDS, ExactlyOnce
+from topicserve.worker.service import TRANSACTION_TIMEOUT_MS
 
 PARTITION = TopicPartition("in", 0)
 OTHER = TopicPartition("in", 1)
@@ -216,6 +217,34 @@ def test_a_commit_whose_answer_was_lost_is_not_done_again(world: Deliveries) -> 
     wait_for_commits(world, 2)
     assert world.log.committed == {PARTITION: 2}
     assert len(set(world.log.ids())) == len(world.log.ids()) == 2
+
+
+def test_a_commit_in_doubt_is_not_taken_for_done_by_partitions_that_stand_still(
+    world: Deliveries,
+) -> None:
+    """What was committed before tells nothing of records whose own partition is gone."""
+    world.publish(*world.polled(0, partition=1))
+    world.commit_when_due()
+    wait_for_commits(world)
+
+    def lost() -> BackendUnavailableError:
+        world.delivery.lose([PARTITION])
+        world.clock.advance(COMMIT_TIMEOUT_SECONDS)
+        return BackendUnavailableError("away")
+
+    world.producer.fail_commit = lost
+    world.publish(*world.polled(0))
+    world.commit_when_due()
+    wait_for_doom(world)
+    world.delivery.tick()
+
+    assert len(world.acknowledged) == 1
+    assert world.count("topicserve_transactions_total", outcome="aborted") == 1
+
+
+def test_a_transaction_is_given_up_before_the_broker_does() -> None:
+    """The broker would take the worker for a zombie, which stops it."""
+    assert COMMIT_TIMEOUT_SECONDS * 1000 < TRANSACTION_TIMEOUT_MS
 
 
 def test_a_record_that_did_not_get_in_dooms_the_transaction(world: Deliveries) -> None:

@@ -78,6 +78,7 @@ class ExactlyOnce:
         self._publishing = 0
         self._gathering = 0
         self._doomed: str | None = None
+        self._last_cut: Offsets = {}
         self._too_large: dict[tuple[TopicPartition, int], RecordTooLargeError] = {}
         self._closed = False
         self._thread = threading.Thread(
@@ -282,6 +283,7 @@ class ExactlyOnce:
         self._metrics.transactions.labels("committed").inc()
         self._metrics.commits.labels("committed").inc()
         self._ledger.committed(offsets)
+        self._last_cut = offsets
         for outgoing in epoch.outcomes:
             self._ledger.finish(outgoing.polled)
             outgoing.count(self._metrics)
@@ -364,9 +366,11 @@ class ExactlyOnce:
 
     def _is_committed(self, cut: Offsets) -> bool:
         """Ask the group: a transaction's offsets are there all, or none is."""
-        # Those that went meanwhile may be committed by somebody else.
+        # Partitions that went meanwhile may be committed by somebody else, and one that has not
+        # moved since the last commit tells nothing.
         ours = set(self._ledger.partitions())
-        expected = {partition: offset for partition, offset in cut.items() if partition in ours}
+        moved = cut.items() - self._last_cut.items()
+        expected = {partition: offset for partition, offset in moved if partition in ours}
         for _ in self._patience.tries():
             try:
                 found = self._consumer.committed(list(expected), ABORT_TIMEOUT_SECONDS)
