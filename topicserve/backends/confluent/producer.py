@@ -9,7 +9,6 @@ from typing import Any
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
-from topicserve.backends.bounded_calls import BoundedCalls
 from topicserve.backends.broker import Offsets, OnDelivery
 from topicserve.backends.confluent.errors import translate, translated
 from topicserve.backends.confluent.producer_client import OpenClient, ProducerClient
@@ -23,11 +22,12 @@ from topicserve.backends.errors import (
     UnknownTopicError,
 )
 from topicserve.backends.in_flight import InFlight, Shipment
+from topicserve.backends.transactional_calls import TransactionalCalls
 from topicserve.wire.kafka_record import OutgoingRecord
 
 _POLL_SECONDS = 0.1
 # librdkafka's word for no limit of its own: not all of its calls heed one, and none goes on where
-# it was given up if something else is asked for next. `BoundedCalls` has the limit.
+# it was given up if something else is asked for next. `TransactionalCalls` has the limit.
 _UNLIMITED = -1
 _CLOSE_SECONDS = 2.0
 # How long `send` waits for a topic that is new to it.
@@ -51,8 +51,7 @@ class ConfluentProducer:
         self._fatal: BackendError | None = None
         self._failed_before = 0
         self._client = ProducerClient(open_client, self._on_error)
-        self._calls = _transactional_calls()
-        self._is_taking_over = False
+        self._calls = TransactionalCalls("confluent-transactions")
         self._known_topics: set[str] = set()
         self._closed = threading.Event()
         self._delivery_thread = threading.Thread(
@@ -120,11 +119,7 @@ class ConfluentProducer:
         )
 
     def abort_transaction(self, timeout_seconds: float) -> None:
-        if not self._is_taking_over and self._calls.unanswered:
-            self._client.give_up()
-            self._calls = _transactional_calls()
-            self._is_taking_over = True
-        if self._is_taking_over:
+        if self._calls.needs_takeover(self._client.give_up):
             self._take_over(timeout_seconds)
             return
         client = self._client.current
@@ -147,11 +142,11 @@ class ConfluentProducer:
             self._calls.call(name, function, timeout_seconds)
 
     def _take_over(self, timeout_seconds: float) -> None:
-        """Have a new client end what the old one left open, by taking its transactional id over."""
+        """Have a new client end what the old one left open."""
         self.init_transactions(timeout_seconds)
         # What the old client failed to send must not be counted against the next transaction.
         self._in_flight.wait_empty(timeout_seconds)
-        self._is_taking_over = False
+        self._calls.taken_over()
 
     def _meet(self, topic: str) -> None:
         """Wait for a topic's metadata: an unknown one is refused here, not record by record."""
@@ -221,10 +216,6 @@ class ConfluentProducer:
         problem = translate(error)
         if isinstance(problem, AuthenticationError | FencedError):
             self._fatal = problem
-
-
-def _transactional_calls() -> BoundedCalls:
-    return BoundedCalls("confluent-transactions")
 
 
 def _settle(shipment: Shipment, index: int, error: KafkaError | None, _: object) -> None:

@@ -8,7 +8,6 @@ import kafka
 from kafka import errors
 from kafka.structs import OffsetAndMetadata
 
-from topicserve.backends.bounded_calls import BoundedCalls
 from topicserve.backends.broker import Offsets, OnDelivery
 from topicserve.backends.errors import (
     BackendUnavailableError,
@@ -22,6 +21,7 @@ from topicserve.backends.kafka_python.transactions import (
     transactional,
     translate_transactional,
 )
+from topicserve.backends.transactional_calls import TransactionalCalls
 from topicserve.wire.kafka_record import OutgoingRecord
 
 T = TypeVar("T")
@@ -42,8 +42,7 @@ class KafkaPythonProducer:
         self._is_transactional = is_transactional
         self._timed_out = threading.Event()
         self._failed_before = 0
-        self._calls = _transactional_calls()
-        self._is_taking_over = False
+        self._calls = TransactionalCalls("kafka-python-transactions")
         self._closed = threading.Event()
         self._delivery_thread = threading.Thread(
             target=self._report, name="kafka-python-delivery", daemon=True
@@ -103,11 +102,7 @@ class KafkaPythonProducer:
         self._call("commit_transaction", client, client.commit_transaction, timeout_seconds)
 
     def abort_transaction(self, timeout_seconds: float) -> None:
-        if not self._is_taking_over and (self._timed_out.is_set() or self._calls.unanswered):
-            self._client.give_up()
-            self._calls = _transactional_calls()
-            self._is_taking_over = True
-        if self._is_taking_over:
+        if self._calls.needs_takeover(self._client.give_up, is_lost=self._timed_out.is_set()):
             self._take_over(timeout_seconds)
             return
         client = self._client.opened(timeout_seconds)
@@ -141,12 +136,12 @@ class KafkaPythonProducer:
             shipment.settle(index, translate_transactional(client, error))
 
     def _take_over(self, timeout_seconds: float) -> None:
-        """Have a new client end what the old one left open, by taking its transactional id over."""
+        """Have a new client end what the old one left open."""
         self.init_transactions(timeout_seconds)
         # What the old client failed to send must not be counted against the next transaction.
         self._in_flight.wait_empty(timeout_seconds)
         self._timed_out.clear()
-        self._is_taking_over = False
+        self._calls.taken_over()
 
     def _in_transaction(self, timeout_seconds: float) -> Any:
         """Return the client, if its transaction can still be committed."""
@@ -158,10 +153,6 @@ class KafkaPythonProducer:
         """Make a transactional call, which in kafka-python takes no time limit."""
         with transactional(client):
             return self._calls.call(name, function, timeout_seconds)
-
-
-def _transactional_calls() -> BoundedCalls:
-    return BoundedCalls("kafka-python-transactions")
 
 
 def _headers(record: OutgoingRecord) -> list[tuple[str, bytes]]:
