@@ -1,9 +1,11 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.support.kafka_servers import BROKERS, Server, open_server
+from topicserve.embedded.kafka_server import KafkaServer
 
 
 class Servers:
@@ -55,3 +57,13 @@ def server(servers: Servers, broker_name: str) -> Server:
 def fragile_server(fragile_servers: Servers, broker_name: str) -> Server:
     """Give a broker that may be frozen and killed, and must be running when the test ends."""
     return fragile_servers.get(broker_name)
+
+
+@pytest.fixture
+def durable_server(fragile_servers: Servers, broker_name: str, tmp_path: Path) -> Iterator[Server]:
+    """Give a broker that keeps its data over a kill, and must be running when the test ends."""
+    if broker_name == "apache":
+        yield fragile_servers.get(broker_name)
+        return
+    with KafkaServer(data_dir=tmp_path / "data", auto_create_topics=False) as server:
+        yield server

@@ -129,3 +129,10 @@ class RawClient(Protocol):
 
     def close(self) -> None:
         """Close what is open."""
+
+
+def write(producer: RawProducer, topic: str, numbers: range) -> None:
+    """Write records with these numbers to the first partition, and wait for them."""
+    for number in numbers:
+        producer.send(topic, 0, b"%d" % number)
+    producer.flush()

@@ -1,11 +1,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conformance.conftest import Servers
 from tests.support.kafka_servers import Server
 from tests.support.port import unique
 from tests.support.raw_aiokafka import Aiokafka
@@ -14,7 +12,6 @@ from tests.support.raw_confluent import Confluent
 from tests.support.raw_kafka_python import KafkaPython
 from tests.support.stack import RawClient as Frames
 from tests.support.stack import raw_client
-from topicserve.embedded.kafka_server import KafkaServer
 
 OpenClient = Callable[[str], RawClient]
 
@@ -49,16 +46,6 @@ def open_client(client: str) -> Iterator[OpenClient]:
 def raw(open_client: OpenClient, server: Server) -> RawClient:
     """Give the client library on the broker."""
     return open_client(server.bootstrap_servers)
-
-
-@pytest.fixture
-def durable_server(fragile_servers: Servers, broker_name: str, tmp_path: Path) -> Iterator[Server]:
-    """Give a broker that keeps its data over a kill, and must be running when the test ends."""
-    if broker_name == "apache":
-        yield fragile_servers.get(broker_name)
-        return
-    with KafkaServer(data_dir=tmp_path / "data") as server:
-        yield server
 
 
 @pytest.fixture

@@ -3,15 +3,8 @@ from kafka.protocol.metadata import ApiVersionsRequest
 from tests.conformance.protocol.conftest import OpenClient
 from tests.support.kafka_servers import Server
 from tests.support.port import eventually, unique
-from tests.support.raw_client import RawProducer
+from tests.support.raw_client import write
 from tests.support.stack import raw_client
-
-
-def write(producer: RawProducer, topic: str, numbers: range) -> None:
-    """Write records with these numbers."""
-    for number in numbers:
-        producer.send(topic, 0, b"%d" % number)
-    producer.flush()
 
 
 def answers(server: Server) -> bool:

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.support.port import eventually, unique
-from tests.support.raw_client import RawClient, RawConsumer, RawProducer
+from tests.support.raw_client import RawClient, RawConsumer, RawProducer, write
 
 
 def transactional(raw: RawClient, transactional_id: str = "", **settings: object) -> RawProducer:
@@ -11,13 +11,6 @@ def transactional(raw: RawClient, transactional_id: str = "", **settings: object
         enable_idempotence=True,
         **settings,
     )
-
-
-def write(producer: RawProducer, topic: str, numbers: range) -> None:
-    """Write records with these numbers."""
-    for number in numbers:
-        producer.send(topic, 0, b"%d" % number)
-    producer.flush()
 
 
 def committed_reader(raw: RawClient, topic: str) -> RawConsumer:

@@ -1,10 +1,12 @@
 """What kafka-python 3.0.12 gets wrong and would never mend by itself.
 
-All were found by the conformance suite. Each looks at private state, for want of another place,
-and does nothing when all is well.
+All were found by the conformance suite or end to end. Each looks at private state, for want of
+another place, and does nothing when all is well.
 """
 
 from typing import Any
+
+from kafka import errors
 
 
 def unpark_records(client: Any) -> None:
@@ -64,3 +66,22 @@ def deliver_what_came_before_the_end(transport: Any) -> None:
         return (received, None) if received else (received, error)
 
     transport._sock_recv = received_or_error  # noqa: SLF001
+
+
+def keep_requests(client: Any) -> None:
+    """To a new producer: a transactional request that finds its coordinator away is kept.
+
+    The sender puts such a request back when `await_ready` says no. But that raises, and
+    then the request is dropped: nobody sends it and nobody ends it, so that after a broker's
+    restart a transaction hangs for ever, while the sender spins on records that it may not send.
+    """
+    connections = client._sender._client  # noqa: SLF001 - see above
+    await_ready = connections.await_ready
+
+    def is_ready(*args: Any, **kwargs: Any) -> bool:
+        try:
+            return bool(await_ready(*args, **kwargs))
+        except errors.KafkaError:
+            return False
+
+    connections.await_ready = is_ready

@@ -16,6 +16,7 @@ from kafka import errors
 
 from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.backends.kafka_python.connection import Network
+from topicserve.backends.kafka_python.mends import keep_requests
 
 _DISCARD_SECONDS = 60.0
 
@@ -77,25 +78,6 @@ class ProducerClient:
             client.close(timeout=timeout_seconds)
         except errors.KafkaTimeoutError:
             _discard_aside(client)
-
-
-def keep_requests(client: Any) -> None:
-    """Mend a new client: a transactional request that finds its coordinator away is sent later.
-
-    The sender (3.0.12) puts such a request back when `await_ready` says no. But that raises, and
-    then the request is dropped: nobody sends it and nobody ends it, so that after a broker's
-    restart a transaction hangs for ever, while the sender spins on records that it may not send.
-    """
-    connections = client._sender._client  # noqa: SLF001 - there is no other place
-    await_ready = connections.await_ready
-
-    def is_ready(*args: Any, **kwargs: Any) -> bool:
-        try:
-            return bool(await_ready(*args, **kwargs))
-        except errors.KafkaError:
-            return False
-
-    connections.await_ready = is_ready
 
 
 def _discard_aside(client: Any) -> None:

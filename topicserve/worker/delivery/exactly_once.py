@@ -78,7 +78,6 @@ class ExactlyOnce:
         self._publishing = 0
         self._gathering = 0
         self._doomed: str | None = None
-        self._last_cut: Offsets = {}
         self._too_large: dict[tuple[TopicPartition, int], RecordTooLargeError] = {}
         self._closed = False
         self._thread = threading.Thread(
@@ -283,7 +282,6 @@ class ExactlyOnce:
         self._metrics.transactions.labels("committed").inc()
         self._metrics.commits.labels("committed").inc()
         self._ledger.committed(offsets)
-        self._last_cut = offsets
         for outgoing in epoch.outcomes:
             self._ledger.finish(outgoing.polled)
             outgoing.count(self._metrics)
@@ -358,26 +356,27 @@ class ExactlyOnce:
     def _end_transaction(self, epoch: _Epoch) -> None:
         """Abort, unless the commit in doubt turns out to be done."""
         self._abort()
-        if epoch.in_doubt and epoch.cut is not None and self._is_committed(epoch.cut):
+        if epoch.in_doubt and epoch.cut is not None and self._is_committed(epoch, epoch.cut):
             log_event("commit_found")
             self._committed(epoch, epoch.cut)
         else:
             self._metrics.transactions.labels("aborted").inc()
 
-    def _is_committed(self, cut: Offsets) -> bool:
+    def _is_committed(self, epoch: _Epoch, cut: Offsets) -> bool:
         """Ask the group: a transaction's offsets are there all, or none is."""
-        # Partitions that went meanwhile may be committed by somebody else, and one that has not
-        # moved since the last commit tells nothing.
-        ours = set(self._ledger.partitions())
-        moved = cut.items() - self._last_cut.items()
-        expected = {partition: offset for partition, offset in moved if partition in ours}
+        # A partition that went meanwhile may be committed by somebody else, and one without records
+        # in this transaction stood where it stands before.
+        slots = {polled.slot for outgoing in epoch.outcomes for polled in outgoing.polled}
+        expected = {slot.partition: cut[slot.partition] for slot in slots if not slot.closed}
+        if not expected:
+            return False
         for _ in self._patience.tries():
             try:
                 found = self._consumer.committed(list(expected), ABORT_TIMEOUT_SECONDS)
             except BackendUnavailableError as error:
                 log_event("commit_in_doubt", problem=str(error))
             else:
-                return bool(expected) and found == expected
+                return found == expected
         raise AssertionError("patience does not run out")
 
     def _rewind(self) -> None:

@@ -6,7 +6,7 @@ from kafka import errors
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionManager
 
-from topicserve.backends.kafka_python.producer_client import keep_requests
+from topicserve.backends.kafka_python.mends import keep_requests
 
 
 class AwayBroker:
