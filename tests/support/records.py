@@ -66,7 +66,7 @@ def a_request(
 ) -> Request:
     """Return a request; the content is a lone row's JSON unless another form is given."""
     offset = next(_numbers) if offset is None else offset
-    content = orjson.dumps(instance) if form is Form.INSTANCE else instance
+    content = b'{"instance":%b}' % orjson.dumps(instance) if form is Form.INSTANCE else instance
     return Request(
         a_kafka_record(offset),
         slot or Slot(PARTITION),

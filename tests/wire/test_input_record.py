@@ -48,6 +48,14 @@ def test_reads_what_the_headers_ask_for() -> None:
     assert decoded.deadline == datetime(2026, 11, 24, 8, tzinfo=UTC)
 
 
+@given(headers=st.permutations(a_record(ce_servable=b"digits", other=b"x").headers))
+def test_headers_mean_the_same_in_any_order(headers: list[tuple[str, bytes | None]]) -> None:
+    """Wherever the id stands, and whatever was read before."""
+    expected = decode_input(a_record(ce_servable=b"digits"))
+
+    assert decode_input(a_record()._replace(headers=headers)) == expected
+
+
 def test_the_body_names_the_signature_before_the_header() -> None:
     """A body copied from TF Serving's REST call means what it meant there."""
     record = a_record(b'{"instances": [[1.0]], "signature_name": "a"}', ce_signature=b"b")

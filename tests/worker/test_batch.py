@@ -147,6 +147,47 @@ def test_a_batch_that_would_overtake_one_put_back_comes_back_too() -> None:
     assert not any(batcher.overtakes(batch) for batch in again)
 
 
+def test_no_more_is_polled_than_makes_batches_full() -> None:
+    """A batch of each lane and one more: then one lane has all that it can use."""
+    batcher = a_batcher(ManualClock(), max_batch_size=4)
+
+    rooms = [batcher.wait_for_room(0)]
+    for requests in ([a_request()] * 3, [a_request(route=CANARY)], [a_request()] * 9):
+        batcher.add(requests, [], 0)
+        rooms.append(batcher.wait_for_room(0))
+    take(batcher)
+    rooms.append(batcher.wait_for_room(0))
+
+    assert rooms == [8, 5, 8, 1, 3]
+
+
+def test_a_lane_that_rests_does_not_hold_the_others_up() -> None:
+    """Its version may be away for hours."""
+    clock = ManualClock()
+    batcher = a_batcher(clock, max_batch_size=4)
+    batcher.add([a_request()] * 4, [], 0)
+
+    batcher.put_back(take(batcher), 60.0)
+
+    assert batcher.wait_for_room(0) == 8
+    clock.advance(60.0)
+    assert batcher.wait_for_room(0) == 4
+
+
+def test_room_is_noticed_when_a_batch_is_taken() -> None:
+    """Whoever polls waits for it no longer than it takes."""
+    batcher = a_batcher(ManualClock(), max_batch_size=4)
+    batcher.add([a_request()] * 8, [], 0)
+    rooms: list[int] = []
+    thread = threading.Thread(target=lambda: rooms.append(batcher.wait_for_room(60.0)))
+
+    thread.start()
+    take(batcher)
+    thread.join(10)
+
+    assert rooms == [4]
+
+
 def test_closing_gives_out_what_is_left_and_then_none() -> None:
     """A timeout is not waited out by a worker that stops."""
     batcher = a_batcher(ManualClock(), batch_timeout_seconds=60)

@@ -1,3 +1,5 @@
+import weakref
+
 from prometheus_client import CollectorRegistry
 
 from tests.support.records import PARTITION, a_kafka_record
@@ -39,3 +41,19 @@ def test_each_record_is_judged_alone() -> None:
 def test_records_of_others_are_left_out() -> None:
     """Their partitions were taken away in the very poll that returned them."""
     assert a_decoder().decode([a_kafka_record(1)], [None], 0.0) == ([], [])
+
+
+def test_a_rejection_does_not_keep_what_was_polled_with_it() -> None:
+    """A traceback would: it holds the stage's frame, and that holds the rejection, in a cycle."""
+
+    class Watched(list[tuple[str, bytes | None]]):
+        """Headers that tell when they are gone."""
+
+    good = a_kafka_record(2)
+    records = [a_kafka_record(1, value=b"{"), good._replace(headers=Watched(good.headers))]
+    headers = weakref.ref(records[1].headers)
+
+    requests, rejections = a_decoder().decode(records, [Slot(PARTITION)] * 2, 0.0)
+    del requests, rejections, records
+
+    assert headers() is None

@@ -10,15 +10,18 @@ import msgspec
 from topicserve.wire import headers as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import InputHeaders, Target, read_input_headers, read_record_id
-from topicserve.wire.json_body import Form, JsonBody, read_json_body, read_tree
+from topicserve.wire.json_body import Form, lone_row, read_json_body, row_of
 from topicserve.wire.kafka_record import KafkaRecord
+
+_INSTANCE = Form.INSTANCE  # looked at once a record: a global costs less than a member
 
 
 class InputRecord(msgspec.Struct, frozen=True, gc=False):
     """What one record asks for.
 
-    `content` holds its `rows` rows: for Form.INSTANCE undecoded JSON, for the other JSON forms a
-    tree, for Form.TENSORS numpy columns by input name (with their batch dimension).
+    `content` holds its `rows` rows: for Form.INSTANCE undecoded JSON (see `lone_row`), for the
+    other JSON forms a tree, for Form.TENSORS numpy columns by input name (with their batch
+    dimension).
     """
 
     record_id: str
@@ -36,34 +39,39 @@ class InputRecord(msgspec.Struct, frozen=True, gc=False):
     def payload(self) -> Any:
         """Return the content decoded, or raise InvalidRecordError naming the place at fault."""
         if self.form is Form.INSTANCE:
-            return read_tree(self.content, self.form.value)
+            return row_of(self.content)
         return self.content
 
 
 def decode_input(record: KafkaRecord) -> InputRecord:
     """Return what a record asks for, or raise InvalidRecordError with the field at fault.
 
-    A lone row's own content is syntactically sound JSON but not yet looked at.
+    A lone row's own content is not yet looked at: `payload` does, or whoever reads many at once.
     """
     headers = read_input_headers(record.headers)
     if headers.envelope.content_type == names.PROTOBUF_CONTENT_TYPE:
         return _from_tensors(headers, record.value)
-    return _from_json(headers, read_json_body(record.value))
+    return _from_json(headers, record.value)
 
 
-def _from_json(headers: InputHeaders, body: JsonBody) -> InputRecord:
+def _from_json(headers: InputHeaders, value: bytes | None) -> InputRecord:
     if headers.record_id is None:
         raise InvalidRecordError(names.ID, "is missing; it must be a UUID")
     envelope = headers.envelope
     target = envelope.target
-    if body.signature_name and body.signature_name != target.signature_name:
-        target = msgspec.structs.replace(target, signature_name=body.signature_name)
+    content: Any = lone_row(value)
+    form, rows = _INSTANCE, 1
+    if content is None:
+        body = read_json_body(value)
+        form, content, rows = body.form, body.content, body.rows
+        if body.signature_name and body.signature_name != target.signature_name:
+            target = msgspec.structs.replace(target, signature_name=body.signature_name)
     return InputRecord(
         headers.record_id,
         target,
-        body.form,
-        body.content,
-        body.rows,
+        form,
+        content,
+        rows,
         headers.deadline,
         envelope.metadata_absent,
         headers.trace,

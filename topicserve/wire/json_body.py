@@ -3,7 +3,7 @@
     {"instances": [row, ...]}   {"inputs": columns}   {"instance": row}
 
 each with an optional "signature_name". A lone row stays undecoded until its batch is known: a
-whole batch of rows is parsed in one call, for a fraction of what parsing each one costs.
+whole batch of rows of numbers is parsed in one call, for a fraction of what parsing each one costs.
 """
 
 import base64
@@ -33,7 +33,7 @@ class Form(Enum):
 class JsonBody(msgspec.Struct, frozen=True, gc=False):
     """A JSON body, read as far as a batch needs it.
 
-    `content` is undecoded JSON (bytes-like) for Form.INSTANCE and otherwise a tree of lists,
+    `content` is a lone row (see `lone_row`) for Form.INSTANCE, and otherwise a tree of lists,
     objects, numbers, booleans, strings and bytes (from `{"b64": ...}`). `rows` counts rows; for
     Form.INPUTS it is the length of the first column.
     """
@@ -53,6 +53,30 @@ class _Body(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(_Body).decode
 
+LONE_ROW_OPENING, LONE_ROW_CLOSING = b'{"instance":', b"}"
+
+
+def lone_row(value: bytes | None) -> bytes | None:
+    """Return a body that has a row and nothing else, `{"instance":row}`, as it is; else None.
+
+    The row itself is not looked at and may be no JSON at all. Nothing else can be in the body: that
+    would need another quotation mark.
+    """
+    if (
+        value is not None
+        and value.startswith(LONE_ROW_OPENING)
+        and value.endswith(LONE_ROW_CLOSING)
+        and value.find(b'"', len(LONE_ROW_OPENING)) < 0
+    ):
+        return value
+    return None
+
+
+def row_of(content: bytes) -> Any:
+    """Return a lone row as a tree, or raise InvalidRecordError."""
+    row = content[len(LONE_ROW_OPENING) : -len(LONE_ROW_CLOSING)]
+    return read_tree(row, Form.INSTANCE.value)
+
 
 def read_json_body(value: bytes | None) -> JsonBody:
     """Return a body, or raise InvalidRecordError naming the field at fault."""
@@ -65,14 +89,15 @@ def read_json_body(value: bytes | None) -> JsonBody:
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRecordError("value", f"is not JSON: {error}") from None
     if body.instances is UNSET and body.inputs is UNSET and body.instance is not UNSET:
-        return JsonBody(Form.INSTANCE, body.instance, 1, body.signature_name)
+        content = LONE_ROW_OPENING + bytes(body.instance) + LONE_ROW_CLOSING
+        return JsonBody(Form.INSTANCE, content, 1, body.signature_name)
     return _read_many(body)
 
 
-def read_tree(content: Any, field: str) -> Any:
+def read_tree(content: bytes, field: str) -> Any:
     """Return undecoded JSON as a tree with bytes in place of every `{"b64": ...}`."""
     try:
-        tree = orjson.loads(memoryview(content))
+        tree = orjson.loads(content)
     except (orjson.JSONDecodeError, RecursionError) as error:
         raise InvalidRecordError(field, f"is not JSON: {error}") from None
     return _with_bytes(tree, field)
@@ -99,7 +124,7 @@ def _read_many(body: _Body) -> JsonBody:
             "value", 'must have exactly one of "instances", "inputs" and "instance"'
         )
     ((form, content),) = given
-    tree = read_tree(content, form.value)
+    tree = read_tree(bytes(content), form.value)
     rows = _count_rows(tree, form)
     return JsonBody(form, tree, rows, body.signature_name)
 

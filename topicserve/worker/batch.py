@@ -4,6 +4,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from topicserve.worker.batch_sizer import BatchSizer
@@ -17,6 +19,9 @@ _NOWHERE = Route("", None, None, "")
 class _LaneKey(NamedTuple):
     epoch: int
     route: Route
+
+
+_route_of = attrgetter("route")
 
 
 def _polled_order(request: Request) -> tuple[float, int, int]:
@@ -34,12 +39,12 @@ class _Lane:
     first_at: float = 0.0
     parked_until: float = 0.0
 
-    def add(self, request: Request, now: float) -> None:
+    def extend(self, requests: Sequence[Request], now: float) -> None:
         if not self.requests:
             self.first_at = now
-        self.requests.append(request)
-        self.rows += request.input.rows
-        self.size_bytes += request.size_bytes
+        self.requests.extend(requests)
+        self.rows += sum([request.input.rows for request in requests])
+        self.size_bytes += sum([request.size_bytes for request in requests])
 
     def put_back(self, requests: Sequence[Request]) -> None:
         # Batches of this lane may come back one after the other: offsets keep their order.
@@ -71,9 +76,9 @@ class _Lane:
 class Batcher:
     """Gathers requests by epoch, route and signature. Any thread may call it.
 
-    Nothing here is bounded by itself: the ledger bounds what is polled and not yet acknowledged,
-    and all of that may wait here. An idle worker does not wait: unless a timeout is asked for,
-    `take` returns whatever has gathered since the batch before.
+    What waits here is bounded by what is polled: whoever polls asks `wait_for_room` beforehand, and
+    the ledger bounds all that is not yet acknowledged. An idle worker does not wait: unless a
+    timeout is asked for, `take` returns whatever has gathered since the batch before.
     """
 
     def __init__(
@@ -82,7 +87,9 @@ class Batcher:
         self._config = config
         self._sizer = sizer
         self._clock = clock
-        self._changed = threading.Condition(threading.RLock())
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._made_room = threading.Condition(lock)
         self._lanes: dict[_LaneKey, _Lane] = {}
         self._rejections: dict[int, list[Rejection]] = {}
         self._sequences: dict[int, int] = {}
@@ -99,13 +106,24 @@ class Batcher:
         with self._changed:
             if rejections:
                 self._rejections.setdefault(epoch, []).extend(rejections)
-            for request in requests:
-                key = _LaneKey(epoch, request.route)
+            for route, run in groupby(requests, _route_of):
+                key = _LaneKey(epoch, route)
                 lane = self._lanes.get(key)
                 if lane is None:
                     lane = self._lanes[key] = _Lane(key)
-                lane.add(request, now)
+                lane.extend(list(run), now)
             self._changed.notify()
+
+    def wait_for_room(self, timeout_seconds: float) -> int:
+        """Wait until more records can be of use, and return how many, at least one.
+
+        Enough is a full batch of each lane and one more: with as many, some lane has a full batch.
+        What is polled sooner makes no batch larger, and has left the processor's cache before its
+        turn comes. Lanes that pause do not count: the others go on beside them.
+        """
+        with self._changed:
+            self._made_room.wait_for(lambda: self._room() > 0, timeout_seconds)
+            return max(self._room(), 1)
 
     def take(self) -> Batch | None:
         """Wait for a batch and take it; None once the batcher is closed and empty.
@@ -158,14 +176,11 @@ class Batcher:
                 if not self._rejections[epoch]:
                     del self._rejections[epoch]
             for key, lane in list(self._lanes.items()):
-                kept = _Lane(key, first_at=lane.first_at, parked_until=lane.parked_until)
-                for request in lane.requests:
-                    if request.slot.closed:
-                        dropped.append(request)
-                    else:
-                        kept.add(request, request.polled_at)
-                if kept.requests:
-                    self._lanes[key] = kept
+                dropped += [request for request in lane.requests if request.slot.closed]
+                left = [request for request in lane.requests if not request.slot.closed]
+                if left:
+                    self._lanes[key] = _Lane(key, parked_until=lane.parked_until)
+                    self._lanes[key].extend(left, left[0].polled_at)
                 else:
                     del self._lanes[key]
             self._changed.notify_all()
@@ -181,6 +196,11 @@ class Batcher:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _room(self) -> int:
+        now = self._clock()
+        rows = [lane.rows for lane in self._lanes.values() if lane.parked_until <= now]
+        return (max(len(rows), 1) + 1) * self._config.max_batch_size - sum(rows)
 
     def _next_lane(self, now: float) -> tuple[_Lane | None, float | None]:
         """Return the lane to take from, or how long until one may be ready (None: unknown)."""
@@ -206,6 +226,7 @@ class Batcher:
         requests, rows = lane.cut(self._sizer.limit(lane.key.route), self._config.max_batch_bytes)
         if not lane.requests:
             del self._lanes[lane.key]
+        self._made_room.notify()
         return self._batch(lane.key, requests, rows, waited)
 
     def _batch(

@@ -1,8 +1,8 @@
 """Rows become columns: what a batch of requests feeds a signature with.
 
-A batch of lone rows, the common case, is parsed and converted in one go. Where that fails, or where
-the requests are of several forms, each is converted alone: so that the one at fault is found before
-the batch is built, and those of different shapes go to different feeds.
+A batch of lone rows, the common case, is converted in one go. Where that fails, or where the
+requests are of several forms, each is converted alone: so that the one at fault is found before the
+batch is built, and those of different shapes go to different feeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_body import Form
+from topicserve.wire.json_numbers import read_number_rows
 from topicserve.worker.request import Rejection, Request
 
 Array = NDArray[Any]
@@ -67,14 +68,35 @@ def build_feeds(
 
 def _columns_at_once(requests: Sequence[Request], signature: Signature) -> Columns | None:
     """Return the columns of a batch of lone rows; None where they must be looked at singly."""
-    text = b"[%b]" % b",".join([request.input.content for request in requests])
-    # numpy would take a boolean among numbers for a number, and base64 must be decoded.
-    if b"true" in text or b"false" in text or b'"b64"' in text:
-        return None
+    contents = [request.input.content for request in requests]
     try:
-        return columns_of_rows(orjson.loads(text), signature)
+        columns = _numbers_at_once(contents, signature)
+        if columns is not None:
+            return columns
+        # numpy would take a boolean among numbers for a number, and base64 must be decoded.
+        if any(b"true" in c or b"false" in c or b'"b64"' in c for c in contents):
+            return None
+        rows = [orjson.loads(content)[Form.INSTANCE.value] for content in contents]
+        return columns_of_rows(rows, signature)
     except (ValueError, RecursionError, InvalidInputError):
         return None
+
+
+def _numbers_at_once(contents: Sequence[bytes], signature: Signature) -> Columns | None:
+    """Return the only input's column, if it is of numbers in a declared shape and the rows fit."""
+    if len(signature.inputs) != 1:
+        return None
+    ((name, spec),) = signature.inputs.items()
+    kind, shape = spec.dtype.kind, spec.shape
+    if kind in "bO" or shape is None:
+        return None
+    known = tuple(size for size in shape if size is not None)
+    if len(known) != len(shape):
+        return None
+    array = read_number_rows(contents, known, spec.dtype)
+    if array is None:
+        return None
+    return {name: _cast(array, spec, name) if kind in "iu" else array}
 
 
 def _feeds_one_by_one(

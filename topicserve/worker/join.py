@@ -1,7 +1,7 @@
 """Stage: each record's metadata is fetched by its id while the batch is predicted."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -84,7 +84,7 @@ class Joiner:
         started = self._clock()
         found = self._answer(fetch)
         joined = Joined({}, [])
-        missing = [request for request in requests if not self._join(request, found, joined)]
+        missing = _join(requests, found, joined)
         if missing and self._config.wait_seconds > 0:
             missing = self._wait_for(missing, joined)
         for request in missing:
@@ -120,26 +120,6 @@ class Joiner:
         elif problem is None and before is not None:
             log_event("metadata_back")
 
-    def _join(self, request: Request, found: dict[str, bytes | None], joined: Joined) -> bool:
-        """Note what was found; False where there was nothing."""
-        record_id = request.input.record_id
-        if request.input.metadata_absent:
-            joined.metadata[record_id] = _ABSENT
-            return True
-        content = found.get(record_id)
-        if content is None:
-            return False
-        try:
-            # The content goes into the result as it is, so it must not break the JSON around it.
-            if not isinstance(orjson.loads(content), dict):
-                raise MetadataInvalidError("the metadata stored is not a JSON object")
-        except (orjson.JSONDecodeError, RecursionError, MetadataInvalidError) as error:
-            problem = MetadataInvalidError(f"the metadata stored is not a JSON object: {error}")
-            joined.rejections.append(Rejection(request, Reason.METADATA_INVALID, problem))
-        else:
-            joined.metadata[record_id] = Metadata(_FOUND, content)
-        return True
-
     def _wait_for(self, missing: list[Request], joined: Joined) -> list[Request]:
         """Look again until each request has waited its time since it was polled."""
         for _ in self._patience.tries():
@@ -148,11 +128,8 @@ class Joiner:
             if not waiting:
                 break
             found = self._answer(Fetch([r.input.record_id for r in waiting], None))
-            missing = [
-                request
-                for request in missing
-                if request.polled_at <= limit or not self._join(request, found, joined)
-            ]
+            missing = [request for request in missing if request.polled_at <= limit]
+            missing += _join(waiting, found, joined)
         return missing
 
     def _give_or_refuse(self, request: Request, joined: Joined) -> None:
@@ -176,3 +153,30 @@ class Joiner:
         ):
             if count:
                 self._metrics.metadata_lookups.labels(status).inc(count)
+
+
+def _join(
+    requests: Sequence[Request], found: Mapping[str, bytes | None], joined: Joined
+) -> list[Request]:
+    """Note what was found; return the requests for which there was nothing."""
+    missing = []
+    metadata = joined.metadata
+    for request in requests:
+        record_id = request.input.record_id
+        if request.input.metadata_absent:
+            metadata[record_id] = _ABSENT
+            continue
+        content = found.get(record_id)
+        if content is None:
+            missing.append(request)
+            continue
+        try:
+            # The content goes into the result as it is, so it must not break the JSON around it.
+            if type(orjson.loads(content)) is not dict:
+                raise MetadataInvalidError("it is something else")
+        except (orjson.JSONDecodeError, RecursionError, MetadataInvalidError) as error:
+            problem = MetadataInvalidError(f"the metadata stored is not a JSON object: {error}")
+            joined.rejections.append(Rejection(request, Reason.METADATA_INVALID, problem))
+        else:
+            metadata[record_id] = Metadata(_FOUND, content)
+    return missing

@@ -92,7 +92,8 @@ class Pipeline:
     def _poll(self) -> None:
         stages = self._stages
         stages.flow.regulate(stages.breaker.open)
-        records = stages.consumer.poll(POLL_SECONDS, min(stages.flow.room(), MAX_POLL_RECORDS))
+        wanted = min(stages.flow.room(), stages.batcher.wait_for_room(POLL_SECONDS))
+        records = stages.consumer.poll(POLL_SECONDS, min(wanted, MAX_POLL_RECORDS))
         if records:
             slots = stages.ledger.track(records)
             requests, rejections = stages.decoder.decode(records, slots, self._clock())

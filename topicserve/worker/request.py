@@ -45,6 +45,11 @@ class Rejection(msgspec.Struct, frozen=True, gc=False):
     reason: Reason
     error: Exception
 
+    def __post_init__(self) -> None:
+        # A traceback holds the frames of the stage, and with them the whole batch, this rejection
+        # included: a cycle that lives until a collection, or for ever, since this is not tracked.
+        self.error.__traceback__ = self.error.__cause__ = self.error.__context__ = None
+
 
 @dataclass(slots=True)
 class Batch:

@@ -13,6 +13,9 @@ DEFAULT_SIGNATURE = "serving_default"
 _REMEMBERED_ROUTES = 4096
 
 
+_NO_ROUTE = Route("", None, None, "")
+
+
 class UnknownServableError(Exception):
     """A record names a servable that this worker does not serve, or none where it must."""
 
@@ -43,22 +46,26 @@ class Router:
             entry.servable.name: entry.canary for entry in served if entry.canary is not None
         }
         self._routes: dict[Target, Route] = {}
+        self._last_target: Target | None = None
+        self._last_route: Route = _NO_ROUTE
 
     def route(self, target: Target, record_id: str) -> Route:
         """Return the route, or raise UnknownServableError."""
+        # What producers repeat is one and the same object, which costs no look at its parts.
+        route = self._last_route if target is self._last_target else self._look_up(target)
+        if self._canaries and route.version is None and route.label is None:
+            return self._with_canary(route, record_id)
+        return route
+
+    def _look_up(self, target: Target) -> Route:
         route = self._routes.get(target)
         if route is None:
             route = self._work_out(target)
             if len(self._routes) >= _REMEMBERED_ROUTES:
                 self._routes.clear()
             self._routes[target] = route
-        if self._canaries and route.version is None and route.label is None:
-            return self._with_canary(route, record_id)
+        self._last_target, self._last_route = target, route
         return route
-
-    def forget(self) -> None:
-        """Work every route out anew: the servables have changed."""
-        self._routes.clear()
 
     def _work_out(self, target: Target) -> Route:
         served = sorted(self._names())

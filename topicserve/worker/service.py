@@ -28,9 +28,10 @@ START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0
 TRANSACTION_TIMEOUT_MS = 10_000
 
-# Records are made and dropped by the thousand and hold no cycles: Python's default of looking for
-# cycles after every 700 objects costs a tenth of a worker's time and finds nothing.
-_GC_THRESHOLD = (50_000, 50, 100)
+# Records are made and dropped by the thousand and hold no cycles. Python looks for some whenever so
+# many more objects live than at the last look, and as many may be under way: its default of 700
+# costs a tenth of a worker's time and finds nothing, 50,000 still a twentieth.
+_GC_THRESHOLD = (500_000, 50, 100)
 
 
 class WorkerService:
