@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.deliveries import Deliveries
 from topicserve.backends.errors import (
+    BackendError,
     BackendUnavailableError,
     CommitRefusedError,
     DeliveryTimeoutError,
@@ -247,9 +248,12 @@ def test_a_transaction_is_given_up_before_the_broker_does() -> None:
     assert COMMIT_TIMEOUT_SECONDS * 1000 < TRANSACTION_TIMEOUT_MS
 
 
-def test_a_record_that_did_not_get_in_dooms_the_transaction(world: Deliveries) -> None:
-    """It would be lost, since its offset is in there."""
-    failures = iter([DeliveryTimeoutError("frozen")])
+@pytest.mark.parametrize("error", [DeliveryTimeoutError("frozen"), CommitRefusedError("moved on")])
+def test_a_record_that_did_not_get_in_dooms_the_transaction(
+    world: Deliveries, error: BackendError
+) -> None:
+    """It would be lost, since its offset is in there; its error may be the transaction's own."""
+    failures = iter([error])
     world.producer.fail_send = lambda _: next(failures, None)
     world.publish(*world.polled(0, 1))
     world.commit_when_due()
@@ -261,6 +265,7 @@ def test_a_record_that_did_not_get_in_dooms_the_transaction(world: Deliveries) -
     wait_for_commits(world)
 
     assert len(world.log.published) == 2
+    assert world.around.failure.error is None
 
 
 def test_a_result_that_is_too_large_becomes_a_dead_letter_the_next_time(

@@ -35,6 +35,9 @@ from topicserve.worker.publish import Outgoing
 # the worker's): it would fence this producer with it, as if another had taken its place.
 COMMIT_TIMEOUT_SECONDS = 8.0
 ABORT_TIMEOUT_SECONDS = 30.0
+# What a record may fail with because of its transaction: kafka-python gives the transaction's own
+# error to all that was not sent, such as a rebalance that refused the offsets.
+_DOOMING = (BackendUnavailableError, TransactionAbortedError, CommitRefusedError)
 
 
 class _Epoch:
@@ -215,7 +218,7 @@ class ExactlyOnce:
             if isinstance(error, RecordTooLargeError) and reason is None:
                 self._too_large[polled.slot.partition, polled.record.offset] = error
                 self._doom("a result is too large")
-            elif isinstance(error, (BackendUnavailableError, TransactionAbortedError)):
+            elif isinstance(error, _DOOMING):
                 self._doom(str(error))
             elif error is not None:
                 self._failure.report(error)
