@@ -20,8 +20,9 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 demo: setup ## run the whole service on handwritten digits, through a version swap and a kill
 	$(BIN)/topicserve demo
 
-test: setup ## run every test
-	$(BIN)/python -m pytest
+test: setup ## run every test; the conformance suites, which mostly wait, side by side
+	$(BIN)/python -m pytest tests/conformance -n 2 --dist loadgroup
+	$(BIN)/python -m pytest --ignore tests/conformance
 
 check: setup ## format, lint, types, import rules, and the wheel outside the checkout
 	$(BIN)/ruff format --check .

@@ -8,6 +8,16 @@ from tests.support.kafka_servers import BROKERS, Server, open_server
 from topicserve.embedded.kafka_server import KafkaServer
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker of pytest-xdist have Apache Kafka to itself, and another all the rest.
+
+    Cases wait for timeouts more than they work, and each worker starts its own servers.
+    """
+    for item in items:
+        group = "apache" if item.get_closest_marker("kafka") else "embedded"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 class Servers:
     """Starts each broker once, when a test first asks for it."""
 

@@ -78,18 +78,18 @@ def test_a_pause_loses_no_record(port: Port) -> None:
 def test_many_pauses_lose_no_record(port: Port) -> None:
     """Pausing and resuming while records flow neither loses nor repeats one."""
     topic = port.topic(partitions=2)
-    send(port.producer(), numbered(topic, 3_000))
+    send(port.producer(), numbered(topic, 1_500))
     member = port.member(topic)
     everything = [TopicPartition(topic, 0), TopicPartition(topic, 1)]
     member.poll_until(lambda: member.assigned)
 
-    while len(member.records) < 3_000:
+    while len(member.records) < 1_500:
         eventually(lambda: member.poll(max_records=100))
         member.consumer.pause(everything)
         member.poll()
         member.consumer.resume(everything)
 
-    assert sorted(numbers(member.records)) == list(range(3_000))
+    assert sorted(numbers(member.records)) == list(range(1_500))
 
 
 def test_what_is_not_assigned_is_ignored(port: Port) -> None:
@@ -181,7 +181,7 @@ def test_a_killed_members_records_are_read_again(
     """What a killed process had read and not committed goes to the group's next member."""
     topic, group_id = port.topic(partitions=1), unique("group")
     send(port.producer(), numbered(topic, 50))
-    settings = {"session.timeout.ms": 3_000}
+    settings = {"session.timeout.ms": 2_000}
     victim = ChildProcess(
         [sys.executable, "-c", _VICTIM, client, server.bootstrap_servers, topic, group_id],
         tmp_path / "log",
@@ -203,7 +203,7 @@ from topicserve.wire.kafka_record import TopicPartition
 
 client, servers, topic, group_id = sys.argv[1:]
 port = Port(open_broker(client, {"bootstrap.servers": servers}))
-member = port.member(topic, group_id, {"session.timeout.ms": 3_000})
+member = port.member(topic, group_id, {"session.timeout.ms": 2_000})
 member.read(50)
 member.consumer.commit({TopicPartition(topic, 0): 20}, 10)
 print("read 50, committed 20", flush=True)

@@ -11,8 +11,8 @@ from topicserve.backends.errors import CommitRefusedError
 from topicserve.wire.kafka_record import TopicPartition
 
 # A member learns of a rebalance with its next heartbeat.
-FAST = {"heartbeat.interval.ms": 300}
-SHORT_SESSION = FAST | {"session.timeout.ms": 3_000}
+FAST = {"heartbeat.interval.ms": 100}
+SHORT_SESSION = FAST | {"session.timeout.ms": 2_000}
 
 
 def everything(topic: str, partitions: int = 4) -> set[TopicPartition]:
@@ -138,7 +138,7 @@ def test_a_listener_may_wait_longer_than_the_session(port: Port) -> None:
     topic, group_id = port.topic(), unique("group")
     first = port.member(topic, group_id, SHORT_SESSION)
     first.poll_until(lambda: len(first.assigned) == 4)
-    first.before_revoked = lambda: drain_for(4.5)
+    first.before_revoked = lambda: drain_for(3)
     second = port.member(topic, group_id, SHORT_SESSION)
     polling = threading.Thread(target=lambda: second.poll_until(lambda: len(second.assigned) == 2))
     polling.start()
@@ -190,7 +190,7 @@ def test_who_does_not_poll_loses_its_partitions(port: Port) -> None:
     """Past max.poll.interval.ms a member is out: commits are refused, partitions are lost."""
     topic, group_id = port.topic(), unique("group")
     send(port.producer(), numbered(topic, 10))
-    settings = SHORT_SESSION | {"max.poll.interval.ms": 3_000}
+    settings = SHORT_SESSION | {"max.poll.interval.ms": 2_000}
     first = port.member(topic, group_id, settings)
     first.read(10)
     second = port.member(topic, group_id, settings)

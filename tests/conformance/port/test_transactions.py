@@ -227,7 +227,7 @@ def test_a_member_that_left_commits_no_offsets(port: Port) -> None:
 def test_a_crashed_transaction_times_out(port: Port) -> None:
     """A transaction that nobody ends is aborted in its time, and holds readers up no longer."""
     topic = port.topic(partitions=1)
-    crashed = transactional(port, transaction_timeout_ms=3_000, delivery_timeout_ms=2_000)
+    crashed = transactional(port, transaction_timeout_ms=2_000, delivery_timeout_ms=1_500)
     crashed.begin_transaction()
     send_all(crashed, topic, range(10))
     send_all(port.producer(), topic, range(10, 20))
