@@ -80,13 +80,16 @@ def test_what_is_under_way_for_too_long_times_out() -> None:
 
 
 @pytest.mark.parametrize("bounds", [{"records": 10}, {"size_bytes": 100}])
-def test_a_full_backlog_is_refused_after_the_delivery_timeout(bounds: dict[str, int]) -> None:
-    """When nothing is settled in time, nothing more is taken."""
-    books, reports = in_flight(ManualClock(), timeout=0.01, **bounds), Reports()
+@pytest.mark.parametrize(("delivery_seconds", "seconds"), [(0.01, None), (3600.0, 0.01)])
+def test_a_full_backlog_is_refused_after_the_time_given(
+    bounds: dict[str, int], delivery_seconds: float, seconds: float | None
+) -> None:
+    """That, or the delivery timeout: when nothing is settled in time, nothing more is taken."""
+    books, reports = in_flight(ManualClock(), timeout=delivery_seconds, **bounds), Reports()
     books.admit(some(10), reports.append)
 
     with pytest.raises(BacklogFullError, match="10 records"):
-        books.admit(some(1), reports.append)
+        books.admit(some(1), reports.append, seconds)
 
 
 def test_room_comes_back_when_the_client_lets_go() -> None:

@@ -68,7 +68,12 @@ class HeldProducer(MemoryProducer):
         self.sent = threading.Event()
         self._held: list[tuple[Sequence[OutgoingRecord], OnDelivery]] = []
 
-    def send(self, records: Sequence[OutgoingRecord], on_delivery: OnDelivery) -> None:
+    def send(
+        self,
+        records: Sequence[OutgoingRecord],
+        on_delivery: OnDelivery,
+        timeout_seconds: float | None = None,  # noqa: ARG002
+    ) -> None:
         self._held.append((records, on_delivery))
         self.sent.set()
 

@@ -126,11 +126,18 @@ class MemoryProducer:
         self.fail_commit: Callable[[], BackendError | None] = lambda: None
         self.refuse_send: Callable[[], BackendError | None] = lambda: None
         self.on_begin: Callable[[], object] = lambda: None
+        self.patience_seconds: list[float | None] = []
         self.aborted = 0
         self.commits = 0
         self.closed = False
 
-    def send(self, records: Sequence[OutgoingRecord], on_delivery: OnDelivery) -> None:
+    def send(
+        self,
+        records: Sequence[OutgoingRecord],
+        on_delivery: OnDelivery,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        self.patience_seconds.append(timeout_seconds)
         refusal = self.refuse_send()
         if refusal is not None:
             raise refusal

@@ -101,9 +101,10 @@ from tests.support.worker_config import MINIMAL, message
             "kafka.bootstrap_servers: must be host:port, with commas between, found 'a:70000'",
         ),
         (
-            '[delivery]\nguarantee = "exactly_once"\ncommit_interval_seconds = 60',
-            "delivery.commit_interval_seconds: must be less than a transaction may last "
-            "(transaction.timeout.ms = 60000), found 60.0",
+            '[delivery]\nguarantee = "exactly_once"\n'
+            "[kafka.producer_settings]\ntransaction.timeout.ms = 999",
+            "kafka.producer_settings.transaction.timeout.ms: "
+            "must be a whole number of at least 1000, found 999",
         ),
         (
             '[delivery]\nguarantee = "exactly_once"\n'

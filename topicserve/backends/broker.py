@@ -91,7 +91,12 @@ class Consumer(Protocol):
 class Producer(Protocol):
     """Sends lists of records. Any thread may call it; transactions belong to one thread."""
 
-    def send(self, records: Sequence[OutgoingRecord], on_delivery: OnDelivery) -> None:
+    def send(
+        self,
+        records: Sequence[OutgoingRecord],
+        on_delivery: OnDelivery,
+        timeout_seconds: float | None = None,
+    ) -> None:
         """Hand records to the client in order, and return before they are acknowledged.
 
         `on_delivery` is called once, when every record of the list is acknowledged or has failed,
@@ -100,8 +105,9 @@ class Producer(Protocol):
         fails with DeliveryTimeoutError, whatever the client does. Per key, order is kept.
 
         Waits while more records or bytes are in flight than allowed, and raises BacklogFullError
-        when that does not change within the delivery timeout; nothing was sent then. A list larger
-        than the bounds is sent when nothing else is in flight.
+        when that does not change within the time given, which is the delivery timeout where none
+        is; nothing was sent then. A list larger than the bounds is sent when nothing else is in
+        flight.
         """
 
     def flush(self, timeout_seconds: float) -> bool:

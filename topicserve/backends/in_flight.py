@@ -87,16 +87,25 @@ class InFlight:
         self._unreported: dict[Shipment, None] = {}  # in order of their deadlines
         self._settled: queue.SimpleQueue[Shipment | None] = queue.SimpleQueue()
 
-    def admit(self, records: Sequence[OutgoingRecord], on_delivery: OnDelivery) -> Shipment:
-        """Wait for room and take it. Raises BacklogFullError after the delivery timeout."""
+    def admit(
+        self,
+        records: Sequence[OutgoingRecord],
+        on_delivery: OnDelivery,
+        timeout_seconds: float | None = None,
+    ) -> Shipment:
+        """Wait for room and take it.
+
+        Raises BacklogFullError when the time given, or else the delivery timeout, is over.
+        """
+        patience = self.delivery_timeout_seconds if timeout_seconds is None else timeout_seconds
         size_bytes = sum(map(_size_bytes, records))
         with self._changed:
             if not self._changed.wait_for(
-                lambda: self._has_room(len(records), size_bytes), self.delivery_timeout_seconds
+                lambda: self._has_room(len(records), size_bytes), patience
             ):
                 raise BacklogFullError(
                     f"{self._records} records ({self._bytes} bytes) were in flight for "
-                    f"{self.delivery_timeout_seconds} s: the broker is slower than its producers"
+                    f"{patience:.1f} s: the broker is slower than its producers"
                 )
             self._records += len(records)
             self._bytes += size_bytes

@@ -57,6 +57,7 @@ def build_stages(
             encoder=encoder,
             config=config.delivery,
             max_in_flight_records=batching.max_in_flight_records,
+            transaction_timeout_seconds=config.transaction_timeout_ms / 1000,
             patience=patience,
             metrics=metrics,
             clock=clock,

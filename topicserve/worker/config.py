@@ -6,7 +6,7 @@ The text under a field is its line in docs/configuration.md.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from topicserve.servables.servable_config import ServableConfig
 
@@ -266,3 +266,14 @@ class WorkerConfig:
     def dead_letter_topic(self) -> str:
         """Return where dead letters go."""
         return self.topics.dead_letter or f"{self.topics.input[0]}.dead-letter"
+
+    @property
+    def transaction_timeout_ms(self) -> int:
+        """Return the producer's `transaction.timeout.ms`, the worker's own unless it is given.
+
+        Where a worker is killed with a transaction open, others can read the group's offsets only
+        when this is over; Kafka's default is a minute.
+        """
+        settings: dict[str, Any] = {**self.kafka.settings, **self.kafka.producer_settings}
+        timeout_ms: int = settings.get("transaction.timeout.ms", 10_000)
+        return timeout_ms

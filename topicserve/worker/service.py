@@ -26,7 +26,6 @@ from topicserve.worker.shadow import Shadow
 
 START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0
-TRANSACTION_TIMEOUT_MS = 10_000
 
 # Records are made and dropped by the thousand and hold no cycles. Python looks for some whenever so
 # many more objects live than at the last look, and as many may be under way: its default of 700
@@ -176,9 +175,7 @@ class WorkerService:
             "delivery.timeout.ms": int(delivery.delivery_timeout_seconds * 1000),
         }
         if delivery.guarantee is Guarantee.EXACTLY_ONCE:
-            # A transaction is open for as long as it takes to send and commit it. Where a worker is
-            # killed meanwhile, others can read the group's offsets only when this is over.
-            settings["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_MS
+            settings["transaction.timeout.ms"] = self._config.transaction_timeout_ms
             settings["transactional.id"] = delivery.transactional_id or (
                 f"{kafka.group_id}-{kafka.group_instance_id or uuid.uuid4()}"
             )

@@ -7,6 +7,7 @@ from tests.support.deliveries import Deliveries
 from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
+    BacklogFullError,
     CommitRefusedError,
     DeliveryTimeoutError,
     FencedError,
@@ -15,12 +16,13 @@ from topicserve.backends.errors import (
 )
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.backoff import AbandonedError
-from topicserve.worker.delivery.exactly_once import COMMIT_TIMEOUT_SECONDS, ExactlyOnce
-from topicserve.worker.service import TRANSACTION_TIMEOUT_MS
+from topicserve.worker.delivery.exactly_once import GIVEN_UP_AFTER, ExactlyOnce
 
 PARTITION = TopicPartition("in", 0)
 OTHER = TopicPartition("in", 1)
 LIMIT_SECONDS = 10
+# The time of a transaction in these tests is 10 s.
+COMMIT_TIMEOUT_SECONDS = 10 * GIVEN_UP_AFTER
 
 
 @pytest.fixture
@@ -243,9 +245,19 @@ def test_a_commit_in_doubt_is_not_taken_for_done_by_partitions_that_stand_still(
     assert world.count("topicserve_transactions_total", outcome="aborted") == 1
 
 
-def test_a_transaction_is_given_up_before_the_broker_does() -> None:
-    """The broker would take the worker for a zombie, which stops it."""
-    assert COMMIT_TIMEOUT_SECONDS * 1000 < TRANSACTION_TIMEOUT_MS
+def test_waiting_for_room_is_part_of_a_transactions_time(world: Deliveries) -> None:
+    """The broker would take a worker that outlasts it for a zombie, which stops it."""
+
+    def full() -> BackendError:
+        world.clock.advance(world.producer.patience_seconds[-1] or 0.0)
+        return BacklogFullError("the broker is slow")
+
+    world.producer.refuse_send = full
+    world.publish(*world.polled(0))
+    world.commit_when_due()
+    wait_for_doom(world)
+
+    assert world.producer.patience_seconds == [COMMIT_TIMEOUT_SECONDS]
 
 
 @pytest.mark.parametrize("error", [DeliveryTimeoutError("frozen"), CommitRefusedError("moved on")])

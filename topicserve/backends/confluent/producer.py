@@ -59,11 +59,16 @@ class ConfluentProducer:
         )
         self._delivery_thread.start()
 
-    def send(self, records: Sequence[OutgoingRecord], on_delivery: OnDelivery) -> None:
+    def send(
+        self,
+        records: Sequence[OutgoingRecord],
+        on_delivery: OnDelivery,
+        timeout_seconds: float | None = None,
+    ) -> None:
         self._raise_fatal()
         for topic in {record.topic for record in records} - self._known_topics:
             self._meet(topic)
-        shipment = self._in_flight.admit(records, on_delivery)
+        shipment = self._in_flight.admit(records, on_delivery, timeout_seconds)
         produce, settle = self._client.current.produce, partial(_settle, shipment)
         for index, record in enumerate(records):
             topic, key, value, headers, partition, timestamp_ms = record

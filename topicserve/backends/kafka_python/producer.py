@@ -49,10 +49,15 @@ class KafkaPythonProducer:
         )
         self._delivery_thread.start()
 
-    def send(self, records: Sequence[OutgoingRecord], on_delivery: OnDelivery) -> None:
+    def send(
+        self,
+        records: Sequence[OutgoingRecord],
+        on_delivery: OnDelivery,
+        timeout_seconds: float | None = None,
+    ) -> None:
         with self._client.lent(_OPEN_SECONDS) as client:
             partitions = choose_partitions(client, self._client.network, records)
-        shipment = self._in_flight.admit(records, on_delivery)
+        shipment = self._in_flight.admit(records, on_delivery, timeout_seconds)
         for index, (record, partition) in enumerate(zip(records, partitions, strict=True)):
             try:
                 future = client.send(

@@ -26,6 +26,7 @@ class Surroundings:
     encoder: Encoder
     config: DeliveryConfig
     max_in_flight_records: int
+    transaction_timeout_seconds: float
     patience: Patience
     metrics: WorkerMetrics
     clock: Callable[[], float]

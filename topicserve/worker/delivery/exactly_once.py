@@ -31,9 +31,9 @@ from topicserve.worker.delivery.delivery import Surroundings
 from topicserve.worker.logging import log_event
 from topicserve.worker.publish import Outgoing
 
-# A transaction is given up before the broker does so by itself (`transaction.timeout.ms`, 10 s of
-# the worker's): it would fence this producer with it, as if another had taken its place.
-COMMIT_TIMEOUT_SECONDS = 8.0
+# A transaction is given up when so much of its time (`transaction.timeout.ms`) is over, before the
+# broker does so by itself: that would fence this producer, as if another had taken its place.
+GIVEN_UP_AFTER = 0.8
 ABORT_TIMEOUT_SECONDS = 30.0
 # What a record may fail with because of its transaction: kafka-python gives the transaction's own
 # error to all that was not sent, such as a rebalance that refused the offsets.
@@ -67,6 +67,7 @@ class ExactlyOnce:
         self._encoder = around.encoder
         self._config = around.config
         self._max_in_flight_records = around.max_in_flight_records
+        self._commit_timeout_seconds = around.transaction_timeout_seconds * GIVEN_UP_AFTER
         self._patience = around.patience
         self._metrics = around.metrics
         self._clock = around.clock
@@ -201,7 +202,9 @@ class ExactlyOnce:
                 self._metrics.retries.labels("publish").inc()
             try:
                 self._producer.send(
-                    outgoing.records, lambda errors: self._delivered(epoch, outgoing, errors)
+                    outgoing.records,
+                    lambda errors: self._delivered(epoch, outgoing, errors),
+                    max(epoch.give_up_at - self._clock(), 0),
                 )
             except BackendUnavailableError as error:
                 log_event("publish_waits", problem=str(error))
@@ -271,7 +274,7 @@ class ExactlyOnce:
         try:
             self._producer.begin_transaction()
             epoch.open = True
-            epoch.give_up_at = self._clock() + COMMIT_TIMEOUT_SECONDS
+            epoch.give_up_at = self._clock() + self._commit_timeout_seconds
             for outgoing in wanted:
                 self._send(epoch, outgoing)
             self._commit(epoch, epoch.cut)
@@ -329,7 +332,7 @@ class ExactlyOnce:
                 raise TransactionAbortedError(self._doomed)
             if self._clock() >= epoch.give_up_at:
                 raise TransactionAbortedError(
-                    f"the transaction was not committed within {COMMIT_TIMEOUT_SECONDS} s"
+                    f"the transaction was not committed in {self._commit_timeout_seconds:.1f} s"
                 )
             yield attempt
 
