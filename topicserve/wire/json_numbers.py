@@ -1,8 +1,8 @@
 """Rows of JSON numbers whose shape is known beforehand, read without a Python object a number.
 
 simdjson copies numbers from its own tape into a buffer, for about half of what making Python lists
-and an array of them costs. It flattens whatever is nested, so each row's shape is compared first,
-by what is left of its text when all that belongs to numbers is taken out.
+and an array of them costs. It flattens whatever is nested, so the brackets and commas of each row
+are compared with those of its shape.
 """
 
 import threading
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from topicserve.wire.json_body import LONE_ROW_CLOSING, LONE_ROW_OPENING
 
-_OF_NUMBERS = b"0123456789+-.eE \t\r\n"
+_COMMA, _OPENING, _CLOSING = b",[]"
 _ROW = slice(len(LONE_ROW_OPENING), -len(LONE_ROW_CLOSING))
 _WIDEST: dict[str, Any] = {"i": np.int64, "u": np.uint64}
 # What is parsed at once: it and its tape stay in the processor's cache, and the parser, which
@@ -45,21 +45,35 @@ def read_number_rows(
     and why, the caller must find out.
     """
     skeleton = _skeleton(shape)
-    longest = 1
-    for content in contents:
-        if content.translate(None, _OF_NUMBERS) != skeleton:
-            return None
-        longest = max(longest, len(content))
-    step = max(_CHUNK_BYTES // longest, 1)
+    step = max(_CHUNK_BYTES // max(map(len, contents)), 1)
     array = np.empty((len(contents), prod(shape)), _WIDEST.get(dtype.kind, dtype))
     try:
         for start in range(0, len(contents), step):
             rows = [content[_ROW] for content in contents[start : start + step]]
-            numbers = _read_numbers(b"[%b]" % b",".join(rows), dtype.kind)
-            array[start : start + step] = numbers.reshape(len(rows), -1)
+            text = b"[%b]" % b",".join(rows)
+            if not _are_of_one_shape(rows, text, skeleton):
+                return None
+            array[start : start + step] = _read_numbers(text, dtype.kind).reshape(len(rows), -1)
     except (ValueError, TypeError):
         return None
     return array.reshape(len(contents), *shape)
+
+
+def _are_of_one_shape(rows: Sequence[bytes], text: bytes, skeleton: NDArray[np.uint8]) -> bool:
+    """Return whether each row has just these brackets and commas, and a comma or the end follows.
+
+    `text` is the list of the rows. Strings may hold commas, too, but are no numbers.
+    """
+    content = np.frombuffer(text, np.uint8)
+    structure = (content == _COMMA) | (content == _OPENING) | (content == _CLOSING)
+    places = np.flatnonzero(structure)[1:]
+    if places.size != len(rows) * skeleton.size:
+        return False
+    by_row = places.reshape(len(rows), skeleton.size)
+    ends = np.cumsum([len(row) + 1 for row in rows])
+    found = content[by_row]
+    found[-1, -1] = _COMMA  # the list's own end stands for the comma that follows a row
+    return bool((by_row[:, -1] == ends).all() and (found == skeleton).all())
 
 
 def _read_numbers(text: bytes, kind: str) -> NDArray[Any]:
@@ -69,9 +83,9 @@ def _read_numbers(text: bytes, kind: str) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=64)
-def _skeleton(shape: tuple[int, ...]) -> bytes:
-    """Return a lone row of that shape without all that may belong to a number."""
+def _skeleton(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return the brackets and commas of a row of that shape, and the comma that follows it."""
     skeleton = b""
     for size in reversed(shape):
         skeleton = b"[%b]" % b",".join([skeleton] * size)
-    return LONE_ROW_OPENING.translate(None, _OF_NUMBERS) + skeleton + LONE_ROW_CLOSING
+    return np.frombuffer(skeleton + b",", np.uint8)

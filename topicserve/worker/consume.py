@@ -1,5 +1,6 @@
 """Stage: partitions are paused while enough is under way."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from topicserve.backends.broker import Consumer
@@ -60,12 +61,10 @@ class FlowControl:
         rejections: Sequence[Rejection],
     ) -> None:
         """Count polled records and their bytes."""
-        size = sum(request.size_bytes for request in requests)
-        size += sum(rejection.polled.size_bytes for rejection in rejections)
+        size = sum([request.size_bytes for request in requests])
+        size += sum([rejection.polled.size_bytes for rejection in rejections])
         self._ledger.count_bytes(size)
-        by_topic: dict[str, int] = {}
-        for record in records:
-            by_topic[record.topic] = by_topic.get(record.topic, 0) + 1
+        by_topic = Counter([record.topic for record in records])
         for topic, count in by_topic.items():
             self._metrics.records_consumed.labels(topic).inc(count)
 

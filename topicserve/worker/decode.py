@@ -34,19 +34,23 @@ class Decoder:
         """
         requests: list[Request] = []
         rejections: list[Rejection] = []
+        find_route = self._route
         for record, slot in zip(records, slots, strict=True):
             if slot is None:
                 continue
             size = size_of(record)
             try:
                 found = decode_input(record)
-                route = self._route(found.target, found.record_id)
-            except InvalidRecordError as error:
+                route = find_route(found.target, found.record_id)
+            except (InvalidRecordError, UnknownServableError) as error:
                 polled = Polled(record, slot, size, now)
-                rejections.append(Rejection(polled, Reason.INVALID_RECORD, error))
-            except UnknownServableError as error:
-                polled = Polled(record, slot, size, now)
-                rejections.append(Rejection(polled, Reason.UNKNOWN_SERVABLE, error))
+                rejections.append(Rejection(polled, _reason(error), error))
             else:
                 requests.append(Request(record, slot, size, now, found, route))
         return requests, rejections
+
+
+def _reason(error: Exception) -> Reason:
+    if isinstance(error, UnknownServableError):
+        return Reason.UNKNOWN_SERVABLE
+    return Reason.INVALID_RECORD

@@ -70,8 +70,7 @@ class ConfluentProducer:
             self._meet(topic)
         shipment = self._in_flight.admit(records, on_delivery, timeout_seconds)
         produce, settle = self._client.current.produce, partial(_settle, shipment)
-        for index, record in enumerate(records):
-            topic, key, value, headers, partition, timestamp_ms = record
+        for index, (topic, key, value, headers, partition, timestamp_ms) in enumerate(records):
             try:
                 produce(
                     topic,
