@@ -18,14 +18,15 @@ RESULT_KEYS = {Form.INSTANCES: "predictions", Form.INPUTS: "outputs", Form.INSTA
 class MetadataStatus(Enum):
     """What became of a record's metadata."""
 
-    text: bytes
     header: tuple[str, bytes | None]
     """How a result says it."""
+    closing: bytes
+    """How the body of a JSON result says it, last of all."""
 
     def __init__(self, value: str) -> None:
         # Looked up for every result: an attribute costs less than hashing a member.
-        self.text = value.encode()
-        self.header = (names.METADATA_STATUS, self.text)
+        self.header = (names.METADATA_STATUS, value.encode())
+        self.closing = b',"metadata_status":"%b"}' % value.encode()
 
     FOUND = "found"
     MISSING = "missing"

@@ -15,8 +15,8 @@ from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import RESULT_KEYS, Metadata
 
 _INSTANCE, _INSTANCES = Form.INSTANCE, Form.INSTANCES
-_INSTANCE_KEY, _INSTANCES_KEY, _INPUTS_KEY = (
-    RESULT_KEYS[form].encode() for form in (Form.INSTANCE, Form.INSTANCES, Form.INPUTS)
+_INSTANCE_MEMBER, _INSTANCES_MEMBER, _INPUTS_MEMBER = (
+    b',"%b":' % RESULT_KEYS[form].encode() for form in (Form.INSTANCE, Form.INSTANCES, Form.INPUTS)
 )
 
 
@@ -49,22 +49,18 @@ def encode_results(
     if any(record.form is Form.TENSORS for record in inputs):
         return _encode_tensor_results(topic, origin, inputs, keys, outputs, metadata)
     common = _common_headers(origin, names.JSON_CONTENT_TYPE)
-    opening, signature = _json_opening(origin)
+    by_whom = _json_origin(origin)
+    id_name, join = names.ID, b"".join
     results = []
-    for record, key, found, (form_key, value) in zip(
+    for record, key, (status, content), (member, value) in zip(
         inputs, keys, metadata, _json_values(inputs, outputs), strict=True
     ):
         record_id = record.record_id.encode()
-        body = b'{"id":"%b",%b"signature_name":%b,"%b":%b,"metadata":%b,"metadata_status":"%b"}' % (
-            record_id,
-            opening,
-            signature,
-            form_key,
-            value,
-            found.content or b"null",
-            found.status.text,
+        found = b"null" if content is None else content
+        body = join(
+            (b'{"id":"', record_id, by_whom, member, value, b',"metadata":', found, status.closing)
         )
-        headers = [*common, (names.ID, record_id), found.status.header, *record.trace]
+        headers = [*common, (id_name, record_id), status.header, *record.trace]
         results.append(OutgoingRecord(topic, key, body, headers))
     return results
 
@@ -81,27 +77,27 @@ def _common_headers(origin: Origin, content_type: str) -> list[tuple[str, bytes 
     ]
 
 
-def _json_opening(origin: Origin) -> tuple[bytes, bytes]:
-    """Return what the bodies of one batch have in common."""
+def _json_origin(origin: Origin) -> bytes:
+    """Return what the bodies of one batch have in common, from the end of the id on."""
     servable = orjson.dumps({"name": origin.servable, "version": origin.version})
-    return b'"servable":%b,' % servable, orjson.dumps(origin.signature_name)
+    return b'","servable":%b,"signature_name":%b' % (servable, orjson.dumps(origin.signature_name))
 
 
 def _json_values(
     inputs: Sequence[InputRecord], outputs: Mapping[str, NDArray[Any]]
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yield each record's key and JSON value, cutting the rows where one record's end."""
+    """Yield each record's member, up to its value, and the value, where one record's rows end."""
     pieces = row_pieces(outputs)
     start = 0
     for record in inputs:
         stop = start + record.rows
         if record.form is _INSTANCE:
-            yield _INSTANCE_KEY, pieces[start]
+            yield _INSTANCE_MEMBER, pieces[start]
         elif record.form is _INSTANCES:
-            yield _INSTANCES_KEY, b"[%b]" % b",".join(pieces[start:stop])
+            yield _INSTANCES_MEMBER, b"[%b]" % b",".join(pieces[start:stop])
         else:
             own = {name: column[start:stop] for name, column in outputs.items()}
-            yield _INPUTS_KEY, _json_columns(own)
+            yield _INPUTS_MEMBER, _json_columns(own)
         start = stop
 
 
