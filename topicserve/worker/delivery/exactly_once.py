@@ -34,6 +34,9 @@ from topicserve.worker.publish import Outgoing
 # A transaction is given up when so much of its time (`transaction.timeout.ms`) is over, before the
 # broker does so by itself: that would fence this producer, as if another had taken its place.
 GIVEN_UP_AFTER = 0.8
+# An epoch is closed early with this share of what may be in flight. A transaction takes some 100 ms
+# whatever is in it, so the rest must last for longer, or polling stands still meanwhile.
+ENOUGH_SHARE = 0.25
 ABORT_TIMEOUT_SECONDS = 30.0
 # What a record may fail with because of its transaction: kafka-python gives the transaction's own
 # error to all that was not sent, such as a rebalance that refused the offsets.
@@ -66,7 +69,8 @@ class ExactlyOnce:
         self._batcher = around.batcher
         self._encoder = around.encoder
         self._config = around.config
-        self._max_in_flight_records = around.max_in_flight_records
+        # The rest of what may be in flight is polled and predicted while this much is committed.
+        self._enough_records = around.max_in_flight_records * ENOUGH_SHARE
         self._commit_timeout_seconds = around.transaction_timeout_seconds * GIVEN_UP_AFTER
         self._patience = around.patience
         self._metrics = around.metrics
@@ -122,10 +126,9 @@ class ExactlyOnce:
     def tick(self) -> None:
         if self._doomed is not None:
             self._rewind()
-        # Half of what may be in flight: the other half is predicted while this is committed.
         elif (
             self._clock() >= self._cut_at
-            or self._epochs[self._gathering].records * 2 >= self._max_in_flight_records
+            or self._epochs[self._gathering].records >= self._enough_records
         ):
             self._cut()
 
