@@ -9,12 +9,13 @@ Settings = Mapping[str, object]
 MAX_IN_FLIGHT_RECORDS = "topicserve.max.in.flight.records"
 MAX_IN_FLIGHT_BYTES = "topicserve.max.in.flight.bytes"
 
-_SESSION_TIMEOUT_MS = 10_000
-_HEARTBEAT_INTERVAL_MS = 3_000
+# A killed member's partitions are to be served again within 12 s: its session must end, the others
+# must hear of it with their next heartbeat, and all join again.
+_SESSION_TIMEOUT_MS = 9_000
+_HEARTBEAT_INTERVAL_MS = 2_000
 
 _CONSUMER_DEFAULTS: dict[str, object] = {
     "partition.assignment.strategy": "cooperative-sticky",
-    # A killed member's partitions are served again within its session timeout and a heartbeat.
     "session.timeout.ms": _SESSION_TIMEOUT_MS,
     # Kafka's 1 MiB halves what kafka-python reads in a second.
     "max.partition.fetch.bytes": 4 * 1024 * 1024,
