@@ -1,6 +1,7 @@
 import base64
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from topicserve.servables.servable import Signature, TensorSpec
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.json_body import Form
 from topicserve.worker.columns import build_feeds
+from topicserve.worker.request import Request
 
 
 def a_signature(**inputs: tuple[Any, tuple[int | None, ...] | None]) -> Signature:
@@ -206,3 +208,39 @@ def test_every_request_is_fed_or_rejected_once(rows: list[Any]) -> None:
     if feeds:
         sent = np.array([row for row, is_good in zip(rows, good, strict=True) if is_good])
         np.testing.assert_array_equal(feeds[0].columns["x"], sent)
+
+
+def what_became_of(requests: list[Request], signature: Signature) -> list[Any]:
+    """Return each request's own columns, or why it was rejected."""
+    feeds, rejections = build_feeds(requests, signature)
+    outcomes: dict[int, Any] = {id(r.polled): (r.reason, str(r.error)) for r in rejections}
+    for feed in feeds:
+        for index, request in enumerate(feed.requests):
+            row = {name: column[index].tolist() for name, column in feed.columns.items()}
+            outcomes[id(request)] = row
+    return [outcomes[id(request)] for request in requests]
+
+
+_pieces = st.sampled_from(
+    [b"[1,2]", b"[3.5,-4e0]", b"[", b"]", b",", b"5", b" ", b"e", b"true", b"[[1],[2]]", b"}", b"{"]
+)
+
+
+@given(
+    st.lists(st.lists(_pieces, max_size=5).map(b"".join), min_size=1, max_size=5),
+    st.sampled_from([FLOATS, a_signature(x=(np.int64, (2,))), a_signature(x=(np.float32, None))]),
+)
+def test_whatever_a_body_holds_its_company_does_not_matter(
+    rows: list[bytes], signature: Signature
+) -> None:
+    """Rows are read together, but one that is no JSON is never mended by the next one."""
+    requests = [
+        msgspec.structs.replace(
+            request, input=msgspec.structs.replace(request.input, content=b'{"instance":%b}' % row)
+        )
+        for row, request in zip(rows, map(a_request, range(len(rows))), strict=True)
+    ]
+
+    together = what_became_of(requests, signature)
+
+    assert together == [what_became_of([request], signature)[0] for request in requests]
