@@ -15,6 +15,7 @@ from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger
 from topicserve.worker.publish import Encoder, Outgoing
 from topicserve.worker.request import Polled
+from topicserve.worker.waiting import WaitingRoutes
 
 
 class Deliveries:
@@ -44,6 +45,7 @@ class Deliveries:
             clock=self.clock,
             acknowledged=self.acknowledged.append,
             failure=Failure(),
+            waiting=WaitingRoutes(),
         )
 
     def assign(self, *partitions: TopicPartition) -> None:

@@ -3,16 +3,19 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry
 
 from tests.support.kafka_doubles import MemoryConsumer, MemoryLog
-from tests.support.records import ManualClock, a_kafka_record, a_request
+from tests.support.records import ROUTE, ManualClock, a_kafka_record, a_request
 from topicserve.backends.broker import Offsets
 from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.batch import Batcher
+from topicserve.worker.batch_sizer import BatchSizer
 from topicserve.worker.config import BatchingConfig
 from topicserve.worker.consume import FlowControl
 from topicserve.worker.delivery.delivery import Delivery
 from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.offsets import OffsetLedger
+from topicserve.worker.offsets import OffsetLedger, Slot
 from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.request import Polled
+from topicserve.worker.waiting import WaitingRoutes
 
 PARTITION = TopicPartition("in", 0)
 OTHER = TopicPartition("in", 1)
@@ -131,7 +134,9 @@ def test_partitions_come_and_go_through_the_delivery() -> None:
     world, fake = World(), FakeDelivery()
     delivery: Delivery = fake  # type: ignore[assignment]
     metrics = WorkerMetrics(CollectorRegistry())
-    rebalance = Rebalance(world.ledger, world.flow, delivery, metrics)
+    batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
+    waiting = WaitingRoutes()
+    rebalance = Rebalance(world.ledger, world.flow, batcher, delivery, waiting, metrics)
     assert not rebalance.joined
 
     rebalance.on_assigned([OTHER])
@@ -144,3 +149,24 @@ def test_partitions_come_and_go_through_the_delivery() -> None:
     for event in ("assigned", "revoked", "lost"):
         found = metrics.registry.get_sample_value("topicserve_rebalances_total", {"event": event})
         assert found == 1
+
+
+def test_what_waits_for_a_version_goes_with_its_partition() -> None:
+    """It would hold memory for as long as the version is away, and nobody wants its result."""
+    world, fake = World(), FakeDelivery()
+    delivery: Delivery = fake  # type: ignore[assignment]
+    batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
+    waiting = WaitingRoutes()
+    metrics = WorkerMetrics(CollectorRegistry())
+    rebalance = Rebalance(world.ledger, world.flow, batcher, delivery, waiting, metrics)
+    gone, kept = Slot(PARTITION), Slot(OTHER)
+    batcher.add([a_request(slot=gone), a_request(slot=kept)], [], 0)
+    waiting.note(ROUTE, "no version")
+    gone.closed = True
+
+    rebalance.on_lost([PARTITION])
+
+    batch = batcher.take()
+    assert batch is not None
+    assert [request.slot for request in batch.requests] == [kept]
+    assert not waiting

@@ -26,6 +26,7 @@ from topicserve.worker.publish import Encoder, Outgoing
 from topicserve.worker.reaper import MetadataReaper
 from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.routing import Router
+from topicserve.worker.waiting import WaitingRoutes
 
 
 def build_stages(
@@ -43,7 +44,7 @@ def build_stages(
 ) -> Stages:
     """Return the stages, connected to one another; nothing runs yet."""
     batching = config.batching
-    ledger, failure = OffsetLedger(), Failure()
+    ledger, failure, waiting = OffsetLedger(), Failure(), WaitingRoutes()
     sizer = BatchSizer(batching.max_batch_size, batching.target_latency_seconds)
     batcher = Batcher(batching, sizer, clock)
     encoder = Encoder(config.topics.output, config.dead_letter_topic, worker_id)
@@ -63,6 +64,7 @@ def build_stages(
             clock=clock,
             acknowledged=_after_acknowledgement(reaper, metrics, clock),
             failure=failure,
+            waiting=waiting,
         ),
     )
     flow = FlowControl(consumer, ledger, batching, metrics, clock)
@@ -71,7 +73,7 @@ def build_stages(
     return Stages(
         consumer=consumer,
         ledger=ledger,
-        rebalance=Rebalance(ledger, flow, delivery, metrics),
+        rebalance=Rebalance(ledger, flow, batcher, delivery, waiting, metrics),
         flow=flow,
         decoder=Decoder(router),
         batcher=batcher,
@@ -84,6 +86,7 @@ def build_stages(
         ),
         progress=Progress(ledger, clock),
         failure=failure,
+        waiting=waiting,
     )
 
 

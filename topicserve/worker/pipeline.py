@@ -32,6 +32,7 @@ from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.request import Batch
 from topicserve.worker.shadow import Shadow
 from topicserve.worker.turns import Turns
+from topicserve.worker.waiting import WaitingRoutes
 
 # Long enough that a kafka-python consumer gets to join its group; records end it at once.
 POLL_SECONDS = 0.1
@@ -57,6 +58,7 @@ class Stages:
     breaker: Breaker
     progress: Progress
     failure: Failure
+    waiting: WaitingRoutes
     shadow: Shadow | None = None
     draining: bool = False
 
@@ -76,7 +78,6 @@ class Pipeline:
         self._metrics = metrics
         self._clock = clock
         self._turns = Turns()
-        self._problem = ""
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until asked to stop, then finish what is under way. Raises what made it fail."""
@@ -114,6 +115,7 @@ class Pipeline:
             fetch.cancel()
             self._put_back(batch, str(error))
             return
+        stages.waiting.clear(batch.route)
         joined = stages.joiner.finish(predicted.answered(), fetch)
         rejections = [*batch.rejections, *predicted.rejections, *joined.rejections]
         outgoing = stages.encoder.encode(predicted, joined.metadata, rejections)
@@ -128,9 +130,7 @@ class Pipeline:
 
     def _put_back(self, batch: Batch, problem: str) -> None:
         self._metrics.retries.labels("predict").inc()
-        if problem != self._problem:
-            self._problem = problem
-            log_event("predict_waits", servable=batch.route.servable, problem=problem)
+        self._stages.waiting.note(batch.route, problem)
         with self._turns.turn(batch):
             self._stages.batcher.put_back(batch, PUT_BACK_SECONDS)
 

@@ -4,22 +4,32 @@ from collections.abc import Sequence
 
 from topicserve.backends.broker import Offsets
 from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.batch import Batcher
 from topicserve.worker.consume import FlowControl
 from topicserve.worker.delivery.delivery import Delivery
 from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger
+from topicserve.worker.waiting import WaitingRoutes
 
 
 class Rebalance:
     """Opens and closes the ledger's slots as the group gives and takes partitions."""
 
     def __init__(
-        self, ledger: OffsetLedger, flow: FlowControl, delivery: Delivery, metrics: WorkerMetrics
+        self,
+        ledger: OffsetLedger,
+        flow: FlowControl,
+        batcher: Batcher,
+        delivery: Delivery,
+        waiting: WaitingRoutes,
+        metrics: WorkerMetrics,
     ) -> None:
         self._ledger = ledger
         self._flow = flow
+        self._batcher = batcher
         self._delivery = delivery
+        self._waiting = waiting
         self._metrics = metrics
         self.joined = False
 
@@ -33,13 +43,20 @@ class Rebalance:
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Finish what is under way for these within the drain budget, and let them go."""
         offsets = self._delivery.revoke(partitions)
+        self._drop_what_went()
         self._note("revoked", partitions)
         return offsets
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         """Let partitions go that somebody else may own already."""
         self._delivery.lose(partitions)
+        self._drop_what_went()
         self._note("lost", partitions)
+
+    def _drop_what_went(self) -> None:
+        """Let go of what gathered for partitions that are gone: it may wait for a version."""
+        self._ledger.finish(self._batcher.drop_closed())
+        self._waiting.forget()  # whatever still waits says so again
 
     def _note(self, event: str, partitions: Sequence[TopicPartition]) -> None:
         self._metrics.rebalances.labels(event).inc()

@@ -5,6 +5,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.support.deliveries import Deliveries
+from tests.support.records import ROUTE
 from topicserve.backends.errors import (
     BackendUnavailableError,
     BacklogFullError,
@@ -15,6 +16,7 @@ from topicserve.backends.errors import (
 )
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.backoff import AbandonedError
+from topicserve.worker.config import DeliveryConfig
 from topicserve.worker.delivery.at_least_once import AtLeastOnce
 
 PARTITION = TopicPartition("in", 0)
@@ -176,3 +178,14 @@ def test_giving_up_ends_the_waiting(world: Deliveries) -> None:
 
     with pytest.raises(AbandonedError):
         world.publish(*world.polled(0))
+
+
+def test_partitions_go_at_once_while_a_version_is_away(world: Deliveries) -> None:
+    """It may be away for hours; whoever gets them may have it."""
+    world.around.config = DeliveryConfig(drain_seconds=3600.0)
+    world.around.waiting.note(ROUTE, "no version is available")
+    world.polled(0)
+
+    assert world.delivery.revoke([PARTITION]) == {}
+
+    assert world.around.ledger.partitions() == []

@@ -4,6 +4,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.support.deliveries import Deliveries
+from tests.support.records import ROUTE
 from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
@@ -16,6 +17,7 @@ from topicserve.backends.errors import (
 )
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.backoff import AbandonedError
+from topicserve.worker.config import DeliveryConfig
 from topicserve.worker.delivery.exactly_once import GIVEN_UP_AFTER, ExactlyOnce
 
 PARTITION = TopicPartition("in", 0)
@@ -376,3 +378,14 @@ def test_a_transaction_is_open_only_while_it_is_committed(world: Deliveries) -> 
     wait_for_commits(world)
 
     assert opened == [0]
+
+
+def test_partitions_go_at_once_while_a_version_is_away(world: Deliveries) -> None:
+    """It may be away for hours; whoever gets them may have it."""
+    world.around.config = DeliveryConfig(drain_seconds=3600.0)
+    world.around.waiting.note(ROUTE, "no version is available")
+    world.polled(0)
+
+    assert world.delivery.revoke([PARTITION]) == {}
+
+    assert world.around.ledger.partitions() == [OTHER]

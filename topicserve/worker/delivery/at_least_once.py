@@ -29,6 +29,7 @@ class AtLeastOnce:
     publishing = 0
 
     def __init__(self, around: Surroundings) -> None:
+        self._around = around
         self._consumer = around.consumer
         self._producer = around.producer
         self._ledger = around.ledger
@@ -59,7 +60,7 @@ class AtLeastOnce:
             self._commit()
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
-        if not self._ledger.wait_finished(partitions, self._config.drain_seconds):
+        if not self._ledger.wait_finished(partitions, self._around.drain_seconds):
             log_event("drain_timed_out", partitions=len(partitions))
         return self._ledger.release(partitions)
 

@@ -13,6 +13,7 @@ from topicserve.worker.failure import Failure
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger
 from topicserve.worker.publish import Encoder, Outgoing
+from topicserve.worker.waiting import WaitingRoutes
 
 
 @dataclass(slots=True)
@@ -33,6 +34,12 @@ class Surroundings:
     acknowledged: Callable[[Outgoing], None]
     """Called once outcomes are acknowledged, from the delivery thread: it must be quick."""
     failure: Failure
+    waiting: WaitingRoutes
+
+    @property
+    def drain_seconds(self) -> float:
+        """Return how long to wait for what is under way: not for a version that may never come."""
+        return 0.0 if self.waiting else self.config.drain_seconds
 
 
 class Delivery(Protocol):
@@ -64,6 +71,7 @@ class Delivery(Protocol):
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Finish what is under way for these partitions, within the drain budget, and let them go.
 
+        While any route waits for a version there is no budget: others may have that version.
         Returns the offsets that the consumer is to commit before they are gone.
         """
 

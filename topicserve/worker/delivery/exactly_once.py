@@ -63,6 +63,7 @@ class ExactlyOnce:
     """Commits an epoch's outcomes and offsets in one transaction."""
 
     def __init__(self, around: Surroundings) -> None:
+        self._around = around
         self._consumer = around.consumer
         self._producer = around.producer
         self._ledger = around.ledger
@@ -134,7 +135,7 @@ class ExactlyOnce:
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         if self._ledger.wait_finished(partitions, 0) or self._finish_epochs(
-            self._config.drain_seconds
+            self._around.drain_seconds
         ):
             self._ledger.release(partitions)
         else:

@@ -1,0 +1,40 @@
+import logging
+
+import pytest
+
+from tests.support.records import ROUTE
+from topicserve.worker.request import Route
+from topicserve.worker.waiting import WaitingRoutes
+
+OTHER = Route("words", None, None, "serving_default")
+
+
+def test_a_route_that_waits_is_told_of_once_and_when_it_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Ten times a second a batch comes back; another servable's batches change nothing."""
+    caplog.set_level(logging.INFO)
+    waiting = WaitingRoutes()
+
+    for _ in range(3):
+        waiting.note(ROUTE, "no version")
+        waiting.clear(OTHER)
+    assert waiting
+    waiting.clear(ROUTE)
+    waiting.clear(ROUTE)
+
+    assert not waiting
+    assert [record.message for record in caplog.records] == ["predict_waits", "predict_goes_on"]
+
+
+def test_another_problem_is_told_of_too(caplog: pytest.LogCaptureFixture) -> None:
+    """It asks for something else to be done."""
+    caplog.set_level(logging.INFO)
+    waiting = WaitingRoutes()
+
+    waiting.note(ROUTE, "no version")
+    waiting.note(ROUTE, "version 2 failed to load")
+    waiting.forget()
+
+    assert not waiting
+    assert [record.message for record in caplog.records] == ["predict_waits"] * 2
