@@ -19,8 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from kafka.protocol.metadata import ApiVersionsRequest
+
 from tests.support.certificates import make_certificates
 from tests.support.kafka_jars import CACHE, JAVA, classpath, locked, run_tool, skip_or_fail
+from tests.support.stack import raw_client
 
 __all__ = ["ApacheKafka", "freeze_process", "run_tool", "skip_or_fail"]
 
@@ -32,8 +35,8 @@ _CLUSTER_ID = "dG9waWNzZXJ2ZS10ZXN0cw"
 _START_ATTEMPTS = 3
 _STOP_LIMIT_SECONDS = 30
 # The shell outlives nobody: when whoever holds its stdin dies, however it dies, it takes the
-# server along.
-_TIED_TO_PARENT = '"$@" & echo $!; read -r line; kill -KILL $!'
+# server along. It ends behind the server: until that is dead its port still accepts.
+_TIED_TO_PARENT = '"$@" & echo $!; read -r line; kill -KILL $!; wait $!'
 
 
 class ApacheKafka:
@@ -109,7 +112,7 @@ class ApacheKafka:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
-        """Start again after `kill` or `stop`, on the same port and data."""
+        """Start again after `kill` or `stop`, on the same port and data, and wait for answers."""
         self._start(may_fail=False)
 
     def stop(self) -> None:
@@ -123,7 +126,7 @@ class ApacheKafka:
         self.kill()
 
     def kill(self) -> None:
-        """End the server with SIGKILL."""
+        """End the server with SIGKILL; returns when it is dead."""
         if self._process is None:
             return
         assert self._process.stdin is not None
@@ -134,7 +137,7 @@ class ApacheKafka:
         self._process = None
 
     def restart(self) -> None:
-        """Shut the server down and start it again; returns when it answers."""
+        """Shut the server down and start it again."""
         self.stop()
         self.start()
 
@@ -190,11 +193,14 @@ class ApacheKafka:
         return True
 
     def _answers(self) -> bool:
+        clients, _, inner = self._ports
         try:
-            socket.create_connection(("127.0.0.1", self._ports[0]), timeout=1).close()
+            socket.create_connection(("127.0.0.1", clients), timeout=1).close()
+            # Asked where nobody has to log in: behind both listeners is the same broker.
+            with raw_client(f"127.0.0.1:{inner}") as frames:
+                return bool(frames.ask(ApiVersionsRequest(), 0).error_code == 0)
         except OSError:
             return False
-        return True
 
     def _wait_briefly(self) -> None:
         assert self._process is not None

@@ -1,11 +1,9 @@
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
 from tests.conformance.port.conftest import OpenPort
-from tests.support.apache_kafka import ApacheKafka
 from tests.support.kafka_servers import Server, frozen
 from tests.support.port import Deliveries, Member, Port, eventually, numbered, numbers, send, unique
 from topicserve.backends.broker import Producer
@@ -327,6 +325,11 @@ class Copier:
         self.member = self.port.member(self.topic, settings=COMMITTED)
         self.member.read(1)
 
+    def settle(self, count: int) -> None:
+        """Wait until the first commits have reached whom they concern: readers, and the group."""
+        self.port.member(self.output, settings=COMMITTED).read(count)
+        eventually(lambda: self.committed() == count)
+
     def copy(self, number: int) -> None:
         """Copy the record of that number and offset, however often that takes."""
         eventually(lambda: self._is_copied(number), LIMIT * 2)
@@ -386,8 +389,15 @@ def test_a_transaction_may_see_its_broker_restarted(
     send(port.producer(), numbered(topic, 4, 0))
     copier = Copier(port, topic, output, may_be_fenced=may_be_fenced)
     copier.copy(0)
+    copier.settle(1)
 
-    copier.moment, copier.interrupt = moment, lambda: restart(durable_server)
+    def interrupt() -> None:
+        if moment == "committed" and broker_name == "apache":
+            # 4.3.1 may forget a commit that it was killed right behind: see docs/conformance.md.
+            copier.settle(2)
+        restart(durable_server)
+
+    copier.moment, copier.interrupt = moment, interrupt
     for number in (1, 2, 3):
         copier.copy(number)
 
@@ -453,22 +463,6 @@ def assert_copied_once(copier: Copier, count: int) -> None:
 
 
 def restart(server: Server) -> None:
-    """Stop a broker, and start it when nobody answers any more."""
-    if isinstance(server, ApacheKafka):
-        # One that was killed right behind a commit held the records back from committed readers
-        # (4.3.1, in two of four runs). Why is not known: perhaps its markers were not written.
-        server.stop()
-    else:
-        server.kill()
-    eventually(lambda: not answers(server))
+    """Kill a broker and start it again."""
+    server.kill()
     server.start()
-
-
-def answers(server: Server) -> bool:
-    """Tell whether somebody listens at a broker's address."""
-    host, _, port = server.bootstrap_servers.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), LIMIT).close()
-    except OSError:
-        return False
-    return True

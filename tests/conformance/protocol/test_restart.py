@@ -1,19 +1,7 @@
-from kafka.protocol.metadata import ApiVersionsRequest
-
 from tests.conformance.protocol.conftest import OpenClient
 from tests.support.kafka_servers import Server
 from tests.support.port import eventually, unique
-from tests.support.raw_client import write
-from tests.support.stack import raw_client
-
-
-def answers(server: Server) -> bool:
-    """Tell whether requests are answered: Apache Kafka listens before, and aiokafka asks once."""
-    try:
-        with raw_client(server.bootstrap_servers) as frames:
-            return bool(frames.ask(ApiVersionsRequest(), 0).error_code == 0)
-    except ConnectionError:
-        return False
+from tests.support.raw_client import RawClient, write
 
 
 def test_the_log_survives_a_restart(durable_server: Server, open_client: OpenClient) -> None:
@@ -27,6 +15,9 @@ def test_the_log_survives_a_restart(durable_server: Server, open_client: OpenCli
     write(producer, topic, range(100, 110))
     producer.send_offsets({(topic, 0): 42}, group_id)
     producer.commit()
+    # Apache Kafka 4.3.1 may forget a commit that it was killed right behind: docs/conformance.md.
+    assert read_committed(before, topic, 110) == [*range(110)]
+    eventually(lambda: before.group_offsets(group_id) == {(topic, 0): 42})
     crashed = before.producer(
         transactional_id=unique("transactions"),
         enable_idempotence=True,
@@ -39,18 +30,23 @@ def test_the_log_survives_a_restart(durable_server: Server, open_client: OpenCli
 
     durable_server.kill()
     durable_server.start()
-    eventually(lambda: answers(durable_server))
 
     after = open_client(durable_server.bootstrap_servers)
     write(after.producer(), topic, range(120, 130))
-    reader = after.consumer(isolation_level="read_committed")
+    assert read_committed(after, topic, 120) == [*range(110), *range(120, 130)]
+    assert after.group_offsets(group_id) == {(topic, 0): 42}
+
+
+def read_committed(client: RawClient, topic: str, count: int) -> list[int]:
+    """Return the numbers of the first partition, once so many of them are committed."""
+    reader = client.consumer(isolation_level="read_committed")
     reader.assign((topic, 0))
     numbers: list[int] = []
 
     def read() -> bool:
         numbers.extend(int(record.value or b"") for record in reader.poll())
-        return len(numbers) >= 120
+        return len(numbers) >= count
 
     eventually(read, 60)
-    assert numbers == [*range(110), *range(120, 130)]
-    assert after.group_offsets(group_id) == {(topic, 0): 42}
+    reader.close()
+    return numbers
