@@ -1,0 +1,44 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.kafka_servers import BROKERS, Server, open_server
+from tests.support.port import Port, numbered, numbers, send, unique
+from topicserve.backends.kafka_clients import open_broker
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(b, marks=[pytest.mark.kafka] * (b == "apache")) for b in BROKERS],
+)
+def creating_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Start a broker that creates the topics that are written to."""
+    with open_server(request.param, auto_create_topics=True) as server:
+        yield server
+
+
+@pytest.fixture(params=["confluent", "kafka-python"])
+def port(request: pytest.FixtureRequest, creating_server: Server) -> Iterator[Port]:
+    """Give the port of a client on the broker: where topics are made, the two must not differ."""
+    opened = Port(
+        open_broker(request.param, {"bootstrap.servers": creating_server.bootstrap_servers})
+    )
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("is_transactional", [False, True])
+def test_a_topic_is_created_by_sending(port: Port, *, is_transactional: bool) -> None:
+    """Asking for a topic that brokers may create makes it: no send is refused for its newness."""
+    topic = unique("topic")
+    producer = port.producer({"transactional.id": unique("id")} if is_transactional else {})
+    if is_transactional:
+        producer.init_transactions(30)
+        producer.begin_transaction()
+
+    errors = send(producer, numbered(topic, 3, 0))
+    if is_transactional:
+        producer.commit_transaction(30)
+
+    assert errors == [None] * 3
+    assert numbers(port.member(topic).read(3)) == [0, 1, 2]
