@@ -27,18 +27,11 @@ def port(request: pytest.FixtureRequest, creating_server: Server) -> Iterator[Po
     opened.close()
 
 
-@pytest.mark.parametrize("is_transactional", [False, True])
-def test_a_topic_is_created_by_sending(port: Port, *, is_transactional: bool) -> None:
+def test_a_topic_is_created_by_sending(port: Port) -> None:
     """Asking for a topic that brokers may create makes it: no send is refused for its newness."""
     topic = unique("topic")
-    producer = port.producer({"transactional.id": unique("id")} if is_transactional else {})
-    if is_transactional:
-        producer.init_transactions(30)
-        producer.begin_transaction()
 
-    errors = send(producer, numbered(topic, 3, 0))
-    if is_transactional:
-        producer.commit_transaction(30)
+    errors = send(port.producer(), numbered(topic, 3, 0))
 
     assert errors == [None] * 3
     assert numbers(port.member(topic).read(3)) == [0, 1, 2]
