@@ -46,6 +46,8 @@ _KNOWN = {
     "producer": KafkaProducer.DEFAULT_CONFIG,
     "admin": KafkaAdminClient.DEFAULT_CONFIG,
 }
+# Kafka's own, where kafka-python's is 30 s: that long a broker that is back would not be noticed.
+_RECONNECT_BACKOFF_MAX_MS = 1_000
 # Set by objects, which nobody can write into a file.
 _OBJECTS = re.compile(r"serializer|selector|kafka_client|reporters|callback|context|socket_options")
 _TRUE_FALSE = {"true": True, "false": False}
@@ -57,7 +59,7 @@ def to_kafka_python(settings: Mapping[str, object], role: str) -> dict[str, Any]
     Raises BackendConfigError, which names the setting, for one that kafka-python does not have or
     a value that it cannot be.
     """
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = {"reconnect_backoff_max_ms": _RECONNECT_BACKOFF_MAX_MS}
     for name, value in settings.items():
         if name == "ssl.endpoint.identification.algorithm":
             arguments["ssl_check_hostname"] = str(value) not in ("", "none")
