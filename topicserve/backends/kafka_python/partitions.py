@@ -40,10 +40,14 @@ def _partition_count(client: Any, network: Network, topic: str) -> int:
             return len(client.partitions_for(topic))
     except errors.KafkaTimeoutError as error:
         network.raise_refused()
-        # A broker that does not know a topic is told from one that does not answer.
-        if network.refresh_metadata(_METADATA_SECONDS):
-            raise UnknownTopicError(
-                f'the topic "{topic}" does not exist: create it, or let the brokers do so '
-                "(auto.create.topics.enable)"
-            ) from error
-        raise BackendUnavailableError(f"kafka-python: {topic}: {error}") from error
+        # A broker that does not know a topic is told from one that does not answer, and from one
+        # that is just back.
+        if not network.refresh_metadata(_METADATA_SECONDS):
+            raise BackendUnavailableError(f"kafka-python: {topic}: {error}") from error
+        found = network.cluster.partitions_for_topic(topic)
+        if found is not None:
+            return len(found)
+        raise UnknownTopicError(
+            f'the topic "{topic}" does not exist: create it, or let the brokers do so '
+            "(auto.create.topics.enable)"
+        ) from error
