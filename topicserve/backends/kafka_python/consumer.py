@@ -1,5 +1,6 @@
 """The broker port's consumer on kafka-python."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 import kafka
 from kafka.structs import OffsetAndMetadata
 
+from topicserve.backends.bounded_calls import BoundedCalls
 from topicserve.backends.broker import ConsumerStats, Offsets, RebalanceListener
 from topicserve.backends.errors import (
     BackendError,
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 
 # One that is polled for less than 20 ms at a time never joins a group on Apache Kafka.
 _MIN_POLL_SECONDS = 0.05
-# What opening may take out of one `poll`, with a broker that does not answer.
+# What one attempt to open may take at least; polls that are shorter wait for it in turn.
 _OPEN_SECONDS = 2.0
 _METADATA_SECONDS = 1.0
 _TOPIC_CHECK_SECONDS = 2.0
@@ -36,12 +38,16 @@ class KafkaPythonConsumer:
     """A member of a group. Connects at the first `poll`; the listener is called inside `poll`."""
 
     def __init__(
-        self, arguments: dict[str, Any], clock: Callable[[], float] = time.monotonic
+        self,
+        arguments: dict[str, Any],
+        clock: Callable[[], float] = time.monotonic,
+        network: Network | None = None,
     ) -> None:
         """`arguments` are KafkaConsumer's."""
         self._arguments = arguments
         self._clock = clock
-        self._network = Network()
+        self._network = network or Network()
+        self._opening = BoundedCalls("kafka-python-open")
         self._client: Any = None
         self._topics: list[str] = []
         self._listener: RebalanceListener | None = None
@@ -56,12 +62,15 @@ class KafkaPythonConsumer:
         self._listener = listener
 
     def poll(self, timeout_seconds: float, max_records: int) -> list[KafkaRecord]:
+        seconds = max(timeout_seconds, _MIN_POLL_SECONDS)
+        deadline = self._clock() + seconds
         try:
-            client = self._opened(_OPEN_SECONDS)
+            client = self._opened(seconds)
         except BackendUnavailableError as error:
-            log.warning("%s", error)
+            if not self._opening.unanswered:
+                self._wait_for_broker(error, deadline)
             return []
-        records = self._poll_once(client, timeout_seconds, max_records)
+        records = self._poll_once(client, deadline, max_records)
         self._check_topics()
         return records
 
@@ -115,6 +124,10 @@ class KafkaPythonConsumer:
     def close(self, timeout_seconds: float) -> None:
         if self._closed:
             return
+        if self._opening.unanswered:
+            # What is open in a moment would stay open.
+            with contextlib.suppress(BackendError):
+                self._opened(timeout_seconds)
         self._closed = True
         if self._client is None:
             return
@@ -129,28 +142,47 @@ class KafkaPythonConsumer:
         if self._closed:
             raise BackendError("the consumer is closed")
         if self._client is None:
-            self._client = self._network.open(kafka.KafkaConsumer, self._arguments, timeout_seconds)
-            if self._topics:
-                listener = RebalanceThread(self._on_change, self._network.call_soon)
-                self._client.subscribe(topics=self._topics, listener=listener)
-                # Who joins before it knows the topics assigns nothing, and has to join again.
-                self._network.refresh_metadata(_METADATA_SECONDS)
+            allowed_seconds = max(timeout_seconds, _OPEN_SECONDS)
+            self._client = self._opening.call(
+                "opening", lambda: self._open(allowed_seconds), timeout_seconds
+            )
             self._topics_checked_at = self._clock()
         return self._client
 
-    def _poll_once(self, client: Any, seconds: float, max_records: int) -> list[KafkaRecord]:
-        timeout_ms = max(seconds, _MIN_POLL_SECONDS) * 1000
+    def _open(self, timeout_seconds: float) -> Any:
+        client = self._network.open(kafka.KafkaConsumer, self._arguments, timeout_seconds)
+        if self._topics:
+            listener = RebalanceThread(self._on_change, self._network.call_soon)
+            client.subscribe(topics=self._topics, listener=listener)
+            # Who joins before it knows the topics assigns nothing, and has to join again.
+            self._network.refresh_metadata(_METADATA_SECONDS)
+        return client
+
+    def _poll_once(self, client: Any, deadline: float, max_records: int) -> list[KafkaRecord]:
+        left_seconds = max(deadline - self._clock(), _MIN_POLL_SECONDS)
         unpark_records(client)
+        polled: dict[Any, list[Any]] = {}
+        problem: BackendError | None = None
         try:
             with translated():
-                polled = client.poll(timeout_ms=timeout_ms, max_records=max_records)
-        except BackendError:
-            self._raise_listener_error()
-            raise
+                polled = client.poll(timeout_ms=left_seconds * 1000, max_records=max_records)
+        except BackendError as error:
+            problem = error
         self._raise_listener_error()
         self._network.raise_refused()
+        if isinstance(problem, BackendUnavailableError):
+            # The client asks for metadata where it finds no coordinator, and raises what becomes
+            # of that; but it reconnects all the same.
+            self._wait_for_broker(problem, deadline)
+        elif problem is not None:
+            raise problem
         keep_joining(client)
         return _records(polled)
+
+    def _wait_for_broker(self, problem: BackendUnavailableError, deadline: float) -> None:
+        """Let a poll take its time, so that nobody who polls again and again keeps a core busy."""
+        log.warning("%s", problem)
+        time.sleep(max(deadline - self._clock(), 0))
 
     def _on_change(self, change: Change, partitions: list[TopicPartition]) -> None:
         """Keep the books and tell the listener; the polling thread waits meanwhile."""
@@ -225,7 +257,3 @@ def _records(polled: dict[Any, list[Any]]) -> list[KafkaRecord]:
 
 def _theirs(partition: TopicPartition) -> Any:
     return kafka.TopicPartition(*partition)
-
-
-def _ours(theirs: Any) -> TopicPartition:
-    return TopicPartition(theirs.topic, theirs.partition)
