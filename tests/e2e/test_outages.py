@@ -12,6 +12,7 @@ from tests.support.scale import SCALE, WAYS, chaos_only
 from tests.support.table import table_records
 from tests.support.traffic import Sent, a_record
 from topicserve.embedded.redis_server import RedisServer
+from topicserve.worker.service import TRANSACTION_TIMEOUT_MS
 
 pytestmark = [pytest.mark.kafka, chaos_only]
 
@@ -43,6 +44,30 @@ def test_a_restart_of_the_broker_loses_nothing(
     traffic.publish(make(2_000))
 
     kafka.restart()
+    traffic.for_outcomes(2_500, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
+    traffic.until_answered(LIMIT_SECONDS)
+
+    figures(traffic.summary())
+    assert all(worker.running for worker in deployment.workers)
+    assert not traffic.seen.dead_letters
+    if guarantee == "exactly_once":
+        assert traffic.seen.duplicates == 0
+
+
+@pytest.mark.parametrize(("client", "guarantee"), WAYS)
+def test_a_broker_away_for_longer_than_a_transaction_lasts_loses_nothing(
+    deploy: Deploy, kafka: ApacheKafka, figures: Callable[[str], None], client: str, guarantee: str
+) -> None:
+    """What was open is given up and done again; no worker takes that for a successor's doing."""
+    deployment = deploy({"kafka": {"client": client}, "delivery": {"guarantee": guarantee}})
+    deployment.start(deployment.worker(), deployment.worker())
+    traffic, make = deployment.traffic, table_records()
+    traffic.for_outcomes(500, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
+    traffic.publish(make(2_000))
+
+    kafka.stop()
+    traffic.for_seconds(TRANSACTION_TIMEOUT_MS / 1000 * 2)
+    kafka.start()
     traffic.for_outcomes(2_500, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
     traffic.until_answered(LIMIT_SECONDS)
 
