@@ -160,10 +160,10 @@ class Traffic:
         if records:
             self.publish(records)
         messages = self._reader.consume(READ_RECORDS, STEP_SECONDS)
-        self._note_silence(bool(messages))
-        for message in messages:
-            if message.error():
-                continue
+        # The reader tells of a broker that is away in the same way.
+        outcomes = [message for message in messages if not message.error()]
+        self._note_silence(bool(outcomes))
+        for message in outcomes:
             if message.topic() == self._topics.dead_letter:
                 self._take_dead_letter(message)
             else:
