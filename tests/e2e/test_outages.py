@@ -10,7 +10,7 @@ from tests.support.deployment import Deployment
 from tests.support.faults import frozen
 from tests.support.scale import SCALE, WAYS, chaos_only
 from tests.support.table import table_records
-from tests.support.traffic import Sent, a_record
+from tests.support.traffic import Sent, Traffic, a_record
 from topicserve.embedded.redis_server import RedisServer
 
 pytestmark = [pytest.mark.kafka, chaos_only]
@@ -38,21 +38,7 @@ def test_a_restart_of_the_broker_loses_nothing(
     deploy: Deploy, kafka: ApacheKafka, figures: Callable[[str], None], client: str, guarantee: str
 ) -> None:
     """Workers stay, and go on when it is back; exactly-once stays exactly once."""
-    deployment = deploy({"kafka": {"client": client}, "delivery": {"guarantee": guarantee}})
-    deployment.start(deployment.worker(), deployment.worker())
-    traffic, make = deployment.traffic, table_records()
-    traffic.for_outcomes(500, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
-    traffic.publish(make(2_000))
-
-    kafka.restart()
-    traffic.for_outcomes(2_500, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
-    traffic.until_answered(LIMIT_SECONDS)
-
-    figures(traffic.summary())
-    assert all(worker.running for worker in deployment.workers)
-    assert not traffic.seen.dead_letters
-    if guarantee == "exactly_once":
-        assert traffic.seen.duplicates == 0
+    _live_through(lambda _: kafka.restart(), deploy, figures, client, guarantee)
 
 
 @pytest.mark.parametrize(("client", "guarantee"), WAYS)
@@ -60,15 +46,30 @@ def test_a_broker_away_for_longer_than_a_transaction_lasts_loses_nothing(
     deploy: Deploy, kafka: ApacheKafka, figures: Callable[[str], None], client: str, guarantee: str
 ) -> None:
     """What was open is given up and done again; no worker takes that for a successor's doing."""
+
+    def outage(traffic: Traffic) -> None:
+        kafka.stop()
+        traffic.for_seconds(LONG_OUTAGE_SECONDS)
+        kafka.start()
+
+    _live_through(outage, deploy, figures, client, guarantee)
+
+
+def _live_through(
+    outage: Callable[[Traffic], None],
+    deploy: Deploy,
+    figures: Callable[[str], None],
+    client: str,
+    guarantee: str,
+) -> None:
+    """Have the broker away while records wait; the same workers answer them all."""
     deployment = deploy({"kafka": {"client": client}, "delivery": {"guarantee": guarantee}})
     deployment.start(deployment.worker(), deployment.worker())
     traffic, make = deployment.traffic, table_records()
     traffic.for_outcomes(500, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
     traffic.publish(make(2_000))
 
-    kafka.stop()
-    traffic.for_seconds(LONG_OUTAGE_SECONDS)
-    kafka.start()
+    outage(traffic)
     traffic.for_outcomes(2_500, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
     traffic.until_answered(LIMIT_SECONDS)
 

@@ -13,9 +13,6 @@ DEFAULT_SIGNATURE = "serving_default"
 _REMEMBERED_ROUTES = 4096
 
 
-_NO_ROUTE = Route("", None, None, "")
-
-
 class UnknownServableError(Exception):
     """A record names a servable that this worker does not serve, or none where it must."""
 
@@ -46,13 +43,13 @@ class Router:
             entry.servable.name: entry.canary for entry in served if entry.canary is not None
         }
         self._routes: dict[Target, Route] = {}
-        self._last_target: Target | None = None
-        self._last_route: Route = _NO_ROUTE
+        self._last: tuple[Target, Route] | None = None
 
     def route(self, target: Target, record_id: str) -> Route:
         """Return the route, or raise UnknownServableError."""
         # What producers repeat is one and the same object, which costs no look at its parts.
-        route = self._last_route if target is self._last_target else self._look_up(target)
+        last = self._last
+        route = last[1] if last is not None and target is last[0] else self._look_up(target)
         if self._canaries and route.version is None and route.label is None:
             return self._with_canary(route, record_id)
         return route
@@ -64,7 +61,7 @@ class Router:
             if len(self._routes) >= _REMEMBERED_ROUTES:
                 self._routes.clear()
             self._routes[target] = route
-        self._last_target, self._last_route = target, route
+        self._last = target, route
         return route
 
     def _work_out(self, target: Target) -> Route:
