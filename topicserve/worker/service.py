@@ -171,7 +171,7 @@ class WorkerService:
     def _open_producer(self, broker: Broker) -> Producer:
         kafka, delivery = self._config.kafka, self._config.delivery
         settings: dict[str, object] = {
-            "linger.ms": 2,
+            "linger.ms": 1,
             "delivery.timeout.ms": int(delivery.delivery_timeout_seconds * 1000),
         }
         if delivery.guarantee is Guarantee.EXACTLY_ONCE:
