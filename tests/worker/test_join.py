@@ -15,6 +15,20 @@ from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.request import Request
 
 
+class FakeAnswer:
+    """What one question was answered with; two threads may each have one open."""
+
+    def __init__(self, store: "FakeStore", answer: list[bytes | None]) -> None:
+        self._store = store
+        self._answer = answer
+
+    def result(self) -> list[bytes | None]:
+        return self._answer
+
+    def close(self) -> None:
+        self._store.closed += 1
+
+
 class FakeStore:
     """A store in memory that can be away for a number of calls, or fill up between calls."""
 
@@ -25,20 +39,14 @@ class FakeStore:
         self.closed = 0
         self.after_ask: Callable[[], object] = lambda: None
 
-    def request_many(self, record_ids: Sequence[str]) -> "FakeStore":
+    def request_many(self, record_ids: Sequence[str]) -> FakeAnswer:
         self.asked.append(list(record_ids))
         if self.failures:
             self.failures -= 1
             raise BackendUnavailableError("Redis is not available: refused")
-        self.answer = [self.content.get(record_id) for record_id in record_ids]
+        answer = [self.content.get(record_id) for record_id in record_ids]
         self.after_ask()
-        return self
-
-    def result(self) -> list[bytes | None]:
-        return self.answer
-
-    def close(self) -> None:
-        self.closed += 1
+        return FakeAnswer(self, answer)
 
     def get_many(self, record_ids: Sequence[str]) -> list[bytes | None]:
         return self.request_many(record_ids).result()
@@ -51,6 +59,9 @@ class FakeStore:
             self.content.pop(record_id, None)
 
     def ping(self) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
 
