@@ -1,5 +1,6 @@
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,36 @@ def test_a_member_that_leaves_gives_back(port: Port) -> None:
     first.poll_until(lambda: len(first.assigned) == 4)
 
     assert second.events == events  # leaving is the caller's own doing
+
+
+def test_a_member_without_partitions_leaves_as_well(port: Port, server: Server) -> None:
+    """It had nothing to give back, and yet nobody waits for its session to end."""
+    topic, group_id = port.topic(partitions=1), unique("group")
+    settings = FAST | {"session.timeout.ms": 60_000}
+    first, second = port.member(topic, group_id, settings), port.member(topic, group_id, settings)
+    members = _member_count(server.bootstrap_servers, group_id)
+    eventually(lambda: (first.poll(), second.poll(), members() == 2)[2])
+    eventually(lambda: (first.poll(), second.poll(), first.assigned or second.assigned)[2])
+    idle, busy = (second, first) if first.assigned else (first, second)
+
+    idle.consumer.close(5)
+
+    eventually(lambda: (busy.poll(), members() == 1)[1])
+    assert busy.assigned == everything(topic, 1)
+
+
+def _member_count(bootstrap_servers: str, group_id: str) -> Callable[[], int]:
+    """Return a function that asks how many members a group at rest has, -1 while it is not."""
+    from confluent_kafka import ConsumerGroupState
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+
+    def count() -> int:
+        group = admin.describe_consumer_groups([group_id])[group_id].result(30)
+        return len(group.members) if group.state is ConsumerGroupState.STABLE else -1
+
+    return count
 
 
 def test_revoked_offsets_are_committed_before_they_go(port: Port) -> None:

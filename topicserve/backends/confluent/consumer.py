@@ -126,10 +126,16 @@ class ConfluentConsumer:
         self._closed = True
         try:
             with translated():
-                self._calls.call("close", self._client.close, timeout_seconds)
+                self._calls.call("close", self._leave, timeout_seconds)
         except BackendUnavailableError as error:
             # The group finds out by itself, after the session timeout.
             log.warning("left without saying so: %s", error)
+
+    def _leave(self) -> None:
+        # A cooperative member without partitions leaves only if it unsubscribes; closed without,
+        # it stays in the group, which then waits out its session to rebalance. (librdkafka 2.16.)
+        self._client.unsubscribe()
+        self._client.close()
 
     def _poll_once(self, wait_seconds: float, max_records: int) -> list[KafkaRecord]:
         # `consume` waits until it has as many as asked for or the time is up, so it is only asked
