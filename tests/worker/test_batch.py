@@ -51,7 +51,7 @@ def test_timeout_counts_from_first_record() -> None:
     thread.join(0.05)
     assert taken == []
     clock.advance(0.5)
-    batcher.wake()
+    batcher.add([], [], 0)  # whoever waits looks at the clock again
     thread.join(10)
 
     assert len(taken) == 1

@@ -186,11 +186,6 @@ class Batcher:
             self._changed.notify_all()
         return dropped
 
-    def wake(self) -> None:
-        """Look again at the clock, and at what may be taken."""
-        with self._changed:
-            self._changed.notify_all()
-
     def close(self) -> None:
         """Wait for nothing any more: `take` returns what is left and then None."""
         with self._changed:

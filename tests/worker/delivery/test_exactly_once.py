@@ -18,7 +18,8 @@ from topicserve.backends.errors import (
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.config import DeliveryConfig
-from topicserve.worker.delivery.exactly_once import GIVEN_UP_AFTER, ExactlyOnce
+from topicserve.worker.delivery.exactly_once import ExactlyOnce
+from topicserve.worker.delivery.transactions import GIVEN_UP_AFTER
 
 PARTITION = TopicPartition("in", 0)
 OTHER = TopicPartition("in", 1)

@@ -1,0 +1,158 @@
+"""Exactly once: what was polled between two cuts, and where it stands."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from topicserve.backends.broker import Offsets
+from topicserve.worker.backoff import AbandonedError
+from topicserve.worker.logging import log_event
+from topicserve.worker.publish import Outgoing
+
+
+@dataclass(slots=True, eq=False)
+class Epoch:
+    """Records polled between two cuts, and the transaction that their outcomes go into."""
+
+    records: int = 0
+    unfinished: int = 0
+    outcomes: list[Outgoing] = field(default_factory=list)
+    cut: Offsets | None = None
+    """The positions at its end, once nothing more is gathered."""
+    group_metadata: Any = None
+    give_up_at: float = 0.0
+    open: bool = False
+    aborted: bool = False
+    in_doubt: bool = False
+    """Whether it may be committed already, although nobody said so."""
+
+    @property
+    def complete(self) -> bool:
+        """Return whether nothing more is gathered and every record has its outcome."""
+        return self.cut is not None and self.unfinished == 0
+
+
+class Epochs:
+    """The epochs that are not committed yet: one gathers, at most one before it is published.
+
+    Any thread may call it, but one thread alone polls, cuts and begins anew.
+    """
+
+    def __init__(self) -> None:
+        self.gathering = 0
+        """The number of the epoch that records polled now belong to."""
+        self.publishing = 0
+        """The number of the epoch that is committed next."""
+        self.doomed: str | None = None
+        """Why nothing can be committed before all is begun anew."""
+        # Guards all of it, and the epochs' counts; told of every change.
+        self._changed = threading.Condition()
+        self._epochs = {0: Epoch()}
+        self._closed = False
+
+    def admit(self, records: int) -> None:
+        """Count records into the epoch gathering."""
+        with self._changed:
+            epoch = self._epochs[self.gathering]
+            epoch.records += records
+            epoch.unfinished += records
+
+    def gathered_records(self) -> int:
+        """Return how many records the epoch gathering has."""
+        with self._changed:
+            return self._epochs[self.gathering].records
+
+    def add(self, number: int, outgoing: Outgoing) -> bool:
+        """Add the outcomes of a batch; False if all was begun anew since it was polled.
+
+        Raises AbandonedError once closed.
+        """
+        with self._changed:
+            if self._closed:
+                raise AbandonedError
+            epoch = self._epochs.get(number)
+            if epoch is None:
+                return False
+            epoch.outcomes.append(outgoing)
+            epoch.unfinished -= len(outgoing.polled)
+            self._changed.notify_all()
+            return True
+
+    def may_cut(self) -> bool:
+        """Return whether the epoch gathering holds anything and none is being committed."""
+        with self._changed:
+            return self.gathering == self.publishing and self._epochs[self.gathering].records > 0
+
+    def cut(self, positions: Offsets, group_metadata: Any) -> None:
+        """End the epoch gathering at these positions, and begin the next."""
+        with self._changed:
+            epoch = self._epochs[self.gathering]
+            epoch.cut, epoch.group_metadata = positions, group_metadata
+            self.gathering += 1
+            self._epochs[self.gathering] = Epoch()
+            self._changed.notify_all()
+
+    def wait_complete(self) -> bool:
+        """Wait until the current epoch can be committed; False when none will be."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or (self.doomed is None and self.current.complete)
+            )
+            return not self._closed
+
+    def wait_past(self, number: int, timeout_seconds: float) -> bool:
+        """Wait until an epoch is committed, or doomed; False if the time ran out first."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self.publishing > number or self.doomed is not None,
+                max(timeout_seconds, 0),
+            )
+
+    def wait_doomed(self, timeout_seconds: float) -> bool:
+        """Wait until nothing can be committed any more; False if the time ran out."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.doomed is not None, timeout_seconds)
+
+    @property
+    def current(self) -> Epoch:
+        """Return the epoch that is committed next."""
+        with self._changed:
+            return self._epochs[self.publishing]
+
+    def doom(self, why: str) -> None:
+        """Say that nothing can be committed before all is begun anew; the first reason counts."""
+        with self._changed:
+            if self.doomed is None:
+                self.doomed = why
+                log_event("transaction_doomed", why=why)
+            self._changed.notify_all()
+
+    def committed(self) -> None:
+        """Go on to the next epoch."""
+        with self._changed:
+            del self._epochs[self.publishing]
+            self.publishing += 1
+            self._changed.notify_all()
+
+    def abort(self) -> None:
+        """Mark all epochs as aborted: what fails from here on is no news."""
+        with self._changed:
+            for epoch in self._epochs.values():
+                epoch.aborted = True
+
+    def begin_anew(self) -> list[Outgoing]:
+        """Begin with a new epoch, doomed no more, and return the outcomes that come to nothing."""
+        with self._changed:
+            lost = [outgoing for epoch in self._epochs.values() for outgoing in epoch.outcomes]
+            self.gathering += 1
+            self.publishing = self.gathering
+            self._epochs = {self.gathering: Epoch()}
+            self.doomed = None
+            self._changed.notify_all()
+            return lost
+
+    def close(self) -> None:
+        """Let nobody wait, or add, any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -1,0 +1,171 @@
+"""Exactly once: the transaction of one epoch, from its first record to its end."""
+
+from collections.abc import Iterator, Sequence
+
+from topicserve.backends.broker import Offsets
+from topicserve.backends.errors import (
+    BackendError,
+    BackendUnavailableError,
+    CommitRefusedError,
+    RecordTooLargeError,
+    TransactionAbortedError,
+)
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.delivery.delivery import Surroundings
+from topicserve.worker.delivery.epochs import Epoch, Epochs
+from topicserve.worker.logging import log_event
+from topicserve.worker.publish import Outgoing
+
+# A transaction is given up when so much of its time (`transaction.timeout.ms`) is over, before the
+# broker does so by itself: that would fence this producer, as if another had taken its place.
+GIVEN_UP_AFTER = 0.8
+ABORT_TIMEOUT_SECONDS = 30.0
+# What a record may fail with because of its transaction: kafka-python gives the transaction's own
+# error to all that was not sent, such as a rebalance that refused the offsets.
+_DOOMING = (BackendUnavailableError, TransactionAbortedError, CommitRefusedError)
+
+
+class Transactions:
+    """Writes epochs, one at a time; whoever calls it sees to that. Dooms those that go wrong."""
+
+    def __init__(self, around: Surroundings, epochs: Epochs) -> None:
+        self._epochs = epochs
+        self._consumer = around.consumer
+        self._producer = around.producer
+        self._encoder = around.encoder
+        self._patience = around.patience
+        self._metrics = around.metrics
+        self._clock = around.clock
+        self._failure = around.failure
+        self._timeout_seconds = around.transaction_timeout_seconds * GIVEN_UP_AFTER
+        self._too_large: dict[tuple[TopicPartition, int], RecordTooLargeError] = {}
+
+    def write(self, epoch: Epoch, offsets: Offsets) -> None:
+        """Send an epoch's outcomes and commit them with these offsets.
+
+        Raises TransactionAbortedError or CommitRefusedError when it cannot be committed.
+        """
+        self._producer.begin_transaction()
+        epoch.open = True
+        epoch.give_up_at = self._clock() + self._timeout_seconds
+        for outgoing in epoch.outcomes:
+            self._send(epoch, self._with_refused(outgoing))
+        self._commit(epoch, offsets)
+        epoch.open = False
+
+    def end(self, epoch: Epoch) -> bool:
+        """Abort an open epoch's transaction; True if it turns out to be committed after all."""
+        self._abort()
+        if epoch.in_doubt and epoch.cut is not None and self._is_committed(epoch, epoch.cut):
+            log_event("commit_found")
+            return True
+        self._metrics.transactions.labels("aborted").inc()
+        return False
+
+    def abort_once(self, timeout_seconds: float) -> None:
+        """Try to abort: a transaction that nobody ends is aborted by the broker in time."""
+        try:
+            self._producer.abort_transaction(timeout_seconds)
+        except BackendError as error:
+            log_event("abort_failed", problem=str(error))
+
+    def _send(self, epoch: Epoch, outgoing: Outgoing) -> None:
+        for attempt in self._tries(epoch):
+            if attempt:
+                self._metrics.retries.labels("publish").inc()
+            try:
+                self._producer.send(
+                    outgoing.records,
+                    lambda errors: self._delivered(epoch, outgoing, errors),
+                    max(epoch.give_up_at - self._clock(), 0),
+                )
+            except BackendUnavailableError as error:
+                log_event("publish_waits", problem=str(error))
+            else:
+                return
+
+    def _delivered(
+        self, epoch: Epoch, outgoing: Outgoing, errors: Sequence[BackendError | None]
+    ) -> None:
+        """Doom the transaction where a record did not get into it. Runs on the delivery thread."""
+        if epoch.aborted or not any(errors):
+            return  # what an abort throws away is reported as failed, too
+        for polled, error, reason in zip(outgoing.polled, errors, outgoing.reasons, strict=True):
+            if isinstance(error, RecordTooLargeError) and reason is None:
+                self._too_large[polled.slot.partition, polled.record.offset] = error
+                self._epochs.doom("a result is too large")
+            elif isinstance(error, _DOOMING):
+                self._epochs.doom(str(error))
+            elif error is not None:
+                self._failure.report(error)
+                self._epochs.doom(str(error))
+
+    def _with_refused(self, outgoing: Outgoing) -> Outgoing:
+        """Put dead letters in place of results that the broker refused the time before."""
+        if not self._too_large:
+            return outgoing
+        for index, polled in enumerate(outgoing.polled):
+            error = self._too_large.pop((polled.slot.partition, polled.record.offset), None)
+            if error is not None:
+                outgoing.records[index] = self._encoder.too_large(polled, error)
+                outgoing.reasons[index] = Reason.RESULT_TOO_LARGE
+        return outgoing
+
+    def _commit(self, epoch: Epoch, offsets: Offsets) -> None:
+        """Commit, asking again while nobody answers: asking twice commits once."""
+        offsets_sent = False
+        for attempt in self._tries(epoch):
+            if attempt:
+                self._metrics.retries.labels("transaction").inc()
+            try:
+                if not offsets_sent:
+                    self._producer.send_offsets_to_transaction(
+                        offsets, epoch.group_metadata, epoch.give_up_at - self._clock()
+                    )
+                    offsets_sent = True
+                epoch.in_doubt = True
+                self._producer.commit_transaction(epoch.give_up_at - self._clock())
+            except BackendUnavailableError as error:
+                log_event("commit_waits", problem=str(error))
+            else:
+                return
+
+    def _tries(self, epoch: Epoch) -> Iterator[int]:
+        """Yield tries with pauses between; raise TransactionAbortedError if it has no future."""
+        for attempt in self._patience.tries():
+            if self._epochs.doomed is not None:
+                raise TransactionAbortedError(self._epochs.doomed)
+            if self._clock() >= epoch.give_up_at:
+                raise TransactionAbortedError(
+                    f"the transaction was not committed in {self._timeout_seconds:.1f} s"
+                )
+            yield attempt
+
+    def _abort(self) -> None:
+        for attempt in self._patience.tries():
+            if attempt:
+                self._metrics.retries.labels("transaction").inc()
+            try:
+                self._producer.abort_transaction(ABORT_TIMEOUT_SECONDS)
+            except BackendUnavailableError as error:
+                log_event("abort_waits", problem=str(error))
+            else:
+                return
+
+    def _is_committed(self, epoch: Epoch, cut: Offsets) -> bool:
+        """Ask the group: a transaction's offsets are there all, or none is."""
+        # A partition that went meanwhile may be committed by somebody else, and one without records
+        # in this transaction stood where it stands before.
+        slots = {polled.slot for outgoing in epoch.outcomes for polled in outgoing.polled}
+        expected = {slot.partition: cut[slot.partition] for slot in slots if not slot.closed}
+        if not expected:
+            return False
+        for _ in self._patience.tries():
+            try:
+                found = self._consumer.committed(list(expected), ABORT_TIMEOUT_SECONDS)
+            except BackendUnavailableError as error:
+                log_event("commit_in_doubt", problem=str(error))
+            else:
+                return found == expected
+        raise AssertionError("patience does not run out")
