@@ -134,8 +134,10 @@ class ConfluentConsumer:
     def _leave(self) -> None:
         # A cooperative member without partitions leaves only if it unsubscribes; closed without,
         # it stays in the group, which then waits out its session to rebalance. (librdkafka 2.16.)
-        self._client.unsubscribe()
-        self._client.close()
+        try:
+            self._client.unsubscribe()
+        finally:
+            self._client.close()
 
     def _poll_once(self, wait_seconds: float, max_records: int) -> list[KafkaRecord]:
         # `consume` waits until it has as many as asked for or the time is up, so it is only asked
