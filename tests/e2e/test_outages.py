@@ -1,6 +1,6 @@
 """Kafka or Redis away, restarted or frozen: nothing is lost, and workers recover by themselves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -45,14 +45,18 @@ def test_a_restart_of_the_broker_loses_nothing(
 def test_a_broker_away_for_longer_than_a_transaction_lasts_loses_nothing(
     deploy: Deploy, kafka: ApacheKafka, figures: Callable[[str], None], client: str, guarantee: str
 ) -> None:
-    """What was open is given up and done again; no worker takes that for a successor's doing."""
+    """What was open is given up and done again; no worker takes that for a successor's doing.
+
+    Nor does one leave for good that ended its transaction for longer than it may go unpolled.
+    """
 
     def outage(traffic: Traffic) -> None:
         kafka.stop()
         traffic.for_seconds(LONG_OUTAGE_SECONDS)
         kafka.start()
 
-    _live_through(outage, deploy, figures, client, guarantee)
+    unpolled = {"max.poll.interval.ms": int(LONG_OUTAGE_SECONDS * 1000 / 2)}
+    _live_through(outage, deploy, figures, client, guarantee, unpolled)
 
 
 def _live_through(
@@ -61,9 +65,11 @@ def _live_through(
     figures: Callable[[str], None],
     client: str,
     guarantee: str,
+    consumer_settings: Mapping[str, object] | None = None,
 ) -> None:
     """Have the broker away while records wait; the same workers answer them all."""
-    deployment = deploy({"kafka": {"client": client}, "delivery": {"guarantee": guarantee}})
+    kafka = {"client": client, "consumer_settings": dict(consumer_settings or {})}
+    deployment = deploy({"kafka": kafka, "delivery": {"guarantee": guarantee}})
     deployment.start(deployment.worker(), deployment.worker())
     traffic, make = deployment.traffic, table_records()
     traffic.for_outcomes(500, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
