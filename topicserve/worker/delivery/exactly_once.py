@@ -83,10 +83,9 @@ class ExactlyOnce:
             self._cut()
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
-        finished = self._ledger.wait_finished(partitions, 0) or self._finish_epochs(
-            self._around.drain_seconds
-        )
-        if not finished:
+        if not (
+            self._ledger.wait_finished(partitions, 0) or self.finish(self._around.drain_seconds)
+        ):
             self._epochs.doom(
                 f"{len(partitions)} partitions were revoked before they were finished"
             )
@@ -103,7 +102,12 @@ class ExactlyOnce:
         return self._epochs.wait_doomed(timeout_seconds)
 
     def finish(self, timeout_seconds: float) -> bool:
-        return self._finish_epochs(timeout_seconds)
+        deadline = self._clock() + timeout_seconds
+        while self._ledger.in_flight_records and self._epochs.doomed is None:
+            self._cut()
+            if not self._epochs.wait_past(self._epochs.publishing, deadline - self._clock()):
+                return False
+        return self._epochs.doomed is None
 
     def close(self, timeout_seconds: float) -> None:
         self._epochs.close()
@@ -114,15 +118,6 @@ class ExactlyOnce:
             if self._epochs.current.open:
                 self._transactions.abort_once(timeout_seconds)
         self._producer.close(timeout_seconds)
-
-    def _finish_epochs(self, timeout_seconds: float) -> bool:
-        """Close the epoch gathering and wait until all is committed, or doomed, or time is up."""
-        deadline = self._clock() + timeout_seconds
-        while self._ledger.in_flight_records and self._epochs.doomed is None:
-            self._cut()
-            if not self._epochs.wait_past(self._epochs.publishing, deadline - self._clock()):
-                return False
-        return self._epochs.doomed is None
 
     def _cut(self) -> None:
         """Close the epoch gathering, unless the one before is still being committed."""
