@@ -28,10 +28,20 @@ _TIMED_OUT = DeliveryTimeoutError("the broker did not acknowledge it within deli
 class Shipment:
     """One `send`: what became of each of its records, "timed out" until something else did.
 
-    The client settles every record exactly once, from any thread.
+    The client settles every record exactly once, from any thread; or it notes in `errors` what
+    became of them and concludes, on the delivery thread.
     """
 
-    __slots__ = ("_last", "_on_settled", "_settled", "deadline", "errors", "on_delivery", "size")
+    __slots__ = (
+        "_last",
+        "_on_settled",
+        "_settled",
+        "catch_up",
+        "deadline",
+        "errors",
+        "on_delivery",
+        "size",
+    )
 
     def __init__(
         self,
@@ -45,6 +55,8 @@ class Shipment:
         self.size = size_bytes
         self.on_delivery: OnDelivery | None = on_delivery
         self.deadline = deadline
+        self.catch_up: Callable[[], object] | None = None
+        """Notes what is known by now: asked for before the shipment is reported unconcluded."""
         self._on_settled = on_settled
         self._last = count - 1
         # Several threads may settle; one step of this counter is one C call, which needs no lock.
@@ -59,6 +71,11 @@ class Shipment:
         self.errors[index] = error
         if self._settled() == self._last:
             self._on_settled(self)
+
+    def conclude(self) -> None:
+        """Say that `errors` is what became of the records."""
+        self.catch_up = None
+        self._on_settled(self)
 
 
 class InFlight:
@@ -132,6 +149,8 @@ class InFlight:
             pass
         expired = self._expired()
         for shipment in expired:
+            if shipment.catch_up is not None:
+                shipment.catch_up()
             self._deliver(shipment)
         return bool(expired)
 
@@ -150,7 +169,9 @@ class InFlight:
         with self._changed:
             left = list(self._unreported)
         for shipment in left:
-            shipment.errors = [why if e is _TIMED_OUT else e for e in shipment.errors]
+            if shipment.catch_up is not None:
+                shipment.catch_up()
+            shipment.errors[:] = [why if e is _TIMED_OUT else e for e in shipment.errors]
             self._deliver(shipment)
 
     def _has_room(self, records: int, size_bytes: int) -> bool:

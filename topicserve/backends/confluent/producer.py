@@ -3,13 +3,13 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from topicserve.backends.broker import Offsets, OnDelivery
+from topicserve.backends.confluent.delivery_reports import DeliveryReports
 from topicserve.backends.confluent.errors import translate, translated
 from topicserve.backends.confluent.producer_client import OpenClient, ProducerClient
 from topicserve.backends.errors import (
@@ -21,7 +21,7 @@ from topicserve.backends.errors import (
     TransactionAbortedError,
     UnknownTopicError,
 )
-from topicserve.backends.in_flight import InFlight, Shipment
+from topicserve.backends.in_flight import InFlight
 from topicserve.backends.transactional_calls import TransactionalCalls
 from topicserve.wire.kafka_record import OutgoingRecord
 
@@ -46,6 +46,7 @@ class ConfluentProducer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._in_flight = in_flight
+        self._reports = DeliveryReports()
         self._clock = clock
         # Why the client can do no more: it was fenced, or is refused.
         self._fatal: BackendError | None = None
@@ -69,25 +70,29 @@ class ConfluentProducer:
         for topic in {record.topic for record in records} - self._known_topics:
             self._meet(topic)
         shipment = self._in_flight.admit(records, on_delivery, timeout_seconds)
-        produce, settle = self._client.current.produce, partial(_settle, shipment)
-        for index, (topic, key, value, headers, partition, timestamp_ms) in enumerate(records):
+        if not records:
+            return
+        produce, callbacks = self._client.current.produce, self._reports.open(shipment)
+        for (topic, key, value, headers, partition, timestamp_ms), report in zip(
+            records, callbacks, strict=True
+        ):
             try:
                 produce(
                     topic,
                     value,
                     key,
                     -1 if partition is None else partition,
-                    partial(settle, index),
+                    report,
                     None,
                     timestamp_ms or 0,
                     headers if type(headers) is list else list(headers),
                 )
             except KafkaException as error:
-                shipment.settle(index, translate(error.args[0]))
+                report(translate(error.args[0]), None)
             except (TypeError, ValueError) as error:
-                shipment.settle(index, BackendConfigError(f"confluent-kafka: {error}"))
+                report(BackendConfigError(f"confluent-kafka: {error}"), None)
             except BufferError as error:
-                shipment.settle(index, BackendUnavailableError(f"confluent-kafka: {error}"))
+                report(BackendUnavailableError(f"confluent-kafka: {error}"), None)
 
     def flush(self, timeout_seconds: float) -> bool:
         return self._in_flight.wait_empty(timeout_seconds)
@@ -207,6 +212,7 @@ class ConfluentProducer:
             except KafkaException as error:
                 if client is self._client.current:
                     self._fatal = translate(error.args[0])
+            self._reports.collect()
             fatal = self._fatal
             if fatal is None:
                 self._in_flight.report(0)
@@ -220,7 +226,3 @@ class ConfluentProducer:
         problem = translate(error)
         if isinstance(problem, AuthenticationError | FencedError):
             self._fatal = problem
-
-
-def _settle(shipment: Shipment, index: int, error: KafkaError | None, _: object) -> None:
-    shipment.settle(index, None if error is None else translate(error))
