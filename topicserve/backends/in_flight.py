@@ -25,6 +25,10 @@ _HEADER_BYTES = 40
 _TIMED_OUT = DeliveryTimeoutError("the broker did not acknowledge it within delivery.timeout.ms")
 
 
+def _nothing() -> None:
+    """Stand where there is nothing to catch up with."""
+
+
 class Shipment:
     """One `send`: what became of each of its records, "timed out" until something else did.
 
@@ -55,7 +59,7 @@ class Shipment:
         self.size = size_bytes
         self.on_delivery: OnDelivery | None = on_delivery
         self.deadline = deadline
-        self.catch_up: Callable[[], object] | None = None
+        self.catch_up: Callable[[], object] = _nothing
         """Notes what is known by now: asked for before the shipment is reported unconcluded."""
         self._on_settled = on_settled
         self._last = count - 1
@@ -74,7 +78,7 @@ class Shipment:
 
     def conclude(self) -> None:
         """Say that `errors` is what became of the records."""
-        self.catch_up = None
+        self.catch_up = _nothing
         self._on_settled(self)
 
 
@@ -149,8 +153,7 @@ class InFlight:
             pass
         expired = self._expired()
         for shipment in expired:
-            if shipment.catch_up is not None:
-                shipment.catch_up()
+            shipment.catch_up()
             self._deliver(shipment)
         return bool(expired)
 
@@ -169,8 +172,7 @@ class InFlight:
         with self._changed:
             left = list(self._unreported)
         for shipment in left:
-            if shipment.catch_up is not None:
-                shipment.catch_up()
+            shipment.catch_up()
             shipment.errors[:] = [why if e is _TIMED_OUT else e for e in shipment.errors]
             self._deliver(shipment)
 
