@@ -86,7 +86,9 @@ class Board:
         self.shipment = shipment
         self._unread = range(count)
         shipment.catch_up = self.read
-        return [*self._puts[: count - 1], self._report_last]
+        callbacks = self._puts[:count]
+        callbacks[-1] = self._report_last
+        return callbacks
 
     def read(self) -> bool:
         """Note what was reported since; True when that is all."""
