@@ -30,6 +30,7 @@ from topicserve.worker.config import (
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.pipeline import Pipeline
 from topicserve.worker.publish import Encoder, Outgoing
+from topicserve.worker.shared_core import SharedCore
 
 PARTITIONS = [TopicPartition("in", number) for number in range(3)]
 LIMIT_SECONDS = 30
@@ -73,6 +74,7 @@ class World:
             self.store,
             None,
             Patience(max_pause_seconds=0.001),
+            SharedCore(None, metrics.shared_core),
             metrics,
         )
         self.pipeline = Pipeline(self.stages, config, metrics)

@@ -18,6 +18,7 @@ from topicserve.worker.config import BatchingConfig
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.predict import NotNowError, Predictor
 from topicserve.worker.request import Batch, Predicted, Request, Route
+from topicserve.worker.shared_core import SharedCore
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -30,12 +31,14 @@ class World:
         self.served = Served({1: self.servable})
         self.registry = CollectorRegistry()
         self.clock = ManualClock()
+        metrics = WorkerMetrics(self.registry)
         self.predictor = Predictor(
             self.served,
             BatchingConfig(**batching),
             30.0,
             BatchSizer(1024, 0),
-            WorkerMetrics(self.registry),
+            SharedCore(None, metrics.shared_core),
+            metrics,
             self.clock,
             lambda: NOW,
         )

@@ -26,6 +26,7 @@ from topicserve.worker.publish import Encoder, Outgoing
 from topicserve.worker.reaper import MetadataReaper
 from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.routing import Router
+from topicserve.worker.shared_core import SharedCore
 from topicserve.worker.waiting import WaitingRoutes
 
 
@@ -39,6 +40,7 @@ def build_stages(
     store: MetadataStore,
     reaper: MetadataReaper | None,
     patience: Patience,
+    core: SharedCore,
     metrics: WorkerMetrics,
     clock: Callable[[], float] = time.monotonic,
 ) -> Stages:
@@ -77,7 +79,7 @@ def build_stages(
         flow=flow,
         decoder=Decoder(router),
         batcher=batcher,
-        predictor=Predictor(servables, batching, unknown_seconds, sizer, metrics, clock),
+        predictor=Predictor(servables, batching, unknown_seconds, sizer, core, metrics, clock),
         joiner=Joiner(store, config.metadata, patience, metrics, clock),
         encoder=encoder,
         delivery=delivery,
@@ -87,6 +89,7 @@ def build_stages(
         progress=Progress(ledger, clock),
         failure=failure,
         waiting=waiting,
+        core=core,
     )
 
 

@@ -259,6 +259,8 @@ class WorkerConfig:
     """Versions loaded at the same time."""
     default_servable: str = ""
     """For records that name none; empty: the only servable there is."""
+    share_core: bool = True
+    """Whether the worker's Python threads share one processor core (on Linux), the least busy."""
     start_seconds: PositiveSeconds = 10.0
     """How long the broker and the store are waited for at the start, before giving up."""
 

@@ -31,6 +31,7 @@ from topicserve.worker.publish import Encoder
 from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.request import Batch
 from topicserve.worker.shadow import Shadow
+from topicserve.worker.shared_core import SharedCore
 from topicserve.worker.turns import Turns
 from topicserve.worker.waiting import WaitingRoutes
 
@@ -59,6 +60,7 @@ class Stages:
     progress: Progress
     failure: Failure
     waiting: WaitingRoutes
+    core: SharedCore
     shadow: Shadow | None = None
     draining: bool = False
 
@@ -82,6 +84,7 @@ class Pipeline:
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until asked to stop, then finish what is under way. Raises what made it fail."""
         threads = self._start_batch_threads()
+        self._stages.core.join([threading.current_thread(), *threads])
         self._stages.consumer.subscribe(self._config.topics.input, self._stages.rebalance)
         while not stop() and self._stages.failure.error is None:
             self._poll()
@@ -103,6 +106,7 @@ class Pipeline:
             stages.batcher.add(requests, rejections, stages.delivery.gathering)
         stages.delivery.tick()
         stages.flow.observe()
+        stages.core.tick()
         stages.progress.note()
 
     def serve(self, batch: Batch) -> None:

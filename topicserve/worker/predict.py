@@ -26,6 +26,7 @@ from topicserve.worker.columns import Feed, build_feeds
 from topicserve.worker.config import BatchingConfig
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.request import Answers, Batch, Predicted, Rejection, Request, Route
+from topicserve.worker.shared_core import SharedCore
 
 
 class Handle(AbstractContextManager["Handle"], Protocol):
@@ -75,6 +76,7 @@ class Predictor:
         config: BatchingConfig,
         unknown_version_seconds: float,
         sizer: BatchSizer,
+        core: SharedCore,
         metrics: WorkerMetrics,
         clock: Callable[[], float],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -83,6 +85,7 @@ class Predictor:
         self._allowed_sizes = config.allowed_batch_sizes
         self._unknown_version_seconds = unknown_version_seconds
         self._sizer = sizer
+        self._core = core
         self._metrics = metrics
         self._clock = clock
         self._now = now
@@ -201,7 +204,9 @@ class Predictor:
         self, servable: Servable, feed: Feed, signature_name: str
     ) -> Mapping[str, NDArray[Any]]:
         rows = feed.rows
-        outputs = servable.predict(self._padded(feed.columns, rows), signature_name)
+        columns = self._padded(feed.columns, rows)
+        with self._core.apart():
+            outputs = servable.predict(columns, signature_name)
         wanted = self._padded_rows(rows)
         for name, column in outputs.items():
             if column.ndim == 0 or len(column) != wanted:

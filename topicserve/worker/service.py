@@ -20,9 +20,11 @@ from topicserve.worker.http import HttpServer
 from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import ServableMetrics, WorkerMetrics, new_registry
 from topicserve.worker.pipeline import Pipeline, Stages
+from topicserve.worker.processor import find_processor
 from topicserve.worker.reaper import MetadataReaper
 from topicserve.worker.served import ServedVersions
 from topicserve.worker.shadow import Shadow
+from topicserve.worker.shared_core import SharedCore
 
 START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0
@@ -104,20 +106,29 @@ class WorkerService:
                 **kafka.settings,
             },
         )
+        others = set(threading.enumerate())
         consumer = self._open_consumer(broker)
         # Taken down in the reverse order: the producer ends first, since a member that leaves the
         # group while it still publishes would publish what is somebody else's by then.
         opened.callback(consumer.close, CLOSE_TIMEOUT_SECONDS)
+        producer = self._open_producer(broker)
+        shared_core = SharedCore(
+            find_processor() if self._config.share_core else None, self._metrics.shared_core
+        )
+        opened.callback(shared_core.close)
+        # The clients' own: what they send and what is acknowledged passes through these.
+        shared_core.join(set(threading.enumerate()) - others)
         stages = build_stages(
             self._config,
             self._worker_id,
             ServedVersions(core),
             core.servable_names,
             consumer,
-            self._open_producer(broker),
+            producer,
             store,
             reaper,
             self._patience,
+            shared_core,
             self._metrics,
         )
         stages.shadow = self._open_shadow(core, broker, opened)
