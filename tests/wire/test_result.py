@@ -54,6 +54,7 @@ def test_an_instance_is_answered_with_its_prediction() -> None:
         "id": ID,
         "servable": {"name": 'di"gits', "version": 3},
         "signature_name": "serving_default",
+        "worker": "worker-1",
         "prediction": [0.5, 1.0],
         "metadata": {"row": 7},
         "metadata_status": "found",

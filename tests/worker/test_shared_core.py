@@ -50,7 +50,7 @@ class World:
         self.core = SharedCore(self.processor, self.gauge, self.clock, lambda: self.chance)
         self.me = threading.get_native_id()
 
-    def spend(self, *shares: float, ours: float = 0.0) -> None:
+    def spend(self, *shares: float, ours: float = 0.5) -> None:
         """Let time pass in which each core was busy for a share of it, and look."""
         for core, share in enumerate(shares):
             self.processor.cores[core] += share * LOOK_SECONDS
@@ -63,7 +63,7 @@ class World:
         self.core.join([threading.current_thread()])
         self.core.tick()
         self.spend(0.9, 0.0, 0.9)
-        assert self.shown == 1
+        assert (self.shown, self.place) == (1, {1})
 
     @property
     def place(self) -> Set[int] | None:
@@ -99,6 +99,22 @@ def test_the_least_busy_core_is_shared_once_it_is_known() -> None:
     world.spend(0.5, 0.1, 0.4)
     assert world.place == {1}
     assert world.shown == 1
+
+
+def test_threads_that_mostly_wait_share_nothing() -> None:
+    """They are woken soonest wherever there is room; those that share already do a while longer."""
+    world = World()
+    world.core.join([threading.current_thread()])
+    world.core.tick()
+    world.spend(0.9, 0.0, 0.9, ours=0.2)
+    assert world.place == ALL
+    world.spend(0.9, 0.0, 0.9, ours=0.3)
+    assert world.place == {1}
+    world.spend(0.9, 0.2, 0.9, ours=0.2)
+    assert world.place == {1}
+    world.spend(0.9, 0.05, 0.9, ours=0.05)
+    assert world.place == ALL
+    assert world.shown == NO_CORE
 
 
 def test_threads_that_join_later_come_to_the_same_core() -> None:

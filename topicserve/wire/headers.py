@@ -31,6 +31,7 @@ TRACE = ("traceparent", "tracestate")
 METADATA_STATUS = "topicserve-metadata-status"
 METADATA_JSON = "topicserve-metadata"
 WORKER = "topicserve-worker"
+"""Protobuf results alone; JSON has the member "worker"."""
 
 SPECVERSION_VALUE = "1.0"
 INPUT_TYPE = "topicserve.input"

@@ -72,7 +72,7 @@ def decode_result(record: KafkaRecord) -> Result:
         )
     if headers.get(names.CONTENT_TYPE) == names.PROTOBUF_CONTENT_TYPE:
         return _decode_tensors(record, headers)
-    return _decode_json(record, headers)
+    return _decode_json(record)
 
 
 def text_headers(headers: Headers) -> dict[str, str]:
@@ -86,7 +86,7 @@ def text_headers(headers: Headers) -> dict[str, str]:
     return texts
 
 
-def _decode_json(record: KafkaRecord, headers: Mapping[str, str]) -> Result:
+def _decode_json(record: KafkaRecord) -> Result:
     try:
         body = orjson.loads(record.value or b"")
         form = next(form for form, key in RESULT_KEYS.items() if key in body)
@@ -100,7 +100,7 @@ def _decode_json(record: KafkaRecord, headers: Mapping[str, str]) -> Result:
             value=body[RESULT_KEYS[form]],
             metadata=body["metadata"],
             metadata_status=MetadataStatus(body["metadata_status"]),
-            worker_id=headers.get(names.WORKER),
+            worker_id=body.get("worker"),
             trace=_trace(record.headers),
             record=record,
         )

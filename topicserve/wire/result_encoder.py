@@ -73,14 +73,17 @@ def _common_headers(origin: Origin, content_type: str) -> list[tuple[str, bytes 
         (names.CONTENT_TYPE, content_type.encode()),
         (names.SERVABLE, origin.servable.encode()),
         (names.SERVABLE_VERSION, b"%d" % origin.version),
-        (names.WORKER, origin.worker_id.encode()),
     ]
 
 
 def _json_origin(origin: Origin) -> bytes:
     """Return what the bodies of one batch have in common, from the end of the id on."""
     servable = orjson.dumps({"name": origin.servable, "version": origin.version})
-    return b'","servable":%b,"signature_name":%b' % (servable, orjson.dumps(origin.signature_name))
+    return b'","servable":%b,"signature_name":%b,"worker":%b' % (
+        servable,
+        orjson.dumps(origin.signature_name),
+        orjson.dumps(origin.worker_id),
+    )
 
 
 def _json_values(
@@ -150,6 +153,7 @@ def _encode_tensors(
     body = encode_predict_response(wanted, origin.servable, origin.version, origin.signature_name)
     headers: list[tuple[str, bytes | None]] = [
         *_common_headers(origin, names.PROTOBUF_CONTENT_TYPE),
+        (names.WORKER, origin.worker_id.encode()),
         (names.ID, record.record_id.encode()),
         metadata.status.header,
         *record.trace,

@@ -260,7 +260,7 @@ class WorkerConfig:
     default_servable: str = ""
     """For records that name none; empty: the only servable there is."""
     share_core: bool = True
-    """Whether the worker's Python threads share one processor core (on Linux), the least busy."""
+    """Whether Python's threads, while busy, share one processor core (on Linux), the freest."""
     start_seconds: PositiveSeconds = 10.0
     """How long the broker and the store are waited for at the start, before giving up."""
 

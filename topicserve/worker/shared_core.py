@@ -22,7 +22,10 @@ from topicserve.worker.logging import log_event
 from topicserve.worker.processor import Processor
 
 NO_CORE = -1
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.25
+# The share of a core's time that the threads use: from which on they share one, and below which
+# they do no more. Threads that mostly wait are woken soonest wherever there is room.
+_BUSY, _IDLE = 0.25, 0.1
 # How much less of its time another core must spend on others to be worth a move, and how much
 # makes no difference.
 _WORTH_A_MOVE, _ALIKE = 0.25, 0.05
@@ -40,7 +43,7 @@ class _Look:
 
 
 class SharedCore:
-    """Keeps threads together on the core that others use least; looks again twice a second.
+    """Keeps busy threads on the core that others use least; looks four times a second.
 
     `apart` may be called by any thread, the rest by one.
     """
@@ -101,9 +104,8 @@ class SharedCore:
                 self._give_up(self._processor, f"cannot see how busy cores are: {error}")
                 return
             last, self._last = self._last, look
-            loads = {} if last is None else self._loads(last, look)
-            if loads:
-                self._move(choose_core(loads, self._core, self._chance))
+            if last is not None:
+                self._heed(last, look)
 
     def close(self) -> None:
         """Let all threads run on any core again."""
@@ -113,6 +115,15 @@ class SharedCore:
     def _look(self, processor: Processor, now: float) -> _Look:
         threads = sum(map(processor.thread_seconds, self._threads))
         return _Look(now, processor.busy_seconds(), threads)
+
+    def _heed(self, last: _Look, look: _Look) -> None:
+        share = (look.threads - last.threads) / (look.at - last.at)
+        if share < (_BUSY if self._core is None else _IDLE):
+            self._move(None)
+            return
+        loads = self._loads(last, look)
+        if loads:
+            self._move(choose_core(loads, self._core, self._chance))
 
     def _loads(self, last: _Look, look: _Look) -> dict[int, float]:
         """Return the share of its time that each core spent on others between two looks."""

@@ -25,7 +25,8 @@ from topicserve.backends.kafka_settings import (
 _CONSUMER_DEFAULTS: dict[str, object] = {
     # Its prefetch, whatever the number of partitions: what waits for long has left the processor's
     # cache before its turn comes, and in memory that was never used before it costs most.
-    "queued.max.messages.kbytes": 4 * 1024,
+    "queued.max.messages.kbytes": 2 * 1024,
+    "max.partition.fetch.bytes": 256 * 1024,
     # How soon it fetches more when there is room again; by default after a second.
     "fetch.queue.backoff.ms": 10,
     # A fetch that waits for new records holds up the fetch of a partition that is resumed.
