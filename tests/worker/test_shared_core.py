@@ -282,3 +282,24 @@ def test_workers_that_start_together_spread() -> None:
         return choose_core({0: 0.01, 1: 0.0, 2: 0.5, 3: 0.04}, None, lambda: dice)
 
     assert [choose(0.1), choose(0.5), choose(0.9)] == [0, 1, 3]
+
+
+def test_where_no_core_is_shared_a_prediction_asks_nothing_of_the_system() -> None:
+    """It comes with every batch, and an idle worker's batches are small."""
+    world = World()
+    world.core.join([threading.current_thread()])
+    world.processor.places.clear()
+    with world.core.apart():
+        pass
+    assert world.processor.places == {}
+
+
+def test_a_core_chosen_meanwhile_is_shared_afterwards() -> None:
+    """A prediction may take longer than a look is away."""
+    world = World()
+    world.core.join([threading.current_thread()])
+    world.core.tick()
+    with world.core.apart():
+        world.spend(0.9, 0.0, 0.9)
+        assert (world.shown, world.place) == (1, ALL)
+    assert world.place == {1}

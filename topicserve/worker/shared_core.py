@@ -83,13 +83,15 @@ class SharedCore:
         thread_id = threading.get_native_id()
         with self._lock:
             self._apart.add(thread_id)
-            self._place([thread_id])
+            if self._core is not None:
+                self._place([thread_id])
         try:
             yield
         finally:
             with self._lock:
                 self._apart.discard(thread_id)
-                self._place([thread_id])
+                if self._core is not None:
+                    self._place([thread_id])
 
     def tick(self) -> None:
         """Choose a core, or a better one, where it is time to look."""
