@@ -25,22 +25,17 @@ _HEADER_BYTES = 40
 _TIMED_OUT = DeliveryTimeoutError("the broker did not acknowledge it within delivery.timeout.ms")
 
 
-def _nothing() -> None:
-    """Stand where there is nothing to catch up with."""
-
-
 class Shipment:
     """One `send`: what became of each of its records, "timed out" until something else did.
 
-    The client settles every record exactly once, from any thread; or it notes in `errors` what
-    became of them and concludes, on the delivery thread.
+    The client settles every record exactly once, from any thread; or it notes in `errors` why some
+    were not written and concludes, on the delivery thread.
     """
 
     __slots__ = (
         "_last",
         "_on_settled",
         "_settled",
-        "catch_up",
         "deadline",
         "errors",
         "on_delivery",
@@ -59,8 +54,6 @@ class Shipment:
         self.size = size_bytes
         self.on_delivery: OnDelivery | None = on_delivery
         self.deadline = deadline
-        self.catch_up: Callable[[], object] = _nothing
-        """Notes what is known by now: asked for before the shipment is reported unconcluded."""
         self._on_settled = on_settled
         self._last = count - 1
         # Several threads may settle; one step of this counter is one C call, which needs no lock.
@@ -77,8 +70,8 @@ class Shipment:
             self._on_settled(self)
 
     def conclude(self) -> None:
-        """Say that `errors` is what became of the records."""
-        self.catch_up = _nothing
+        """Say of all the records of which nothing else is noted that they were written."""
+        self.errors = [None if error is _TIMED_OUT else error for error in self.errors]
         self._on_settled(self)
 
 
@@ -153,7 +146,6 @@ class InFlight:
             pass
         expired = self._expired()
         for shipment in expired:
-            shipment.catch_up()
             self._deliver(shipment)
         return bool(expired)
 
@@ -172,7 +164,6 @@ class InFlight:
         with self._changed:
             left = list(self._unreported)
         for shipment in left:
-            shipment.catch_up()
             shipment.errors[:] = [why if e is _TIMED_OUT else e for e in shipment.errors]
             self._deliver(shipment)
 

@@ -20,6 +20,19 @@ from topicserve.wire.kafka_record import OutgoingRecord
 TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
 
 
+class Client:
+    """A confluent_kafka.Producer that holds the callbacks of one shipment, as that does."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = dict(enumerate(callbacks))
+
+    def report(self, index: int, error: KafkaError | BackendError | None = None) -> None:
+        """Report a record, an error by calling back, and let its callback go."""
+        if error is not None:
+            self.callbacks[index](error, None)
+        del self.callbacks[index]
+
+
 class Books:
     """The books of a producer, and what it reported."""
 
@@ -29,10 +42,13 @@ class Books:
         self.reports = DeliveryReports()
         self.told: list[Sequence[BackendError | None]] = []
 
-    def send(self, count: int) -> Sequence[Callback]:
-        """Open a shipment of that many records and return their callbacks."""
+    def send(self, count: int) -> Client:
+        """Send a shipment of that many records; return the client that has them."""
         records = [OutgoingRecord("topic", None, b"x")] * count
-        return self.reports.open(self.in_flight.admit(records, self.told.append))
+        self.reports.begin()
+        client = Client(self.reports.open(self.in_flight.admit(records, self.told.append)))
+        self.reports.end()
+        return client
 
     def turn(self) -> None:
         """Do what the delivery thread does after each poll."""
@@ -48,14 +64,14 @@ def kinds(errors: Sequence[BackendError | None]) -> list[type]:
 def test_a_shipment_is_told_once_all_of_it_was_reported() -> None:
     """The last record may be reported before others, and an error stays with its record."""
     books = Books()
-    first, second, last = books.send(3)
+    client = books.send(3)
 
-    last(None, None)
+    client.report(2)
     books.turn()
-    second(TOO_LARGE, None)
+    client.report(1, TOO_LARGE)
     books.turn()
     before = list(books.told)
-    first(None, None)
+    client.report(0)
     books.turn()
 
     assert before == []
@@ -67,88 +83,79 @@ def test_our_own_errors_are_told_as_they_are() -> None:
     """What the client never took is reported by whoever tried."""
     books = Books()
     error = BackendUnavailableError("the queue is full")
-    (only,) = books.send(1)
 
-    only(error, None)
+    books.send(1).report(0, error)
     books.turn()
 
     assert books.told == [[error]]
 
 
-def test_what_is_known_when_the_time_is_up_is_told() -> None:
-    """Records that were written are not sent again for others that were not."""
+def test_what_is_not_known_to_be_written_when_the_time_is_up_timed_out() -> None:
+    """Single records' success is not reported; a reason that is known is told."""
     books = Books()
-    first, second, third = books.send(3)
-    second(None, None)
-    third(TOO_LARGE, None)
+    client = books.send(3)
+    client.report(1)
+    client.report(2, TOO_LARGE)
 
     books.clock.advance(31)
     books.turn()
 
-    assert kinds(books.told[0]) == [DeliveryTimeoutError, type(None), RecordTooLargeError]
-    first(None, None)
+    assert kinds(books.told[0]) == [DeliveryTimeoutError, DeliveryTimeoutError, RecordTooLargeError]
+    client.report(0)
     books.turn()
     assert len(books.told) == 1
 
 
-def test_what_is_known_when_all_is_given_up_is_told() -> None:
+def test_all_but_known_failures_are_given_up_alike() -> None:
     """A producer that closes says of each record what it knows."""
     books = Books()
-    first, _ = books.send(2)
-    first(None, None)
+    client = books.send(2)
+    client.report(1, TOO_LARGE)
 
     books.in_flight.give_up(BackendUnavailableError("closed"))
 
-    assert kinds(books.told[0]) == [type(None), BackendUnavailableError]
+    assert kinds(books.told[0]) == [BackendUnavailableError, RecordTooLargeError]
 
 
-def test_a_late_report_reaches_its_own_shipment_alone() -> None:
-    """A board that waits for the rest of a shipment that timed out is not used for another."""
+def test_reports_are_awaited_for_long_only_when_nobody_sends() -> None:
+    """A sender may be the last to let its receipt go, and wakes nobody who waits for reports."""
     books = Books()
-    first, last = books.send(2)
-    last(None, None)
-    books.turn()
-    books.clock.advance(31)
-    books.turn()
+    idle = books.reports.collect()
 
-    only, other = books.send(2)
-    first(TOO_LARGE, None)
-    only(None, None)
-    other(None, None)
-    books.turn()
+    books.reports.begin()
+    books.reports.begin()
+    books.reports.end()
+    sending = books.reports.collect()
+    books.reports.end()
 
-    assert kinds(books.told[0]) == [DeliveryTimeoutError, type(None)]
-    assert books.told[1] == [None, None]
+    assert sending < 0.01 < idle == books.reports.collect()
 
 
 @given(st.data())
 def test_every_record_is_told_what_was_reported_of_it(data: st.DataObject) -> None:
     """Whatever the sizes of the shipments, the order of reports and when they are looked at."""
     books = Books()
-    for _ in range(3):  # boards are used again
-        shipments = [
-            [*enumerate(books.send(size))]
-            for size in data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
-        ]
-        refused = {
-            (number, index): data.draw(st.booleans())
-            for number, callbacks in enumerate(shipments)
-            for index, _ in callbacks
-        }
-        books.told.clear()
-        order = data.draw(st.permutations(list(refused)))
-        for number, index in order:
-            shipments[number][index][1](TOO_LARGE if refused[number, index] else None, None)
-            if data.draw(st.booleans()):
-                books.turn()
-        books.turn()
+    clients = [
+        books.send(size) for size in data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=6))
+    ]
+    refused = {
+        (number, index): data.draw(st.booleans())
+        for number, client in enumerate(clients)
+        for index in client.callbacks
+    }
+    for number, index in data.draw(st.permutations(list(refused))):
+        clients[number].report(index, TOO_LARGE if refused[number, index] else None)
+        if data.draw(st.booleans()):
+            books.turn()
+    books.turn()
 
-        expected = [
-            [
-                RecordTooLargeError if refused[number, index] else type(None)
-                for index, _ in callbacks
-            ]
-            for number, callbacks in enumerate(shipments)
+    expected = [
+        [
+            RecordTooLargeError if refuse else type(None)
+            for (owner, _), refuse in refused.items()
+            if owner == number
         ]
-        assert sorted(map(str, map(kinds, books.told))) == sorted(map(str, expected))
-        assert books.in_flight.wait_empty(0)
+        for number in range(len(clients))
+    ]
+    assert sorted(map(str, map(kinds, books.told))) == sorted(map(str, expected))
+    assert books.in_flight.wait_empty(0)

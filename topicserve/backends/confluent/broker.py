@@ -46,7 +46,12 @@ _CONSUMER_FIXED: dict[str, object] = {"enable.auto.commit": False, "enable.parti
 _PRODUCER_FIXED: dict[str, object] = {
     "queue.buffering.max.messages": 0,
     "queue.buffering.max.kbytes": 2_147_483_647,
+    # `delivery_reports` says why.
+    "delivery.report.only.error": True,
 }
+# librdkafka looks once a second for records whose delivery timeout is over, and alone knows which
+# of a list were written; only if it says nothing, all are taken for timed out.
+_LATE_SECONDS = 2.0
 
 
 class ConfluentBroker:
@@ -69,7 +74,7 @@ class ConfluentBroker:
         in_flight = InFlight(
             take_integer(merged, MAX_IN_FLIGHT_RECORDS),
             take_integer(merged, MAX_IN_FLIGHT_BYTES),
-            integer(merged, "delivery.timeout.ms") / 1000,
+            integer(merged, "delivery.timeout.ms") / 1000 + _LATE_SECONDS,
         )
         if "transactional.id" in merged:
             # librdkafka refuses a delivery timeout that is longer than the transaction's.

@@ -9,7 +9,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from topicserve.backends.broker import Offsets, OnDelivery
-from topicserve.backends.confluent.delivery_reports import DeliveryReports
+from topicserve.backends.confluent.delivery_reports import Callback, DeliveryReports
 from topicserve.backends.confluent.errors import translate, translated
 from topicserve.backends.confluent.producer_client import OpenClient, ProducerClient
 from topicserve.backends.errors import (
@@ -25,7 +25,6 @@ from topicserve.backends.in_flight import InFlight
 from topicserve.backends.transactional_calls import TransactionalCalls
 from topicserve.wire.kafka_record import OutgoingRecord
 
-_POLL_SECONDS = 0.1
 # librdkafka's word for no limit of its own: not all of its calls heed one, and none goes on where
 # it was given up if something else is asked for next. `TransactionalCalls` has the limit.
 _UNLIMITED = -1
@@ -72,8 +71,15 @@ class ConfluentProducer:
         shipment = self._in_flight.admit(records, on_delivery, timeout_seconds)
         if not records:
             return
-        produce, callbacks = self._client.current.produce, self._reports.open(shipment)
-        for (topic, key, value, headers, partition, timestamp_ms), report in zip(
+        self._reports.begin()
+        try:
+            self._produce(records, self._reports.open(shipment))
+        finally:
+            self._reports.end()
+
+    def _produce(self, records: Sequence[OutgoingRecord], callbacks: Sequence[Callback]) -> None:
+        produce = self._client.current.produce
+        for (topic, key, value, headers, partition, timestamp_ms), fail in zip(
             records, callbacks, strict=True
         ):
             try:
@@ -82,17 +88,17 @@ class ConfluentProducer:
                     value,
                     key,
                     -1 if partition is None else partition,
-                    report,
+                    fail,
                     None,
                     timestamp_ms or 0,
                     headers if type(headers) is list else list(headers),
                 )
             except KafkaException as error:
-                report(translate(error.args[0]), None)
+                fail(error.args[0], None)
             except (TypeError, ValueError) as error:
-                report(BackendConfigError(f"confluent-kafka: {error}"), None)
+                fail(BackendConfigError(f"confluent-kafka: {error}"), None)
             except BufferError as error:
-                report(BackendUnavailableError(f"confluent-kafka: {error}"), None)
+                fail(BackendUnavailableError(f"confluent-kafka: {error}"), None)
 
     def flush(self, timeout_seconds: float) -> bool:
         return self._in_flight.wait_empty(timeout_seconds)
@@ -206,20 +212,21 @@ class ConfluentProducer:
 
     def _report(self) -> None:
         while not self._closed.is_set():
-            client = self._client.current
-            try:
-                client.poll(_POLL_SECONDS)
-            except KafkaException as error:
-                if client is self._client.current:
-                    self._fatal = translate(error.args[0])
-            self._reports.collect()
+            wait_seconds = self._reports.collect()
             fatal = self._fatal
             if fatal is None:
                 self._in_flight.report(0)
             else:
                 # The client reports nothing any more.
                 self._in_flight.give_up(fatal)
-                self._in_flight.report(_POLL_SECONDS)
+                self._in_flight.report(wait_seconds)
+            client = self._client.current
+            try:
+                client.poll(wait_seconds)
+            except KafkaException as error:
+                if client is self._client.current:
+                    self._fatal = translate(error.args[0])
+        self._reports.collect()
         self._in_flight.give_up(BackendUnavailableError("the producer was closed before"))
 
     def _on_error(self, error: KafkaError) -> None:
