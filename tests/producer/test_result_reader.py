@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from tests.support.fakes import ReadConsumer
 from tests.support.kafka_doubles import MemoryLog
@@ -65,7 +66,7 @@ def test_filters_leave_out_other_results(filters: dict[str, Any], numbers: list[
 
 def test_results_left_out_are_not_decoded() -> None:
     """A filter costs no more than the headers: a broken body behind it is never seen."""
-    broken = a_result(0, "digits", 1, MetadataStatus.FOUND)._replace(value=b"{")
+    broken = replace(a_result(0, "digits", 1, MetadataStatus.FOUND), value=b"{")
     reader = ResultReader(
         a_consumer([broken, a_result(1, "digits", 2, MetadataStatus.FOUND)]), "results", version=2
     )

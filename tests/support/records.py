@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from topicserve.wire.headers import Target
 from topicserve.wire.input_record import InputRecord
@@ -49,7 +50,7 @@ def a_kafka_record(offset: int = 0, instance: Any = 1.0, **changes: Any) -> Kafk
     ]
     value = changes.pop("value", orjson.dumps({"instance": instance}))
     record = KafkaRecord("in", 0, offset, 1_700_000_000_000, b"key", value, headers)
-    return record._replace(**changes)
+    return replace(record, **changes)
 
 
 def a_request(

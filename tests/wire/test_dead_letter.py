@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from topicserve.wire.dead_letter import (
     _OURS,
@@ -20,7 +21,7 @@ from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 def a_record(**changes: Any) -> KafkaRecord:
     """Return a record that no codec would take."""
     headers = [("ce_id", b"7"), ("trace", None), ("trace", b"\xff")]
-    return KafkaRecord("in", 3, 2**40, 1_700_000_000_123, b"key", b"{", headers)._replace(**changes)
+    return replace(KafkaRecord("in", 3, 2**40, 1_700_000_000_123, b"key", b"{", headers), **changes)
 
 
 def as_polled(sent: OutgoingRecord) -> KafkaRecord:
@@ -129,7 +130,7 @@ def test_what_is_no_dead_letter_is_refused_by_its_header(
     spoilt += [(name, value)] if value is not None else []
 
     with pytest.raises(InvalidRecordError, match=problem) as caught:
-        decode_dead_letter(polled._replace(headers=spoilt))
+        decode_dead_letter(replace(polled, headers=spoilt))
 
     assert caught.value.field == name
 

@@ -1,5 +1,6 @@
 import weakref
 
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from tests.support.records import PARTITION, a_kafka_record
@@ -50,7 +51,7 @@ def test_a_rejection_does_not_keep_what_was_polled_with_it() -> None:
         """Headers that tell when they are gone."""
 
     good = a_kafka_record(2)
-    records = [a_kafka_record(1, value=b"{"), good._replace(headers=Watched(good.headers))]
+    records = [a_kafka_record(1, value=b"{"), replace(good, headers=Watched(good.headers))]
     headers = weakref.ref(records[1].headers)
 
     requests, rejections = a_decoder().decode(records, [Slot(PARTITION)] * 2, 0.0)

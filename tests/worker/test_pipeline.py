@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from tests.support.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
@@ -163,10 +164,10 @@ def test_results_of_one_partition_keep_their_order(guarantee: Guarantee) -> None
 def test_bad_records_become_dead_letters_among_good_ones(guarantee: Guarantee) -> None:
     """Whatever is wrong with them, and each only once."""
     good = records(60)
-    good[7] = good[7]._replace(value=b"{")
-    good[8] = good[8]._replace(value=b'{"instance": "text"}')
-    good[9] = good[9]._replace(headers=[*good[9].headers, ("ce_signature", b"other")])
-    good[10] = good[10]._replace(headers=[*good[10].headers, ("ce_servable", b"words")])
+    good[7] = replace(good[7], value=b"{")
+    good[8] = replace(good[8], value=b'{"instance": "text"}')
+    good[9] = replace(good[9], headers=[*good[9].headers, ("ce_signature", b"other")])
+    good[10] = replace(good[10], headers=[*good[10].headers, ("ce_servable", b"words")])
     world = World(good, guarantee, Served({1: Doubling(dislikes=11.0)}))
     world.store.content[an_id(12)] = b"not JSON"
 

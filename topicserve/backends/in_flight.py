@@ -112,7 +112,7 @@ class InFlight:
         Raises BacklogFullError when the time given, or else the delivery timeout, is over.
         """
         patience = self.delivery_timeout_seconds if timeout_seconds is None else timeout_seconds
-        size_bytes = sum(map(_size_bytes, records))
+        size_bytes = _size_bytes(records)
         with self._changed:
             if not self._changed.wait_for(
                 lambda: self._has_room(len(records), size_bytes), patience
@@ -209,11 +209,11 @@ class InFlight:
             self._changed.notify_all()
 
 
-def _size_bytes(record: OutgoingRecord) -> int:
-    """Return about how much memory a record takes, headers by their number: this runs for all."""
-    size = _HEADER_BYTES * len(record.headers)
-    if record.value is not None:
-        size += len(record.value)
-    if record.key is not None:
-        size += len(record.key)
-    return size
+def _size_bytes(records: Sequence[OutgoingRecord]) -> int:
+    """Return about how much memory records take, headers by their number: this runs for all."""
+    return sum(
+        [
+            len(record.value or b"") + len(record.key or b"") + _HEADER_BYTES * len(record.headers)
+            for record in records
+        ]
+    )

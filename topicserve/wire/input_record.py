@@ -48,34 +48,25 @@ def decode_input(record: KafkaRecord) -> InputRecord:
 
     A lone row's own content is not yet looked at: `payload` does, or whoever reads many at once.
     """
-    headers = read_input_headers(record.headers)
-    if headers.envelope.content_type == names.PROTOBUF_CONTENT_TYPE:
-        return _from_tensors(headers, record.value)
-    return _from_json(headers, record.value)
-
-
-def _from_json(headers: InputHeaders, value: bytes | None) -> InputRecord:
-    if headers.record_id is None:
+    headers = record_id, envelope, deadline, trace = read_input_headers(record.headers)
+    value = record.value
+    if envelope.content_type == names.PROTOBUF_CONTENT_TYPE:
+        return _from_tensors(headers, value)
+    if record_id is None:
         raise InvalidRecordError(names.ID, "is missing; it must be a UUID")
-    envelope = headers.envelope
-    target = envelope.target
-    content: Any = lone_row(value)
-    form, rows = _INSTANCE, 1
+    target, content, form, rows = envelope.target, lone_row(value), _INSTANCE, 1
     if content is None:
-        body = read_json_body(value)
-        form, content, rows = body.form, body.content, body.rows
-        if body.signature_name and body.signature_name != target.signature_name:
-            target = msgspec.structs.replace(target, signature_name=body.signature_name)
+        target, content, form, rows = _from_json(target, value)
     return InputRecord(
-        headers.record_id,
-        target,
-        form,
-        content,
-        rows,
-        headers.deadline,
-        envelope.metadata_absent,
-        headers.trace,
+        record_id, target, form, content, rows, deadline, envelope.metadata_absent, trace
     )
+
+
+def _from_json(target: Target, value: bytes | None) -> tuple[Target, Any, Form, int]:
+    body = read_json_body(value)
+    if body.signature_name and body.signature_name != target.signature_name:
+        target = msgspec.structs.replace(target, signature_name=body.signature_name)
+    return target, body.content, body.form, body.rows
 
 
 def _from_tensors(headers: InputHeaders, value: bytes | None) -> InputRecord:
@@ -83,12 +74,13 @@ def _from_tensors(headers: InputHeaders, value: bytes | None) -> InputRecord:
     from topicserve.wire.protobuf_codec import decode_predict_request
 
     body = decode_predict_request(value)
-    record_id = headers.record_id or read_record_id(body.metadata_uid)
+    record_id, envelope, deadline, trace = headers
+    record_id = record_id or read_record_id(body.metadata_uid)
     if record_id is None:
         raise InvalidRecordError(
             names.ID, 'is missing, and so is the string input "metadata_uid" that may stand for it'
         )
-    target = headers.envelope.target
+    target = envelope.target
     return InputRecord(
         record_id,
         Target(
@@ -99,9 +91,9 @@ def _from_tensors(headers: InputHeaders, value: bytes | None) -> InputRecord:
         Form.TENSORS,
         body.columns,
         _rows(body.columns),
-        headers.deadline,
-        headers.envelope.metadata_absent,
-        headers.trace,
+        deadline,
+        envelope.metadata_absent,
+        trace,
         tuple(body.output_filter),
     )
 

@@ -1,7 +1,12 @@
-"""Kafka records as the adapters of both client libraries hand them over: plain tuples."""
+"""Kafka records as the adapters of both client libraries take them and hand them over.
+
+Several are made for each record served: a struct costs a quarter of what a named tuple does.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import msgspec
 
 Headers = Sequence[tuple[str, bytes | None]]
 """Kafka record headers in order; a name may occur more than once."""
@@ -14,7 +19,7 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
-class KafkaRecord(NamedTuple):
+class KafkaRecord(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record on the way in."""
 
     topic: str
@@ -26,7 +31,7 @@ class KafkaRecord(NamedTuple):
     headers: Headers
 
 
-class OutgoingRecord(NamedTuple):
+class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record on the way out; the key chooses the partition unless one is given."""
 
     topic: str

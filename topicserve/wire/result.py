@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import orjson
 
 from topicserve.wire import headers as names
@@ -34,7 +35,7 @@ class MetadataStatus(Enum):
     """The producer declared that there is none."""
 
 
-class Metadata(NamedTuple):
+class Metadata(msgspec.Struct, frozen=True, gc=False):
     """A record's metadata, an undecoded JSON object where it was found."""
 
     status: MetadataStatus

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import orjson
@@ -46,16 +47,19 @@ def encode_results(
 
     `outputs` has the rows of all the inputs, one after the other.
     """
-    if any(record.form is Form.TENSORS for record in inputs):
+    lone_rows = len([record for record in inputs if record.form is _INSTANCE]) == len(inputs)
+    if not lone_rows and any(record.form is Form.TENSORS for record in inputs):
         return _encode_tensor_results(topic, origin, inputs, keys, outputs, metadata)
     common = _common_headers(origin, names.JSON_CONTENT_TYPE)
     by_whom = _json_origin(origin)
     id_name, join = names.ID, b"".join
+    pieces = row_pieces(outputs)
+    values = (
+        zip(repeat(_INSTANCE_MEMBER), pieces) if lone_rows else _values(inputs, pieces, outputs)
+    )
     results = []
-    for record, key, (status, content), (member, value) in zip(
-        inputs, keys, metadata, _json_values(inputs, outputs), strict=True
-    ):
-        record_id = record.record_id.encode()
+    for record, key, joined, (member, value) in zip(inputs, keys, metadata, values, strict=True):
+        record_id, status, content = record.record_id.encode(), joined.status, joined.content
         found = b"null" if content is None else content
         body = join(
             (b'{"id":"', record_id, by_whom, member, value, b',"metadata":', found, status.closing)
@@ -86,11 +90,10 @@ def _json_origin(origin: Origin) -> bytes:
     )
 
 
-def _json_values(
-    inputs: Sequence[InputRecord], outputs: Mapping[str, NDArray[Any]]
+def _values(
+    inputs: Sequence[InputRecord], pieces: Sequence[bytes], outputs: Mapping[str, NDArray[Any]]
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield each record's member, up to its value, and the value, where one record's rows end."""
-    pieces = row_pieces(outputs)
     start = 0
     for record in inputs:
         stop = start + record.rows

@@ -43,7 +43,7 @@ class Feed:
     @property
     def rows(self) -> int:
         """Return how many rows the columns have."""
-        return sum(request.input.rows for request in self.requests)
+        return sum([request.input.rows for request in self.requests])
 
     def halves(self) -> tuple["Feed", "Feed"]:
         """Split between requests, never within one; needs at least two."""
@@ -59,16 +59,16 @@ def build_feeds(
     requests: Sequence[Request], signature: Signature
 ) -> tuple[list[Feed], list[Rejection]]:
     """Return the feeds of a batch, in order, and the requests that fit none."""
-    if all(request.input.form is _INSTANCE for request in requests):
-        columns = _columns_at_once(requests, signature)
+    lone = [r.input.content for r in requests if r.input.form is _INSTANCE]
+    if len(lone) == len(requests):
+        columns = _columns_at_once(lone, signature)
         if columns is not None:
             return [Feed(requests, columns)], []
     return _feeds_one_by_one(requests, signature)
 
 
-def _columns_at_once(requests: Sequence[Request], signature: Signature) -> Columns | None:
+def _columns_at_once(contents: Sequence[bytes], signature: Signature) -> Columns | None:
     """Return the columns of a batch of lone rows; None where they must be looked at singly."""
-    contents = [request.input.content for request in requests]
     try:
         columns = _numbers_at_once(contents, signature)
         if columns is not None:

@@ -14,11 +14,6 @@ from topicserve.worker.routing import Router, UnknownServableError
 OVERHEAD_BYTES = 512
 
 
-def size_of(record: KafkaRecord) -> int:
-    """Return about how many bytes a polled record takes while it is under way."""
-    return OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")
-
-
 class Decoder:
     """Reads polled records; the rows themselves are looked at when their batch is built."""
 
@@ -38,7 +33,7 @@ class Decoder:
         for record, slot in zip(records, slots, strict=True):
             if slot is None:
                 continue
-            size = size_of(record)
+            size = OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")
             try:
                 found = decode_input(record)
                 route = find_route(found.target, found.record_id)

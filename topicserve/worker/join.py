@@ -162,8 +162,9 @@ def _join(
     missing = []
     metadata = joined.metadata
     for request in requests:
-        record_id = request.input.record_id
-        if request.input.metadata_absent:
+        record = request.input
+        record_id = record.record_id
+        if record.metadata_absent:
             metadata[record_id] = _ABSENT
             continue
         content = found.get(record_id)

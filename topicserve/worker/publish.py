@@ -102,16 +102,17 @@ class Encoder:
         rejected: set[int],
     ) -> None:
         requests = answers.requests
+        inputs = [request.input for request in requests]
         results = encode_results(
             self._topic,
             Origin(
                 predicted.servable, predicted.version, predicted.signature_name, self._worker_id
             ),
-            [request.input for request in requests],
+            inputs,
             [request.record.key for request in requests],
             answers.outputs,
             # One that the join rejected has none; its result is made, and left out below.
-            [metadata.get(request.input.record_id, _NONE) for request in requests],
+            [metadata.get(record.record_id, _NONE) for record in inputs],
         )
         if not rejected:
             outgoing.polled += requests

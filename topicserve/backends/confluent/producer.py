@@ -79,18 +79,17 @@ class ConfluentProducer:
 
     def _produce(self, records: Sequence[OutgoingRecord], callbacks: Sequence[Callback]) -> None:
         produce = self._client.current.produce
-        for (topic, key, value, headers, partition, timestamp_ms), fail in zip(
-            records, callbacks, strict=True
-        ):
+        for record, fail in zip(records, callbacks, strict=True):
+            partition, headers = record.partition, record.headers
             try:
                 produce(
-                    topic,
-                    value,
-                    key,
+                    record.topic,
+                    record.value,
+                    record.key,
                     -1 if partition is None else partition,
                     fail,
                     None,
-                    timestamp_ms or 0,
+                    record.timestamp_ms or 0,
                     headers if type(headers) is list else list(headers),
                 )
             except KafkaException as error:

@@ -247,9 +247,8 @@ class KafkaPythonConsumer:
 def _records(polled: dict[Any, list[Any]]) -> list[KafkaRecord]:
     # ConsumerRecord begins (topic, partition, leader_epoch, offset, timestamp, timestamp_type,
     # key, value, headers): positions cost a third of what its attributes do.
-    make = KafkaRecord._make
     return [
-        make((topic, record[1], record[3], record[4], record[6], record[7], record[8]))
+        KafkaRecord(topic, record[1], record[3], record[4], record[6], record[7], record[8])
         for (topic, _), found in polled.items()
         for record in found
     ]
