@@ -82,7 +82,14 @@ def worker(client: str, guarantee: str) -> Callable[[Run], Program]:
             "topics": {"input": [run.input_topic], "output": run.output_topic},
             "metadata": {"redis_url": run.servers.redis_url},
             "delivery": {"guarantee": guarantee},
-            "servables": [{"name": SERVABLE, "base_path": str(run.model_base_path)}],
+            "servables": [
+                {
+                    "name": SERVABLE,
+                    "base_path": str(run.model_base_path),
+                    # As the hand loops have it.
+                    "options": {"session_threads": 1},
+                }
+            ],
         }
         return Program(worker_command(config, run.directory / "worker.toml"), {})
 
