@@ -103,6 +103,7 @@ _last: _Familiar = (None, ("", None), ())
 
 def read_input_headers(headers: Headers) -> InputHeaders:
     """Return the headers' meaning, or raise InvalidRecordError naming the header at fault."""
+    global _last
     envelope, first, rest = _last
     if (
         envelope is not None
@@ -111,6 +112,12 @@ def read_input_headers(headers: Headers) -> InputHeaders:
         and headers[_ID_AT][0] == ID
     ):
         return read_record_id(headers[_ID_AT][1]), envelope, None, ()
+    if len(headers) > _ID_AT and headers[_ID_AT][0] == ID:
+        # Known only where all the rest is of the kind that is repeated, so there is nothing else.
+        envelope = _envelopes.get((*headers[:_ID_AT], *headers[_ID_AT + 1 :]))
+        if envelope is not None:
+            _last = envelope, headers[0], headers[_ID_AT + 1 :]
+            return read_record_id(headers[_ID_AT][1]), envelope, None, ()
     return _read_one_by_one(headers)
 
 
@@ -138,9 +145,6 @@ def _read_one_by_one(headers: Headers) -> InputHeaders:
         if len(_envelopes) >= _REMEMBERED_ENVELOPES:
             _envelopes.clear()
         _envelopes[key] = envelope
-    if len(headers) == len(repeated) + 1 > _ID_AT + 1 and headers[_ID_AT][0] == ID:
-        global _last
-        _last = envelope, headers[0], headers[_ID_AT + 1 :]
     return (
         read_record_id(record_id),
         envelope,
