@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 from kafka import errors
+from kafka.net.selector import NetworkSelector
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionManager
 
-from topicserve.backends.kafka_python.mends import keep_requests
+from topicserve.backends.kafka_python.mends import OneWakeUp, keep_requests
 
 
 class AwayBroker:
@@ -37,3 +38,62 @@ def test_a_request_waits_for_its_coordinator(*, mended: bool) -> None:
     waiting = [type(request).__name__ for *_, request in manager._pending_requests]
     assert ("InitProducerIdHandler" in waiting) == mended
     assert "FindCoordinatorHandler" in waiting
+
+
+class CountingSocket:
+    """Counts what is sent into a socket."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self.sent = 0
+
+    def send(self, data: bytes) -> int:
+        self.sent += len(data)
+        return int(self._socket.send(data))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_loop_is_woken_once_for_all_that_ask_meanwhile(*, mended: bool) -> None:
+    """Without our mend each record sent wakes it; when that is mended there, ours can go."""
+    loop = OneWakeUp() if mended else NetworkSelector()
+    loop._wakeup_w = asked = CountingSocket(loop._wakeup_w)
+
+    for _ in range(100):
+        loop.wakeup()
+    assert asked.sent == (1 if mended else 100)
+    loop.poll(timeout_ms=0)
+    loop.wakeup()
+    assert asked.sent == (2 if mended else 101)
+    loop.close()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_work_that_comes_while_a_loop_reads_its_wake_up_is_done(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a later wake-up lost: the loop must not count as woken for ever."""
+    loop = OneWakeUp()
+    loop._wakeup_w = asked = CountingSocket(loop._wakeup_w)
+    done: list[str] = []
+    read = NetworkSelector._process_events
+
+    def read_and_be_asked(self: Any, events: Any) -> None:
+        # As another thread would do, around the reading.
+        if moment == "before":
+            self.call_soon_threadsafe(lambda: done.append(moment))
+        read(self, events)
+        if moment == "after":
+            self.call_soon_threadsafe(lambda: done.append(moment))
+
+    monkeypatch.setattr(NetworkSelector, "_process_events", read_and_be_asked)
+    loop.wakeup()
+    loop.poll(timeout_ms=0)
+    assert done == [moment]
+
+    before = asked.sent
+    loop.wakeup()
+    assert asked.sent == before + 1
+    loop.close()

@@ -7,11 +7,10 @@ from typing import Any, TypeVar
 from kafka import errors
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
-from kafka.net.selector import NetworkSelector
 
 from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
 from topicserve.backends.kafka_python.errors import translated
-from topicserve.backends.kafka_python.mends import deliver_what_came_before_the_end
+from topicserve.backends.kafka_python.mends import OneWakeUp, deliver_what_came_before_the_end
 
 T = TypeVar("T")
 
@@ -71,7 +70,7 @@ class Network:
         return update.exception is None or isinstance(update.exception, errors.BrokerResponseError)
 
     def _make(self, **configs: Any) -> Any:
-        self._net = NetworkSelector(**configs)
+        self._net = OneWakeUp(**configs)
         manager = _Connections(self._net, self._on_failure, **configs)
         self._client = KafkaNetClient(net=self._net, manager=manager, **configs)
         return self._client
