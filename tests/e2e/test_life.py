@@ -5,20 +5,19 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.e2e.conftest import Deploy
 from tests.support.deployment import Deployment
 from tests.support.faults import frozen
-from tests.support.models import FEATURES, Network
+from tests.support.network import check_network_result, network_records, network_servable
 from tests.support.scale import WAYS
 from tests.support.table import table_records
 from tests.support.traffic import Sent, a_record
 from topicserve.embedded.redis_server import RedisServer
-from topicserve.wire.result import Result
 
 pytestmark = pytest.mark.kafka
 
@@ -82,7 +81,7 @@ def test_a_better_version_is_taken_under_load(
     workers = deployment.worker(), deployment.worker()
     deployment.start(*workers)
     deployment.wait_shared(*workers)
-    traffic, make = deployment.traffic, _Rows()
+    traffic, make = deployment.traffic, network_records()
     traffic.for_outcomes(500, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
 
     _publish_version(networks, base_path, 2)
@@ -105,7 +104,7 @@ def test_a_corrupt_version_leaves_the_good_one_serving(
     deployment = _network_deployment(deploy, base_path)
     worker = deployment.worker()
     deployment.start(worker)
-    traffic, make = deployment.traffic, _Rows()
+    traffic, make = deployment.traffic, network_records()
     traffic.for_outcomes(100, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
 
     corrupt = tmp_path / "corrupt"
@@ -134,7 +133,7 @@ def test_a_version_cut_short_by_a_full_disk_is_got_over(
     _publish_version(networks, base_path, 1)
     deployment = _network_deployment(deploy, base_path)
     deployment.start(deployment.worker())
-    traffic, make = deployment.traffic, _Rows()
+    traffic, make = deployment.traffic, network_records()
     traffic.for_outcomes(100, LIMIT_SECONDS, lambda: make(RECORDS_A_STEP))
 
     _copy_onto_full_disk(networks / "2", base_path / "2")
@@ -154,28 +153,8 @@ def _without_metadata(records: int) -> list[Sent]:
     return [a_record("k1") for _ in range(records)]
 
 
-class _Rows:
-    """Makes records of 64 numbers, each with metadata of its own."""
-
-    def __init__(self) -> None:
-        self._rng = np.random.default_rng(0)
-
-    def __call__(self, records: int) -> list[Sent]:
-        rows = np.round(self._rng.standard_normal((records, FEATURES)), 4)
-        return [a_record(row, metadata={"first": float(row[0])}) for row in rows]
-
-
-def _check_network_result(sent: Sent, result: Result) -> None:
-    # Version 3 is version 2's network once more.
-    wanted = Network(seed=min(result.version, 2)).predict(np.asarray(sent.instance)[None])
-    assert np.allclose(result.value, wanted[0], atol=1e-4)
-    assert result.metadata == sent.metadata
-
-
 def _network_deployment(deploy: Deploy, base_path: Path) -> Deployment:
-    return deploy(
-        servables=[{"name": "network", "base_path": str(base_path)}], check=_check_network_result
-    )
+    return deploy(servables=[network_servable(base_path)], check=check_network_result)
 
 
 def _publish_version(
@@ -198,7 +177,7 @@ def _copy_onto_full_disk(source: Path, target: Path) -> None:
     assert copy.returncode != 0, "the copy was meant to run out of space"
 
 
-def _until_load_failed(deployment: Deployment, make: _Rows) -> None:
+def _until_load_failed(deployment: Deployment, make: Callable[[int], list[Sent]]) -> None:
     (worker,) = deployment.workers
     deployment.traffic.until(
         lambda: re.search(r"loading .*network version: 2.* failed", worker.log()) is not None,

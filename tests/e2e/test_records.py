@@ -2,15 +2,22 @@
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
 import redis
 
 from tests.e2e.conftest import Deploy
-from tests.support.fuzz import fuzzed
+from tests.support.fuzz import ODD_NUMBERS, fuzzed, with_odd_number
+from tests.support.network import (
+    NETWORK,
+    check_network_result,
+    network_records,
+    network_servable,
+)
 from tests.support.scale import SCALE, WAYS, chaos_only
-from tests.support.table import check_table_result, table_records
+from tests.support.table import TABLE, check_table_result, table_records, table_servable
 from tests.support.traffic import METADATA_PREFIX, Sent, a_record
 from topicserve.embedded.redis_server import RedisServer
 from topicserve.wire import headers as names
@@ -28,26 +35,35 @@ MEMORY_SLACK_BYTES = 16 * 1024 * 1024
 @chaos_only
 @pytest.mark.parametrize(("client", "guarantee"), WAYS)
 def test_fuzzed_records_never_disturb_the_good_ones(
-    deploy: Deploy, figures: Callable[[str], None], client: str, guarantee: str
+    deploy: Deploy,
+    networks: Path,
+    table: Path,
+    figures: Callable[[str], None],
+    client: str,
+    guarantee: str,
 ) -> None:
     """Each is answered or given up with a reason; good ones are all answered; memory is flat."""
     good: set[bytes] = set()
 
     def check(sent: Sent, result: Result) -> None:
         if sent.key in good:
-            check_table_result(sent, result)
+            judge = check_network_result if result.servable == NETWORK else check_table_result
+            judge(sent, result)
 
     delivery = {"max_dead_letter_share": 1.0, "unknown_version_seconds": 0.0}
     deployment = deploy(
-        {"kafka": {"client": client}, "delivery": delivery | {"guarantee": guarantee}}, check=check
+        {"kafka": {"client": client}, "delivery": delivery | {"guarantee": guarantee}},
+        servables=[table_servable(table), network_servable(networks)],
+        check=check,
     )
     worker = deployment.worker()
     deployment.start(worker)
-    traffic, make, rng = deployment.traffic, table_records(), random.Random(1)
+    traffic, rng = deployment.traffic, random.Random(1)
+    make_keys, make_rows = table_records({names.SERVABLE: TABLE}), network_records()
 
     memory_bytes = []
     for _ in range(SCALE.fuzzed_records // CHUNK_RECORDS):
-        fresh = make(CHUNK_RECORDS // 10)
+        fresh = make_keys(CHUNK_RECORDS // 20) + make_rows(CHUNK_RECORDS // 20)
         good |= {record.key for record in fresh}
         mixed = fresh + [fuzzed(rng) for _ in range(CHUNK_RECORDS)]
         rng.shuffle(mixed)
@@ -63,6 +79,23 @@ def test_fuzzed_records_never_disturb_the_good_ones(
     assert set(traffic.seen.reasons.values()) <= {reason.value for reason in Reason}
     assert len(traffic.seen.dead_letters) > SCALE.fuzzed_records // 2
     assert grown_bytes < MEMORY_SLACK_BYTES
+
+
+def test_an_odd_number_is_judged_alone_among_good_rows(deploy: Deploy, networks: Path) -> None:
+    """Whatever stands for one of a row's numbers, the batch that it came in is answered."""
+    deployment = deploy(servables=[network_servable(networks)], check=lambda *_: None)
+    deployment.start(deployment.worker())
+    traffic, make = deployment.traffic, network_records()
+    good: set[bytes] = set()
+
+    for place, odd in enumerate(ODD_NUMBERS):
+        rows = make(30)
+        good |= {row.key for row in rows}
+        traffic.publish([*rows[:15], with_odd_number(odd, place), *rows[15:]])
+        traffic.until_answered(LIMIT_SECONDS)
+
+    assert good <= traffic.seen.answers.keys()
+    assert set(traffic.seen.reasons.values()) <= {"invalid_input", "invalid_record"}
 
 
 def test_bad_records_are_given_up_one_by_one_with_their_reasons(deploy: Deploy) -> None:

@@ -4,6 +4,9 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+from tests.support.models import FEATURES
+from tests.support.network import NETWORK
+from tests.support.table import ENTRIES, TABLE
 from tests.support.traffic import Sent, a_record
 from topicserve.wire import headers as names
 
@@ -47,11 +50,50 @@ _ODD_HEADERS = (
     (names.METADATA, b"perhaps"),
     ("ce_unheard_of", None),
 )
+ODD_NUMBERS = (
+    b"NaN",
+    b"-Infinity",
+    b"1e999",
+    b"1e-999",
+    b"18446744073709551616",
+    b"-9223372036854775809",
+    b"9" * 400,
+    b"0." + b"1" * 400,
+    b"true",
+    b"null",
+    b'"7"',
+    b'"7,8"',
+    b"[7]",
+    b"[]",
+    b"{}",
+    b"",
+    b"-",
+    b"+7",
+    b"07",
+    b"0x7",
+    b"7 8",
+    b"7,8",
+    b"7],[8",
+    b"\x00",
+)
 
 
 def fuzzed(rng: random.Random) -> Sent:
-    """Return a record that is likely, but not certain, to be refused."""
-    return rng.choice(_SPOILERS)(a_record(f"k{rng.randrange(100)}"), rng)
+    """Return a record that is likely, but not certain, to be refused.
+
+    It is for the table or for the network.
+    """
+    spoil = rng.choice(_SPOILERS)
+    return spoil(rng.choice((_for_table, _for_network))(rng), rng)
+
+
+def _for_table(rng: random.Random) -> Sent:
+    return a_record(f"k{rng.randrange(ENTRIES)}", headers={names.SERVABLE: TABLE})
+
+
+def _for_network(rng: random.Random) -> Sent:
+    row = [round(rng.gauss(0, 1), 4) for _ in range(FEATURES)]
+    return a_record(row, headers={names.SERVABLE: NETWORK})
 
 
 def _cut(record: Sent, rng: random.Random) -> Sent:
@@ -78,6 +120,18 @@ def _odd_body(record: Sent, rng: random.Random) -> Sent:
     return replace(record, value=rng.choice(_ODD_BODIES))
 
 
+def with_odd_number(odd: bytes, place: int) -> Sent:
+    """Return a record for the network, one of whose numbers is this text."""
+    numbers = [b"%d.5" % number for number in range(FEATURES)]
+    numbers[place] = odd
+    record = a_record(None, headers={names.SERVABLE: NETWORK})
+    return replace(record, value=b'{"instance":[%b]}' % b",".join(numbers))
+
+
+def _odd_number(record: Sent, rng: random.Random) -> Sent:  # noqa: ARG001 - one like the others
+    return with_odd_number(rng.choice(ODD_NUMBERS), rng.randrange(FEATURES))
+
+
 def _without_header(record: Sent, rng: random.Random) -> Sent:
     left_out = rng.randrange(len(record.headers))
     kept = [header for index, header in enumerate(record.headers) if index != left_out]
@@ -85,7 +139,10 @@ def _without_header(record: Sent, rng: random.Random) -> Sent:
 
 
 def _odd_header(record: Sent, rng: random.Random) -> Sent:
-    name, value = rng.choice(_ODD_HEADERS)
+    return _with_header(record, *rng.choice(_ODD_HEADERS))
+
+
+def _with_header(record: Sent, name: str, value: bytes | None) -> Sent:
     kept = [header for header in record.headers if header[0] != name]
     return replace(record, headers=[*kept, (name, value)])
 
@@ -101,6 +158,7 @@ _SPOILERS: tuple[Callable[[Sent, random.Random], Sent], ...] = (
     _noise,
     _nothing,
     _odd_body,
+    _odd_number,
     _without_header,
     _odd_header,
     _noisy_header,

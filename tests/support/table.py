@@ -1,6 +1,6 @@
 """A look-up table as a servable: it starts without TensorFlow, and its answers name its version."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from tests.support.traffic import Sent, a_record
 from topicserve.wire.result import MetadataStatus, Result
 
+TABLE = "table"
 ENTRIES = 100
 
 
@@ -23,16 +24,19 @@ def write_table(base_path: Path, version: int) -> None:
 
 def table_servable(base_path: Path) -> dict[str, Any]:
     """Return the table's entry in a worker's configuration."""
-    return {"name": "table", "base_path": str(base_path), "kind": "hashmap"}
+    return {"name": TABLE, "base_path": str(base_path), "kind": "hashmap"}
 
 
-def table_records() -> Callable[[int], list[Sent]]:
-    """Return a function that makes that many new records, each with metadata of its own."""
+def table_records(headers: Mapping[str, str] | None = None) -> Callable[[int], list[Sent]]:
+    """Return a function that makes that many new records, each with metadata of its own.
+
+    Headers are added; a worker with more servables than the table must be told which is meant.
+    """
     numbers = count()
 
     def make(records: int) -> list[Sent]:
         return [
-            a_record(f"k{number % ENTRIES}", metadata={"number": number})
+            a_record(f"k{number % ENTRIES}", metadata={"number": number}, headers=headers)
             for number, _ in zip(numbers, range(records), strict=False)
         ]
 

@@ -83,6 +83,7 @@ def test_numbers_come_in_the_dtype_asked_for() -> None:
         b'[1,"2"]',
         b"[1,NaN]",
         b"[1,1e400]",
+        b"[1,18446744073709551616]",
         b"[1,01]",
         b"[1,2",
         b"1,2]",

@@ -1,4 +1,6 @@
 import base64
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ from tests.support.records import a_request
 from topicserve.servables.servable import Signature, TensorSpec
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.json_body import Form
+from topicserve.worker import columns
 from topicserve.worker.columns import build_feeds
 from topicserve.worker.request import Request
 
@@ -22,6 +25,14 @@ def a_signature(**inputs: tuple[Any, tuple[int | None, ...] | None]) -> Signatur
 
 
 FLOATS = a_signature(x=(np.float32, (2,)))
+
+
+@pytest.fixture(autouse=True, scope="module", params=["few", "many"])
+def ways_of_reading(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Lone rows are read in either way, whatever their number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "FEW_BYTES", 0 if request.param == "many" else 2**30)
+        yield
 
 
 def test_lone_rows_become_one_feed() -> None:
@@ -138,6 +149,15 @@ def test_numbers_must_fit_their_dtype(dtype: Any, good: list[Any], bad: list[Any
     assert len(rejections) == len(bad)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_float_that_is_too_large_is_infinite() -> None:
+    """As in TF Serving, and without a word in the log."""
+    (feed,), rejections = build_feeds([a_request([1e300, -1e39])], FLOATS)
+
+    assert rejections == []
+    assert feed.columns["x"].tolist() == [[float("inf"), -float("inf")]]
+
+
 def test_strings_and_bytes_become_bytes() -> None:
     """Text is UTF-8; base64 carries anything; numbers are no strings."""
     signature = a_signature(x=(object, (2,)))
@@ -221,8 +241,21 @@ def what_became_of(requests: list[Request], signature: Signature) -> list[Any]:
     return [outcomes[id(request)] for request in requests]
 
 
+def a_request_of(row: bytes) -> Request:
+    """Return the request of a lone row of this text."""
+    request = a_request()
+    content = b'{"instance":%b}' % row
+    return msgspec.structs.replace(
+        request, input=msgspec.structs.replace(request.input, content=content)
+    )
+
+
 _pieces = st.sampled_from(
-    [b"[1,2]", b"[3.5,-4e0]", b"[", b"]", b",", b"5", b" ", b"e", b"true", b"[[1],[2]]", b"}", b"{"]
+    [
+        *(b"[1,2]", b"[3.5,-4e0]", b"[[1],[2]]", b"[1,18446744073709551616]", b"[1e400,1]"),
+        *(b"[-9223372036854775809,1]", b"[NaN,1]", b"[", b"]", b"{", b"}", b",", b" "),
+        *(b"5", b"e", b"true"),
+    ]
 )
 
 
@@ -234,13 +267,29 @@ def test_whatever_a_body_holds_its_company_does_not_matter(
     rows: list[bytes], signature: Signature
 ) -> None:
     """Rows are read together, but one that is no JSON is never mended by the next one."""
-    requests = [
-        msgspec.structs.replace(
-            request, input=msgspec.structs.replace(request.input, content=b'{"instance":%b}' % row)
-        )
-        for row, request in zip(rows, map(a_request, range(len(rows))), strict=True)
-    ]
+    requests = [a_request_of(row) for row in rows]
 
     together = what_became_of(requests, signature)
 
     assert together == [what_became_of([request], signature)[0] for request in requests]
+
+
+@given(
+    st.lists(
+        st.floats(allow_nan=False, allow_infinity=False, width=32) | st.integers(-(2**70), 2**70),
+        min_size=1,
+        max_size=3,
+    ),
+    st.sampled_from([np.float32, np.float64, np.int64, np.uint64, np.int8]),
+)
+def test_both_ways_of_reading_give_the_same(numbers: list[Any], dtype: Any) -> None:
+    """Of numbers at the limits too: which way is taken depends on the company."""
+    requests = [a_request_of(json.dumps([number, number]).encode()) for number in numbers]
+    signature = a_signature(x=(dtype, (2,)))
+    found = []
+    for few_bytes in (0, 2**30):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(columns, "FEW_BYTES", few_bytes)
+            found.append(what_became_of(requests, signature))
+
+    assert found[0] == found[1]

@@ -54,7 +54,7 @@ def read_number_rows(
             if not _are_of_one_shape(rows, text, skeleton):
                 return None
             array[start : start + step] = _read_numbers(text, dtype.kind).reshape(len(rows), -1)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RuntimeError):  # the last for an integer of over 64 bits
         return None
     return array.reshape(len(contents), *shape)
 

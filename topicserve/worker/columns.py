@@ -28,6 +28,10 @@ _INSTANCE = Form.INSTANCE  # looked at once a record: a global costs less than a
 # A protobuf record may carry its id as an input; a model that does not declare it never sees it.
 METADATA_UID = "metadata_uid"
 
+# Up to here making Python lists is quicker than looking at all rows' numbers at once: half the
+# time of a few dozen numbers (measured with 64 to 3,000 floats a row).
+FEW_BYTES = 4096
+
 
 class InvalidInputError(Exception):
     """A record's rows do not fit the signature; the message names the input and the remedy."""
@@ -60,25 +64,29 @@ def build_feeds(
 ) -> tuple[list[Feed], list[Rejection]]:
     """Return the feeds of a batch, in order, and the requests that fit none."""
     lone = [r.input.content for r in requests if r.input.form is _INSTANCE]
-    if len(lone) == len(requests):
-        columns = _columns_at_once(lone, signature)
-        if columns is not None:
-            return [Feed(requests, columns)], []
-    return _feeds_one_by_one(requests, signature)
+    # What is too large for a narrow float is infinite, as in TF Serving, and no news.
+    with np.errstate(over="ignore"):
+        if len(lone) == len(requests):
+            columns = _columns_at_once(lone, signature)
+            if columns is not None:
+                return [Feed(requests, columns)], []
+        return _feeds_one_by_one(requests, signature)
 
 
 def _columns_at_once(contents: Sequence[bytes], signature: Signature) -> Columns | None:
     """Return the columns of a batch of lone rows; None where they must be looked at singly."""
     try:
-        columns = _numbers_at_once(contents, signature)
-        if columns is not None:
-            return columns
+        if sum(map(len, contents)) > FEW_BYTES:
+            columns = _numbers_at_once(contents, signature)
+            if columns is not None:
+                return columns
         # numpy would take a boolean among numbers for a number, and base64 must be decoded.
         if any(b"true" in c or b"false" in c or b'"b64"' in c for c in contents):
             return None
         rows = [orjson.loads(content)[Form.INSTANCE.value] for content in contents]
         return columns_of_rows(rows, signature)
-    except (ValueError, RecursionError, InvalidInputError):
+    except Exception:
+        # Whatever a parser raises, it is no reason to stop: each is looked at alone.
         return None
 
 
