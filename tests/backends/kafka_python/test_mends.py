@@ -1,3 +1,4 @@
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,6 +68,19 @@ def test_a_loop_is_woken_once_for_all_that_ask_meanwhile(*, mended: bool) -> Non
     loop.poll(timeout_ms=0)
     loop.wakeup()
     assert asked.sent == (2 if mended else 101)
+    loop.close()
+
+
+def test_a_held_loop_is_woken_when_all_is_ready() -> None:
+    """Also when what made it ready failed: some of it may be there."""
+    loop = OneWakeUp()
+    loop._wakeup_w = asked = CountingSocket(loop._wakeup_w)
+
+    with suppress(RuntimeError), loop.held():
+        loop.wakeup()
+        assert asked.sent == 0
+        raise RuntimeError
+    assert asked.sent == 1
     loop.close()
 
 

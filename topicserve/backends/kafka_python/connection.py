@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from kafka import errors
@@ -53,6 +54,11 @@ class Network:
         refused, self._refused = self._refused, None
         if refused is not None:
             raise AuthenticationError(f"Kafka refused us: {refused}; check credentials and TLS")
+
+    def held(self) -> AbstractContextManager[None]:
+        """Let the event loop sleep meanwhile: what is handed to it is ready for it all at once."""
+        held: AbstractContextManager[None] = self._net.held()
+        return held
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Have the event loop's thread call this."""

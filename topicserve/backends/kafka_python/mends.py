@@ -4,6 +4,8 @@ All were found by the conformance suite, end to end or in a profile. Each looks 
 for want of another place, and does nothing when all is well.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kafka import errors
@@ -98,10 +100,21 @@ class OneWakeUp(NetworkSelector):  # type: ignore[misc]  # the library is untype
     def __init__(self, **configs: Any) -> None:
         super().__init__(**configs)
         self._is_woken = False
+        self._is_held = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let the loop sleep until all is ready for it. Any thread may call; two only wake more."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            self.wakeup()
 
     def wakeup(self) -> None:
         """Have the loop look again at what there is to do. Any thread may call."""
-        if not self._is_woken:
+        if not (self._is_woken or self._is_held):
             self._is_woken = True
             super().wakeup()
 

@@ -58,21 +58,9 @@ class KafkaPythonProducer:
         with self._client.lent(_OPEN_SECONDS) as client:
             partitions = choose_partitions(client, self._client.network, records)
         shipment = self._in_flight.admit(records, on_delivery, timeout_seconds)
-        for index, (record, partition) in enumerate(zip(records, partitions, strict=True)):
-            try:
-                future = client.send(
-                    record.topic,
-                    _value(record),
-                    record.key,
-                    _headers(record),
-                    partition,
-                    record.timestamp_ms,
-                )
-            except (errors.KafkaError, OSError, ValueError, TypeError, RuntimeError) as error:
-                self._failed(client, shipment, index, error)
-                continue
-            future.add_callback(shipment.acknowledge, index)
-            future.add_errback(self._failed, client, shipment, index)
+        with self._client.network.held():
+            for index, (record, partition) in enumerate(zip(records, partitions, strict=True)):
+                self._send_one(client, shipment, index, record, partition)
 
     def flush(self, timeout_seconds: float) -> bool:
         return self._in_flight.wait_empty(timeout_seconds)
@@ -130,6 +118,29 @@ class KafkaPythonProducer:
                 self._timed_out.clear()
                 self._client.give_up()
         self._in_flight.give_up(BackendUnavailableError("the producer was closed before"))
+
+    def _send_one(
+        self,
+        client: Any,
+        shipment: Shipment,
+        index: int,
+        record: OutgoingRecord,
+        partition: int | None,
+    ) -> None:
+        try:
+            future = client.send(
+                record.topic,
+                _value(record),
+                record.key,
+                _headers(record),
+                partition,
+                record.timestamp_ms,
+            )
+        except (errors.KafkaError, OSError, ValueError, TypeError, RuntimeError) as error:
+            self._failed(client, shipment, index, error)
+            return
+        future.add_callback(shipment.acknowledge, index)
+        future.add_errback(self._failed, client, shipment, index)
 
     def _failed(self, client: Any, shipment: Shipment, index: int, error: Exception) -> None:
         if isinstance(error, errors.KafkaTimeoutError):

@@ -60,6 +60,8 @@ def to_kafka_python(settings: Mapping[str, object], role: str) -> dict[str, Any]
     a value that it cannot be.
     """
     arguments: dict[str, Any] = {"reconnect_backoff_max_ms": _RECONNECT_BACKOFF_MAX_MS}
+    if "metrics_enabled" in _KNOWN[role]:
+        arguments["metrics_enabled"] = False  # the client's own, which nobody reads here
     for name, value in settings.items():
         if name == "ssl.endpoint.identification.algorithm":
             arguments["ssl_check_hostname"] = str(value) not in ("", "none")
