@@ -14,7 +14,7 @@ from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.servables.server_core import ServerCore
 from topicserve.worker.assembly import build_stages
 from topicserve.worker.backoff import AbandonedError, Patience
-from topicserve.worker.config import Guarantee, WorkerConfig
+from topicserve.worker.config import Client, Guarantee, WorkerConfig
 from topicserve.worker.health import WorkerHealth
 from topicserve.worker.http import HttpServer
 from topicserve.worker.logging import log_event
@@ -33,6 +33,10 @@ CLOSE_TIMEOUT_SECONDS = 5.0
 # many more objects live than at the last look, and as many may be under way: its default of 700
 # costs a tenth of a worker's time and finds nothing, 50,000 still a twentieth.
 _GC_THRESHOLD = (500_000, 50, 100)
+
+# How long results wait for others to be sent with. kafka-python is given a list as a whole;
+# librdkafka takes it record by record, and would send the first ones alone.
+_LINGER_MS = {Client.KAFKA_PYTHON: 0, Client.CONFLUENT: 1}
 
 
 class WorkerService:
@@ -182,7 +186,7 @@ class WorkerService:
     def _open_producer(self, broker: Broker) -> Producer:
         kafka, delivery = self._config.kafka, self._config.delivery
         settings: dict[str, object] = {
-            "linger.ms": 1,
+            "linger.ms": _LINGER_MS[kafka.client],
             "delivery.timeout.ms": int(delivery.delivery_timeout_seconds * 1000),
         }
         if delivery.guarantee is Guarantee.EXACTLY_ONCE:

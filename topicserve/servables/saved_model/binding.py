@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from topicserve.servables.saved_model.examples import ExampleCall, find_features, takes_examples
 from topicserve.servables.saved_model.fixed_rows import FixedRowsCall
-from topicserve.servables.saved_model.runtime import tf
+from topicserve.servables.saved_model.runtime import Session
 from topicserve.servables.saved_model.signature_call import SignatureCall, TensorCall
 from topicserve.servables.signature_def import declared_rows
 
@@ -16,7 +16,7 @@ class BoundSignature(NamedTuple):
     call: SignatureCall
 
 
-def bind_signature(session: tf.compat.v1.Session, signature_def: Any) -> BoundSignature:
+def bind_signature(session: Session, signature_def: Any) -> BoundSignature:
     """Return what calls the signature, or raise what TensorCall raises."""
     tensors = TensorCall(session, signature_def)
     call: SignatureCall = tensors

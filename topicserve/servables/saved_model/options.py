@@ -14,7 +14,10 @@ class SavedModelOptions(KindOptions, frozen=True, kw_only=True, forbid_unknown_f
     tags: tuple[str, ...] = ("serve",)
     """Which of the graphs in the file."""
     session_threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
-    """Threads for this servable alone; by default it shares TensorFlow's, one a core."""
+    """Threads for this servable alone; by default it shares TensorFlow's, one a core.
+
+    1 is best for a small model: it is then run by the threads that call it.
+    """
     warm_up: bool = True
     """Whether the requests in assets.extra/tf_serving_warmup_requests are run before it serves."""
     warm_up_iterations: Annotated[int, Meta(ge=1, le=1000)] = 1

@@ -5,18 +5,27 @@ Importing takes seconds and hundreds of megabytes, so nothing but a load leads h
 
 import logging
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 # TensorFlow's oneDNN builds keep a pool of their own that never gives memory back: after the unload
 # of a 100 MB model its 100 MB stay taken. The system's allocator returns them, at the same speed.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 import tensorflow as tf
-from tensorflow.core.protobuf.config_pb2 import CallableOptions
+from tensorflow.core.protobuf.config_pb2 import CallableOptions, RunOptions
 
-from topicserve.servables.errors import ServableError
+from topicserve.servables.errors import InvalidArgumentError, ServableError
 from topicserve.servables.status_errors import error_of_status
 
-__all__ = ["CallableOptions", "new_session", "tf", "translate"]
+__all__ = ["Session", "tf", "translate"]
+
+Array = NDArray[Any]
+
+# What RunOptions.inter_op_thread_pool calls it.
+_CALLERS_THREAD = -1
 
 
 def _is_no_deprecation(record: logging.LogRecord) -> bool:
@@ -36,15 +45,33 @@ def translate(error: tf.errors.OpError) -> ServableError:
     return error_of_status(_STATUS_NAMES.get(error.error_code, "UNKNOWN"), error.message)
 
 
-def new_session(threads: int | None) -> tf.compat.v1.Session:
-    """Return a session with an empty graph of its own.
+class Session(tf.compat.v1.Session):  # type: ignore[misc]  # the library is untyped
+    """A session with an empty graph of its own."""
 
-    Its operations run on `threads` threads that nobody shares (`give_sessions_their_own_threads`
-    must have been called before the first session), or where that is None on TensorFlow's own.
-    """
-    config = tf.compat.v1.ConfigProto()
-    if threads is not None:
-        config.use_per_session_threads = True
-        config.intra_op_parallelism_threads = threads
-        config.inter_op_parallelism_threads = threads
-    return tf.compat.v1.Session(graph=tf.Graph(), config=config)
+    def __init__(self, threads: int | None) -> None:
+        """Run operations on `threads` threads that nobody shares, or on TensorFlow's own.
+
+        `give_sessions_their_own_threads` must have been called before the first session. A single
+        thread is the caller's: whatever runs one after the other needs no other, and handing it
+        over and back takes 100 microseconds, where a small network takes 15 (TF 2.21).
+        """
+        config = tf.compat.v1.ConfigProto()
+        if threads is not None:
+            config.use_per_session_threads = True
+            config.intra_op_parallelism_threads = threads
+            config.inter_op_parallelism_threads = threads
+        super().__init__(graph=tf.Graph(), config=config)
+        self._options = RunOptions(inter_op_thread_pool=_CALLERS_THREAD if threads == 1 else 0)
+
+    def bind(self, feeds: Sequence[str], fetches: Sequence[str]) -> Callable[..., list[Array]]:
+        """Return a function of the feeds' arrays that returns the fetches' arrays.
+
+        `Session.make_callable` looks every name up anew in every call where it is told feeds: 160
+        microseconds for a small network, against 23 through what it would use without (TF 2.21).
+        Raises InvalidArgumentError for a tensor that the graph does not have.
+        """
+        options = CallableOptions(feed=feeds, fetch=fetches, run_options=self._options)
+        try:
+            return self._make_callable_from_options(options)  # type: ignore[no-any-return]  # as Keras does
+        except tf.errors.OpError as error:
+            raise InvalidArgumentError(str(translate(error))) from error

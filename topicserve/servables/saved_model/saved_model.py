@@ -15,7 +15,7 @@ from topicserve.servables.errors import (
 from topicserve.servables.predict_checks import unknown_signature
 from topicserve.servables.saved_model.binding import BoundSignature, bind_signature
 from topicserve.servables.saved_model.options import SavedModelOptions
-from topicserve.servables.saved_model.runtime import new_session, tf, translate
+from topicserve.servables.saved_model.runtime import Session, tf, translate
 from topicserve.servables.saved_model.signature_call import SignatureCall
 from topicserve.servables.saved_model.warm_up import warm_up
 from topicserve.servables.servable import Columns, Signature
@@ -36,7 +36,7 @@ class SavedModel:
     """
 
     def __init__(
-        self, session: tf.compat.v1.Session, calls: Mapping[str, SignatureCall], graph_bytes: int
+        self, session: Session, calls: Mapping[str, SignatureCall], graph_bytes: int
     ) -> None:
         self._session = session
         self._calls = dict(calls)
@@ -53,7 +53,7 @@ class SavedModel:
         InvalidArgumentError where it has no graph of these tags, each naming the path; then
         nothing is left behind.
         """
-        session = new_session(options.session_threads)
+        session = Session(options.session_threads)
         try:
             meta_graph = _load_graph(session, path, options.tags)
             bound = _bind_signatures(session, meta_graph, path)
@@ -86,7 +86,7 @@ class SavedModel:
             gc.collect()
 
 
-def _load_graph(session: tf.compat.v1.Session, path: str, tags: tuple[str, ...]) -> Any:
+def _load_graph(session: Session, path: str, tags: tuple[str, ...]) -> Any:
     if not os.path.isdir(path):
         raise NotFoundError(f"{path}: there is no such directory")
     try:
@@ -103,9 +103,7 @@ def _load_graph(session: tf.compat.v1.Session, path: str, tags: tuple[str, ...])
         raise InvalidArgumentError(f"{path}: {error}") from error
 
 
-def _bind_signatures(
-    session: tf.compat.v1.Session, meta_graph: Any, path: str
-) -> dict[str, BoundSignature]:
+def _bind_signatures(session: Session, meta_graph: Any, path: str) -> dict[str, BoundSignature]:
     """Return what can be called; as in TF Serving, a signature at fault leaves the others alone."""
     bound, problems = {}, []
     for name, signature_def in meta_graph.signature_def.items():

@@ -1,6 +1,6 @@
 """One signature, bound to a session: columns in, columns out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from topicserve.servables.errors import InvalidArgumentError, UnimplementedError
 from topicserve.servables.predict_checks import check_rows, shape_fits, shape_text
-from topicserve.servables.saved_model.runtime import CallableOptions, tf, translate
+from topicserve.servables.saved_model.runtime import Session, tf, translate
 from topicserve.servables.servable import Columns, Signature
 from topicserve.servables.signature_def import is_scalar, read_signature
 
@@ -36,7 +36,7 @@ class TensorCall:
     InvalidArgumentError where it names a tensor that the graph does not have.
     """
 
-    def __init__(self, session: tf.compat.v1.Session, signature_def: Any) -> None:
+    def __init__(self, session: Session, signature_def: Any) -> None:
         self.signature = read_signature(signature_def)
         self._inputs = list(self.signature.inputs)
         self._outputs = list(self.signature.outputs)
@@ -47,7 +47,7 @@ class TensorCall:
             raise UnimplementedError("it has no input with rows, or no output")
         self._batched = batched[0]
         outputs = [signature_def.outputs[name].name for name in self._outputs]
-        self._call = _bind(session, [info.name for info in infos], outputs)
+        self._call = session.bind([info.name for info in infos], outputs)
 
     def predict(self, inputs: Columns) -> Columns:
         """Return as many rows as came in."""
@@ -95,18 +95,3 @@ def _one_value(column: Array, name: str) -> Array:
     if any(value != column[0] for value in column[1:]):
         raise InvalidArgumentError(f"input {name!r} must be the same in all rows of a call")
     return np.asarray(column[0], column.dtype)
-
-
-def _bind(
-    session: tf.compat.v1.Session, feeds: Sequence[str], fetches: Sequence[str]
-) -> Callable[..., list[Array]]:
-    """Return a function of the feeds' arrays that returns the fetches' arrays.
-
-    `Session.make_callable` looks every name up anew in every call where it is told feeds: 160
-    microseconds for a small network, against 23 through what it would use without (TF 2.21).
-    """
-    options = CallableOptions(feed=feeds, fetch=fetches)
-    try:
-        return session._make_callable_from_options(options)  # type: ignore[no-any-return]  # noqa: SLF001 - as Keras does
-    except tf.errors.OpError as error:
-        raise InvalidArgumentError(str(translate(error))) from error
