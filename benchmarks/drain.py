@@ -62,7 +62,7 @@ def run_rounds(
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drain", description=__doc__)
-    parser.add_argument("--records", type=int, default=60_000)
+    parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="competitors whose name contains this")
     parser.add_argument("--limit-seconds", type=float, default=120.0, help="for one drain")
