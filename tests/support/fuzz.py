@@ -139,10 +139,7 @@ def _without_header(record: Sent, rng: random.Random) -> Sent:
 
 
 def _odd_header(record: Sent, rng: random.Random) -> Sent:
-    return _with_header(record, *rng.choice(_ODD_HEADERS))
-
-
-def _with_header(record: Sent, name: str, value: bytes | None) -> Sent:
+    name, value = rng.choice(_ODD_HEADERS)
     kept = [header for header in record.headers if header[0] != name]
     return replace(record, headers=[*kept, (name, value)])
 

@@ -74,7 +74,7 @@ class FakeBackend:
         return self.topics.pop(topic, None) is not None
 
     def end_offsets(self, topic: str, timeout_seconds: float) -> dict[TopicPartition, int]:
-        raise NotImplementedError
+        raise AssertionError(f"a preflight asked where {topic} ends, within {timeout_seconds} s")
 
     def close(self) -> None:
         pass

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 from typing import IO, Self
@@ -20,7 +21,7 @@ class ServerStartError(Exception):
     """The server did not come up; the message says what it said."""
 
 
-class ServerProcess:
+class ServerProcess(ABC):
     """Starts a program that writes one line to its standard output once it answers.
 
     The program ends with SIGTERM, and when its standard input ends: nobody else holds the other end
@@ -108,13 +109,13 @@ class ServerProcess:
         self._said.seek(0)
         return self._said.read().decode(errors="replace")
 
+    @abstractmethod
     def _command(self) -> Sequence[str]:
         """Return the program and its arguments."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _ready(self, line: bytes) -> None:
         """Take the first line in."""
-        raise NotImplementedError
 
     def _first_line(self) -> bytes:
         process = self._process

@@ -8,7 +8,7 @@ from kafka.net.selector import NetworkSelector
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionManager
 
-from topicserve.backends.kafka_python.mends import OneWakeUp, keep_requests
+from topicserve.backends.kafka_python.mends import HeldWakeUps, OneWakeUp, keep_requests
 
 
 class AwayBroker:
@@ -71,16 +71,32 @@ def test_a_loop_is_woken_once_for_all_that_ask_meanwhile(*, mended: bool) -> Non
     loop.close()
 
 
-def test_a_held_loop_is_woken_when_all_is_ready() -> None:
-    """Also when what made it ready failed: some of it may be there."""
+def a_held_client() -> tuple[HeldWakeUps, OneWakeUp, CountingSocket]:
+    """Return a client that connects to nothing, its loop, and what that is woken through."""
     loop = OneWakeUp()
     loop._wakeup_w = asked = CountingSocket(loop._wakeup_w)
+    return HeldWakeUps(net=loop, manager=SimpleNamespace(cluster=None)), loop, asked
 
-    with suppress(RuntimeError), loop.held():
-        loop.wakeup()
+
+def test_a_held_thread_is_woken_when_all_is_ready() -> None:
+    """Also when what made it ready failed: some of it may be there."""
+    client, loop, asked = a_held_client()
+
+    with suppress(RuntimeError), client.held():
+        client.wakeup()
         assert asked.sent == 0
         raise RuntimeError
     assert asked.sent == 1
+    loop.close()
+
+
+def test_what_a_held_thread_must_run_wakes_it() -> None:
+    """Who sends waits for the metadata of a topic that was forgotten meanwhile."""
+    client, loop, asked = a_held_client()
+
+    with client.held():
+        loop.call_soon_threadsafe(lambda: None)
+        assert asked.sent == 1
     loop.close()
 
 

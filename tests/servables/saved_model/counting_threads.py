@@ -1,10 +1,12 @@
-"""Loads a SavedModel with 1 and with 9 threads; prints how many each adds to the process.
+"""Loads half_plus_two with 1 and with 9 threads; prints how many each adds to the process.
 
 A process of its own, because TensorFlow decides with its first session: `python -m ... PATH`.
 """
 
 import os
 import sys
+
+import numpy as np
 
 from tests.support.kind_context import ServablesInMemory
 from topicserve.servables.saved_model import make_adapter
@@ -23,6 +25,8 @@ def main(path: str) -> None:
         loader = adapter.adapt_one_version(version).payload
         loader.load_with_id(version.id)
         print(len(set(os.listdir("/proc/self/task")) - before))
+        outputs = loader.servable.predict({"x": np.array([[2], [4]], np.float32)})
+        assert outputs["y"].tolist() == [[3], [4]]
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from kafka import errors
-from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 
 from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
 from topicserve.backends.kafka_python.errors import translated
-from topicserve.backends.kafka_python.mends import OneWakeUp, deliver_what_came_before_the_end
+from topicserve.backends.kafka_python.mends import (
+    HeldWakeUps,
+    OneWakeUp,
+    deliver_what_came_before_the_end,
+)
 
 T = TypeVar("T")
 
@@ -56,8 +59,8 @@ class Network:
             raise AuthenticationError(f"Kafka refused us: {refused}; check credentials and TLS")
 
     def held(self) -> AbstractContextManager[None]:
-        """Let the event loop sleep meanwhile: what is handed to it is ready for it all at once."""
-        held: AbstractContextManager[None] = self._net.held()
+        """Let the I/O thread sleep meanwhile: it finds all that is sent at once."""
+        held: AbstractContextManager[None] = self._client.held()
         return held
 
     def call_soon(self, callback: Callable[[], object]) -> None:
@@ -78,7 +81,7 @@ class Network:
     def _make(self, **configs: Any) -> Any:
         self._net = OneWakeUp(**configs)
         manager = _Connections(self._net, self._on_failure, **configs)
-        self._client = KafkaNetClient(net=self._net, manager=manager, **configs)
+        self._client = HeldWakeUps(net=self._net, manager=manager, **configs)
         return self._client
 
     def _on_failure(self, manager: Any, error: Exception) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka import errors
+from kafka.net.compat import KafkaNetClient
 from kafka.net.selector import NetworkSelector
 
 
@@ -100,21 +101,10 @@ class OneWakeUp(NetworkSelector):  # type: ignore[misc]  # the library is untype
     def __init__(self, **configs: Any) -> None:
         super().__init__(**configs)
         self._is_woken = False
-        self._is_held = False
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let the loop sleep until all is ready for it. Any thread may call; two only wake more."""
-        self._is_held = True
-        try:
-            yield
-        finally:
-            self._is_held = False
-            self.wakeup()
 
     def wakeup(self) -> None:
         """Have the loop look again at what there is to do. Any thread may call."""
-        if not (self._is_woken or self._is_held):
+        if not self._is_woken:
             self._is_woken = True
             super().wakeup()
 
@@ -125,3 +115,27 @@ class OneWakeUp(NetworkSelector):  # type: ignore[misc]  # the library is untype
             # Behind the reading, never before: who was told meanwhile that the loop is woken has
             # left its work where the loop looks next.
             self._is_woken = False
+
+
+class HeldWakeUps(KafkaNetClient):  # type: ignore[misc]  # the library is untyped
+    """A client whose I/O thread may sleep until a whole list of records is ready for it.
+
+    What the loop itself is given to run, such as a look-up of metadata, wakes it all the same.
+    """
+
+    _is_held = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Wake the thread once, at the end. Any thread may call; two at a time only wake more."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            self.wakeup()
+
+    def wakeup(self) -> None:
+        """Have the thread look for records to send, now or as soon as all are ready."""
+        if not self._is_held:
+            super().wakeup()

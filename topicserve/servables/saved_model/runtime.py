@@ -61,7 +61,7 @@ class Session(tf.compat.v1.Session):  # type: ignore[misc]  # the library is unt
             config.intra_op_parallelism_threads = threads
             config.inter_op_parallelism_threads = threads
         super().__init__(graph=tf.Graph(), config=config)
-        self._options = RunOptions(inter_op_thread_pool=_CALLERS_THREAD if threads == 1 else 0)
+        self._run_options = RunOptions(inter_op_thread_pool=_CALLERS_THREAD if threads == 1 else 0)
 
     def bind(self, feeds: Sequence[str], fetches: Sequence[str]) -> Callable[..., list[Array]]:
         """Return a function of the feeds' arrays that returns the fetches' arrays.
@@ -70,7 +70,7 @@ class Session(tf.compat.v1.Session):  # type: ignore[misc]  # the library is unt
         microseconds for a small network, against 23 through what it would use without (TF 2.21).
         Raises InvalidArgumentError for a tensor that the graph does not have.
         """
-        options = CallableOptions(feed=feeds, fetch=fetches, run_options=self._options)
+        options = CallableOptions(feed=feeds, fetch=fetches, run_options=self._run_options)
         try:
             return self._make_callable_from_options(options)  # type: ignore[no-any-return]  # as Keras does
         except tf.errors.OpError as error:
