@@ -74,13 +74,9 @@ def test_bad_option_is_named(options: dict[str, object], problem: str) -> None:
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
 def test_session_threads_are_the_servables_own(half_plus_two_path: str) -> None:
     """A servable gets as many threads as its options say, whatever was loaded before it."""
-    shared, one, nine = map(
-        int, run("-m", "tests.servables.saved_model.counting_threads", half_plus_two_path).split()
-    )
+    printed = run("-m", "tests.servables.saved_model.counting_threads", half_plus_two_path)
 
-    # A pool between operations and one inside of them.
-    assert nine - one == 2 * 8
-    assert shared > 0
+    assert printed.split() == ["2", "18"]
 
 
 def test_asking_for_the_kind_does_not_import_tensorflow() -> None:
