@@ -76,6 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; 1 when any run failed."""
     options = _options(arguments)
     competitors = [row for row in DRAIN if options.only in row.name]
+    if not competitors:
+        names = "\n  ".join(row.name for row in DRAIN)
+        print(f"--only: no name contains {options.only!r}; there are\n  {names}", file=sys.stderr)
+        return 2
     with (
         tempfile.TemporaryDirectory(prefix="topicserve-bench-") as directory,
         open_servers(options.bootstrap_servers, options.redis_url) as servers,

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from rich.console import Console
@@ -19,6 +19,7 @@ COLUMNS = (
     "CPU us/record",
     "CPU x strong loop",
     "CPU x loop on this client",
+    "records/s x at least once",
     "peak RSS MiB",
     "results",
 )
@@ -72,18 +73,23 @@ def _cpu(outcome: Outcome) -> float:
     return outcome.cpu_us_per_record
 
 
+def _rate(outcome: Outcome) -> float:
+    return outcome.records_per_second
+
+
 def cells(row: Row, rows: Sequence[Row]) -> list[str]:
     """Return one row of the table: medians, with the range of the rounds in brackets."""
     competitor = row.competitor
     what = [competitor.kind, competitor.client, competitor.guarantee]
     if not row.values(_cpu):
-        return [*what, *[""] * 5, "FAILED"]
+        return [*what, *[""] * 6, "FAILED"]
     return [
         *what,
-        _median_and_range(row.values(lambda outcome: outcome.records_per_second), ",.0f"),
+        _median_and_range(row.values(_rate), ",.0f"),
         _median_and_range(row.values(_cpu), ".1f"),
-        _ratio(row, _loop(rows, STRONG.client)),
-        _ratio(row, _loop(rows, competitor.client)),
+        _ratio(_cpu, row, _loop(rows, STRONG.client)),
+        _ratio(_cpu, row, _loop(rows, competitor.client)),
+        _ratio(_rate, row, _at_least_once(rows, competitor)),
         f"{median(row.values(lambda outcome: outcome.peak_rss_bytes)) / 2**20:.0f}",
         _completeness(row),
     ]
@@ -95,13 +101,19 @@ def _loop(rows: Sequence[Row], client: str) -> Row | None:
     return next(loops, None)
 
 
-def _ratio(row: Row, loop: Row | None) -> str:
+def _at_least_once(rows: Sequence[Row], competitor: Competitor) -> Row | None:
+    """Return the row of the same program and client with the other guarantee."""
+    wanted = replace(competitor, guarantee="at_least_once")
+    return next((row for row in rows if row.competitor.name == wanted.name), None)
+
+
+def _ratio(measure: Callable[[Outcome], float], row: Row, other: Row | None) -> str:
     """Return the median of the rounds' own ratios: what slows a whole round down cancels out."""
-    if loop is None:
+    if other is None:
         return ""
     ratios = [
-        mine.cpu_us_per_record / its.cpu_us_per_record
-        for mine, its in zip(row.outcomes, loop.outcomes, strict=True)
+        measure(mine) / measure(its)
+        for mine, its in zip(row.outcomes, other.outcomes, strict=True)
         if isinstance(mine, Outcome) and isinstance(its, Outcome)
     ]
     return f"{median(ratios):.2f}" if ratios else ""

@@ -167,7 +167,7 @@ class DeliveryConfig:
     transactional_id: str = ""
     """Empty: the group id and the group instance id, or a random one."""
     commit_interval_seconds: PositiveSeconds = 0.5
-    """How often finished offsets are committed; under exactly_once, how long a transaction is."""
+    """How often offsets are committed; under exactly_once, how long results gather at most."""
     drain_seconds: Seconds = 5.0
     """How long partitions that are taken away are waited for."""
     shutdown_seconds: PositiveSeconds = 30.0

@@ -104,7 +104,7 @@ class Pipeline:
             stages.flow.admit(records, requests, rejections)
             stages.delivery.admit(len(requests) + len(rejections))
             stages.batcher.add(requests, rejections, stages.delivery.gathering)
-        stages.delivery.tick()
+        stages.delivery.tick(idle=not records)
         stages.flow.observe()
         stages.core.tick()
         stages.progress.note()

@@ -115,6 +115,34 @@ def test_a_transaction_ends_early_when_enough_is_in_flight(world: Deliveries) ->
     assert world.log.committed == {PARTITION: 4}
 
 
+def test_a_transaction_ends_early_when_nothing_more_comes(world: Deliveries) -> None:
+    """The last results of a backlog do not wait for records that do not come."""
+    world.publish(*world.polled(0))
+    world.delivery.tick()
+    assert world.delivery.gathering == 0
+
+    world.delivery.tick(idle=True)
+    wait_for_commits(world)
+    world.delivery.tick(idle=True)
+
+    assert world.log.committed == {PARTITION: 1}
+    assert world.delivery.gathering == 1  # an empty epoch stays open
+
+
+def test_a_record_after_a_pause_is_not_held_back(world: Deliveries) -> None:
+    """The interval since the transaction before is over already."""
+    world.commit_when_due()
+    world.publish(*world.polled(0))
+    world.delivery.tick()
+    wait_for_commits(world)
+
+    world.publish(*world.polled(1))
+    world.delivery.tick()
+
+    assert world.log.committed == {PARTITION: 1}
+    assert world.delivery.gathering == 1  # while this one's has just begun
+
+
 @pytest.mark.parametrize(
     "error", [TransactionAbortedError("abortable"), CommitRefusedError("rebalanced")]
 )

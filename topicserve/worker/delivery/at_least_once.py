@@ -55,7 +55,7 @@ class AtLeastOnce:
         if outgoing.polled:
             self._send(outgoing)
 
-    def tick(self) -> None:
+    def tick(self, *, idle: bool = False) -> None:  # noqa: ARG002 - results are out already
         if self._clock() >= self._commit_at:
             self._commit()
 

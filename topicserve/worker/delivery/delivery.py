@@ -65,8 +65,11 @@ class Delivery(Protocol):
         Raises AbandonedError when the worker gives up. What is no longer ours is dropped.
         """
 
-    def tick(self) -> None:
-        """Do what is due: commit, end an epoch, begin again. Called by the polling thread."""
+    def tick(self, *, idle: bool = False) -> None:
+        """Do what is due: commit, end an epoch, begin again. Called by the polling thread.
+
+        `idle` says that a poll has just waited in vain: nothing more comes at the moment.
+        """
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Finish what is under way for these partitions, within the drain budget, and let them go.

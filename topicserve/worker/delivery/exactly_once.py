@@ -1,11 +1,12 @@
 """Exactly once: outcomes and offsets in one Kafka transaction with the group's metadata (KIP-447).
 
-Records polled belong to an epoch. Every so often the epoch gathering is closed, at the positions
-that the partitions had then; when the last of its records has its outcome, a transaction is opened,
-all outcomes are sent, and they are committed together with those positions. So a transaction never
-holds a gap, never waits for a model or a store, and its fixed cost is paid once for many batches;
-the next epoch's are predicted meanwhile. A worker that is killed leaves no transaction open for
-long, which would keep others from reading the group's offsets.
+Records polled belong to an epoch. Every so often, and when nothing more comes, the epoch gathering
+is closed at the positions that the partitions had then; when the last of its records has its
+outcome, a transaction is opened, all outcomes are sent, and they are committed together with those
+positions. So a transaction never holds a gap, never waits for a model or a store, and its fixed
+cost is paid once for many batches; the next epoch's are predicted meanwhile. A worker that is
+killed leaves no transaction open for long, which would keep others from reading the group's
+offsets.
 
 When a transaction cannot be committed, or holds records of partitions that were lost, it is
 aborted, and everything since the last commit is read and done again. So is one that the broker does
@@ -74,11 +75,14 @@ class ExactlyOnce:
             # It was begun anew: all of its slots are closed.
             self._ledger.finish(outgoing.polled)
 
-    def tick(self) -> None:
+    def tick(self, *, idle: bool = False) -> None:
         if self._epochs.doomed is not None:
             self._rewind()
         elif (
-            self._clock() >= self._cut_at or self._epochs.gathered_records() >= self._enough_records
+            # Nobody's results wait for records that do not come.
+            idle
+            or self._clock() >= self._cut_at
+            or self._epochs.gathered_records() >= self._enough_records
         ):
             self._cut()
 
@@ -120,9 +124,9 @@ class ExactlyOnce:
         self._producer.close(timeout_seconds)
 
     def _cut(self) -> None:
-        """Close the epoch gathering, unless the one before is still being committed."""
-        self._cut_at = self._clock() + self._around.config.commit_interval_seconds
+        """Close the epoch gathering, unless it is empty or the one before is being committed."""
         if self._epochs.may_cut():
+            self._cut_at = self._clock() + self._around.config.commit_interval_seconds
             self._epochs.cut(self._ledger.positions(), self._consumer.group_metadata())
 
     def _commit_epochs(self) -> None:
