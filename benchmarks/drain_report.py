@@ -23,7 +23,7 @@ COLUMNS = (
     "peak RSS MiB",
     "results",
 )
-TABLE_WIDTH = 160
+TABLE_WIDTH = 190
 
 
 @dataclass(frozen=True)
