@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.docs import replace_section
+from benchmarks.options import only
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.record_batches import a_payload
 from tests.support.stack import RawClient, raw_client, resident_bytes
@@ -219,8 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     brokers: dict[str, Callable[[], Any]] = {"embedded": KafkaServer, "Apache Kafka": ApacheKafka}
     rows = [
         cells(name, measure(open_server, options.records, options.wake_ups))
-        for name, open_server in brokers.items()
-        if options.only in name
+        for name, open_server in only(options.only, brokers).items()
     ]
     table = Table(*COLUMNS, title=f"{options.records:,} records of {RECORD_BYTES} bytes")
     for row in rows:

@@ -16,6 +16,7 @@ from rich.console import Console
 from benchmarks.competitors import DRAIN, Competitor
 from benchmarks.drain_report import Failure, Outcome, Row, show, write_docs
 from benchmarks.measure import usage
+from benchmarks.options import only
 from benchmarks.runs import Bench, running
 from benchmarks.servers import open_servers
 
@@ -75,11 +76,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; 1 when any run failed."""
     options = _options(arguments)
-    competitors = [row for row in DRAIN if options.only in row.name]
-    if not competitors:
-        names = "\n  ".join(row.name for row in DRAIN)
-        print(f"--only: no name contains {options.only!r}; there are\n  {names}", file=sys.stderr)
-        return 2
+    competitors = list(only(options.only, {row.name: row for row in DRAIN}).values())
     with (
         tempfile.TemporaryDirectory(prefix="topicserve-bench-") as directory,
         open_servers(options.bootstrap_servers, options.redis_url) as servers,

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import median
 
 from rich.console import Console
@@ -87,24 +87,19 @@ def cells(row: Row, rows: Sequence[Row]) -> list[str]:
         *what,
         _median_and_range(row.values(_rate), ",.0f"),
         _median_and_range(row.values(_cpu), ".1f"),
-        _ratio(_cpu, row, _loop(rows, STRONG.client)),
-        _ratio(_cpu, row, _loop(rows, competitor.client)),
-        _ratio(_rate, row, _at_least_once(rows, competitor)),
+        _ratio(_cpu, row, _at_least_once(rows, STRONG.kind, STRONG.client)),
+        _ratio(_cpu, row, _at_least_once(rows, STRONG.kind, competitor.client)),
+        _ratio(_rate, row, _at_least_once(rows, competitor.kind, competitor.client)),
         f"{median(row.values(lambda outcome: outcome.peak_rss_bytes)) / 2**20:.0f}",
         _completeness(row),
     ]
 
 
-def _loop(rows: Sequence[Row], client: str) -> Row | None:
-    """Return the hand loop on this client, where it took part."""
-    loops = (r for r in rows if (r.competitor.kind, r.competitor.client) == (STRONG.kind, client))
-    return next(loops, None)
-
-
-def _at_least_once(rows: Sequence[Row], competitor: Competitor) -> Row | None:
-    """Return the row of the same program and client with the other guarantee."""
-    wanted = replace(competitor, guarantee="at_least_once")
-    return next((row for row in rows if row.competitor.name == wanted.name), None)
+def _at_least_once(rows: Sequence[Row], kind: str, client: str) -> Row | None:
+    """Return the row of a kind of program on a client, where it took part."""
+    wanted = (kind, client, STRONG.guarantee)
+    of_what = {(r.competitor.kind, r.competitor.client, r.competitor.guarantee): r for r in rows}
+    return of_what.get(wanted)
 
 
 def _ratio(measure: Callable[[Outcome], float], row: Row, other: Row | None) -> str:

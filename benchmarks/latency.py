@@ -20,6 +20,7 @@ from rich.table import Table
 from benchmarks.competitors import LATENCY, Competitor
 from benchmarks.docs import replace_section
 from benchmarks.drain_report import TABLE_WIDTH
+from benchmarks.options import only
 from benchmarks.runs import Bench, Running, running
 from benchmarks.servers import open_servers
 
@@ -86,10 +87,12 @@ def _numbers(found: list[float], echo: list[float]) -> list[str]:
     return [*absolute, f"{p50 - echo_p50:+.1f}", f"{p99 - echo_p99:+.1f}"]
 
 
-def run_rounds(bench: Bench, rate: float, rounds: int, only: str) -> dict[Competitor, list[float]]:
+def run_rounds(
+    bench: Bench, competitors: Sequence[Competitor], rate: float, rounds: int
+) -> dict[Competitor, list[float]]:
     """Return every competitor's samples of all rounds; none when any of its rounds failed."""
     console = Console(stderr=True)
-    samples: dict[Competitor, list[float]] = {row: [] for row in LATENCY if only in row.name}
+    samples: dict[Competitor, list[float]] = {row: [] for row in competitors}
     failed = set()
     for number in range(1, rounds + 1):
         for row, found in samples.items():
@@ -115,12 +118,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--redis-url", help="use this Redis; default: start Valkey")
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/")
     options = parser.parse_args(arguments)
+    competitors = list(only(options.only, {row.name: row for row in LATENCY}).values())
     with (
         tempfile.TemporaryDirectory(prefix="topicserve-bench-") as directory,
         open_servers(options.bootstrap_servers, options.redis_url) as servers,
     ):
         bench = Bench.prepare(servers, Path(directory), int(options.rate * options.seconds))
-        samples = run_rounds(bench, options.rate, options.rounds, options.only)
+        samples = run_rounds(bench, competitors, options.rate, options.rounds)
     rows = cells(samples)
     table = Table(*COLUMNS, title=f"Publish to result at {options.rate:g} records a second")
     for row in rows:

@@ -59,9 +59,8 @@ class World:
             batching=BatchingConfig(max_batch_size=7, max_in_flight_records=40),
             delivery=DeliveryConfig(
                 guarantee=guarantee,
-                commit_interval_seconds=0.001,
                 drain_seconds=LIMIT_SECONDS,
-                **{"shutdown_seconds": LIMIT_SECONDS} | delivery,
+                **{"commit_interval_seconds": 0.001, "shutdown_seconds": LIMIT_SECONDS} | delivery,
             ),
         )
         metrics = WorkerMetrics(self.registry)
@@ -133,6 +132,15 @@ def test_every_record_gets_its_result_with_its_metadata(guarantee: Guarantee) ->
     assert all(b'"metadata_status":"found"' in (body or b"") for body in bodies)
     ends = {p: 1 + max(range(p.partition, 200, 3)) for p in PARTITIONS}
     assert world.log.committed == ends
+
+
+def test_results_do_not_wait_for_records_that_do_not_come(guarantee: Guarantee) -> None:
+    """However long the interval is: the run ends when all is published."""
+    world = World(records(9), guarantee, commit_interval_seconds=3600)
+
+    world.run()
+
+    assert len(world.log.published) == 9
 
 
 def test_each_stage_says_what_it_took(guarantee: Guarantee) -> None:

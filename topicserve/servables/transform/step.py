@@ -4,6 +4,7 @@ A step says twice what it does: `infer` on specs, when the file is read, and `ap
 What `infer` lets pass `apply` computes; only sizes that no spec knows can still be wrong then.
 """
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,24 +20,35 @@ Array = NDArray[Any]
 FLOAT32, INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="step"):
+class _AbstractStructMeta(msgspec.StructMeta, ABCMeta):
+    """Lets a struct have abstract methods."""
+
+
+class Step(
+    msgspec.Struct,
+    metaclass=_AbstractStructMeta,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="step",
+):
     """What all steps have: columns that go in, and the name of the one that comes out."""
 
     output: str | None = None
     """By default the name of the input, which it then replaces."""
 
     @property
+    @abstractmethod
     def inputs(self) -> Sequence[str]:
         """Return the names of the columns that go in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def infer(self, specs: Sequence[TensorSpec]) -> TensorSpec:
         """Return what comes out, or raise InvalidArgumentError where that does not go in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def apply(self, columns: Sequence[Array]) -> Array:
         """Return the column that comes out."""
-        raise NotImplementedError
 
 
 class OneColumnStep(Step, frozen=True, kw_only=True):
