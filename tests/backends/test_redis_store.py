@@ -12,7 +12,7 @@ from topicserve.backends.errors import (
     BackendUnavailableError,
 )
 from topicserve.backends.metadata_store import MetadataStore
-from topicserve.backends.redis_store import CHUNK_RECORDS, RedisMetadataStore, translate
+from topicserve.backends.redis_store import CHUNK_RECORDS, RedisMetadataStore
 
 
 @pytest.fixture(scope="module")
@@ -92,44 +92,6 @@ def test_bad_settings_name_the_key() -> None:
         RedisMetadataStore("http://127.0.0.1")
     with pytest.raises(BackendConfigError, match="ttl_seconds"):
         RedisMetadataStore("redis://127.0.0.1", ttl_seconds=0)
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (redis.exceptions.BusyLoadingError("loading"), BackendUnavailableError),
-        (redis.TimeoutError("slow"), BackendUnavailableError),
-        (redis.ReadOnlyError("replica"), BackendUnavailableError),
-        (redis.exceptions.NoPermissionError("NOPERM"), AuthenticationError),
-        (redis.ResponseError("WRONGTYPE"), BackendConfigError),
-        (redis.ResponseError("MISCONF Errors writing to the AOF file"), BackendUnavailableError),
-        (redis.ResponseError("NOREPLICAS Not enough good replicas"), BackendUnavailableError),
-        (redis.ConnectionError("SSL: CERTIFICATE_VERIFY_FAILED"), AuthenticationError),
-    ],
-)
-def test_every_answer_has_one_meaning(error: redis.RedisError, kind: type[Exception]) -> None:
-    """What to do next depends on the port's error alone."""
-    assert type(translate(error)) is kind
-
-
-def every_class() -> list[type[redis.RedisError]]:
-    """Return all of redis-py's error classes."""
-    return [
-        kind
-        for kind in vars(redis.exceptions).values()
-        if isinstance(kind, type) and issubclass(kind, redis.RedisError)
-    ]
-
-
-@pytest.mark.parametrize("kind", every_class(), ids=lambda kind: kind.__name__)
-def test_every_client_error_has_its_place(kind: type[redis.RedisError]) -> None:
-    """Each class of redis-py's becomes one that says what to do: mend, wait or give up."""
-    error = kind.__new__(kind)
-    error.args = ("because",)
-
-    expected = AuthenticationError, BackendUnavailableError, BackendConfigError
-    assert type(translate(error)) in expected
-    assert "because" in str(translate(error)) or str(error) in str(translate(error))
 
 
 def test_errors_of_the_system_are_passing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.support.records import ManualClock, a_request
-from topicserve.backends.errors import BackendUnavailableError
+from topicserve.backends.errors import (
+    BackendBusyError,
+    BackendConfigError,
+    BackendError,
+    BackendUnavailableError,
+)
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.backoff import AbandonedError, Patience
@@ -35,6 +40,7 @@ class FakeStore:
     def __init__(self, content: Mapping[str, bytes] | None = None) -> None:
         self.content = dict(content or {})
         self.failures = 0
+        self.problem: BackendError = BackendUnavailableError("Redis is not available: refused")
         self.asked: list[list[str]] = []
         self.closed = 0
         self.after_ask: Callable[[], object] = lambda: None
@@ -43,7 +49,7 @@ class FakeStore:
         self.asked.append(list(record_ids))
         if self.failures:
             self.failures -= 1
-            raise BackendUnavailableError("Redis is not available: refused")
+            raise self.problem
         answer = [self.content.get(record_id) for record_id in record_ids]
         self.after_ask()
         return FakeAnswer(self, answer)
@@ -106,10 +112,12 @@ def test_each_record_gets_its_own_in_one_question() -> None:
     assert [world.lookups(s) for s in ("found", "missing", "absent", "invalid")] == [1, 1, 1, 0]
 
 
-def test_a_store_that_is_away_is_waited_for() -> None:
-    """As long as it takes; meanwhile readiness can say why."""
+@pytest.mark.parametrize("kind", [BackendUnavailableError, BackendBusyError, BackendConfigError])
+def test_a_store_that_is_away_is_waited_for(kind: type[BackendError]) -> None:
+    """As long as it takes, whatever it answers; meanwhile readiness can say why."""
     world = World()
     world.store.failures = 5
+    world.store.problem = kind("Redis is not available: refused")
     request = a_request()
     world.store.content[request.input.record_id] = b"{}"
     said: list[str | None] = []

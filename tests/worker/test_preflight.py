@@ -4,7 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from topicserve.backends.errors import AuthenticationError, BackendError, BackendUnavailableError
+from topicserve.backends.errors import (
+    AuthenticationError,
+    BackendBusyError,
+    BackendError,
+    BackendUnavailableError,
+)
 from topicserve.servables.servable_config import ServableConfig
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config import (
@@ -184,6 +189,17 @@ def test_being_refused_is_not_waited_out() -> None:
     with pytest.raises(ConfigError, match=r"^kafka\.settings: the broker refuses us: no"):
         preflight().check_broker(backend)
     assert backend.asked == 2
+
+
+def test_a_server_that_answers_is_waited_for_as_long_as_it_takes() -> None:
+    """A store that still loads its data after `start_seconds` is at the right address."""
+    stop = ManualStop()
+    store = FakeBackend(errors=[BackendBusyError("LOADING")] * 60)
+
+    preflight(stop=stop).check_store(store.ping)
+
+    assert stop.seconds > CONFIG.start_seconds
+    assert store.asked == 61
 
 
 def test_a_stop_ends_the_waiting() -> None:

@@ -5,6 +5,7 @@ BackendError
   BackendUnavailableError: nobody answers, or not in time  -> back off, try again
     DeliveryTimeoutError: a record was not acknowledged within its time  -> send again
     BacklogFullError: what is in flight stayed at its bound -> try again
+    BackendBusyError: it answers that it cannot serve now  -> wait for as long as it takes
   AuthenticationError: refused: credentials, ACLs, TLS  -> stop loudly
   UnknownTopicError: the topic is not there and is not created  -> exit 2 / stop
   RecordTooLargeError: the broker will never take this record  -> dead letter
@@ -32,6 +33,10 @@ class DeliveryTimeoutError(BackendUnavailableError):
 
 class BacklogFullError(BackendUnavailableError):
     """The bound on records or bytes in flight was not freed in time; nothing was sent."""
+
+
+class BackendBusyError(BackendUnavailableError):
+    """The server answers, and says that it cannot serve now: it loads, its disk is full, ..."""
 
 
 class AuthenticationError(BackendError):

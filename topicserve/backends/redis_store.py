@@ -1,25 +1,26 @@
 """The metadata store on Redis (or Valkey), through redis-py with hiredis."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from types import NoneType
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from topicserve.backends.errors import (
-    AuthenticationError,
-    BackendConfigError,
-    BackendError,
-    BackendUnavailableError,
-)
+from topicserve.backends.errors import BackendConfigError, BackendUnavailableError
+from topicserve.backends.redact import redact_url
+from topicserve.backends.redis_errors import translated, worst
 
 DEFAULT_KEY_PREFIX = "topicserve:metadata:"
 DEFAULT_TTL_SECONDS = 24 * 3600
 # Long enough to hide the round trip, short enough that one command never holds the server up.
 CHUNK_RECORDS = 1024
+
+_PLAIN = frozenset((bytes, NoneType))
 
 T = TypeVar("T")
 
@@ -43,40 +44,38 @@ class RedisMetadataStore:
             raise BackendConfigError(
                 f"metadata.ttl_seconds must be at least 0.001, found {ttl_seconds}"
             )
-        try:
-            self._redis: Any = redis.Redis.from_url(
-                url,
-                socket_timeout=timeout_seconds,
-                socket_connect_timeout=timeout_seconds,
-                retry=Retry(NoBackoff(), 0),
-            )
-        except ValueError as error:
-            raise BackendConfigError(f"metadata.redis_url: {error}") from None
+        self._redis = _open(url, timeout_seconds)
+        password = self._redis.connection_pool.connection_kwargs.get("password") or ""
+        self._secrets = (password, quote(password, safe=""), url)
         self._key_prefix = key_prefix
         self._ttl_milliseconds = int(ttl_seconds * 1000)
 
     def put_many(self, metadata: Mapping[str, bytes]) -> None:
-        with _translated():
+        with translated(self._secrets):
             for chunk in _chunks(list(metadata.items())):
                 pipeline = self._redis.pipeline(transaction=False)
                 for record_id, content in chunk:
                     pipeline.set(self._key(record_id), content, px=self._ttl_milliseconds)
-                pipeline.execute()
+                # Its own errors have the command in their text, with the metadata in it.
+                answers = pipeline.execute(raise_on_error=False)
+                errors = [answer for answer in answers if isinstance(answer, Exception)]
+                if (error := worst(errors, self._secrets)) is not None:
+                    raise error
 
     def get_many(self, record_ids: Sequence[str]) -> list[bytes | None]:
         return self.request_many(record_ids).result()
 
     def request_many(self, record_ids: Sequence[str]) -> "PendingMget":
         keys = [self._key(record_id) for record_id in record_ids]
-        return PendingMget(self._redis.connection_pool, list(_chunks(keys)))
+        return PendingMget(self._redis.connection_pool, list(_chunks(keys)), self._secrets)
 
     def delete_many(self, record_ids: Sequence[str]) -> None:
-        with _translated():
+        with translated(self._secrets):
             for chunk in _chunks(record_ids):
                 self._redis.unlink(*[self._key(record_id) for record_id in chunk])
 
     def ping(self) -> None:
-        with _translated():
+        with translated(self._secrets):
             self._redis.ping()
 
     def close(self) -> None:
@@ -86,14 +85,36 @@ class RedisMetadataStore:
         return self._key_prefix + record_id
 
 
+def _open(url: str, timeout_seconds: float) -> Any:
+    try:
+        client = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except (ValueError, TypeError):
+        # The text of these errors may hold a part of the password.
+        raise BackendConfigError(
+            f"metadata.redis_url: must be redis://, rediss:// or unix:// with user and password "
+            f"percent-encoded, such as redis://user:password@host:6379/0; found {redact_url(url)}"
+        ) from None
+    # The URL can say so too; metadata is bytes.
+    client.connection_pool.connection_kwargs["decode_responses"] = False
+    return client
+
+
 class PendingMget:
     """MGETs whose first question is sent, on a connection of their own until all are answered.
 
     Only one question is ever on its way: an answer that nobody reads yet is bounded by the chunk.
     """
 
-    def __init__(self, pool: Any, chunks: Sequence[list[str]]) -> None:
+    def __init__(
+        self, pool: Any, chunks: Sequence[list[str]], secrets: Collection[str] = ()
+    ) -> None:
         self._pool = pool
+        self._secrets = secrets
         self._chunks = chunks
         self._connection: Any = None
         if chunks:
@@ -106,10 +127,11 @@ class PendingMget:
         if not self._chunks:
             return found
         with self._borrowed() as connection:
-            for number in range(len(self._chunks)):
+            for number, chunk in enumerate(self._chunks):
                 if number:
-                    connection.send_command("MGET", *self._chunks[number])
-                found.extend(connection.read_response())
+                    connection.send_command("MGET", *chunk)
+                answer = connection.read_response()
+                found.extend(_contents(answer, len(chunk), self._secrets))
         self._pool.release(self._connection)
         self._connection = None
         return found
@@ -126,7 +148,7 @@ class PendingMget:
     def _borrowed(self) -> Generator[Any]:
         """Hold a connection; on any failure it is closed, for an answer may still be in it."""
         try:
-            with _translated():
+            with translated(self._secrets):
                 if self._connection is None:
                     self._connection = self._pool.get_connection()
                 yield self._connection
@@ -141,41 +163,30 @@ def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
         yield chunk
 
 
-@contextmanager
-def _translated() -> Generator[None]:
-    """Raise the port's errors for redis-py's."""
-    try:
-        yield
-    except redis.RedisError as error:
-        raise translate(error) from error
-    except OSError as error:
-        raise BackendUnavailableError(f"Redis is not available: {error}") from error
+def _contents(answer: object, asked: int, secrets: Collection[str]) -> list[bytes | None]:
+    """Return an MGET's answer, if it is one.
+
+    A proxy that asks several servers may put an error in the place of one value.
+    """
+    if not isinstance(answer, list) or len(answer) != asked:
+        # A connection that is out of step: it is closed, and the next one asked.
+        raise BackendUnavailableError("Redis gave an answer to something else")
+    if not _PLAIN.issuperset(map(type, answer)):
+        passing = [one for one in map(_passing, answer) if one is not None]
+        if (error := worst(passing, secrets)) is not None:
+            raise error
+        answer = [_content(one) for one in answer]
+    return answer
 
 
-_REFUSED = (
-    redis.AuthenticationError,
-    redis.exceptions.AuthorizationError,
-    redis.exceptions.NoPermissionError,
-    redis.exceptions.AuthenticationWrongNumberOfArgsError,
-)
-_PASSING = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.ReadOnlyError,
-    redis.exceptions.OutOfMemoryError,
-    redis.exceptions.TryAgainError,
-    redis.exceptions.ClusterDownError,
-)
-# Answers that redis-py has no class for: the disk is full, replicas are away.
-_PASSING_CODES = ("MISCONF", "NOREPLICAS")
+def _passing(value: object) -> Exception | None:
+    """Return the value if it is an error that is not about this one key."""
+    about_one_key = str(value).startswith("WRONGTYPE")
+    return value if isinstance(value, Exception) and not about_one_key else None
 
 
-def translate(error: redis.RedisError) -> BackendError:
-    """Return the port's error for one of redis-py's, most telling class first."""
-    if isinstance(error, _REFUSED):
-        return AuthenticationError(f"Redis refused us: {error}; check the credentials and ACLs")
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return AuthenticationError(f"Redis is not trusted: {error}; check ssl_ca_certs")
-    if isinstance(error, _PASSING) or str(error).startswith(_PASSING_CODES):
-        return BackendUnavailableError(f"Redis is not available: {error}")
-    return BackendConfigError(f"Redis answered what a metadata store should not: {error}")
+def _content(value: object) -> bytes | None:
+    """Return the bytes under a key; those of anything else are no JSON object, so it is refused."""
+    if value is None or isinstance(value, bytes):
+        return value
+    return b"not a string: " + str(value).encode(errors="replace")

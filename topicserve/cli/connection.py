@@ -4,11 +4,11 @@ import argparse
 from contextlib import closing
 
 from topicserve.backends.broker import Broker
-from topicserve.backends.errors import BackendUnavailableError
+from topicserve.backends.errors import BackendBusyError, BackendUnavailableError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.metadata_store import MetadataStore
+from topicserve.backends.redact import redact_url
 from topicserve.cli.errors import UsageError
-from topicserve.worker.preflight import without_password
 
 CLIENTS = ("kafka-python", "confluent")
 DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
@@ -87,8 +87,10 @@ def need_store(arguments: argparse.Namespace, store: MetadataStore) -> None:
     """Raise UsageError where no store answers."""
     try:
         store.ping()
+    except BackendBusyError:
+        return  # it is the right address; each record waits for the store, within its timeout
     except BackendUnavailableError as error:
         raise UsageError(
-            f"--redis-url: no Redis answers at {without_password(arguments.redis_url)} "
+            f"--redis-url: no Redis answers at {redact_url(arguments.redis_url)} "
             f"({error}); start it, or correct the address"
         ) from error

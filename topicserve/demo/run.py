@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from topicserve.backends.redact import redact_url
 from topicserve.demo import report
 from topicserve.demo.deployment import (
     Servers,
@@ -18,7 +19,6 @@ from topicserve.demo.ledger import MAX_PROBLEMS
 from topicserve.demo.screen import Screen
 from topicserve.demo.stage import Stage
 from topicserve.demo.summary import Summary, summarize
-from topicserve.worker.preflight import without_password
 
 EXIT_WRONG = 1
 RECORDS_PER_SECOND = 600.0
@@ -41,7 +41,7 @@ def run_demo(options: DemoOptions, screen: Screen) -> int:
     with ExitStack() as opened:
         opened.enter_context(screen)
         servers = options.servers or opened.enter_context(embedded_servers(options.client))
-        redis = without_password(servers.redis_url)
+        redis = redact_url(servers.redis_url)
         screen.step(f"Kafka at {servers.bootstrap_servers}, Redis at {redis}")
         topics = opened.enter_context(created_topics(servers))
         models = Path(opened.enter_context(TemporaryDirectory(prefix="topicserve-demo-")))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from topicserve.backends.errors import BackendUnavailableError
+from topicserve.backends.errors import BackendConfigError, BackendUnavailableError
 from topicserve.backends.metadata_store import MetadataStore, PendingMetadata
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.result import Metadata, MetadataStatus
@@ -16,6 +16,10 @@ from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.request import Rejection, Request
 
+# The look at the start found a metadata store: whatever it answers now, a worker that waits loses
+# nothing and says so in /readyz, while one that ends takes its records to the next replica. New
+# credentials are only read by a new process.
+_WAITED_FOR = (BackendUnavailableError, BackendConfigError)
 _FOUND = MetadataStatus.FOUND
 _ABSENT = Metadata(MetadataStatus.ABSENT)
 _MISSING = Metadata(MetadataStatus.MISSING)
@@ -76,7 +80,7 @@ class Joiner:
             return Fetch(record_ids, None)
         try:
             return Fetch(record_ids, self._store.request_many(record_ids))
-        except BackendUnavailableError:
+        except _WAITED_FOR:
             return Fetch(record_ids, None)  # `finish` asks again, and waits
 
     def finish(self, requests: Sequence[Request], fetch: Fetch) -> Joined:
@@ -103,7 +107,7 @@ class Joiner:
                     self._metrics.retries.labels("join").inc()
                     pending = self._store.request_many(fetch.record_ids)
                 answer = dict(zip(fetch.record_ids, pending.result(), strict=True))
-            except BackendUnavailableError as error:
+            except _WAITED_FOR as error:
                 pending = None
                 if attempt:  # a connection that had gone stale is no outage
                     self._note_outage(str(error))

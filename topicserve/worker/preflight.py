@@ -1,17 +1,23 @@
 """What a worker looks at before it loads anything: whether broker, topics and store are there.
 
 A worker that is running waits for what is away, for as long as it takes. One that is being started
-fails instead, with a line that names the key: the address is as likely to be wrong.
+fails instead, with a line that names the key: the address is as likely to be wrong. A server that
+answers that it cannot serve now (it loads its data, its disk is full) is waited for here too.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from topicserve.backends.broker import Admin
-from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
+from topicserve.backends.errors import (
+    AuthenticationError,
+    BackendBusyError,
+    BackendUnavailableError,
+)
+from topicserve.backends.redact import redact_url
 from topicserve.worker.backoff import pauses
 from topicserve.worker.config import ConfigError, WorkerConfig
 from topicserve.worker.logging import log_event
@@ -62,7 +68,7 @@ class Preflight:
 
     def check_store(self, ping: Callable[[], None]) -> None:
         """Raise ConfigError where the metadata store does not answer."""
-        where = without_password(self._config.metadata.redis_url)
+        where = redact_url(self._config.metadata.redis_url)
         try:
             self._ask(lambda _: ping())
         except BackendUnavailableError as error:
@@ -110,16 +116,12 @@ class Preflight:
             left = self._deadline - self._clock()
             try:
                 return question(max(min(left, ANSWER_SECONDS), 0.1))
+            except BackendBusyError as error:
+                # The address is right: it answers. The log's own limit keeps this to a few lines.
+                log_event("start_waits", logging.WARNING, problem=str(error))
             except BackendUnavailableError:
                 if self._clock() + pause >= self._deadline:
                     raise
             if self._stop.wait(pause):
                 raise StoppedError
         raise AssertionError("pauses never end")
-
-
-def without_password(url: str) -> str:
-    """Return a URL fit for a message."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
