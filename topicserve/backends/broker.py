@@ -6,8 +6,31 @@ from typing import Any, NamedTuple, Protocol
 from topicserve.backends.errors import BackendError
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 
+
+class OffsetAndMetadata(int):
+    """An offset, and the text that is committed beside it (Kafka's offset metadata).
+
+    It is an int, so it goes wherever an offset does. Brokers refuse more than 4,096 bytes of text
+    (`offset.metadata.max.bytes`).
+    """
+
+    metadata: str
+
+    def __new__(cls, offset: int, metadata: str = "") -> "OffsetAndMetadata":
+        """Return the offset with its text."""
+        made = super().__new__(cls, offset)
+        made.metadata = metadata
+        return made
+
+
+def metadata_of(offset: int) -> str:
+    """Return the text to commit beside an offset: a plain int has none."""
+    return offset.metadata if isinstance(offset, OffsetAndMetadata) else ""
+
+
 Offsets = Mapping[TopicPartition, int]
-"""The next offset to read of each partition, as Kafka commits it."""
+"""The next offset to read of each partition, as Kafka commits it; OffsetAndMetadata where a text
+is committed too."""
 
 OnDelivery = Callable[[Sequence[BackendError | None]], None]
 """Called once for one `send`: for each record None, or why it was not acknowledged."""
@@ -76,7 +99,10 @@ class Consumer(Protocol):
     def committed(
         self, partitions: Sequence[TopicPartition], timeout_seconds: float
     ) -> dict[TopicPartition, int | None]:
-        """Return the group's committed offsets, None where there is none."""
+        """Return the group's committed offsets, None where there is none.
+
+        Each is an OffsetAndMetadata.
+        """
 
     def group_metadata(self) -> Any:
         """Return what `Producer.send_offsets_to_transaction` of the same client needs (KIP-447)."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from tests.support.child_process import ChildProcess
 from tests.support.kafka_servers import Server
 from tests.support.port import Port, eventually, numbered, numbers, send, unique
+from topicserve.backends.broker import OffsetAndMetadata, metadata_of
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 
@@ -157,6 +158,25 @@ def test_committed_offsets_are_resumed(port: Port) -> None:
         0: 30,
         1: 70,
     }
+
+
+def test_a_text_is_committed_beside_an_offset(port: Port) -> None:
+    """Another member of the group reads it, and a commit without a text removes it."""
+    topic, group_id = port.topic(partitions=1), unique("group")
+    partition = TopicPartition(topic, 0)
+    send(port.producer(), numbered(topic, 10))
+    member = port.member(topic, group_id)
+    member.read(10)
+
+    def committed() -> tuple[int, str]:
+        found = member.consumer.committed([partition], 10)[partition]
+        assert found is not None
+        return found, metadata_of(found)
+
+    member.consumer.commit({partition: OffsetAndMetadata(3, "attempt 2")}, 10)
+    assert committed() == (3, "attempt 2")
+    member.consumer.commit({partition: 4}, 10)
+    assert committed() == (4, "")
 
 
 def test_without_commits_offsets_are_unknown(port: Port) -> None:

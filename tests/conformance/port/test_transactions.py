@@ -6,7 +6,7 @@ import pytest
 from tests.conformance.port.conftest import OpenPort
 from tests.support.kafka_servers import Server, frozen
 from tests.support.port import Deliveries, Member, Port, eventually, numbered, numbers, send, unique
-from topicserve.backends.broker import Producer
+from topicserve.backends.broker import OffsetAndMetadata, Producer, metadata_of
 from topicserve.backends.errors import (
     BackendUnavailableError,
     CommitRefusedError,
@@ -107,10 +107,13 @@ def test_offsets_are_committed_with_the_transaction(port: Port) -> None:
 
     producer.begin_transaction()
     send_all(producer, output, range(60))
-    producer.send_offsets_to_transaction({partition: 60}, member.consumer.group_metadata(), LIMIT)
+    offsets = {partition: OffsetAndMetadata(60, "attempt 2")}
+    producer.send_offsets_to_transaction(offsets, member.consumer.group_metadata(), LIMIT)
     producer.commit_transaction(LIMIT)
 
-    assert member.consumer.committed([partition], LIMIT) == {partition: 60}
+    found = member.consumer.committed([partition], LIMIT)[partition]
+    assert found == 60
+    assert metadata_of(found) == "attempt 2"
     member.consumer.close(5)
     assert numbers(port.member(topic, group_id).read(40)) == list(range(60, 100))
 

@@ -9,8 +9,9 @@ import confluent_kafka
 from confluent_kafka import KafkaError
 
 from topicserve.backends.bounded_calls import BoundedCalls
-from topicserve.backends.broker import ConsumerStats, Offsets, RebalanceListener
+from topicserve.backends.broker import ConsumerStats, Offsets, RebalanceListener, metadata_of
 from topicserve.backends.confluent.errors import PARTITION_EOF, translate, translated
+from topicserve.backends.confluent.offsets import from_client, to_client
 from topicserve.backends.errors import BackendUnavailableError, CommitRefusedError
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
@@ -95,7 +96,8 @@ class ConfluentConsumer:
 
     def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
         # Waits for as long as the broker takes; hence the thread of its own.
-        self._calls.call("commit", lambda: self._commit(offsets), timeout_seconds, dict(offsets))
+        subject = {partition: (offset, metadata_of(offset)) for partition, offset in offsets.items()}
+        self._calls.call("commit", lambda: self._commit(offsets), timeout_seconds, subject)
 
     def committed(
         self, partitions: Sequence[TopicPartition], timeout_seconds: float
@@ -103,7 +105,7 @@ class ConfluentConsumer:
         with translated():
             answers = self._client.committed(_theirs(partitions), timeout_seconds)
         _raise_for_partitions(answers)
-        return {_ours(theirs): _offset(theirs) for theirs in answers}
+        return {_ours(theirs): from_client(theirs) for theirs in answers}
 
     def group_metadata(self) -> Any:
         with translated():
@@ -229,7 +231,7 @@ class ConfluentConsumer:
             log.warning("offsets of revoked partitions were not committed: %s", error)
 
     def _commit(self, offsets: Offsets) -> None:
-        theirs = [confluent_kafka.TopicPartition(*p, offset) for p, offset in offsets.items()]
+        theirs = to_client(offsets)
         if not theirs:
             return
         with translated():

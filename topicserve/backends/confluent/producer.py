@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from topicserve.backends.broker import Offsets, OnDelivery
 from topicserve.backends.confluent.delivery_reports import Callback, DeliveryReports
 from topicserve.backends.confluent.errors import translate, translated
+from topicserve.backends.confluent.offsets import to_client
 from topicserve.backends.confluent.producer_client import OpenClient, ProducerClient
 from topicserve.backends.errors import (
     AuthenticationError,
@@ -117,7 +117,7 @@ class ConfluentProducer:
         self, offsets: Offsets, group_metadata: Any, timeout_seconds: float
     ) -> None:
         self._raise_failed()
-        theirs = [confluent_kafka.TopicPartition(*p, offset) for p, offset in offsets.items()]
+        theirs = to_client(offsets)
         client = self._client.current
         self._call(
             "send_offsets_to_transaction",

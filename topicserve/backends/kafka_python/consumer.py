@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import kafka
-from kafka.structs import OffsetAndMetadata
 
 from topicserve.backends.bounded_calls import BoundedCalls
 from topicserve.backends.broker import ConsumerStats, Offsets, RebalanceListener
@@ -20,6 +19,7 @@ from topicserve.backends.errors import (
 from topicserve.backends.kafka_python.connection import Network
 from topicserve.backends.kafka_python.errors import translated
 from topicserve.backends.kafka_python.mends import keep_joining, unpark_records
+from topicserve.backends.kafka_python.offsets import from_client, to_client
 from topicserve.backends.kafka_python.rebalance import Change, RebalanceThread
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
@@ -96,9 +96,8 @@ class KafkaPythonConsumer:
         if not offsets:
             return
         client = self._opened(timeout_seconds)
-        theirs = {_theirs(p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
         with translated():
-            client.commit(theirs, timeout_ms=timeout_seconds * 1000)
+            client.commit(to_client(offsets), timeout_ms=timeout_seconds * 1000)
 
     def committed(
         self, partitions: Sequence[TopicPartition], timeout_seconds: float
@@ -106,7 +105,11 @@ class KafkaPythonConsumer:
         client = self._opened(timeout_seconds)
         with translated():
             return {
-                partition: client.committed(_theirs(partition), timeout_ms=timeout_seconds * 1000)
+                partition: from_client(
+                    client.committed(
+                        _theirs(partition), metadata=True, timeout_ms=timeout_seconds * 1000
+                    )
+                )
                 for partition in partitions
             }
 

@@ -4,9 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import kafka
 from kafka import errors
-from kafka.structs import OffsetAndMetadata
 
 from topicserve.backends.broker import Offsets, OnDelivery
 from topicserve.backends.errors import (
@@ -15,6 +13,7 @@ from topicserve.backends.errors import (
     TransactionAbortedError,
 )
 from topicserve.backends.in_flight import InFlight, Shipment
+from topicserve.backends.kafka_python.offsets import to_client
 from topicserve.backends.kafka_python.partitions import choose_partitions
 from topicserve.backends.kafka_python.producer_client import ProducerClient
 from topicserve.backends.kafka_python.transactions import (
@@ -79,10 +78,7 @@ class KafkaPythonProducer:
         self, offsets: Offsets, group_metadata: Any, timeout_seconds: float
     ) -> None:
         client = self._in_transaction(timeout_seconds)
-        theirs = {
-            kafka.TopicPartition(*partition): OffsetAndMetadata(offset, "", -1)
-            for partition, offset in offsets.items()
-        }
+        theirs = to_client(offsets)
         self._call(
             "send_offsets_to_transaction",
             client,

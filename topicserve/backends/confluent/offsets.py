@@ -1,0 +1,24 @@
+"""Offsets with their texts, between the port's form and confluent-kafka's."""
+
+from typing import Any
+
+import confluent_kafka
+
+from topicserve.backends.broker import OffsetAndMetadata, Offsets, metadata_of
+
+
+def to_client(offsets: Offsets) -> list[Any]:
+    """Return what confluent-kafka commits."""
+    return [
+        confluent_kafka.TopicPartition(
+            partition.topic, partition.partition, int(offset), metadata_of(offset)
+        )
+        for partition, offset in offsets.items()
+    ]
+
+
+def from_client(answer: Any) -> OffsetAndMetadata | None:
+    """Return what confluent-kafka found committed; negative offsets stand for nothing."""
+    if answer.offset < 0:
+        return None
+    return OffsetAndMetadata(answer.offset, answer.metadata or "")
