@@ -17,7 +17,7 @@ _NAME = re.compile(r"\b(?:topicserve|process|python)_[a-z_]+\b")
 _LABELS = re.compile(r"(\w+)\{([^}]*)\}")
 _GROUPING = re.compile(r"\b(?:by|without) \(([^)]*)\)")
 # Prometheus' own, and those of our own process metrics.
-_TARGET_LABELS = {"job", "instance", "le"}
+_TARGET_LABELS = {"job", "instance", "replica", "le"}
 
 
 def exposed() -> dict[str, set[str]]:

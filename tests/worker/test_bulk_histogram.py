@@ -1,3 +1,4 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -22,3 +23,16 @@ def test_reads_like_prometheus_own(observations: list[tuple[float, int]]) -> Non
     scraped = generate_latest(theirs).decode()
     without_created = [line for line in scraped.splitlines() if "_created" not in line]
     assert generate_latest(ours).decode().splitlines() == without_created
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, 2.5, 7.0])))
+def test_many_values_at_once_count_as_one_by_one(values: list[float]) -> None:
+    """Each in its bucket, bounds included, and the sum of all."""
+    together, single = CollectorRegistry(), CollectorRegistry()
+    BulkHistogram("wait_seconds", "Waits.", BUCKETS, together).observe_each(np.array(values))
+    one_by_one = BulkHistogram("wait_seconds", "Waits.", BUCKETS, single)
+
+    for value in values:
+        one_by_one.observe(value)
+
+    assert generate_latest(together) == generate_latest(single)

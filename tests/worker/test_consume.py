@@ -118,20 +118,24 @@ def test_how_far_a_partition_is_behind_is_shown() -> None:
 class FakeDelivery:
     """Notes what it is told of partitions."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: OffsetLedger) -> None:
         self.told: list[tuple[str, list[TopicPartition]]] = []
+        self._ledger = ledger
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         self.told.append(("revoke", list(partitions)))
+        self._ledger.release(partitions)
         return {PARTITION: 9}
 
     def lose(self, partitions: Sequence[TopicPartition]) -> None:
         self.told.append(("lose", list(partitions)))
+        self._ledger.release(partitions)
 
 
 def test_partitions_come_and_go_through_the_delivery() -> None:
     """What is to be committed before they go is the delivery's to say."""
-    world, fake = World(), FakeDelivery()
+    world = World()
+    fake = FakeDelivery(world.ledger)
     delivery: Delivery = fake  # type: ignore[assignment]
     metrics = WorkerMetrics(CollectorRegistry())
     batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
@@ -151,9 +155,29 @@ def test_partitions_come_and_go_through_the_delivery() -> None:
         assert found == 1
 
 
+def test_records_left_unfinished_to_another_member_are_counted() -> None:
+    """By how the partitions went; what was finished before is not abandoned."""
+    world = World()
+    delivery: Delivery = FakeDelivery(world.ledger)  # type: ignore[assignment]
+    metrics = WorkerMetrics(CollectorRegistry())
+    batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
+    rebalance = Rebalance(world.ledger, world.flow, batcher, delivery, WaitingRoutes(), metrics)
+    rebalance.on_assigned([OTHER])
+    world.ledger.finish(world.poll(0, 1, 2)[:1])
+    world.ledger.track([a_kafka_record(offset, partition=1) for offset in range(5)])
+
+    rebalance.on_revoked([PARTITION])
+    rebalance.on_lost([OTHER])
+
+    for cause, count in (("revoked", 2), ("lost", 5), ("shutdown", 0)):
+        name = "topicserve_abandoned_records_total"
+        assert metrics.registry.get_sample_value(name, {"cause": cause}) == count
+
+
 def test_what_waits_for_a_version_goes_with_its_partition() -> None:
     """It would hold memory for as long as the version is away, and nobody wants its result."""
-    world, fake = World(), FakeDelivery()
+    world = World()
+    fake = FakeDelivery(world.ledger)
     delivery: Delivery = fake  # type: ignore[assignment]
     batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
     waiting = WaitingRoutes()

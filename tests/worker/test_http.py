@@ -88,9 +88,15 @@ def test_other_methods_are_refused_as_json(server: PageServer) -> None:
     assert json.loads(body) == {"error": "Unsupported method ('POST')"}
 
 
-def test_a_page_that_fails_is_a_500_and_says_no_more_than_the_kind(server: PageServer) -> None:
-    """The server goes on."""
+def test_a_page_that_fails_is_a_500_and_the_log_says_more(
+    server: PageServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client is told the kind of the error alone, the log has its traceback."""
     status, body = request(server, "/broken")
+
+    (line,) = [record for record in caplog.records if record.msg == "http_answer_failed"]
+    assert line.exc_info is not None
+    assert "a secret" in str(line.exc_info[1])
 
     assert (status, json.loads(body)) == (500, {"error": "ValueError; the log says more"})
     assert request(server, "/x")[0] == 200

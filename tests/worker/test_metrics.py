@@ -1,10 +1,13 @@
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.support.reference_pages import CHECKOUT, MetricRow, metric_rows
+from topicserve.wire.dead_letter import Reason
 from topicserve.worker.metrics import ServableMetrics, WorkerMetrics, new_registry
 
 UNITS = ("seconds", "bytes", "records", "rows", "partitions")
@@ -51,6 +54,56 @@ def test_every_metric_is_looked_at_by_a_test(row: MetricRow) -> None:
     name = row.name.removeprefix("topicserve_").removesuffix("_total")
 
     assert re.search(rf"\.{row.attribute}\b|{name}", sources("tests"))
+
+
+def literal_labels() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield metric and values of each `metric.labels(...)` whose values stand in the code."""
+    for path in (CHECKOUT / "topicserve/worker").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Attribute(ast.Attribute(attr=metric), "labels"), args=args):
+                    if args and all(isinstance(arg, ast.Constant) for arg in args):
+                        values = [arg.value for arg in args if isinstance(arg, ast.Constant)]
+                        yield metric, tuple(map(str, values))
+
+
+@pytest.mark.parametrize(("metric", "values"), sorted(set(literal_labels())))
+def test_series_with_known_labels_are_there_from_the_start(
+    metric: str, values: tuple[str, ...]
+) -> None:
+    """At 0: Prometheus sees no increase in a counter that appears with its first event."""
+    declared = getattr(WorkerMetrics(CollectorRegistry()), metric)
+
+    assert values in declared._metrics
+
+
+def test_every_reason_of_a_dead_letter_is_counted_from_the_start() -> None:
+    """Whatever is added to the reasons."""
+    registry = CollectorRegistry()
+    WorkerMetrics(registry)
+
+    for reason in Reason:
+        labels = {"reason": reason.value}
+        assert registry.get_sample_value("topicserve_dead_letters_total", labels) == 0
+
+
+def test_a_servables_failures_are_counted_from_the_start() -> None:
+    """Also one that never has a version: the alerts count on it."""
+    registry = CollectorRegistry()
+    ServableMetrics(registry, ["digits"])
+    worker = WorkerMetrics(registry)
+    worker.expect_servables(["digits"])
+    worker.expect_topics(["in"])
+
+    for name, labels in (
+        ("servable_failures_total", {"servable": "digits", "reason": "DATA_LOSS"}),
+        ("servable_transitions_total", {"servable": "digits", "state": "START"}),
+        ("predict_failures_total", {"servable": "digits", "reason": "INTERNAL"}),
+        ("shadow_comparisons_total", {"servable": "digits", "outcome": "different"}),
+        ("canary_records_total", {"servable": "digits"}),
+        ("records_consumed_total", {"topic": "in"}),
+    ):
+        assert registry.get_sample_value(f"topicserve_{name}", labels) == 0
 
 
 def test_two_workers_metrics_do_not_meet() -> None:

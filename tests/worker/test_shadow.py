@@ -113,6 +113,27 @@ def test_a_failing_shadow_is_counted_and_nothing_else() -> None:
     assert world.log.published == []
 
 
+class Broken(Doubling):
+    """Has a bug."""
+
+    def predict(self, *_: object, **__: object) -> Any:
+        raise KeyError("a bug")
+
+
+@pytest.mark.parametrize(("second", "has_traceback"), [(Broken(), True), (Doubling(1.0), False)])
+def test_a_bug_is_logged_with_its_traceback(
+    second: Any, has_traceback: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a servable answers on purpose needs none."""
+    world = World(second)
+
+    world.offer(a_request(1.0))
+
+    (line,) = [record for record in caplog.records if record.msg == "shadow_failed"]
+    assert bool(line.exc_info) == has_traceback
+    assert world.count("failed") == 1
+
+
 @pytest.mark.parametrize("extra", [1, 5])
 def test_a_shadow_that_is_too_slow_drops_and_counts(extra: int) -> None:
     """It never holds a record up."""

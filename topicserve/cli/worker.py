@@ -123,7 +123,7 @@ def serve(config: WorkerConfig, worker_id: str, *, supervised: bool) -> int:
 def supervise(arguments: argparse.Namespace, config: WorkerConfig, worker_id: str) -> int:
     """Run `--replicas` workers, each in a process of its own, behind one HTTP address."""
     registry = CollectorRegistry()
-    metrics = SupervisorMetrics(registry)
+    metrics = SupervisorMetrics(registry, arguments.replicas)
     supervisor = Supervisor(
         lambda slot, changed: ReplicaProcess(
             replica_command(arguments, config, worker_id, slot), changed

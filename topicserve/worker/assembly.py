@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from topicserve.backends.broker import Consumer, Producer
 from topicserve.backends.metadata_store import MetadataStore
 from topicserve.worker.backoff import Patience
@@ -43,6 +45,7 @@ def build_stages(
     core: SharedCore,
     metrics: WorkerMetrics,
     clock: Callable[[], float] = time.monotonic,
+    wall_clock: Callable[[], float] = time.time,
 ) -> Stages:
     """Return the stages, connected to one another; nothing runs yet."""
     batching = config.batching
@@ -64,7 +67,7 @@ def build_stages(
             patience=patience,
             metrics=metrics,
             clock=clock,
-            acknowledged=_after_acknowledgement(reaper, metrics, clock),
+            acknowledged=_after_acknowledgement(reaper, metrics, clock, wall_clock),
             failure=failure,
             waiting=waiting,
         ),
@@ -100,7 +103,10 @@ def _delivery(guarantee: Guarantee, around: Surroundings) -> Delivery:
 
 
 def _after_acknowledgement(
-    reaper: MetadataReaper | None, metrics: WorkerMetrics, clock: Callable[[], float]
+    reaper: MetadataReaper | None,
+    metrics: WorkerMetrics,
+    clock: Callable[[], float],
+    wall_clock: Callable[[], float],
 ) -> Callable[[Outgoing], None]:
     def acknowledged(outgoing: Outgoing) -> None:
         now = clock()
@@ -109,6 +115,11 @@ def _after_acknowledgement(
             by_poll[polled.polled_at] = by_poll.get(polled.polled_at, 0) + 1
         for polled_at, count in by_poll.items():
             metrics.record_seconds.observe(now - polled_at, count)
+        published_ms = np.array([polled.record.timestamp_ms for polled in outgoing.polled], float)
+        # A clock that is behind the producer's would make records older than none. Where the
+        # topic's format is so old that there is no timestamp, it is negative.
+        ages = (wall_clock() - published_ms[published_ms >= 0] / 1000).clip(0)
+        metrics.publish_to_result_seconds.observe_each(ages)
         if reaper is not None:
             reaper.delete(outgoing.record_ids())
 

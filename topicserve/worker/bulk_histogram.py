@@ -5,6 +5,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -33,6 +35,14 @@ class BulkHistogram(Collector):
         with self._lock:
             self._counts[bisect_left(self._bounds, value)] += count
             self._sum += value * count
+
+    def observe_each(self, values: NDArray[np.float64]) -> None:
+        """Count many values, each its own, in one step."""
+        buckets = np.searchsorted(self._bounds, values)
+        counts = np.bincount(buckets, minlength=len(self._bounds)).tolist()
+        with self._lock:
+            self._counts = [old + new for old, new in zip(self._counts, counts, strict=True)]
+            self._sum += float(values.sum())
 
     def collect(self) -> Iterable[Metric]:
         """Return the histogram as it stands; the registry calls this."""

@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             page = self.server.get(self.path, self.headers.get("Accept", ""))
         except Exception as error:
-            log_event("http_answer_failed", logging.ERROR, path=self.path, problem=repr(error))
+            log_event("http_answer_failed", logging.ERROR, path=self.path, traceback_of=error)
             page = error_page(500, f"{type(error).__name__}; the log says more")
         self._write(page, with_body)
 

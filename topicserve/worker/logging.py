@@ -23,10 +23,20 @@ BURST = 10
 WINDOW_SECONDS = 10.0
 
 
-def log_event(event: str, level: int = logging.INFO, /, **fields: object) -> None:
-    """Write one line: what happened, in one word, and with what. Any thread may call it."""
+def log_event(
+    event: str,
+    level: int = logging.INFO,
+    /,
+    *,
+    traceback_of: BaseException | None = None,
+    **fields: object,
+) -> None:
+    """Write one line: what happened, in one word, and with what. Any thread may call it.
+
+    The line of an error that is nobody's but this program's has its traceback.
+    """
     if LOGGER.isEnabledFor(level):
-        LOGGER.log(level, event, extra={"fields": fields})
+        LOGGER.log(level, event, exc_info=traceback_of, extra={"fields": fields})
 
 
 def configure_logging(

@@ -6,7 +6,8 @@ id, an offset or an error's text: each value is a time series that Prometheus ke
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import product
 from typing import Protocol
 
 from prometheus_client import (
@@ -20,9 +21,11 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from topicserve.servables.errors import ServableError
 from topicserve.servables.event_bus import EventAndTime
 from topicserve.servables.servable_id import ServableId
 from topicserve.servables.servable_state import ManagerState, ServableState
+from topicserve.wire.dead_letter import Reason
 from topicserve.worker.bulk_histogram import BulkHistogram
 
 ROW_BUCKETS = tuple(float(2**power) for power in range(13))
@@ -38,6 +41,23 @@ RECORD_BUCKETS_SECONDS = (*CALL_BUCKETS_SECONDS, 30.0, 60.0, 300.0, 900.0)
 """For a record's whole way, which lasts as long as what it waits for is away."""
 
 LOAD_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
+
+
+# The values of the labels whose sets are closed. Each of their series is there from the start, at
+# 0: Prometheus sees no increase in a counter that appears together with its first event.
+REASONS = tuple(reason.value for reason in Reason)
+ABANDON_CAUSES = ("revoked", "lost", "shutdown")
+REDELIVERY_CAUSES = ("transaction_aborted", "delivery_failed")
+METADATA_STATUSES = ("found", "missing", "absent", "invalid")
+COMMIT_OUTCOMES = ("committed", "refused", "failed")
+TRANSACTION_OUTCOMES = ("committed", "aborted")
+RETRY_STAGES = ("predict", "join", "publish", "transaction")
+REBALANCE_EVENTS = ("assigned", "revoked", "lost")
+SHADOW_OUTCOMES = ("equal", "different", "failed", "dropped")
+STATUS_CODES = tuple(
+    sorted({ServableError.code, *(e.code for e in ServableError.__subclasses__())})
+)
+STATES = tuple(state.name for state in ManagerState)
 
 
 def new_registry() -> CollectorRegistry:
@@ -63,7 +83,7 @@ class WorkerMetrics:
         self.registry = registry
         self.build = Info(
             "topicserve_build",
-            "What runs here: release, worker_id, client, guarantee.",
+            "What runs here: release, worker_id, group, client, guarantee.",
             registry=registry,
         )
         self._declare_records(registry)
@@ -72,6 +92,30 @@ class WorkerMetrics:
         self._declare_delivery(registry)
         self._declare_group(registry)
         self._declare_versions(registry)
+        self._start_at_zero()
+
+    def expect_topics(self, topics: Iterable[str]) -> None:
+        """Show the input topics' counters at 0."""
+        for topic in topics:
+            self.records_consumed.labels(topic)
+
+    def expect_servables(self, names: Iterable[str]) -> None:
+        """Show the counters of these servables at 0."""
+        for name in names:
+            _at_zero(self.predict_failures, (name,), STATUS_CODES)
+            _at_zero(self.shadow_comparisons, (name,), SHADOW_OUTCOMES)
+            _at_zero(self.canary_records, (name,))
+
+    def _start_at_zero(self) -> None:
+        """Show every counter whose labels are known at 0."""
+        _at_zero(self.dead_letters, REASONS)
+        _at_zero(self.abandoned_records, ABANDON_CAUSES)
+        _at_zero(self.redeliveries, REDELIVERY_CAUSES)
+        _at_zero(self.metadata_lookups, METADATA_STATUSES)
+        _at_zero(self.commits, COMMIT_OUTCOMES)
+        _at_zero(self.transactions, TRANSACTION_OUTCOMES)
+        _at_zero(self.retries, RETRY_STAGES)
+        _at_zero(self.rebalances, REBALANCE_EVENTS)
 
     def _declare_records(self, registry: CollectorRegistry) -> None:
         self.records_consumed = Counter(
@@ -98,6 +142,12 @@ class WorkerMetrics:
             buckets=RECORD_BUCKETS_SECONDS,
             registry=registry,
         )
+        self.publish_to_result_seconds = BulkHistogram(
+            "topicserve_publish_to_result_seconds",
+            "From a record's Kafka timestamp to the acknowledgement of its result or dead letter.",
+            buckets=(*RECORD_BUCKETS_SECONDS, 3600.0, 14_400.0, 86_400.0),
+            registry=registry,
+        )
         self.in_flight_records = Gauge(
             "topicserve_in_flight_records",
             "Records polled and not yet acknowledged.",
@@ -110,13 +160,14 @@ class WorkerMetrics:
         )
         self.abandoned_records = Counter(
             "topicserve_abandoned_records",
-            "Records left to another member or a later run, uncommitted: revoked, lost, shutdown.",
+            "Unfinished records left to another member or a later run: revoked, lost, shutdown.",
             ["cause"],
             registry=registry,
         )
         self.redeliveries = Counter(
             "topicserve_redeliveries",
-            "Records read again by this worker itself: transaction_aborted, delivery_failed.",
+            "Records read again after an abort (transaction_aborted), or their outcome sent again "
+            "(delivery_failed).",
             ["cause"],
             registry=registry,
         )
@@ -189,12 +240,6 @@ class WorkerMetrics:
             ["stage"],
             registry=registry,
         )
-        self.stage_errors = Counter(
-            "topicserve_stage_errors",
-            "Faults of the worker's own, which stop it.",
-            ["stage"],
-            registry=registry,
-        )
         self.breaker_open = Gauge(
             "topicserve_breaker_open",
             "1 when the worker stopped because too large a share of records was given up.",
@@ -254,7 +299,9 @@ class ServableMetrics:
 
     MAX_FAILED = 64
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, names: Iterable[str] = ()) -> None:
+        """`names` are the servables that are known at the start."""
+        self._expected: set[str] = set()
         self._states: dict[ServableId, str] = {}
         self._failed: deque[ServableId] = deque()
         self.servable_state = Gauge(
@@ -290,6 +337,16 @@ class ServableMetrics:
             registry=registry,
         )
 
+        self.expect(names)
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Show the counters of these servables at 0."""
+        for name in names:
+            if name not in self._expected:
+                self._expected.add(name)
+                _at_zero(self.servable_transitions, (name,), STATES)
+                _at_zero(self.servable_failures, (name,), STATUS_CODES)
+
     def subscribe(self, events: StateEvents) -> None:
         """Follow what happens from now on."""
         events.subscribe(lambda event: self.take(event.event))
@@ -297,6 +354,7 @@ class ServableMetrics:
     def take(self, state: ServableState) -> None:
         """Count a version's new state. One call at a time, as the event bus makes them."""
         name = state.id.name
+        self.expect([name])
         self._show(state)
         self.servable_transitions.labels(name, state.manager_state.name).inc()
         if state.error is not None:
@@ -331,16 +389,23 @@ def _labels(servable_id: ServableId) -> tuple[str, str]:
     return servable_id.name, str(servable_id.version)
 
 
+def _at_zero(counter: Counter, *labels: Iterable[str]) -> None:
+    """Make a counter's series of every combination of these labels, at 0."""
+    for values in product(*labels):
+        counter.labels(*values)
+
+
 class SupervisorMetrics:
     """What `topicserve worker --replicas N` adds to its replicas' metrics."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, replicas: int = 0) -> None:
         self.replica_restarts = Counter(
             "topicserve_replica_restarts",
             "Replicas that ended without being asked to.",
             ["replica"],
             registry=registry,
         )
+        _at_zero(self.replica_restarts, map(str, range(replicas)))
         # In no registry: it is set while the replicas are asked, and collected right after that.
         self.replica_up = Gauge(
             "topicserve_replica_up",

@@ -101,6 +101,8 @@ class OffsetLedger:
         self._bytes = 0
         self.commits = 0
         """How often offsets were committed."""
+        self.abandoned_records = 0
+        """How many records were unfinished when their partitions were released."""
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Open a slot for each newly assigned partition."""
@@ -191,7 +193,10 @@ class OffsetLedger:
         What is still under way for them no longer counts, and needs no result.
         """
         with self._changed:
-            return self._release(partitions)
+            before = self._records
+            offsets = self._release(partitions)
+            self.abandoned_records += before - self._records
+            return offsets
 
     def _release(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         offsets = {}

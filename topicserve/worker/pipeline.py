@@ -160,7 +160,6 @@ class Pipeline:
         except AbandonedError:
             return
         except BaseException as error:
-            self._metrics.stage_errors.labels("batch").inc()
             stages.failure.report(error)
 
     def _finish(self, threads: Sequence[threading.Thread]) -> None:

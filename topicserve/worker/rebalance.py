@@ -42,24 +42,30 @@ class Rebalance:
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Finish what is under way for these within the drain budget, and let them go."""
+        before = self._ledger.abandoned_records
         offsets = self._delivery.revoke(partitions)
         self._drop_what_went()
-        self._note("revoked", partitions)
+        self._note("revoked", partitions, self._ledger.abandoned_records - before)
         return offsets
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         """Let partitions go that somebody else may own already."""
+        before = self._ledger.abandoned_records
         self._delivery.lose(partitions)
         self._drop_what_went()
-        self._note("lost", partitions)
+        self._note("lost", partitions, self._ledger.abandoned_records - before)
 
     def _drop_what_went(self) -> None:
         """Let go of what gathered for partitions that are gone: it may wait for a version."""
         self._ledger.finish(self._batcher.drop_closed())
         self._waiting.forget()  # whatever still waits says so again
 
-    def _note(self, event: str, partitions: Sequence[TopicPartition]) -> None:
+    def _note(
+        self, event: str, partitions: Sequence[TopicPartition], abandoned_records: int = 0
+    ) -> None:
         self._metrics.rebalances.labels(event).inc()
+        if abandoned_records:
+            self._metrics.abandoned_records.labels(event).inc(abandoned_records)
         self._metrics.assigned_partitions.set(len(self._ledger.partitions()))
         names = ",".join(f"{topic}-{number}" for topic, number in sorted(partitions))
-        log_event(f"partitions_{event}", partitions=names)
+        log_event(f"partitions_{event}", partitions=names, unfinished_records=abandoned_records)

@@ -51,10 +51,12 @@ class WorkerService:
             {
                 "release": version("topicserve"),
                 "worker_id": worker_id,
+                "group": config.kafka.group_id,
                 "client": config.kafka.client.value,
                 "guarantee": config.delivery.guarantee.value,
             }
         )
+        self._metrics.expect_topics(config.topics.input)
         self._patience = Patience(config.delivery.max_retry_pause_seconds)
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
@@ -84,7 +86,7 @@ class WorkerService:
             return 1
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-            log_event("worker_failed", logging.ERROR, problem=problem)
+            log_event("worker_failed", logging.ERROR, problem=problem, traceback_of=error)
             return 1
         return 0
 
@@ -169,7 +171,9 @@ class WorkerService:
         )
         core.check_base_paths()
         opened.callback(core.close, CLOSE_TIMEOUT_SECONDS)
-        ServableMetrics(self._registry).subscribe(core)
+        names = core.servable_names()
+        self._metrics.expect_servables(names)
+        ServableMetrics(self._registry, names).subscribe(core)
         core.start()
         return core
 

@@ -3,6 +3,7 @@
 What does not fit into the queue is dropped and counted: a shadow never holds a record up.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -106,7 +107,14 @@ class Shadow:
             # Whatever the second version does is no concern of the records'.
             except Exception as error:
                 self._count(task.origin.servable, "failed", len(task.requests))
-                log_event("shadow_failed", servable=task.origin.servable, problem=str(error))
+                log_event(
+                    "shadow_failed",
+                    logging.WARNING,
+                    servable=task.origin.servable,
+                    problem=str(error),
+                    # A servable's answer needs none.
+                    traceback_of=None if isinstance(error, ServableError) else error,
+                )
 
     def _compare(self, task: _Task) -> None:
         shadow, name = task.shadow, task.origin.servable
