@@ -27,7 +27,7 @@ from topicserve.protos import predict_pb2 as topicserve_dot_protos_dot_predict__
 from topicserve.protos import tensor_pb2 as topicserve_dot_protos_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*topicserve/protos/get_model_metadata.proto\x12\x1dtopicserve.tensorflow_serving\x1a\x19google/protobuf/any.proto\x1a\x1ftopicserve/protos/predict.proto\x1a\x1etopicserve/protos/tensor.proto\"\xe9\x02\n\nTensorInfo\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12I\n\ncoo_sparse\x18\x04 \x01(\x0b\x32\x33.topicserve.tensorflow_serving.TensorInfo.CooSparseH\x00\x12U\n\x10\x63omposite_tensor\x18\x05 \x01(\x0b\x32\x39.topicserve.tensorflow_serving.TensorInfo.CompositeTensorH\x00\x12\x36\n\x05\x64type\x18\x02 \x01(\x0e\x32\'.topicserve.tensorflow_serving.DataType\x12\x45\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32/.topicserve.tensorflow_serving.TensorShapeProto\x1a\x0b\n\tCooSparse\x1a\x11\n\x0f\x43ompositeTensorB\n\n\x08\x65ncoding\"\xec\x02\n\x0cSignatureDef\x12G\n\x06inputs\x18\x01 \x03(\x0b\x32\x37.topicserve.tensorflow_serving.SignatureDef.InputsEntry\x12I\n\x07outputs\x18\x02 \x03(\x0b\x32\x38.topicserve.tensorflow_serving.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aX\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x38\n\x05value\x18\x02 \x01(\x0b\x32).topicserve.tensorflow_serving.TensorInfo:\x02\x38\x01\x1aY\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x38\n\x05value\x18\x02 \x01(\x0b\x32).topicserve.tensorflow_serving.TensorInfo:\x02\x38\x01\"\xcc\x01\n\x0fSignatureDefMap\x12W\n\rsignature_def\x18\x01 \x03(\x0b\x32@.topicserve.tensorflow_serving.SignatureDefMap.SignatureDefEntry\x1a`\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.topicserve.tensorflow_serving.SignatureDef:\x02\x38\x01\"o\n\x17GetModelMetadataRequest\x12<\n\nmodel_spec\x18\x01 \x01(\x0b\x32(.topicserve.tensorflow_serving.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"\xf8\x01\n\x18GetModelMetadataResponse\x12<\n\nmodel_spec\x18\x01 \x01(\x0b\x32(.topicserve.tensorflow_serving.ModelSpec\x12W\n\x08metadata\x18\x02 \x03(\x0b\x32\x45.topicserve.tensorflow_serving.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*topicserve/protos/get_model_metadata.proto\x12\x1dtopicserve.tensorflow_serving\x1a\x19google/protobuf/any.proto\x1a\x1ftopicserve/protos/predict.proto\x1a\x1etopicserve/protos/tensor.proto\"\xe9\x02\n\nTensorInfo\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12I\n\ncoo_sparse\x18\x04 \x01(\x0b\x32\x33.topicserve.tensorflow_serving.TensorInfo.CooSparseH\x00\x12U\n\x10\x63omposite_tensor\x18\x05 \x01(\x0b\x32\x39.topicserve.tensorflow_serving.TensorInfo.CompositeTensorH\x00\x12\x36\n\x05\x64type\x18\x02 \x01(\x0e\x32\'.topicserve.tensorflow_serving.DataType\x12\x45\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32/.topicserve.tensorflow_serving.TensorShapeProto\x1a\x0b\n\tCooSparse\x1a\x11\n\x0f\x43ompositeTensorB\n\n\x08\x65ncoding\"\x96\x04\n\x0cSignatureDef\x12G\n\x06inputs\x18\x01 \x03(\x0b\x32\x37.topicserve.tensorflow_serving.SignatureDef.InputsEntry\x12I\n\x07outputs\x18\x02 \x03(\x0b\x32\x38.topicserve.tensorflow_serving.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x12K\n\x08\x64\x65\x66\x61ults\x18\x04 \x03(\x0b\x32\x39.topicserve.tensorflow_serving.SignatureDef.DefaultsEntry\x1aX\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x38\n\x05value\x18\x02 \x01(\x0b\x32).topicserve.tensorflow_serving.TensorInfo:\x02\x38\x01\x1aY\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x38\n\x05value\x18\x02 \x01(\x0b\x32).topicserve.tensorflow_serving.TensorInfo:\x02\x38\x01\x1a[\n\rDefaultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x39\n\x05value\x18\x02 \x01(\x0b\x32*.topicserve.tensorflow_serving.TensorProto:\x02\x38\x01\"\xcc\x01\n\x0fSignatureDefMap\x12W\n\rsignature_def\x18\x01 \x03(\x0b\x32@.topicserve.tensorflow_serving.SignatureDefMap.SignatureDefEntry\x1a`\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12:\n\x05value\x18\x02 \x01(\x0b\x32+.topicserve.tensorflow_serving.SignatureDef:\x02\x38\x01\"o\n\x17GetModelMetadataRequest\x12<\n\nmodel_spec\x18\x01 \x01(\x0b\x32(.topicserve.tensorflow_serving.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"\xf8\x01\n\x18GetModelMetadataResponse\x12<\n\nmodel_spec\x18\x01 \x01(\x0b\x32(.topicserve.tensorflow_serving.ModelSpec\x12W\n\x08metadata\x18\x02 \x03(\x0b\x32\x45.topicserve.tensorflow_serving.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_options = b'8\001'
   _globals['_SIGNATUREDEF_OUTPUTSENTRY']._loaded_options = None
   _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_SIGNATUREDEF_DEFAULTSENTRY']._loaded_options = None
+  _globals['_SIGNATUREDEF_DEFAULTSENTRY']._serialized_options = b'8\001'
   _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._loaded_options = None
   _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_options = b'8\001'
   _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._loaded_options = None
@@ -49,19 +51,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENSORINFO_COMPOSITETENSOR']._serialized_start=502
   _globals['_TENSORINFO_COMPOSITETENSOR']._serialized_end=519
   _globals['_SIGNATUREDEF']._serialized_start=534
-  _globals['_SIGNATUREDEF']._serialized_end=898
-  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=719
-  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=807
-  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=809
-  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=898
-  _globals['_SIGNATUREDEFMAP']._serialized_start=901
-  _globals['_SIGNATUREDEFMAP']._serialized_end=1105
-  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_start=1009
-  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_end=1105
-  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1107
-  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1218
-  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1221
-  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1469
-  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_start=1400
-  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_end=1469
+  _globals['_SIGNATUREDEF']._serialized_end=1068
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=796
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=884
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=886
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=975
+  _globals['_SIGNATUREDEF_DEFAULTSENTRY']._serialized_start=977
+  _globals['_SIGNATUREDEF_DEFAULTSENTRY']._serialized_end=1068
+  _globals['_SIGNATUREDEFMAP']._serialized_start=1071
+  _globals['_SIGNATUREDEFMAP']._serialized_end=1275
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_start=1179
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_end=1275
+  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1277
+  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1388
+  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1391
+  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1639
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_start=1570
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_end=1639
 # @@protoc_insertion_point(module_scope)

@@ -1,7 +1,7 @@
 """The interface that every servable kind implements: named numpy columns in, named columns out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -24,12 +24,27 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """A feature that the graph parses out of a tf.Example. `shape` is a row's, as in TensorSpec."""
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int | None, ...] | None = None
+    is_required: bool = False
+    """Whether every row must have it: it has a fixed shape and no default."""
+
+
+@dataclass(frozen=True, slots=True)
 class Signature:
     """What one signature of a servable takes and gives."""
 
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     method_name: str = "tensorflow/serving/predict"
+    features: Mapping[str, FeatureSpec] | None = None
+    """Set where the only input takes serialized tf.Examples: what they are parsed into. Empty where
+    the parsing cannot be seen; then the features' dtypes are those of the values."""
+    defaults: Mapping[str, NDArray[np.generic]] = field(default_factory=dict, compare=False)
+    """What an input that is left out is fed with: one tensor for the whole call, as it is."""
 
 
 class Servable(Protocol):

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from topicserve.protos.tensors import TensorProtoError, to_dtype
+from numpy.typing import NDArray
+
+from topicserve.protos.tensors import TensorProtoError, from_tensor_proto, to_dtype
 from topicserve.servables.errors import UnimplementedError
 from topicserve.servables.servable import Signature, TensorSpec
 
@@ -19,7 +21,18 @@ def read_signature(signature_def: Any) -> Signature:
         inputs=_specs(signature_def.inputs),
         outputs=_specs(signature_def.outputs),
         method_name=signature_def.method_name,
+        defaults=_defaults(signature_def),
     )
+
+
+def _defaults(signature_def: Any) -> dict[str, NDArray[Any]]:
+    defaults = {}
+    for name in sorted(signature_def.defaults):
+        try:
+            defaults[name] = from_tensor_proto(signature_def.defaults[name])
+        except TensorProtoError as error:
+            raise UnimplementedError(f"the default of {name!r}: {error}") from None
+    return defaults
 
 
 def _specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
@@ -41,6 +54,15 @@ def _row_shape(shape: Any) -> tuple[int | None, ...] | None:
     if shape.unknown_rank:
         return None
     return tuple(None if dim.size < 0 else dim.size for dim in shape.dim[1:])
+
+
+def takes_examples(signature: Signature) -> bool:
+    """Return whether TF Serving would feed this signature with tf.Examples."""
+    return (
+        signature.method_name in (CLASSIFY, REGRESS)
+        and len(signature.inputs) == 1
+        and all(spec.dtype.hasobject for spec in signature.inputs.values())
+    )
 
 
 def declared_rows(infos: Mapping[str, Any]) -> int | None:

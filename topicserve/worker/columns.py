@@ -13,6 +13,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from topicserve.servables.defaults import must_be_alone
+from topicserve.servables.errors import InvalidArgumentError
+from topicserve.servables.example_rows import examples_of_columns, examples_of_rows
 from topicserve.servables.servable import Columns, Signature, TensorSpec
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
@@ -68,7 +71,7 @@ def build_feeds(
     with np.errstate(over="ignore"):
         if len(lone) == len(requests):
             columns = _columns_at_once(lone, signature)
-            if columns is not None:
+            if columns is not None and not must_be_alone(signature, columns):
                 return [Feed(requests, columns)], []
         return _feeds_one_by_one(requests, signature)
 
@@ -115,13 +118,14 @@ def _feeds_one_by_one(
     for request in requests:
         try:
             columns = columns_of(request.input, signature)
-        except InvalidInputError as error:
+        except (InvalidInputError, InvalidArgumentError) as error:
             rejections.append(Rejection(request, Reason.INVALID_INPUT, error))
         except InvalidRecordError as error:
             rejections.append(Rejection(request, Reason.INVALID_RECORD, error))
         else:
             shape = tuple((name, column.shape[1:]) for name, column in sorted(columns.items()))
-            alike = by_shape.setdefault(shape, ([], []))
+            alone = len(by_shape) if must_be_alone(signature, columns) else None
+            alike = by_shape.setdefault((alone, *shape), ([], []))
             alike[0].append(request)
             alike[1].append(columns)
     feeds = [Feed(alike, _concatenate(columns)) for alike, columns in by_shape.values()]
@@ -148,6 +152,8 @@ def columns_of(record: InputRecord, signature: Signature) -> Columns:
 
 def columns_of_rows(rows: Sequence[Any], signature: Signature) -> Columns:
     """Return the columns of TF Serving's row format: plain values, or objects by input name."""
+    if signature.features is not None:
+        return examples_of_rows(rows, signature)
     specs = signature.inputs
     if not isinstance(rows[0], dict):
         if len(specs) != 1:
@@ -158,18 +164,35 @@ def columns_of_rows(rows: Sequence[Any], signature: Signature) -> Columns:
         ((name, spec),) = specs.items()
         return {name: to_array(rows, spec, name)}
     for row in rows:
-        _check_names(row, specs)
-    return {name: to_array([row[name] for row in rows], spec, name) for name, spec in specs.items()}
+        _check_names(row, signature)
+    given = _given(rows, specs)
+    return {name: to_array([row[name] for row in rows], spec, name) for name, spec in given.items()}
+
+
+def _given(rows: Sequence[Any], specs: Mapping[str, TensorSpec]) -> Mapping[str, TensorSpec]:
+    """Return the inputs that the rows have: fewer than all where some have defaults."""
+    if len(rows[0]) == len(specs) and all(len(row) == len(specs) for row in rows):
+        return specs
+    for name in specs:
+        if len({name in row for row in rows}) > 1:
+            raise InvalidInputError(f"input {name!r} must be in all rows of a record, or in none")
+    return {name: spec for name, spec in specs.items() if name in rows[0]}
 
 
 def _columns_by_name(payload: Any, rows: int, signature: Signature) -> Columns:
     """Return the columns of TF Serving's column format."""
     specs = signature.inputs
+    if signature.features is not None:
+        build = examples_of_columns if isinstance(payload, dict) else examples_of_rows
+        columns = build(payload, signature)
+        _check_row_counts(columns, rows)
+        return columns
     if not isinstance(payload, dict):
         if len(specs) != 1:
             raise InvalidInputError(f"must be an object of the inputs {_names(specs)}")
         payload = {next(iter(specs)): payload}
-    _check_names(payload, specs)
+    _check_names(payload, signature)
+    specs = {name: spec for name, spec in specs.items() if name in payload}
     for name in specs:
         _refuse_booleans_among_numbers(payload[name], signature)
         if not isinstance(payload[name], list):
@@ -182,7 +205,12 @@ def _columns_by_name(payload: Any, rows: int, signature: Signature) -> Columns:
 def _checked_tensors(columns: Columns, rows: int, signature: Signature) -> Columns:
     specs = signature.inputs
     given = {n: c for n, c in columns.items() if n != METADATA_UID or METADATA_UID in specs}
-    _check_names(given, specs)
+    if signature.features is not None:
+        examples = examples_of_columns(given, signature)
+        _check_row_counts(examples, rows)
+        return examples
+    _check_names(given, signature)
+    specs = {name: spec for name, spec in specs.items() if name in given}
     for name, spec in specs.items():
         if given[name].dtype != spec.dtype:
             raise InvalidInputError(
@@ -198,15 +226,18 @@ def _check_row_counts(columns: Columns, rows: int) -> None:
         raise InvalidInputError(f"inputs differ in their number of rows: {counts}")
 
 
-def _check_names(given: Any, specs: Mapping[str, TensorSpec]) -> None:
+def _check_names(given: Any, signature: Signature) -> None:
+    specs = signature.inputs
     if not isinstance(given, Mapping):
         raise InvalidInputError(f"each row must be an object of the inputs {_names(specs)}")
     if given.keys() == specs.keys():
         return
-    missing, unknown = sorted(specs.keys() - given.keys()), sorted(given.keys() - specs.keys())
+    missing = sorted(specs.keys() - given.keys() - signature.defaults.keys())
+    unknown = sorted(given.keys() - specs.keys())
     problems = [f"input {name!r} is missing" for name in missing]
     problems += [f"input {name!r} is not one of {_names(specs)}" for name in unknown]
-    raise InvalidInputError("; ".join(problems))
+    if problems:
+        raise InvalidInputError("; ".join(problems))
 
 
 def to_array(values: Sequence[Any], spec: TensorSpec, name: str) -> Array:

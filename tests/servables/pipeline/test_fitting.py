@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from topicserve.servables.errors import InvalidArgumentError
-from topicserve.servables.pipeline.fitting import fit
-from topicserve.servables.servable import TensorSpec
+from topicserve.servables.pipeline.fitting import as_fed, fit
+from topicserve.servables.servable import FeatureSpec, Signature, TensorSpec
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,30 @@ def test_other_shapes_are_refused(found: Any, declared: Any) -> None:
 
     with pytest.raises(InvalidArgumentError, match=r"input 'x' must have rows of the shape \["):
         fit(column, TensorSpec(column.dtype, declared), "input 'x'")
+
+
+FLOAT32 = np.dtype(np.float32)
+NUMBER = TensorSpec(FLOAT32, ())
+
+
+def test_features_take_the_place_of_serialized_examples() -> None:
+    """A step may feed those that it has; the input itself is taken as well."""
+    signature = Signature(
+        {"inputs": TensorSpec(np.dtype(object), ())},
+        {},
+        features={"age": FeatureSpec(FLOAT32, ()), "more": FeatureSpec(FLOAT32, (None,))},
+    )
+
+    assert as_fed(signature, {"age"}).inputs == {"age": NUMBER}
+    assert as_fed(signature, {"inputs"}) == signature
+    assert as_fed(signature, {"age", "other"}) == signature
+
+
+def test_an_input_with_a_default_may_be_left_out() -> None:
+    """Unless the default has several rows: those would be spread over the rows of the batch."""
+    one, three = np.zeros(1, np.float32), np.zeros(3, np.float32)
+    inputs = {"x": NUMBER, "bias": NUMBER}
+
+    assert as_fed(Signature(inputs, {}, defaults={"bias": one}), {"x"}).inputs == {"x": NUMBER}
+    assert as_fed(Signature(inputs, {}, defaults={"bias": one}), {"bias"}).inputs == inputs
+    assert as_fed(Signature(inputs, {}, defaults={"bias": three}), {"x"}).inputs == inputs

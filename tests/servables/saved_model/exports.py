@@ -129,6 +129,61 @@ def other_parsings() -> Mapping[str, Any]:
     }
 
 
+def optional_features() -> Mapping[str, Any]:
+    """Build a regression on examples whose `age` has a default and whose `words` are any number.
+
+    It gives age + must + 1000 * words. Beside it, `two_parsings` adds `must` and a feature of
+    another parsing of the same examples, and a third parsing serves no signature.
+    """
+    serialized = tf1.placeholder(tf.string, [None], "serialized")
+    parsed = tf1.parse_example(
+        serialized,
+        {
+            "age": tf1.FixedLenFeature([], tf.float32, default_value=40.0),
+            "must": tf1.FixedLenFeature([], tf.float32),
+            "words": tf1.VarLenFeature(tf.string),
+        },
+    )
+    words = tf1.sparse_tensor_to_dense(parsed["words"], default_value="")
+    count = tf1.reduce_sum(tf1.cast(tf1.not_equal(words, ""), tf.float32), axis=1)
+    two = tf1.parse_example(serialized, {"two": tf1.FixedLenFeature([], tf.float32)})["two"]
+    tf1.parse_example(serialized, {"unused": tf1.FixedLenFeature([], tf.float32)})
+    total = parsed["age"] + parsed["must"] + 1000 * count
+    return {
+        "serving_default": signature({"inputs": serialized}, {"outputs": total}, REGRESS),
+        "two_parsings": signature(
+            {"inputs": serialized}, {"outputs": parsed["must"] + two}, REGRESS
+        ),
+    }
+
+
+def export_defaults(path: Path) -> str:
+    """Write a TF 2 export whose signatures have inputs with defaults: y = sum(x) + bias.
+
+    `one` has a bias of one row, `three` of three rows, `scalar` one for the whole call.
+    """
+    x = tf.TensorSpec([None, 2], tf.float32, "x")
+
+    def adding(default: Any, shape: list[int | None]) -> Any:
+        value = tf.constant(default)
+
+        def add(x: Any, bias: Any = value) -> dict[str, Any]:
+            return {"y": tf.reduce_sum(x, 1) + bias}
+
+        specs = [x, tf.TensorSpec(shape, tf.float32, "bias")]
+        return tf.function(add, input_signature=specs)
+
+    module = tf.Module()
+    signatures = {
+        "one": adding([7.0], [None]),
+        "three": adding([7.0, 8.0, 9.0], [None]),
+        "scalar": adding(7.0, []),
+    }
+    module.functions = list(signatures.values())
+    tf.saved_model.save(module, str(path), signatures=signatures)
+    return str(path)
+
+
 def weights_in_graph() -> Mapping[str, Any]:
     """Build a frozen model: its 16 MB of weights are constants of the graph."""
     x = tf1.placeholder(tf.float32, [None, 2048], "x")

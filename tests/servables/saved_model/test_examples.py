@@ -9,10 +9,9 @@ import tensorflow as tf
 
 from tests.servables.saved_model import exports
 from topicserve.servables.errors import FailedPreconditionError, InvalidArgumentError
-from topicserve.servables.saved_model.examples import serialized_examples
 from topicserve.servables.saved_model.options import SavedModelOptions
 from topicserve.servables.saved_model.saved_model import SavedModel
-from topicserve.servables.servable import Signature, TensorSpec
+from topicserve.servables.servable import FeatureSpec, Signature, TensorSpec
 
 FLOAT32 = np.dtype(np.float32)
 STRING = np.dtype(object)
@@ -27,11 +26,15 @@ def columns(*rows: tuple[float, list[bytes]]) -> dict[str, Any]:
 
 
 def test_signature_names_the_features_that_are_parsed(half_plus_two: SavedModel) -> None:
-    """What the graph parses out of its examples is what a row must have."""
+    """The input is the graph's own, and beside it stands what the graph parses of it."""
     assert half_plus_two.signatures["classify"] == Signature(
-        inputs={"words": TensorSpec(STRING, (None,)), "x": TensorSpec(FLOAT32, (1,))},
+        inputs={"inputs": TensorSpec(STRING, ())},
         outputs={"classes": TensorSpec(STRING, (2,)), "scores": TensorSpec(FLOAT32, (2,))},
         method_name="tensorflow/serving/classify",
+        features={
+            "words": FeatureSpec(STRING, (None,)),
+            "x": FeatureSpec(FLOAT32, (1,), is_required=True),
+        },
     )
 
 
@@ -62,12 +65,14 @@ def test_old_and_ragged_parsings_are_seen(directory: Path) -> None:
     path = exports.export_tf1(directory / "parsings", exports.other_parsings)
     model = SavedModel.load(path, SavedModelOptions())
 
-    assert model.signatures["old"].inputs == {
-        "words": TensorSpec(STRING, (None,)),
-        "x": TensorSpec(FLOAT32, (1,)),
+    assert model.signatures["old"].features == {
+        "words": FeatureSpec(STRING, (None,)),
+        "x": FeatureSpec(FLOAT32, (1,)),
     }
     assert model.predict({"words": np.array([[b"a"]], object)}, "old")["outputs"].tolist() == [7]
-    assert model.signatures["ragged"].inputs == {"numbers": TensorSpec(np.dtype(np.int64), (None,))}
+    assert model.signatures["ragged"].features == {
+        "numbers": FeatureSpec(np.dtype(np.int64), (None,))
+    }
     numbers = np.array([[1, 2, 3], [4, 5, 6]])
     assert model.predict({"numbers": numbers}, "ragged")["outputs"].tolist() == [6, 15]
     model.close()
@@ -78,6 +83,7 @@ def test_unseen_parsing_takes_serialized_examples(odd: SavedModel) -> None:
     column = np.array([tf.train.Example().SerializeToString()] * 2, object)
 
     assert odd.signatures["unseen_parsing"].inputs == {"inputs": TensorSpec(STRING, ())}
+    assert odd.signatures["unseen_parsing"].features == {}
     assert odd.predict({"inputs": column}, "unseen_parsing")["outputs"].tolist() == [1, 1]
 
 
@@ -85,20 +91,3 @@ def test_regression_of_several_numbers_is_refused(odd: SavedModel) -> None:
     """TF Serving's regression is one number a row."""
     with pytest.raises(FailedPreconditionError, match="one number a row"):
         odd.predict({"inputs": np.array([b""], object)}, "wide_regression")
-
-
-def test_examples_are_tensorflows() -> None:
-    """TensorFlow reads what is serialized, each dtype in its list."""
-    serialized = serialized_examples(
-        {
-            "f": np.array([1.5], np.float32),
-            "i": np.array([[1, 2]], np.int64),
-            "b": np.array([[[b"x"], [b"y"]]], object),
-        }
-    )
-
-    features = tf.train.Example.FromString(serialized[0]).features.feature
-
-    assert list(features["f"].float_list.value) == [1.5]
-    assert list(features["i"].int64_list.value) == [1, 2]
-    assert list(features["b"].bytes_list.value) == [b"x", b"y"]

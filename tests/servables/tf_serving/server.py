@@ -49,6 +49,20 @@ class HalfPlusTwo(prediction_service_pb2_grpc.PredictionServiceServicer):  # typ
                 outputs={"text": tensor_info(tf.string, [None])},
                 method_name="tensorflow/serving/predict",
             ),
+            "classify": meta_graph_pb2.SignatureDef(
+                inputs={"examples": tensor_info(tf.string, [None])},
+                outputs={"classes": tensor_info(tf.string, [None, 1])},
+                method_name="tensorflow/serving/classify",
+            ),
+            "scaled": meta_graph_pb2.SignatureDef(
+                inputs={
+                    "x": tensor_info(tf.float32, [None, 2]),
+                    "scale": tensor_info(tf.float32, [None]),
+                },
+                outputs={"y": tensor_info(tf.float32, [None, 2])},
+                method_name="tensorflow/serving/predict",
+                defaults={"scale": tf.make_tensor_proto([2.0])},
+            ),
             "sparse": meta_graph_pb2.SignatureDef(
                 inputs={"x": meta_graph_pb2.TensorInfo(coo_sparse={"values_tensor_name": "v"})}
             ),

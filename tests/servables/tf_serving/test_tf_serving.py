@@ -83,9 +83,23 @@ def test_signatures_not_about_tensors_are_left_out(tmp_path: Path, target: str) 
     """What columns cannot feed is not offered."""
     remote = load(tmp_path, target=target)
 
-    assert sorted(remote.signatures) == ["echo", "serving_default"]
-    with pytest.raises(InvalidArgumentError, match="no signature 'sparse'; known: echo, serving"):
+    assert sorted(remote.signatures) == ["classify", "echo", "scaled", "serving_default"]
+    with pytest.raises(
+        InvalidArgumentError, match="no signature 'sparse'; known: classify, echo, scaled, serv"
+    ):
         remote.predict(X, "sparse")
+    remote.close()
+
+
+def test_examples_and_defaults_are_seen(tmp_path: Path, target: str, model: HalfPlusTwo) -> None:
+    """Rows may be features of any name, and an input left out is not sent: TF Serving fills it."""
+    remote = load(tmp_path, target=target)
+
+    assert remote.signatures["classify"].features == {}
+    assert remote.signatures["serving_default"].features is None
+    assert remote.signatures["scaled"].defaults["scale"].tolist() == [2]
+    remote.predict(X, "scaled")
+    assert sorted(model.requests[-1].inputs) == ["x"]
     remote.close()
 
 

@@ -1,13 +1,36 @@
 """Brings a column that one step gives into the form that the next one takes."""
 
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from topicserve.servables.defaults import must_be_alone
 from topicserve.servables.errors import InvalidArgumentError
 from topicserve.servables.predict_checks import shape_fits, shape_text
-from topicserve.servables.servable import TensorSpec
+from topicserve.servables.servable import Signature, TensorSpec
+
+
+def as_fed(signature: Signature, names: AbstractSet[str]) -> Signature:
+    """Return the signature with these inputs alone, as far as it can do with them.
+
+    Features take the place of the serialized examples, and an input that is left out has its
+    default.
+    """
+    if signature.features and names <= signature.features.keys():
+        features = signature.features
+        return replace(
+            signature,
+            inputs={name: TensorSpec(features[name].dtype, features[name].shape) for name in names},
+        )
+    if signature.defaults and not must_be_alone(signature, names):
+        kept = names | (signature.inputs.keys() - signature.defaults.keys())
+        return replace(
+            signature, inputs={name: s for name, s in signature.inputs.items() if name in kept}
+        )
+    return signature
 
 
 def fit(column: NDArray[Any], spec: TensorSpec, where: str) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from topicserve.servables.errors import (
 )
 from topicserve.servables.json_file import read_json_file
 from topicserve.servables.pipeline.definition import Definition, Reference, Step
-from topicserve.servables.pipeline.fitting import fit
+from topicserve.servables.pipeline.fitting import as_fed, fit
 from topicserve.servables.pipeline.pins import BuiltOnServables, Pins, pinned
 from topicserve.servables.predict_checks import check_rows, unknown_signature
 from topicserve.servables.servable import Columns, Signature, TensorSpec
@@ -122,6 +122,7 @@ class Pipeline(BuiltOnServables):
                 f"{step.request} has no signature {step.signature_name!r}; "
                 f"known: {', '.join(sorted(signatures))}"
             )
+        signature = as_fed(signature, step.inputs.keys())
         if signature.inputs.keys() != step.inputs.keys():
             raise FailedPreconditionError(
                 f"{step.request} takes {', '.join(sorted(signature.inputs))}; "

@@ -2,11 +2,12 @@
 
 from typing import Any, NamedTuple
 
-from topicserve.servables.saved_model.examples import ExampleCall, find_features, takes_examples
+from topicserve.servables.saved_model.examples import ExampleCall
 from topicserve.servables.saved_model.fixed_rows import FixedRowsCall
+from topicserve.servables.saved_model.parsed_features import find_features
 from topicserve.servables.saved_model.runtime import Session
 from topicserve.servables.saved_model.signature_call import SignatureCall, TensorCall
-from topicserve.servables.signature_def import declared_rows
+from topicserve.servables.signature_def import declared_rows, takes_examples
 
 
 class BoundSignature(NamedTuple):
@@ -25,5 +26,6 @@ def bind_signature(session: Session, signature_def: Any) -> BoundSignature:
         call = FixedRowsCall(call, rows)
     if takes_examples(tensors.signature):
         (info,) = signature_def.inputs.values()
-        call = ExampleCall(call, find_features(session.graph, info.name))
+        outputs = [output.name for output in signature_def.outputs.values()]
+        call = ExampleCall(call, find_features(session.graph, info.name, outputs))
     return BoundSignature(tensors, call)

@@ -42,10 +42,8 @@ class TensorCall:
         self._outputs = list(self.signature.outputs)
         infos = [signature_def.inputs[name] for name in self._inputs]
         self._scalars = [index for index, info in enumerate(infos) if is_scalar(info)]
-        batched = [index for index in range(len(infos)) if index not in self._scalars]
-        if not batched or not self._outputs:
+        if len(self._scalars) == len(infos) or not self._outputs:
             raise UnimplementedError("it has no input with rows, or no output")
-        self._batched = batched[0]
         outputs = [signature_def.outputs[name].name for name in self._outputs]
         self._call = session.bind([info.name for info in infos], outputs)
 
@@ -54,13 +52,16 @@ class TensorCall:
         feeds = self._feeds(inputs)
         # TensorFlow compares dtypes, but runs on a wrong number of features where the graph allows.
         for name, column in zip(self._inputs, feeds, strict=True):
-            _check_shape(name, column, self.signature.inputs[name].shape)
-        rows = len(feeds[self._batched])
+            if name in inputs:
+                _check_shape(name, column, self.signature.inputs[name].shape)
         for index in self._scalars:
-            feeds[index] = _one_value(feeds[index], self._inputs[index])
+            if self._inputs[index] in inputs:
+                feeds[index] = _one_value(feeds[index], self._inputs[index])
         outputs = self._run(feeds)
         columns = dict(zip(self._outputs, outputs, strict=True))
-        check_rows(columns, rows)
+        # Without any input, the rows are those of the defaults: the caller knows how many it wants.
+        if inputs:
+            check_rows(columns, len(next(iter(inputs.values()))))
         return columns
 
     def run(self, tensors: Columns) -> dict[str, Array]:
@@ -68,8 +69,9 @@ class TensorCall:
         return dict(zip(self._outputs, self._run(self._feeds(tensors)), strict=True))
 
     def _feeds(self, inputs: Columns) -> list[Array]:
+        defaults = self.signature.defaults
         try:
-            return [inputs[name] for name in self._inputs]
+            return [inputs[name] if name in inputs else defaults[name] for name in self._inputs]
         except KeyError as error:
             raise InvalidArgumentError(f"input {error} is missing") from None
 

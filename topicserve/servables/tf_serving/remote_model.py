@@ -20,7 +20,7 @@ from topicserve.protos.tensors import TensorProtoError, from_tensor_proto, to_te
 from topicserve.servables.errors import FailedPreconditionError, InternalError, ServableError
 from topicserve.servables.predict_checks import check_rows, unknown_signature
 from topicserve.servables.servable import Columns, Signature, TensorSpec
-from topicserve.servables.signature_def import read_signature
+from topicserve.servables.signature_def import read_signature, takes_examples
 
 METADATA_UID = "metadata_uid"
 _METADATA_UID_SPEC = TensorSpec(np.dtype(object), ())
@@ -114,9 +114,13 @@ def read_signatures(
     signatures = {}
     for name, signature_def in found.signature_def.items():
         try:
-            signatures[name] = read_signature(signature_def)
+            signature = read_signature(signature_def)
         except ServableError:  # not about plain tensors: it cannot be called with columns
             continue
+        # The remote's graph is not to be seen: features are of the dtypes that their values have.
+        signatures[name] = (
+            replace(signature, features={}) if takes_examples(signature) else signature
+        )
     if not signatures:
         raise FailedPreconditionError(f"model {model.model_name}: no signature can be called")
     if send_metadata_uid:
