@@ -4,13 +4,23 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from topicserve.worker.config import ConfigError, HttpConfig
-from topicserve.worker.http import CONNECTION_SECONDS, MAX_CONNECTIONS, PageServer, open_server
+from topicserve.worker.http import (
+    MAX_CONNECTIONS,
+    MAX_REQUEST_BYTES,
+    PageServer,
+    open_server,
+    parse_request,
+)
 from topicserve.worker.http_pages import Page
+from topicserve.worker.page_threads import MAX_PAGES
 
 LIMIT_SECONDS = 10
 
@@ -112,36 +122,100 @@ def test_what_is_not_http_is_refused(server: PageServer) -> None:
     assert request(server, "/x")[0] == 200
 
 
-def test_too_many_connections_are_turned_away_at_once(server: PageServer, answers: Answers) -> None:
-    """The threads are bounded; whoever comes when all are taken is asked to come again."""
-    waiting = [connect(server) for _ in range(MAX_CONNECTIONS)]
+def test_too_many_pages_are_turned_away_and_health_is_answered(
+    server: PageServer, answers: Answers
+) -> None:
+    """Pages that hang take a few threads, and none of those that say whether the worker lives."""
+    waiting = [connect(server) for _ in range(MAX_PAGES)]
     for connection in waiting:
         connection.request("GET", "/slow")
-    for _ in waiting:
+    for _ in range(4):  # as many are made at the same time
         assert answers.waiting.acquire(timeout=LIMIT_SECONDS)
 
-    status, _ = request(server, "/x")
+    assert until_refused(server) == 503
+    assert request(server, "/livez")[0] == 200
+    assert request(server, "/readyz?verbose")[0] == 200
 
-    assert status == 503
     answers.let_go.set()
-    assert [connection.getresponse().status for connection in waiting] == [200] * MAX_CONNECTIONS
+    assert [connection.getresponse().status for connection in waiting] == [200] * MAX_PAGES
 
 
-def test_a_connection_whose_time_is_over_is_cut_off(server: PageServer) -> None:
-    """A client that sends a byte now and then does not hold a thread for ever."""
-    with socket.create_connection(place(server), LIMIT_SECONDS) as raw:
+def until_refused(server: PageServer) -> int:
+    """Return the first status that is not 200: the requests before may not all be read yet."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(TimeoutError), closing(connect(server)) as connection:
+            connection.timeout = 0.2
+            connection.request("GET", "/x")
+            return connection.getresponse().status
+    return 0
+
+
+@pytest.mark.parametrize("count", [16, MAX_CONNECTIONS, 2 * MAX_CONNECTIONS])
+def test_slow_clients_keep_no_one_from_being_answered(server: PageServer, count: int) -> None:
+    """Whether they send half a request or never read: the oldest one makes room."""
+    with ExitStack() as opened:
+        for number in range(count):
+            slow = opened.enter_context(socket.create_connection(place(server), LIMIT_SECONDS))
+            slow.sendall(b"GET /livez HTTP/1.1\r\nX: " if number % 2 else b"")
+
+        assert request(server, "/livez")[0] == 200
+        assert request(server, "/x")[0] == 200
+
+
+def test_a_connection_whose_time_is_over_is_closed(answers: Answers) -> None:
+    """Also one that sends a byte now and then."""
+    server = open_server(HttpConfig(), answers.get, connection_seconds=0.05)
+
+    with closing(server), socket.create_connection(place(server), LIMIT_SECONDS) as raw:
         raw.sendall(b"GET /")
-        # The server has taken the connection in once it answers one that came later.
-        request(server, "/x")
-
-        server.cut_off(time.monotonic() + CONNECTION_SECONDS + 1)
 
         assert raw.recv(1) == b""
 
 
+def test_a_client_that_does_not_read_is_cut_off() -> None:
+    """Its answer takes memory until then, and no thread."""
+    size = 32 * 1024 * 1024
+    huge = Page(200, "text/plain", bytes(size))
+    server = open_server(HttpConfig(), lambda *_: huge, connection_seconds=0.2)
+
+    with closing(server), socket.create_connection(place(server), LIMIT_SECONDS) as raw:
+        raw.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        with socket.create_connection(place(server), LIMIT_SECONDS) as later:
+            assert later.recv(1) == b""  # so the first one's time is over, too
+
+        assert 0 < count_bytes(raw) < size
+
+
+def count_bytes(raw: socket.socket) -> int:
+    """Return how much comes until the end."""
+    count = 0
+    with suppress(ConnectionResetError):
+        while chunk := raw.recv(1 << 20):
+            count += len(chunk)
+    return count
+
+
+def test_headers_without_end_are_refused(server: PageServer) -> None:
+    """A request has a size."""
+    with socket.create_connection(place(server), LIMIT_SECONDS) as raw:
+        raw.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 2 * MAX_REQUEST_BYTES)
+
+        assert raw.recv(4096).startswith(b"HTTP/1.1 431 ")
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200)
+def test_any_bytes_are_a_request_or_none(head: bytes) -> None:
+    """Nothing that a client sends raises."""
+    found = parse_request(head + b"\r\n\r\n")
+
+    assert found is None or found.method
+
+
 def test_a_taken_port_is_an_error_that_names_it(server: PageServer, answers: Answers) -> None:
     """And says what to do."""
-    port = server.server_address[1]
+    port = server.port
 
     with pytest.raises(ConfigError) as caught:
         open_server(HttpConfig(port=port), answers.get)
@@ -164,7 +238,7 @@ def test_an_ipv6_address_is_printed_in_brackets(answers: Answers) -> None:
     except ConfigError:
         pytest.skip("this machine has no IPv6")
 
-    assert server.address == f"http://[::1]:{server.server_address[1]}"
+    assert server.address == f"http://[::1]:{server.port}"
     assert request(server, "/x")[0] == 200
     server.close()
 

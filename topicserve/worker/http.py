@@ -1,28 +1,46 @@
-"""The worker's HTTP server: a daemon thread that answers GET, within limits on everything."""
+"""The worker's HTTP server, within limits on everything.
 
+One thread reads requests and writes answers for all connections, so a slow client takes no thread.
+Pages are made on a few threads. Those of health have their own: a page that hangs, and the clients
+that wait for it, keep `/livez` from no one.
+"""
+
+import asyncio
 import errno
 import logging
+import re
 import socket
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
-from typing import Any
+from http import HTTPStatus
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
 from topicserve.worker.config import ConfigError, HttpConfig
-from topicserve.worker.http_pages import Health, Page, Pages, ServableStatus, error_page
+from topicserve.worker.http_pages import (
+    HEALTH_PATHS,
+    Health,
+    Page,
+    Pages,
+    ServableStatus,
+    error_page,
+)
 from topicserve.worker.logging import log_event
+from topicserve.worker.page_threads import PageThreads, TooManyPagesError
 
-MAX_CONNECTIONS = 16
+# The one that has been open longest is closed when there is one more.
+MAX_CONNECTIONS = 128
 # For a whole request and its answer. Prometheus' own default for a scrape is 10 seconds.
 CONNECTION_SECONDS = 10.0
-# How long closing may take, and how often somebody's time may be over.
-POLL_SECONDS = 0.2
-_TOO_MANY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+MAX_REQUEST_BYTES = 16 * 1024
+_PAGE_THREADS, _HEALTH_THREADS = 4, 2
+_CLOSE_SECONDS = 1.0
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) (\S+) HTTP/1\.[01]")
+
+Get = Callable[[str, str], Page]
+"""Returns the page of a path, given the Accept header."""
 
 
 class HttpServer:
@@ -50,26 +68,23 @@ class HttpServer:
         return self._server.address
 
     def close(self) -> None:
-        """Stop listening. Answers under way are not waited for."""
+        """Stop listening. Answers that are not finished are not waited for."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
 
-def open_server(config: HttpConfig, get: Callable[[str, str], Page]) -> "PageServer":
-    """Return a server that listens and answers on a thread of its own.
+def open_server(
+    config: HttpConfig, get: Get, connection_seconds: float = CONNECTION_SECONDS
+) -> "PageServer":
+    """Return a server that listens and answers on threads of its own.
 
-    `get` is given the path and the Accept header. Raises ConfigError for an address that cannot
-    be listened on.
+    Raises ConfigError for an address that cannot be listened on.
     """
     try:
-        server = PageServer(config, get)
+        return PageServer(config, get, connection_seconds)
     except OSError as error:
         raise _listen_error(config, error) from None
-    threading.Thread(
-        target=server.serve_forever, args=(POLL_SECONDS,), name="http", daemon=True
-    ).start()
-    return server
 
 
 def _listen_error(config: HttpConfig, error: OSError) -> ConfigError:
@@ -83,106 +98,127 @@ def _listen_error(config: HttpConfig, error: OSError) -> ConfigError:
     return ConfigError("http.host", f"cannot listen on {config.host!r}: {error.strerror or error}")
 
 
-class PageServer(ThreadingTCPServer):
-    """A thread a connection, MAX_CONNECTIONS at most, each for CONNECTION_SECONDS at most."""
+class Request(NamedTuple):
+    """What is read of a request."""
 
-    allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
+    method: str
+    path: str
+    accept: str
 
-    def __init__(self, config: HttpConfig, get: Callable[[str, str], Page]) -> None:
-        # Not http.server's own class: it asks the name service for the host's full name.
-        self.address_family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-        self.get = get
-        self._free = threading.Semaphore(MAX_CONNECTIONS)
-        self._lock = threading.Lock()
-        self._deadlines: dict[socket.socket, float] = {}
-        super().__init__((config.host, config.port), _Handler)
+
+class PageServer:
+    """Answers GET and HEAD, one request a connection."""
+
+    def __init__(self, config: HttpConfig, get: Get, connection_seconds: float) -> None:
+        self._get = get
+        self._connection_seconds = connection_seconds
+        self._connections: dict[asyncio.Task[None], None] = {}  # the oldest first
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        listening = socket.create_server((config.host, config.port), family=family)
+        self.port: int = listening.getsockname()[1]
         host = f"[{config.host}]" if ":" in config.host else config.host
-        self.address = f"http://{host}:{self.server_address[1]}"
+        self.address = f"http://{host}:{self.port}"
+        self._pages = PageThreads("http-page", _PAGE_THREADS)
+        self._health = PageThreads("http-health", _HEALTH_THREADS)
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(listening,), name="http", daemon=True
+        )
+        self._thread.start()
 
     def close(self) -> None:
-        """Stop listening and end the thread that does."""
-        self.shutdown()
-        self.server_close()
+        """Stop listening and end the threads."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(_CLOSE_SECONDS)
+        self._pages.close()
+        self._health.close()
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer on a thread of its own, or say at once that there are too many."""
-        if not self._free.acquire(blocking=False):
-            request.settimeout(0)
-            with suppress(OSError):  # whoever asked may be gone
-                request.send(_TOO_MANY)
-            self.shutdown_request(request)
-            return
-        with self._lock:
-            self._deadlines[request] = time.monotonic() + CONNECTION_SECONDS
+    def _run(self, listening: socket.socket) -> None:
+        asyncio.set_event_loop(self._loop)
         try:
-            super().process_request(request, client_address)
-        except RuntimeError:  # the system gives no more threads
-            self._give_back(request)
-            raise
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and give the place back whatever happens."""
-        try:
-            super().process_request_thread(request, client_address)
+            self._loop.run_until_complete(self._serve(listening))
         finally:
-            self._give_back(request)
+            self._loop.close()
 
-    def _give_back(self, request: socket.socket) -> None:
-        with self._lock:
-            del self._deadlines[request]
-        self._free.release()
+    async def _serve(self, listening: socket.socket) -> None:
+        server = await asyncio.start_server(
+            self._connected, sock=listening, limit=MAX_REQUEST_BYTES, backlog=2 * MAX_CONNECTIONS
+        )
+        await self._stop.wait()
+        server.close()
+        tasks = list(self._connections)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def service_actions(self) -> None:
-        """Cut off whoever has had their time: `serve_forever` calls this between connections."""
-        self.cut_off(time.monotonic())
-
-    def cut_off(self, now: float) -> None:
-        """Shut the connections down whose time is over; their threads then end by themselves."""
-        with self._lock:
-            late = [request for request, deadline in self._deadlines.items() if deadline <= now]
-        for request in late:
-            with suppress(OSError):  # it may be closed in this moment
-                request.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (the base's)
-        """Log what went wrong with a connection, unless it is only that the client left."""
-        log_event("http_connection_failed", logging.DEBUG)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: PageServer
-    server_version = "topicserve"
-    sys_version = ""
-    timeout = CONNECTION_SECONDS
-
-    def do_GET(self) -> None:
-        self._answer(with_body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
-
-    def _answer(self, *, with_body: bool) -> None:
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[task] = None
+        if len(self._connections) > MAX_CONNECTIONS:
+            # Who needs longest makes room: an honest client is done within milliseconds.
+            next(iter(self._connections)).cancel()
         try:
-            page = self.server.get(self.path, self.headers.get("Accept", ""))
+            async with asyncio.timeout(self._connection_seconds):
+                writer.write(await self._answer(reader))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, TimeoutError, EOFError, asyncio.CancelledError):
+            pass  # the client is gone, or too slow, or this server is closed
+        finally:
+            del self._connections[task]
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            request = parse_request(await reader.readuntil(b"\r\n\r\n"))
+        except asyncio.LimitOverrunError:
+            return _response(error_page(431, "Request header fields too large"))
+        if request is None:
+            return _response(error_page(400, "Bad request"))
+        if request.method not in ("GET", "HEAD"):
+            return _response(error_page(501, f"Unsupported method ({request.method!r})"))
+        page = await self._page(request)
+        log_event("http_request", logging.DEBUG, path=request.path, status=page.status)
+        return _response(page, with_body=request.method == "GET")
+
+    async def _page(self, request: Request) -> Page:
+        is_health = request.path.partition("?")[0] in HEALTH_PATHS
+        threads = self._health if is_health else self._pages
+        try:
+            return await threads.call(lambda: self._get(request.path, request.accept))
+        except TooManyPagesError as error:
+            return error_page(503, str(error))
         except Exception as error:
-            log_event("http_answer_failed", logging.ERROR, path=self.path, traceback_of=error)
-            page = error_page(500, f"{type(error).__name__}; the log says more")
-        self._write(page, with_body)
+            log_event("http_answer_failed", logging.ERROR, path=request.path, traceback_of=error)
+            return error_page(500, f"{type(error).__name__}; the log says more")
 
-    def _write(self, page: Page, with_body: bool) -> None:
-        self.send_response(page.status)
-        self.send_header("Content-Type", page.content_type)
-        self.send_header("Content-Length", str(len(page.body)))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(page.body)
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 (the base's)
-        """Answer what cannot be understood in the form that all our errors have."""
-        self._write(error_page(code, message or "Bad request"), with_body=True)
+def parse_request(head: bytes) -> Request | None:
+    """Return a request from its first line and headers; None if it is not HTTP/1."""
+    first, *headers = head.split(b"\r\n")
+    found = _REQUEST_LINE.fullmatch(first)
+    if found is None:
+        return None
+    accept = b""
+    for header in headers:
+        name, _, value = header.partition(b":")
+        if name.lower() == b"accept":
+            accept = value.strip()
+            break
+    method, path, accept_text = (part.decode("latin-1") for part in (*found.groups(), accept))
+    return Request(method, path, accept_text)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base's)
-        log_event("http_request", logging.DEBUG, line=format % args)
+
+def _response(page: Page, *, with_body: bool = True) -> bytes:
+    with_reason = f"{page.status}"
+    with suppress(ValueError):
+        with_reason += f" {HTTPStatus(page.status).phrase}"
+    retry = "Retry-After: 1\r\n" if page.status == 503 else ""
+    head = (
+        f"HTTP/1.1 {with_reason}\r\nContent-Type: {page.content_type}\r\n"
+        f"Content-Length: {len(page.body)}\r\n{retry}Connection: close\r\n\r\n"
+    )
+    return head.encode("latin-1") + (page.body if with_body else b"")

@@ -13,6 +13,7 @@ from topicserve.servables.errors import ServableError
 _MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d{1,19})|/labels/([^/:]+))?", re.ASCII)
 # TF Serving's, for the codes that asking for a status can end in.
 _HTTP_STATUS = {"NOT_FOUND": 404, "INVALID_ARGUMENT": 400, "UNAVAILABLE": 503}
+HEALTH_PATHS = ("/livez", "/readyz")
 _PATHS = ("/metrics", "/livez", "/readyz", "/v1/models")
 
 

@@ -96,7 +96,9 @@ class ConfluentConsumer:
 
     def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
         # Waits for as long as the broker takes; hence the thread of its own.
-        subject = {partition: (offset, metadata_of(offset)) for partition, offset in offsets.items()}
+        subject = {
+            partition: (offset, metadata_of(offset)) for partition, offset in offsets.items()
+        }
         self._calls.call("commit", lambda: self._commit(offsets), timeout_seconds, subject)
 
     def committed(
