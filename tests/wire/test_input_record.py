@@ -121,6 +121,46 @@ def test_bytes_come_back_as_they_were_published(content: bytes) -> None:
     assert decoded.payload == {"image": [1.5, content]}
 
 
+@pytest.mark.parametrize(
+    ("body", "payload"),
+    [
+        ('{"instance":[NaN, 1]}', "[nan, 1]"),
+        ('{"instance": {"x": -Infinity, "y": "NaN"}}', "{'x': -inf, 'y': 'NaN'}"),
+        ('{"instances": [[NaN], [2.5]], "signature_name": "NaN"}', "[[nan], [2.5]]"),
+        ('{"instances": [{"x": Infinity, "s": {"b64": "TmFO"}}]}', "[{'x': inf, 's': b'NaN'}]"),
+        ('{"inputs": {"x": [NaN]}, "other": [Infinity]}', "{'x': [nan]}"),
+        ('{"inputs": [1.0], "other": NaN}', "[1.0]"),
+    ],
+)
+def test_number_tokens_stand_in_every_form(body: str, payload: str) -> None:
+    """As Python's json.dumps writes them and TF Serving takes them; strings are left alone."""
+    assert repr(decode_input(a_record(body.encode())).payload) == payload
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"instance": NaN, "signature_name": 2}', "signature_name"),
+        (b'{"instances": [NaN', "value"),
+        (b'{"instances": [nan]}', "value"),
+        (b"[NaN]", "value"),
+        (b'{"instance":NaNN}', "instance"),
+        (b'{"instances": NaN}', "instances"),
+    ],
+)
+def test_number_tokens_make_nothing_else_json(body: bytes, field: str) -> None:
+    """A body with them is refused for the same faults as one without."""
+    with pytest.raises(InvalidRecordError) as caught:
+        _ = decode_input(a_record(body)).payload
+
+    assert caught.value.field == field
+
+
+def test_only_a_string_is_base64() -> None:
+    """An input may have that name, as in TF Serving."""
+    assert decode_input(a_record(b'{"instance": {"b64": [1.5]}}')).payload == {"b64": [1.5]}
+
+
 @given(value=st.binary(), header=st.binary(), record_id=st.uuids())
 def test_no_bytes_raise_anything_else(value: bytes, header: bytes, record_id: uuid.UUID) -> None:
     """A worker can rely on one error, whatever a topic holds."""

@@ -2,20 +2,22 @@
 
     {"instances": [row, ...]}   {"inputs": columns}   {"instance": row}
 
-each with an optional "signature_name". A lone row stays undecoded until its batch is known: a
-whole batch of rows of numbers is parsed in one call, for a fraction of what parsing each one costs.
+each with an optional "signature_name". Numbers may be NaN, Infinity and -Infinity.
+
+A lone row stays undecoded until its batch is known: a whole batch of rows of numbers is parsed in
+one call, for a fraction of what parsing each one costs.
 """
 
-import base64
-import binascii
+import json
 from enum import Enum
 from typing import Any
 
 import msgspec
-import orjson
 from msgspec import UNSET, Raw, UnsetType
 
+from topicserve.wire.base64_text import decode_base64
 from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.json_text import load_json, without_number_tokens
 
 MAX_DEPTH = 64  # more dimensions than numpy or TensorFlow have
 
@@ -82,23 +84,44 @@ def read_json_body(value: bytes | None) -> JsonBody:
     """Return a body, or raise InvalidRecordError naming the field at fault."""
     if value is None:
         raise InvalidRecordError("value", "is null; a JSON object was expected")
-    try:
-        body = _decode(value)
-    except msgspec.ValidationError as error:
-        raise _invalid(error) from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRecordError("value", f"is not JSON: {error}") from None
+    body = _read_body(value)
     if body.instances is UNSET and body.inputs is UNSET and body.instance is not UNSET:
         content = LONE_ROW_OPENING + bytes(body.instance) + LONE_ROW_CLOSING
         return JsonBody(Form.INSTANCE, content, 1, body.signature_name)
     return _read_many(body)
 
 
+def _read_body(value: bytes) -> _Body:
+    try:
+        try:
+            return _decode(value)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            plain = without_number_tokens(value)
+            if plain is None:
+                raise
+            return _with_number_tokens(_decode(plain), value)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+    except (ValueError, RecursionError) as error:  # msgspec.DecodeError is a ValueError
+        raise InvalidRecordError("value", f"is not JSON: {error}") from None
+
+
+def _with_number_tokens(body: _Body, value: bytes) -> _Body:
+    """Return a body that was read with 0 for each token, with its own content again."""
+    tree = load_json(value)
+    for form in (Form.INSTANCE, Form.INSTANCES, Form.INPUTS):
+        if form.value in tree:
+            setattr(body, form.value, Raw(json.dumps(tree[form.value]).encode()))
+    return body
+
+
 def read_tree(content: bytes, field: str) -> Any:
     """Return undecoded JSON as a tree with bytes in place of every `{"b64": ...}`."""
     try:
-        tree = orjson.loads(content)
-    except (orjson.JSONDecodeError, RecursionError) as error:
+        tree = load_json(content)
+    except (ValueError, RecursionError) as error:
         raise InvalidRecordError(field, f"is not JSON: {error}") from None
     return _with_bytes(tree, field)
 
@@ -157,13 +180,13 @@ def _with_bytes(node: Any, field: str, depth: int = 0) -> Any:
         ]
     if not isinstance(node, dict):
         return node
-    if node.keys() == {"b64"}:
+    if node.keys() == {"b64"} and isinstance(node["b64"], str):
         return _bytes(node["b64"], field)
     return {name: _with_bytes(item, f"{field}.{name}", depth + 1) for name, item in node.items()}
 
 
-def _bytes(text: Any, field: str) -> bytes:
+def _bytes(text: str, field: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except (TypeError, ValueError, binascii.Error):
-        raise InvalidRecordError(f"{field}.b64", "is not base64") from None
+        return decode_base64(text)
+    except ValueError as error:
+        raise InvalidRecordError(f"{field}.b64", str(error)) from None

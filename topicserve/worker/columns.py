@@ -22,6 +22,14 @@ from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_body import Form
 from topicserve.wire.json_numbers import read_number_rows
+from topicserve.wire.json_text import load_json
+from topicserve.worker.arrays import (
+    InvalidInputError,
+    describe,
+    dtype_name,
+    narrow,
+    read_array,
+)
 from topicserve.worker.request import Rejection, Request
 
 Array = NDArray[Any]
@@ -34,10 +42,6 @@ METADATA_UID = "metadata_uid"
 # Up to here making Python lists is quicker than reading all rows' numbers at once, which has a
 # fixed cost: 7 us instead of 26 for one row of 64 floats, and the same for some 6 KiB of them.
 FEW_BYTES = 4096
-
-
-class InvalidInputError(Exception):
-    """A record's rows do not fit the signature; the message names the input and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +87,22 @@ def _columns_at_once(contents: Sequence[bytes], signature: Signature) -> Columns
             columns = _numbers_at_once(contents, signature)
             if columns is not None:
                 return columns
-        # numpy would take a boolean among numbers for a number, and base64 must be decoded.
+        # Looking for a boolean here saves a look at the type of each number; base64 is decoded
+        # record by record.
         if any(b"true" in c or b"false" in c or b'"b64"' in c for c in contents):
             return None
-        rows = [orjson.loads(content)[Form.INSTANCE.value] for content in contents]
-        return columns_of_rows(rows, signature)
+        rows = _rows_at_once(contents)
+        return columns_of_rows(rows, signature, may_hold_booleans=False)
     except Exception:
         # Whatever a parser raises, it is no reason to stop: each is looked at alone.
         return None
+
+
+def _rows_at_once(contents: Sequence[bytes]) -> list[Any]:
+    try:
+        return [orjson.loads(content)[Form.INSTANCE.value] for content in contents]
+    except orjson.JSONDecodeError:  # one of them may have NaN or an infinity
+        return [load_json(content)[Form.INSTANCE.value] for content in contents]
 
 
 def _numbers_at_once(contents: Sequence[bytes], signature: Signature) -> Columns | None:
@@ -107,7 +119,7 @@ def _numbers_at_once(contents: Sequence[bytes], signature: Signature) -> Columns
     array = read_number_rows(contents, known, spec.dtype)
     if array is None:
         return None
-    return {name: _cast(array, spec, name) if kind in "iu" else array}
+    return {name: narrow(array, spec, name)}
 
 
 def _feeds_one_by_one(
@@ -146,11 +158,12 @@ def columns_of(record: InputRecord, signature: Signature) -> Columns:
     if record.form is Form.INPUTS:
         return _columns_by_name(payload, record.rows, signature)
     rows = [payload] if record.form is Form.INSTANCE else payload
-    _refuse_booleans_among_numbers(rows, signature)
     return columns_of_rows(rows, signature)
 
 
-def columns_of_rows(rows: Sequence[Any], signature: Signature) -> Columns:
+def columns_of_rows(
+    rows: Sequence[Any], signature: Signature, *, may_hold_booleans: bool = True
+) -> Columns:
     """Return the columns of TF Serving's row format: plain values, or objects by input name."""
     if signature.features is not None:
         return examples_of_rows(rows, signature)
@@ -159,14 +172,17 @@ def columns_of_rows(rows: Sequence[Any], signature: Signature) -> Columns:
         if len(specs) != 1:
             raise InvalidInputError(
                 f"each row must be an object of the inputs {_names(specs)}, "
-                f"found {_describe(rows[0])}"
+                f"found {describe(rows[0])}"
             )
         ((name, spec),) = specs.items()
-        return {name: to_array(rows, spec, name)}
+        return {name: to_array(rows, spec, name, may_hold_booleans=may_hold_booleans)}
     for row in rows:
         _check_names(row, signature)
     given = _given(rows, specs)
-    return {name: to_array([row[name] for row in rows], spec, name) for name, spec in given.items()}
+    return {
+        name: to_array([row[name] for row in rows], spec, name, may_hold_booleans=may_hold_booleans)
+        for name, spec in given.items()
+    }
 
 
 def _given(rows: Sequence[Any], specs: Mapping[str, TensorSpec]) -> Mapping[str, TensorSpec]:
@@ -194,7 +210,6 @@ def _columns_by_name(payload: Any, rows: int, signature: Signature) -> Columns:
     _check_names(payload, signature)
     specs = {name: spec for name, spec in specs.items() if name in payload}
     for name in specs:
-        _refuse_booleans_among_numbers(payload[name], signature)
         if not isinstance(payload[name], list):
             raise InvalidInputError(f"{name}: must be a list of rows")
     columns = {name: to_array(payload[name], spec, name) for name, spec in specs.items()}
@@ -214,7 +229,7 @@ def _checked_tensors(columns: Columns, rows: int, signature: Signature) -> Colum
     for name, spec in specs.items():
         if given[name].dtype != spec.dtype:
             raise InvalidInputError(
-                f"{name}: must be {_dtype_name(spec)}, found {given[name].dtype.name}"
+                f"{name}: must be {dtype_name(spec)}, found {given[name].dtype.name}"
             )
     _check_row_counts(given, rows)
     return {name: _fit(given[name], spec, name) for name, spec in specs.items()}
@@ -240,32 +255,11 @@ def _check_names(given: Any, signature: Signature) -> None:
         raise InvalidInputError("; ".join(problems))
 
 
-def to_array(values: Sequence[Any], spec: TensorSpec, name: str) -> Array:
+def to_array(
+    values: Sequence[Any], spec: TensorSpec, name: str, *, may_hold_booleans: bool = True
+) -> Array:
     """Return a list of rows as an array of the declared dtype and shape."""
-    if spec.dtype == object:
-        return _fit(_string_array(values, name), spec, name)
-    try:
-        array = np.asarray(values)
-    except ValueError:  # numpy's word for ragged lists
-        raise InvalidInputError(f"{name}: the rows differ in shape, or a row is ragged") from None
-    return _fit(_cast(array, spec, name), spec, name)
-
-
-def _cast(array: Array, spec: TensorSpec, name: str) -> Array:
-    """Return numbers in the declared dtype, as strictly as TF Serving reads JSON."""
-    found, wanted = array.dtype.kind, spec.dtype.kind
-    if array.size == 0:
-        return array.astype(spec.dtype)
-    if wanted in "iu" and found in "iu":
-        dtype: Any = spec.dtype
-        limits = np.iinfo(dtype)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise InvalidInputError(f"{name}: a number does not fit {_dtype_name(spec)}")
-        return array.astype(spec.dtype)
-    # Dtypes of TensorFlow's own (bfloat16, ...) are of numpy's kind V, and are floats all.
-    if (wanted == "b" and found == "b") or (wanted not in "biu" and found in "iuf"):
-        return array.astype(spec.dtype)
-    raise InvalidInputError(f"{name}: must be {_dtype_name(spec)}, found {_kind_name(found)}")
+    return _fit(read_array(values, spec, name, may_hold_booleans=may_hold_booleans), spec, name)
 
 
 def _fit(array: Array, spec: TensorSpec, name: str) -> Array:
@@ -291,60 +285,8 @@ def _fit(array: Array, spec: TensorSpec, name: str) -> Array:
     return array.reshape(len(array), *(1 if size == 1 else next(sizes) for size in declared))
 
 
-def _string_array(values: Sequence[Any], name: str) -> Array:
-    """Return nested lists of strings and bytes as an object array of bytes."""
-    shape = []
-    node: Any = values
-    while isinstance(node, list):
-        shape.append(len(node))
-        node = node[0] if node else None
-    flat = list(values)
-    for size in shape[1:]:
-        if any(not isinstance(item, list) or len(item) != size for item in flat):
-            raise InvalidInputError(f"{name}: the rows differ in shape, or a row is ragged")
-        flat = [inner for item in flat for inner in item]
-    array = np.empty(len(flat), object)
-    array[:] = [_to_bytes(item, name) for item in flat]
-    return array.reshape(shape)
-
-
-def _to_bytes(item: Any, name: str) -> bytes:
-    if isinstance(item, str):
-        return item.encode(errors="surrogatepass")
-    if isinstance(item, bytes):
-        return item
-    raise InvalidInputError(f"{name}: must be strings, found {_describe(item)}")
-
-
-def _refuse_booleans_among_numbers(node: Any, signature: Signature) -> None:
-    """Raise InvalidInputError where numpy would silently take True for 1."""
-    if any(spec.dtype.kind in "bO" for spec in signature.inputs.values()):
-        return  # checked by _cast and _to_bytes, column by column
-    if isinstance(node, bool):
-        raise InvalidInputError("must be numbers, found a boolean")
-    if isinstance(node, dict):
-        node = list(node.values())
-    if isinstance(node, list) and not all(type(item) is float for item in node):
-        for item in node:
-            _refuse_booleans_among_numbers(item, signature)
-
-
 def _names(specs: Mapping[str, TensorSpec]) -> str:
     return ", ".join(repr(name) for name in specs)
-
-
-def _dtype_name(spec: TensorSpec) -> str:
-    return "strings" if spec.dtype == object else spec.dtype.name
-
-
-def _kind_name(kind: str) -> str:
-    names = {"b": "booleans", "i": "integers", "u": "integers", "f": "floats", "U": "strings"}
-    return names.get(kind, "null, objects or integers that are too large")
-
-
-def _describe(item: Any) -> str:
-    names = {bool: "a boolean", int: "a number", float: "a number", list: "a list", str: "a string"}
-    return names.get(type(item), "null" if item is None else type(item).__name__)
 
 
 def _shape_text(shape: Sequence[Any]) -> str:
