@@ -3,7 +3,7 @@ import re
 import shlex
 from pathlib import Path
 
-from topicserve.cli.main import parser_of
+from topicserve.cli.commands import parser_of
 
 CHECKOUT = Path(__file__).parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from topicserve.backends.errors import BackendUnavailableError
-from topicserve.cli import main as cli
+from topicserve.cli import commands as cli
+from topicserve.cli.commands import COMMANDS
 from topicserve.cli.errors import UsageError
-from topicserve.cli.main import COMMANDS, main
+from topicserve.cli.main import main
 from topicserve.producer.errors import PublishError
 from topicserve.servables.errors import NotFoundError
 from topicserve.worker.config import ConfigError
@@ -134,11 +135,12 @@ def test_the_package_runs_as_a_module() -> None:
 def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
     """`topicserve ... | head` is no error to shout about."""
     code = (
-        "import sys\nfrom types import SimpleNamespace\nfrom topicserve.cli import main as cli\n"
+        "import sys\nfrom types import SimpleNamespace\n"
+        "from topicserve.cli import commands as cli\n"
         "def run(_):\n"
         "    while True: print('line' * 1000, flush=True)\n"
         "cli.import_module = lambda _: SimpleNamespace(add_arguments=lambda p: None, run=run)\n"
-        "sys.exit(cli.main(['results']))"
+        "sys.exit(cli.run_command('results', ['results']))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE

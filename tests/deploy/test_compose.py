@@ -9,7 +9,7 @@ import yaml
 from tests.support.kafka_jars import JAVA, classpath, run_tool
 from tests.support.programs import need_program, run_program
 from tests.support.reference_pages import CHECKOUT
-from topicserve.cli import main as cli
+from topicserve.cli import commands as cli
 from topicserve.cli import worker
 from topicserve.cli.json_lines import numbered_lines, read_record
 from topicserve.servables.hashmap.hashmap import HashmapOptions, load_hashmap

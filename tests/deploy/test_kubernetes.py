@@ -5,7 +5,7 @@ import yaml
 
 from tests.support.programs import need_program, run_program
 from tests.support.reference_pages import CHECKOUT
-from topicserve.cli import main as cli
+from topicserve.cli import commands as cli
 from topicserve.cli import worker
 from topicserve.worker.config import WorkerConfig
 from topicserve.worker.config_loading import load_config

@@ -46,6 +46,34 @@ def test_the_second_signal_ends_the_process_at_once() -> None:
     assert leave.code == AT_ONCE_EXIT_CODE
 
 
+def test_a_start_that_does_not_end_is_ended() -> None:
+    """Nothing was polled, so nothing is lost, and the exit code says that all is well."""
+    stop, leave = threading.Event(), Exit()
+
+    with stop_signals(stop, leave, lambda: True, start_stop_seconds=0.01):
+        signal.raise_signal(signal.SIGTERM)
+        assert leave.called.wait(LIMIT_SECONDS)
+
+    assert leave.code == 0
+
+
+def test_a_start_that_ends_by_itself_is_left_alone() -> None:
+    """What was ready by then drains, for as long as its own limit allows."""
+    stop, leave, asked = threading.Event(), Exit(), threading.Semaphore(0)
+    answers = iter([True, False])
+
+    def is_starting() -> bool:
+        asked.release()
+        return next(answers)
+
+    with stop_signals(stop, leave, is_starting, start_stop_seconds=0.01):
+        signal.raise_signal(signal.SIGTERM)
+        assert asked.acquire(timeout=LIMIT_SECONDS)
+        assert asked.acquire(timeout=LIMIT_SECONDS)
+
+    assert not leave.called.is_set()
+
+
 def test_other_signals_are_not_taken_for_a_stop() -> None:
     """The interpreter reports all signals that have a handler in Python."""
     stop = threading.Event()

@@ -1,106 +1,45 @@
-"""The program `topicserve`: finds the command, and tells of what went wrong in one line."""
+"""The program `topicserve`: obeys signals from its first moment, then imports what it is to run.
 
-import argparse
-import logging
+Imports of a worker take a part of a second, and TensorFlow's several: a signal that comes then
+would end a worker as if it had failed, and as a container's first process not at all, since Linux
+gives that one no default handlers.
+"""
+
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from importlib import import_module, metadata
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
-from topicserve.backends.errors import BackendError
-from topicserve.cli.errors import UsageError
-from topicserve.producer.errors import PublishError
-from topicserve.servables.errors import ServableError
-from topicserve.wire.errors import InvalidRecordError
-from topicserve.worker.config import ConfigError
-
-COMMANDS = {
-    "stack": "start a Kafka-protocol broker and a Redis-protocol server for development",
-    "worker": "read records, predict, join their metadata, and publish results",
-    "publish": "publish records from a JSON Lines file",
-    "results": "print results, or dead letters, as JSON Lines",
-    "demo": "show the whole service on handwritten digits",
-}
-# What each command needs beyond the bare install.
-_EXTRAS = {"stack": "embedded", "worker": "worker", "demo": "demo"}
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130  # as a shell reports a program ended by SIGINT
-EXIT_BROKEN_PIPE = 141  # and by SIGPIPE
-
-_USAGE = (UsageError, ConfigError, BackendError, ServableError, InvalidRecordError)
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 2 where a person has something to mend."""
+    """Run a command and return its exit code: 2 where a person has something to correct."""
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
-    try:
+    if command != "worker":
         return _run(command, words)
-    except (*_USAGE, PublishError) as error:
-        print(f"topicserve: {_line(error)}", file=sys.stderr)
-        return EXIT_FAILED if isinstance(error, PublishError) else EXIT_USAGE
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone; flushing at exit must not raise this once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
+    with _clean_exit_at_signals():
+        return _run(command, words)
 
 
 def _run(command: str | None, words: Sequence[str]) -> int:
+    from topicserve.cli.commands import run_command
+
+    return run_command(command, words)
+
+
+@contextmanager
+def _clean_exit_at_signals() -> Generator[None]:
+    """End the process with 0: a worker that has opened nothing yet has nothing to finish."""
     try:
-        arguments = parser_of(command).parse_args(words)
-        _configure_logging(getattr(arguments, "verbose", False))
-        return int(arguments.run(arguments))
-    except ModuleNotFoundError as error:
-        raise _missing(command, error) from error
-
-
-def _configure_logging(verbose: bool) -> None:
-    """Keep to ourselves what client libraries log, many times a second while a broker is away.
-
-    What it comes to is told in one line in the end. A worker configures its log itself.
-    """
-    if verbose:
-        logging.basicConfig(level=logging.INFO)
-    else:
-        logging.lastResort = logging.NullHandler()
-
-
-def parser_of(command: str | None) -> argparse.ArgumentParser:
-    """Return the parser; only the command that is asked for is imported and gets its arguments."""
-    parser = argparse.ArgumentParser(
-        prog="topicserve",
-        description="TensorFlow Serving's servable lifecycle, fed by Kafka topics.",
-    )
-    version = f"topicserve {metadata.version('topicserve')}"
-    parser.add_argument("--version", action="version", version=version)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, summary in COMMANDS.items():
-        one = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
-        if name == command:
-            _add_arguments(name, one)
-    return parser
-
-
-def _add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
-    module = import_module(f"topicserve.cli.{command}")
-    module.add_arguments(parser)
-    parser.set_defaults(run=module.run)
-
-
-def _missing(command: str | None, error: ModuleNotFoundError) -> Exception:
-    """Return what to say about a module that is not there: its extra, unless it is one of ours."""
-    if command not in _EXTRAS or not error.name or error.name.startswith("topicserve"):
-        return error
-    return UsageError(
-        f"{command} needs {error.name}, which is not installed; "
-        f"run: pip install 'topicserve[{_EXTRAS[command]}]'"
-    )
-
-
-def _line(error: Exception) -> str:
-    """Return the error's text on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+        before = [signal.signal(number, lambda *_: os._exit(0)) for number in SIGNALS]
+    except ValueError:  # not the main thread: then the program is somebody else's
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)

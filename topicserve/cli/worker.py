@@ -106,10 +106,15 @@ def _pair(flag: str, form: str, setting: str) -> tuple[str, str]:
 
 def serve(config: WorkerConfig, worker_id: str, *, supervised: bool) -> int:
     """Run one worker in this process; with a supervisor it ends when standard input does."""
-    stop = threading.Event()
+    stop, ready = threading.Event(), threading.Event()
     if supervised:
         stop_at_end_of(sys.stdin.fileno(), stop)
-    with stop_signals(stop):
+
+    def on_ready(address: str) -> None:
+        ready.set()
+        announce(address)
+
+    with stop_signals(stop, is_starting=lambda: not ready.is_set()):
         try:
             look_around(config, stop)
         except StoppedError:
@@ -117,7 +122,7 @@ def serve(config: WorkerConfig, worker_id: str, *, supervised: bool) -> int:
         # What takes long to import comes after the configuration is known to be right.
         from topicserve.worker.service import WorkerService
 
-        return WorkerService(config, worker_id).run(stop, announce)
+        return WorkerService(config, worker_id).run(stop, on_ready)
 
 
 def supervise(arguments: argparse.Namespace, config: WorkerConfig, worker_id: str) -> int:

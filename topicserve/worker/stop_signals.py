@@ -9,13 +9,21 @@ from contextlib import contextmanager
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 AT_ONCE_EXIT_CODE = 130
+# A worker that still starts has polled nothing, so it has nothing to finish.
+START_STOP_SECONDS = 5.0
 
 
 @contextmanager
 def stop_signals(
-    stop: threading.Event, exit_now: Callable[[int], None] = os._exit
+    stop: threading.Event,
+    exit_now: Callable[[int], None] = os._exit,
+    is_starting: Callable[[], bool] = lambda: False,
+    start_stop_seconds: float = START_STOP_SECONDS,
 ) -> Generator[None]:
     """Set `stop` at the first signal and call `exit_now` at the second. For the main thread.
+
+    Where the program still starts at that time and the first signal has not ended it after
+    `start_stop_seconds`, `exit_now` is called with 0: a start waits for others' answers.
 
     Python runs its own signal handlers in the main thread, and only once that thread is back from
     whatever C code it is in: a frozen model would make the second signal useless as well. So the
@@ -24,7 +32,10 @@ def stop_signals(
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     thread = threading.Thread(
-        target=_follow, args=(reader, stop, exit_now), name="signals", daemon=True
+        target=_follow,
+        args=(reader, stop, exit_now, is_starting, start_stop_seconds),
+        name="signals",
+        daemon=True,
     )
     thread.start()
     before_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
@@ -58,11 +69,27 @@ def _nothing(number: int, frame: object) -> None:
     """Keep the signal from what it does by default; the thread acts on it."""
 
 
-def _follow(reader: socket.socket, stop: threading.Event, exit_now: Callable[[int], None]) -> None:
-    while numbers := reader.recv(64):
+def _follow(
+    reader: socket.socket,
+    stop: threading.Event,
+    exit_now: Callable[[int], None],
+    is_starting: Callable[[], bool],
+    start_stop_seconds: float,
+) -> None:
+    while True:
+        try:
+            numbers = reader.recv(64)
+        except TimeoutError:
+            reader.settimeout(None)
+            if is_starting():
+                exit_now(0)
+            continue
+        if not numbers:
+            return
         for number in numbers:
             if number not in SIGNALS:
                 continue
             if stop.is_set():
                 exit_now(AT_ONCE_EXIT_CODE)
             stop.set()
+            reader.settimeout(start_stop_seconds if is_starting() else None)

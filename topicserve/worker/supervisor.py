@@ -1,6 +1,7 @@
 """`topicserve worker --replicas N`: keeps N workers of one group running."""
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -136,7 +137,8 @@ class Supervisor:
                 return 1
             self._changed.wait(MAX_WAIT_SECONDS)
             self._changed.clear()
-        return 1 if any(codes) else 0
+        # A replica that was started just now had no handler for the signal yet, and no record.
+        return 1 if set(codes) - {0, -signal.SIGTERM} else 0
 
     def addresses(self) -> list[str]:
         """Return each slot's HTTP address, empty where none is ready. Any thread may call it."""

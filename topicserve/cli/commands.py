@@ -1,0 +1,104 @@
+"""Finds the command that was typed, runs it, and reports what went wrong in one line."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module, metadata
+
+from topicserve.backends.errors import BackendError
+from topicserve.cli.errors import UsageError
+from topicserve.producer.errors import PublishError
+from topicserve.servables.errors import ServableError
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.worker.config import ConfigError
+
+COMMANDS = {
+    "stack": "start a Kafka-protocol broker and a Redis-protocol server for development",
+    "worker": "read records, predict, join their metadata, and publish results",
+    "publish": "publish records from a JSON Lines file",
+    "results": "print results, or dead letters, as JSON Lines",
+    "demo": "show the whole service on handwritten digits",
+}
+# What each command needs beyond the bare install.
+_EXTRAS = {"stack": "embedded", "worker": "worker", "demo": "demo"}
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # as a shell reports a program ended by SIGINT
+EXIT_BROKEN_PIPE = 141  # and by SIGPIPE
+
+_USAGE = (UsageError, ConfigError, BackendError, ServableError, InvalidRecordError)
+
+
+def run_command(command: str | None, words: Sequence[str]) -> int:
+    """Run a command and return its exit code: 2 where a person has something to correct."""
+    try:
+        return _run(command, words)
+    except (*_USAGE, PublishError) as error:
+        print(f"topicserve: {_line(error)}", file=sys.stderr)
+        return EXIT_FAILED if isinstance(error, PublishError) else EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; flushing at exit must not raise this once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+
+
+def _run(command: str | None, words: Sequence[str]) -> int:
+    try:
+        arguments = parser_of(command).parse_args(words)
+        _configure_logging(getattr(arguments, "verbose", False))
+        return int(arguments.run(arguments))
+    except ModuleNotFoundError as error:
+        raise _missing(command, error) from error
+
+
+def _configure_logging(verbose: bool) -> None:
+    """Keep to ourselves what client libraries log, many times a second while a broker is away.
+
+    What it comes to is told in one line in the end. A worker configures its log itself.
+    """
+    if verbose:
+        logging.basicConfig(level=logging.INFO)
+    else:
+        logging.lastResort = logging.NullHandler()
+
+
+def parser_of(command: str | None) -> argparse.ArgumentParser:
+    """Return the parser; only the command that is asked for is imported and gets its arguments."""
+    parser = argparse.ArgumentParser(
+        prog="topicserve",
+        description="TensorFlow Serving's servable lifecycle, fed by Kafka topics.",
+    )
+    version = f"topicserve {metadata.version('topicserve')}"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        one = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        if name == command:
+            _add_arguments(name, one)
+    return parser
+
+
+def _add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+    module = import_module(f"topicserve.cli.{command}")
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)
+
+
+def _missing(command: str | None, error: ModuleNotFoundError) -> Exception:
+    """Return what to say about a module that is not there: its extra, unless it is one of ours."""
+    if command not in _EXTRAS or not error.name or error.name.startswith("topicserve"):
+        return error
+    return UsageError(
+        f"{command} needs {error.name}, which is not installed; "
+        f"run: pip install 'topicserve[{_EXTRAS[command]}]'"
+    )
+
+
+def _line(error: Exception) -> str:
+    """Return the error's text on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
