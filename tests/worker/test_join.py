@@ -1,10 +1,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from tests.support.records import ManualClock, a_request
+from tests.support.records import ManualClock, a_request, an_id
 from topicserve.backends.errors import (
     BackendBusyError,
     BackendConfigError,
@@ -12,12 +16,14 @@ from topicserve.backends.errors import (
     BackendUnavailableError,
 )
 from topicserve.wire.dead_letter import Reason
+from topicserve.wire.json_body import Form
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.backoff import AbandonedError, Patience
 from topicserve.worker.config import MetadataConfig, OnMissingMetadata
 from topicserve.worker.join import Joined, Joiner
 from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.request import Request
+from topicserve.worker.publish import Encoder
+from topicserve.worker.request import Answers, Predicted, Request
 
 
 class FakeAnswer:
@@ -103,11 +109,11 @@ def test_each_record_gets_its_own_in_one_question() -> None:
 
     joined = world.join(found, missing, absent)
 
-    assert joined.metadata == {
-        found.input.record_id: Metadata(MetadataStatus.FOUND, b'{"row":1}'),
-        missing.input.record_id: Metadata(MetadataStatus.MISSING),
-        absent.input.record_id: Metadata(MetadataStatus.ABSENT),
-    }
+    assert joined.metadata == [
+        Metadata(MetadataStatus.FOUND, b'{"row":1}'),
+        Metadata(MetadataStatus.MISSING),
+        Metadata(MetadataStatus.ABSENT),
+    ]
     assert world.store.asked == [[found.input.record_id, missing.input.record_id]]
     assert [world.lookups(s) for s in ("found", "missing", "absent", "invalid")] == [1, 1, 1, 0]
 
@@ -125,7 +131,7 @@ def test_a_store_that_is_away_is_waited_for(kind: type[BackendError]) -> None:
 
     joined = world.join(request)
 
-    assert joined.metadata[request.input.record_id].status is MetadataStatus.FOUND
+    assert joined.metadata[0].status is MetadataStatus.FOUND
     assert said == ["Redis is not available: refused"]
     assert world.joiner.unavailable is None
     retries = world.registry.get_sample_value("topicserve_retries_total", {"stage": "join"})
@@ -154,8 +160,85 @@ def test_what_is_no_json_object_never_gets_into_a_result(content: bytes) -> None
 
     (rejection,) = joined.rejections
     assert (rejection.polled, rejection.reason) == (bad, Reason.METADATA_INVALID)
-    assert list(joined.metadata) == [good.input.record_id]
+    assert joined.metadata[1] == Metadata(MetadataStatus.FOUND, b"{}")
     assert world.lookups("invalid") == 1
+
+
+@pytest.mark.parametrize("content", [b'{"a":NaN}', b'{"a":[-Infinity]}'])
+def test_not_a_number_in_stored_metadata_is_named(content: bytes) -> None:
+    """Python's json.dumps writes it, and the person who stored it learns what to store instead."""
+    world = World()
+    request = a_request()
+    world.store.content[request.input.record_id] = content
+
+    (rejection,) = world.join(request).rejections
+
+    assert rejection.reason is Reason.METADATA_INVALID
+    assert "it has NaN or an infinity, which JSON lacks; store null" in str(rejection.error)
+
+
+_sorts = st.sampled_from(["found", "missing", "absent", "invalid", "number"])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(1, 2)), max_size=8),
+    st.lists(_sorts.filter(lambda sort: sort != "absent"), min_size=3, max_size=3),
+    st.sampled_from(list(OnMissingMetadata)),
+)
+def test_each_record_keeps_its_own_metadata_among_others_of_its_id(
+    records: list[tuple[int, bool, int]], stored: list[str], on_missing: OnMissingMetadata
+) -> None:
+    """Joined and encoded: what a record declares, and no neighbour of the same id."""
+    contents = {"found": b'{"row":1}', "invalid": b"[", "number": b'{"row":NaN}'}
+    world = World(on_missing=on_missing)
+    ids = [an_id(number) for number in range(3)]
+    world.store.content = {
+        record_id: contents[sort]
+        for record_id, sort in zip(ids, stored, strict=True)
+        if sort in contents
+    }
+    requests = [
+        a_request(
+            [[0.0]] * rows, form=Form.INSTANCES, rows=rows, offset=number, metadata_absent=absent
+        )
+        for number, absent, rows in records
+    ]
+    # In two answers, as rows of different shapes are.
+    parts = [requests[::2], requests[1::2]]
+    predicted = Predicted(
+        "digits",
+        1,
+        "serving_default",
+        [Answers(p, {"y": np.zeros(sum(r.input.rows for r in p))}) for p in parts if p],
+        [],
+    )
+
+    joined = world.joiner.finish(predicted.answered(), world.joiner.start(requests))
+    outgoing = Encoder("out", "dead", "w").encode(predicted, joined.metadata, joined.rejections)
+
+    expected = [
+        "absent" if request.input.metadata_absent else stored[ids.index(request.input.record_id)]
+        for request in predicted.answered()
+    ]
+    came = {id(polled): index for index, polled in enumerate(outgoing.polled)}
+    assert len(came) == len(requests) == len(outgoing.polled)
+    for request, sort in zip(predicted.answered(), expected, strict=True):
+        index = came[id(request)]
+        reason, value = outgoing.reasons[index], outgoing.records[index].value
+        if sort in ("invalid", "number"):
+            assert reason is Reason.METADATA_INVALID
+        elif sort == "missing" and on_missing is OnMissingMetadata.DEAD_LETTER:
+            assert reason is Reason.METADATA_MISSING
+        else:
+            result = orjson.loads(value or b"")
+            assert (reason, result["id"]) == (None, request.input.record_id)
+            assert result["metadata_status"] == sort
+            assert result["metadata"] == ({"row": 1} if sort == "found" else None)
+    for status in ("found", "missing", "absent"):
+        assert world.lookups(status) == expected.count(status)
+    assert world.lookups("invalid") == expected.count("invalid") + expected.count("number")
+    for asked in world.store.asked:
+        assert len(asked) == len(set(asked))
 
 
 def test_missing_metadata_can_be_a_records_fault() -> None:
@@ -184,7 +267,7 @@ def test_missing_metadata_can_be_waited_for() -> None:
 
     joined = world.join(late, there)
 
-    assert joined.metadata[late.input.record_id].content == b'{"late":true}'
+    assert joined.metadata[0].content == b'{"late":true}'
     assert world.store.asked[1:] == [[late.input.record_id]] * 2
 
 
@@ -196,7 +279,7 @@ def test_the_wait_for_metadata_counts_from_the_poll() -> None:
 
     joined = world.join(request)
 
-    assert joined.metadata[request.input.record_id].status is MetadataStatus.MISSING
+    assert joined.metadata[0].status is MetadataStatus.MISSING
     assert len(world.store.asked) == 2
 
 

@@ -10,6 +10,7 @@ from topicserve.worker.publish import Encoder
 from topicserve.worker.request import Answers, Predicted, Rejection, Request
 
 ENCODER = Encoder("out", "dead", "worker-1")
+MISSING = Metadata(MetadataStatus.MISSING)
 
 
 def predicted(*requests: Request) -> Predicted:
@@ -21,7 +22,7 @@ def predicted(*requests: Request) -> Predicted:
 def test_every_record_gets_one_outcome() -> None:
     """A result where it was answered and joined, a dead letter where it was rejected."""
     good, bad, refused = a_request(), a_request(), a_request()
-    found = {good.input.record_id: Metadata(MetadataStatus.FOUND, b'{"a":1}')}
+    found = [Metadata(MetadataStatus.FOUND, b'{"a":1}'), MISSING]
     rejections = [
         Rejection(bad, Reason.METADATA_INVALID, ValueError("not JSON")),
         Rejection(refused, Reason.INVALID_INPUT, ValueError("shape")),
@@ -41,7 +42,7 @@ def test_what_was_acknowledged_is_counted_by_version_and_reason() -> None:
     """The metrics say what readers have, not what was tried."""
     requests = [a_request(), a_request(), a_request()]
     rejections = [Rejection(requests[2], Reason.PREDICT_FAILED, ValueError("x"))]
-    outgoing = ENCODER.encode(predicted(*requests), {}, rejections)
+    outgoing = ENCODER.encode(predicted(*requests), [MISSING] * len(requests), rejections)
     registry = CollectorRegistry()
 
     outgoing.count(WorkerMetrics(registry))
@@ -55,7 +56,7 @@ def test_what_was_acknowledged_is_counted_by_version_and_reason() -> None:
 def test_what_is_no_longer_ours_is_left_out() -> None:
     """The next owner publishes it."""
     requests = [a_request(), a_request()]
-    outgoing = ENCODER.encode(predicted(*requests), {}, [])
+    outgoing = ENCODER.encode(predicted(*requests), [MISSING] * len(requests), [])
     requests[0].slot.closed = True
 
     kept, dropped = outgoing.without_closed()

@@ -1,7 +1,11 @@
-"""Stage: each record's metadata is fetched by its id while the batch is predicted."""
+"""Stage: each record's metadata is fetched by its id while the batch is predicted.
+
+The store is asked by id, once for each; what is found belongs to the record: two records of one id
+in a batch may declare different things.
+"""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -9,6 +13,7 @@ import orjson
 from topicserve.backends.errors import BackendConfigError, BackendUnavailableError
 from topicserve.backends.metadata_store import MetadataStore, PendingMetadata
 from topicserve.wire.dead_letter import Reason
+from topicserve.wire.json_text import without_number_tokens
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.backoff import Patience
 from topicserve.worker.config import MetadataConfig, OnMissingMetadata
@@ -48,9 +53,9 @@ class Fetch:
 
 @dataclass(slots=True)
 class Joined:
-    """What was found, by record id, and the requests that the policy or the content refuses."""
+    """`metadata[i]` is what was found for request i; the rejected have none there."""
 
-    metadata: dict[str, Metadata]
+    metadata: list[Metadata]
     rejections: list[Rejection]
 
 
@@ -75,7 +80,7 @@ class Joiner:
 
     def start(self, requests: Sequence[Request]) -> Fetch:
         """Ask for the metadata of these requests; does not wait, and never fails."""
-        record_ids = [r.input.record_id for r in requests if not r.input.metadata_absent]
+        record_ids = _ids_of([r for r in requests if not r.input.metadata_absent])
         if not record_ids:
             return Fetch(record_ids, None)
         try:
@@ -84,17 +89,20 @@ class Joiner:
             return Fetch(record_ids, None)  # `finish` asks again, and waits
 
     def finish(self, requests: Sequence[Request], fetch: Fetch) -> Joined:
-        """Return the metadata of the requests; raises AbandonedError if the worker gives up."""
+        """Return each request's metadata; raises AbandonedError if the worker gives up.
+
+        `fetch` may have asked for more: requests that were not answered are not among these.
+        """
         started = self._clock()
         found = self._answer(fetch)
-        joined = Joined({}, [])
-        missing = _join(requests, found, joined)
+        joined = Joined([_MISSING] * len(requests), [])
+        missing = _join(requests, range(len(requests)), found, joined)
         if missing and self._config.wait_seconds > 0:
-            missing = self._wait_for(missing, joined)
-        for request in missing:
-            self._give_or_refuse(request, joined)
+            missing = self._wait_for(requests, missing, joined)
         self._metrics.metadata_seconds.observe(self._clock() - started)
-        self._count(joined)
+        self._count(joined, len(missing))
+        if self._config.on_missing is OnMissingMetadata.DEAD_LETTER:
+            joined.rejections += [_refused(requests[index]) for index in missing]
         return joined
 
     def _answer(self, fetch: Fetch) -> dict[str, bytes | None]:
@@ -124,64 +132,80 @@ class Joiner:
         elif problem is None and before is not None:
             log_event("metadata_back")
 
-    def _wait_for(self, missing: list[Request], joined: Joined) -> list[Request]:
+    def _wait_for(
+        self, requests: Sequence[Request], missing: list[int], joined: Joined
+    ) -> list[int]:
         """Look again until each request has waited its time since it was polled."""
         for _ in self._patience.tries():
             limit = self._clock() - self._config.wait_seconds
-            waiting = [request for request in missing if request.polled_at > limit]
+            waiting = [index for index in missing if requests[index].polled_at > limit]
             if not waiting:
                 break
-            found = self._answer(Fetch([r.input.record_id for r in waiting], None))
-            missing = [request for request in missing if request.polled_at <= limit]
-            missing += _join(waiting, found, joined)
+            found = self._answer(Fetch(_ids_of([requests[index] for index in waiting]), None))
+            missing = [index for index in missing if requests[index].polled_at <= limit]
+            missing += _join(requests, waiting, found, joined)
         return missing
 
-    def _give_or_refuse(self, request: Request, joined: Joined) -> None:
-        if self._config.on_missing is OnMissingMetadata.PUBLISH:
-            joined.metadata[request.input.record_id] = _MISSING
-            return
-        error = MetadataMissingError(
-            f"no metadata is stored for record id {request.input.record_id}"
-        )
-        joined.rejections.append(Rejection(request, Reason.METADATA_MISSING, error))
-
-    def _count(self, joined: Joined) -> None:
-        found = [metadata.status for metadata in joined.metadata.values()]
-        refused = [rejection.reason for rejection in joined.rejections]
-        missing = refused.count(Reason.METADATA_MISSING)
+    def _count(self, joined: Joined, missing: int) -> None:
+        statuses = [metadata.status for metadata in joined.metadata]
         for status, count in (
-            ("found", found.count(MetadataStatus.FOUND)),
-            ("missing", found.count(MetadataStatus.MISSING) + missing),
-            ("absent", found.count(MetadataStatus.ABSENT)),
-            ("invalid", len(refused) - missing),
+            ("found", statuses.count(MetadataStatus.FOUND)),
+            ("missing", missing),
+            ("absent", statuses.count(MetadataStatus.ABSENT)),
+            ("invalid", len(joined.rejections)),
         ):
             if count:
                 self._metrics.metadata_lookups.labels(status).inc(count)
 
 
+def _ids_of(requests: Sequence[Request]) -> list[str]:
+    """Return the requests' record ids, each once."""
+    return list(dict.fromkeys([request.input.record_id for request in requests]))
+
+
+def _refused(request: Request) -> Rejection:
+    error = MetadataMissingError(f"no metadata is stored for record id {request.input.record_id}")
+    return Rejection(request, Reason.METADATA_MISSING, error)
+
+
 def _join(
-    requests: Sequence[Request], found: Mapping[str, bytes | None], joined: Joined
-) -> list[Request]:
-    """Note what was found; return the requests for which there was nothing."""
+    requests: Sequence[Request],
+    indexes: Iterable[int],
+    found: Mapping[str, bytes | None],
+    joined: Joined,
+) -> list[int]:
+    """Note what was found for these requests; return those for which there was nothing."""
     missing = []
     metadata = joined.metadata
-    for request in requests:
-        record = request.input
-        record_id = record.record_id
+    for index in indexes:
+        record = requests[index].input
         if record.metadata_absent:
-            metadata[record_id] = _ABSENT
+            metadata[index] = _ABSENT
             continue
-        content = found.get(record_id)
+        content = found.get(record.record_id)
         if content is None:
-            missing.append(request)
+            missing.append(index)
             continue
         try:
             # The content goes into the result as it is, so it must not break the JSON around it.
-            if type(orjson.loads(content)) is not dict:
-                raise MetadataInvalidError("it is something else")
-        except (orjson.JSONDecodeError, RecursionError, MetadataInvalidError) as error:
-            problem = MetadataInvalidError(f"the metadata stored is not a JSON object: {error}")
-            joined.rejections.append(Rejection(request, Reason.METADATA_INVALID, problem))
+            is_object = type(orjson.loads(content)) is dict
+        except (orjson.JSONDecodeError, RecursionError) as error:
+            problem = _describe(content, error)
+            joined.rejections.append(_invalid(requests[index], problem))
         else:
-            metadata[record_id] = Metadata(_FOUND, content)
+            if is_object:
+                metadata[index] = Metadata(_FOUND, content)
+            else:
+                joined.rejections.append(_invalid(requests[index], "it is something else"))
     return missing
+
+
+def _invalid(request: Request, problem: str) -> Rejection:
+    error = MetadataInvalidError(f"the metadata stored is not a JSON object: {problem}")
+    return Rejection(request, Reason.METADATA_INVALID, error)
+
+
+def _describe(content: bytes, error: Exception) -> str:
+    if without_number_tokens(content) is None:
+        return str(error)
+    return f"it has NaN or an infinity, which JSON lacks; store null instead ({error})"

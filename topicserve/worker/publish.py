@@ -1,17 +1,15 @@
 """Stage: outputs and metadata become results, rejections become dead letters."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.wire.kafka_record import OutgoingRecord
-from topicserve.wire.result import Metadata, MetadataStatus
+from topicserve.wire.result import Metadata
 from topicserve.wire.result_encoder import Origin, encode_results
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.request import Answers, Polled, Predicted, Rejection, Request
-
-_NONE = Metadata(MetadataStatus.MISSING)
 
 
 @dataclass(slots=True)
@@ -75,13 +73,19 @@ class Encoder:
         self._worker_id = worker_id
 
     def encode(
-        self, predicted: Predicted, metadata: dict[str, Metadata], rejections: list[Rejection]
+        self, predicted: Predicted, metadata: Sequence[Metadata], rejections: list[Rejection]
     ) -> Outgoing:
-        """Return results for what was answered and not rejected, dead letters for the rejected."""
+        """Return results for what was answered and not rejected, dead letters for the rejected.
+
+        `metadata` has one for each of `predicted.answered()`, in that order.
+        """
         outgoing = Outgoing(predicted.servable, predicted.version)
         rejected = {id(rejection.polled) for rejection in rejections}
+        start = 0
         for answers in predicted.answers:
-            self._add_results(outgoing, predicted, answers, metadata, rejected)
+            stop = start + len(answers.requests)
+            self._add_results(outgoing, predicted, answers, metadata[start:stop], rejected)
+            start = stop
         for rejection in rejections:
             letter = DeadLetter.of(rejection.polled.record, rejection.reason, rejection.error)
             record = encode_dead_letter(letter, self.dead_letter_topic)
@@ -98,7 +102,7 @@ class Encoder:
         outgoing: Outgoing,
         predicted: Predicted,
         answers: Answers,
-        metadata: dict[str, Metadata],
+        metadata: Sequence[Metadata],
         rejected: set[int],
     ) -> None:
         requests = answers.requests
@@ -112,7 +116,7 @@ class Encoder:
             [request.record.key for request in requests],
             answers.outputs,
             # One that the join rejected has none; its result is made, and left out below.
-            [metadata.get(record.record_id, _NONE) for record in inputs],
+            metadata,
         )
         if not rejected:
             outgoing.polled += requests
