@@ -1,6 +1,7 @@
 """What becomes of records that are bad, late, or without metadata, on Apache Kafka."""
 
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,7 +137,14 @@ def test_a_worker_that_would_give_everything_up_stops_reading(deploy: Deploy) ->
     assert status == 503
     assert "given up" in page
     assert worker.running
+    given_up = len(traffic.seen.reasons)
+    assert given_up <= 100
     assert traffic.owed() > 0
+
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(LIMIT_SECONDS) == 3
+    traffic.step()
+    assert len(traffic.seen.reasons) == given_up
 
 
 def test_metadata_policies_publish_or_give_up(deploy: Deploy) -> None:

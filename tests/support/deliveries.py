@@ -8,6 +8,7 @@ from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 from topicserve.worker.backoff import Patience
 from topicserve.worker.batch import Batcher
 from topicserve.worker.batch_sizer import BatchSizer
+from topicserve.worker.breaker import Breaker
 from topicserve.worker.config import BatchingConfig, DeliveryConfig
 from topicserve.worker.delivery.delivery import Delivery, Surroundings
 from topicserve.worker.failure import Failure
@@ -46,6 +47,7 @@ class Deliveries:
             acknowledged=self.acknowledged.append,
             failure=Failure(),
             waiting=WaitingRoutes(),
+            breaker=Breaker(1000, 1.0),
         )
 
     def assign(self, *partitions: TopicPartition) -> None:

@@ -293,22 +293,31 @@ def test_what_a_shutdown_leaves_undone_is_counted(guarantee: Guarantee) -> None:
     assert world.metric("abandoned_records_total", cause="shutdown") == 20
 
 
-def test_too_large_a_share_of_dead_letters_stops_the_reading(guarantee: Guarantee) -> None:
-    """A topic is not emptied into dead letters; the worker stays, unready."""
+def test_too_large_a_share_of_dead_letters_pauses_the_worker(guarantee: Guarantee) -> None:
+    """What is polled by then stays uncommitted, also when partitions go and when it stops."""
     bad = records(400, value=b"{")
     world = World(bad, guarantee, breaker_window_records=50, max_dead_letter_share=0.5)
+    paused_polls = 0
 
     def each_poll() -> None:
-        done = not world.stages.ledger.in_flight_records
-        if world.stages.breaker.open and world.consumer.paused and done:
-            world.stop.set()
+        nonlocal paused_polls
+        if world.stages.breaker.open and world.consumer.paused == set(PARTITIONS):
+            paused_polls += 1
+            if paused_polls == 3:
+                world.consumer.revoke(PARTITIONS[0])
+            if paused_polls == 6:
+                world.stop.set()
 
     world.each_poll = each_poll  # type: ignore[method-assign]
 
     world.run()
 
-    assert 50 <= len(world.log.published) < 400
-    assert world.consumer.paused == set(PARTITIONS)
+    published = set(world.log.ids())
+    assert len(published) <= 50
+    for partition, offset in world.log.committed.items():
+        own = range(partition.partition, min(offset, 400), 3)
+        assert {an_id(number) for number in own} <= published
+    assert world.stages.progress.stuck_seconds() < LIMIT_SECONDS
 
 
 @settings(max_examples=40)

@@ -191,7 +191,10 @@ def test_ready_is_said_once_when_all_are() -> None:
     assert ready == [[0, 1, 1]]
 
 
-@pytest.mark.parametrize(("codes", "expected"), [((0, 0), 0), ((0, 1), 1), ((0, -15), 0)])
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [((0, 0), 0), ((0, 1), 1), ((0, -15), 0), ((0, 3), 3), ((1, 3), 1)],
+)
 def test_a_stop_is_passed_on_and_waited_for(codes: tuple[int, int], expected: int) -> None:
     """The exit code is 0 where every replica finished what it had."""
     stage, stop = Stage(), threading.Event()

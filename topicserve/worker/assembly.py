@@ -52,6 +52,7 @@ def build_stages(
     ledger, failure, waiting = OffsetLedger(), Failure(), WaitingRoutes()
     sizer = BatchSizer(batching.max_batch_size, batching.target_latency_seconds)
     batcher = Batcher(batching, sizer, clock)
+    breaker = Breaker(config.delivery.breaker_window_records, config.delivery.max_dead_letter_share)
     encoder = Encoder(config.topics.output, config.dead_letter_topic, worker_id)
     delivery = _delivery(
         config.delivery.guarantee,
@@ -70,6 +71,7 @@ def build_stages(
             acknowledged=_after_acknowledgement(reaper, metrics, clock, wall_clock),
             failure=failure,
             waiting=waiting,
+            breaker=breaker,
         ),
     )
     flow = FlowControl(consumer, ledger, batching, metrics, clock)
@@ -86,9 +88,7 @@ def build_stages(
         joiner=Joiner(store, config.metadata, patience, metrics, clock),
         encoder=encoder,
         delivery=delivery,
-        breaker=Breaker(
-            config.delivery.breaker_window_records, config.delivery.max_dead_letter_share
-        ),
+        breaker=breaker,
         progress=Progress(ledger, clock),
         failure=failure,
         waiting=waiting,

@@ -181,7 +181,7 @@ class DeliveryConfig:
     breaker_window_records: Count = 1000
     """The newest records over which the share of dead letters is taken."""
     max_dead_letter_share: Share = 0.5
-    """The worker stops when more than this share of the window's records is given up; 1 never."""
+    """Consumption is paused when more than this share of the window is dead letters; 1 never."""
     max_retry_pause_seconds: PositiveSeconds = 10.0
     """The longest pause between tries while a store, a servable or the broker is away."""
 

@@ -38,8 +38,8 @@ class WorkerHealth:
             missing.append(f"the metadata store does not answer: {self._stages.joiner.unavailable}")
         if self._stages.breaker.open:
             missing.append(
-                "too large a share of records was given up, so reading was stopped; "
-                "look at the dead letters' reasons, mend the cause and start the worker again"
+                "the share of records given up exceeded max_dead_letter_share; consumption is "
+                "paused. Fix the cause and restart the worker"
             )
         if self._stages.draining:
             missing.append("the worker is shutting down")

@@ -107,7 +107,7 @@ class Pipeline:
         stages.delivery.tick(idle=not records)
         stages.flow.observe()
         stages.core.tick()
-        stages.progress.note()
+        stages.progress.note(is_paused=stages.breaker.open)
 
     def serve(self, batch: Batch) -> None:
         """Live one batch's life, up to where the broker's acknowledgement takes over."""
@@ -126,9 +126,10 @@ class Pipeline:
         with self._turns.turn(batch):
             if stages.batcher.overtakes(batch):
                 stages.batcher.put_back(batch, 0)
-            else:
-                stages.breaker.observe(len(outgoing.polled), len(rejections))
+            elif stages.breaker.admit(len(outgoing.polled), rejections):
                 stages.delivery.publish(batch.epoch, outgoing)
+            else:
+                return  # held back: it stays in the ledger, uncommitted
         if stages.shadow is not None:
             stages.shadow.offer(predicted)
 
@@ -163,13 +164,16 @@ class Pipeline:
             stages.failure.report(error)
 
     def _finish(self, threads: Sequence[threading.Thread]) -> None:
-        deadline = self._clock() + self._config.delivery.shutdown_seconds
+        is_paused = self._stages.breaker.open
+        # What an open breaker holds back is never finished.
+        seconds = 0.0 if is_paused else self._config.delivery.shutdown_seconds
+        deadline = self._clock() + seconds
         self._stages.draining = True
         self._stages.batcher.close()
-        finished = self._stages.delivery.finish(self._config.delivery.shutdown_seconds)
+        finished = self._stages.delivery.finish(seconds)
         left = self._stages.ledger.in_flight_records
         if not finished and left:
             self._metrics.abandoned_records.labels("shutdown").inc(left)
-            log_event("shutdown_timed_out", records=left)
+            log_event("left_uncommitted" if is_paused else "shutdown_timed_out", records=left)
         for thread in threads:
             thread.join(max(deadline - self._clock(), 0) if finished else 0)

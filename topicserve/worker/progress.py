@@ -14,10 +14,13 @@ class Progress:
         self._at = clock()
         self._committed = ledger.commits
 
-    def note(self) -> None:
-        """Look at the ledger; the polling thread does so at every turn."""
+    def note(self, *, is_paused: bool = False) -> None:
+        """Look at the ledger; the polling thread does so at every turn.
+
+        A worker that is paused on purpose gets nowhere, and a restart would not change that.
+        """
         committed = self._ledger.commits
-        if committed != self._committed or not self._ledger.in_flight_records:
+        if is_paused or committed != self._committed or not self._ledger.in_flight_records:
             self._committed = committed
             self._at = self._clock()
 

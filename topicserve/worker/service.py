@@ -14,6 +14,7 @@ from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.servables.server_core import ServerCore
 from topicserve.worker.assembly import build_stages
 from topicserve.worker.backoff import AbandonedError, Patience
+from topicserve.worker.breaker import OPEN_EXIT_CODE
 from topicserve.worker.config import Client, Guarantee, WorkerConfig
 from topicserve.worker.health import WorkerHealth
 from topicserve.worker.http import HttpServer
@@ -74,7 +75,8 @@ class WorkerService:
             http = HttpServer(self._config.http, self._registry, health, core)
             on_ready(http.start())
             opened.callback(http.close)
-            return self._serve(Pipeline(stages, self._config, self._metrics), stop)
+            code = self._serve(Pipeline(stages, self._config, self._metrics), stop)
+            return OPEN_EXIT_CODE if code == 0 and stages.breaker.open else code
 
     def _serve(self, pipeline: Pipeline, stop: threading.Event) -> int:
         gc.collect()

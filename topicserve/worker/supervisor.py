@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from topicserve.worker.breaker import OPEN_EXIT_CODE
 from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import SupervisorMetrics
 from topicserve.worker.replica import Replica, RestartPolicy
@@ -138,7 +139,10 @@ class Supervisor:
             self._changed.wait(MAX_WAIT_SECONDS)
             self._changed.clear()
         # A replica that was started just now had no handler for the signal yet, and no record.
-        return 1 if set(codes) - {0, -signal.SIGTERM} else 0
+        others = set(codes) - {0, -signal.SIGTERM}
+        if others == {OPEN_EXIT_CODE}:
+            return OPEN_EXIT_CODE
+        return 1 if others else 0
 
     def addresses(self) -> list[str]:
         """Return each slot's HTTP address, empty where none is ready. Any thread may call it."""

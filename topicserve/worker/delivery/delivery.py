@@ -8,6 +8,7 @@ from topicserve.backends.broker import Consumer, Offsets, Producer
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.backoff import Patience
 from topicserve.worker.batch import Batcher
+from topicserve.worker.breaker import Breaker
 from topicserve.worker.config import DeliveryConfig
 from topicserve.worker.failure import Failure
 from topicserve.worker.metrics import WorkerMetrics
@@ -35,11 +36,15 @@ class Surroundings:
     """Called once outcomes are acknowledged, from the delivery thread: it must be quick."""
     failure: Failure
     waiting: WaitingRoutes
+    breaker: Breaker
 
     @property
     def drain_seconds(self) -> float:
-        """Return how long to wait for what is under way: not for a version that may never come."""
-        return 0.0 if self.waiting else self.config.drain_seconds
+        """Return how long to wait for what is under way: not for a version that may never come.
+
+        Nor for what an open breaker holds back.
+        """
+        return 0.0 if self.waiting or self.breaker.open else self.config.drain_seconds
 
 
 class Delivery(Protocol):
