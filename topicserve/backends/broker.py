@@ -128,7 +128,8 @@ class Producer(Protocol):
         `on_delivery` is called once, when every record of the list is acknowledged or has failed,
         always from the adapter's delivery thread, one call at a time, never from inside `send`.
         It must be quick and must not raise. A record not acknowledged within the delivery timeout
-        fails with DeliveryTimeoutError, whatever the client does. Per key, order is kept.
+        fails with DeliveryTimeoutError, whatever the client does. Per key, order is kept. A record
+        that the client itself refuses fails with RecordRefusedError; the others are sent.
 
         Waits while more records or bytes are in flight than allowed, and raises BacklogFullError
         when that does not change within the time given, which is the delivery timeout where none
@@ -148,10 +149,19 @@ class Producer(Protocol):
     def send_offsets_to_transaction(
         self, offsets: Offsets, group_metadata: Any, timeout_seconds: float
     ) -> None:
-        """Make these offsets part of the open transaction."""
+        """Make these offsets part of the open transaction, once all of its records are settled.
+
+        Raises TransactionAbortedError if a record of the transaction was not written, and
+        BackendUnavailableError if some are not acknowledged in time; ask again then.
+        """
 
     def commit_transaction(self, timeout_seconds: float) -> None:
-        """Commit. Raises TransactionAbortedError (abort and redo) or FencedError (stop)."""
+        """Commit, once all records of the transaction are settled.
+
+        Never commits a transaction of which a record was not written. Raises
+        TransactionAbortedError (abort and redo), FencedError (stop), and BackendUnavailableError if
+        some records are not acknowledged in time (ask again).
+        """
 
     def abort_transaction(self, timeout_seconds: float) -> None:
         """Abort the open transaction; readers of committed records never see it."""

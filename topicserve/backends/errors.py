@@ -8,7 +8,8 @@ BackendError
     BackendBusyError: it answers that it cannot serve now  -> wait for as long as it takes
   AuthenticationError: refused: credentials, ACLs, TLS  -> stop loudly
   UnknownTopicError: the topic is not there and is not created  -> exit 2 / stop
-  RecordTooLargeError: the broker will never take this record  -> dead letter
+  RecordRefusedError: this record alone can never be written  -> dead letter
+    RecordTooLargeError: because it is larger than a limit  -> a smaller one
   CommitRefusedError: the partition is no longer ours  -> drop, do not retry
   FencedError: a newer producer or member took our place  -> stop loudly
   TransactionAbortedError: the transaction must be aborted and done again  -> abort, seek back
@@ -47,8 +48,12 @@ class UnknownTopicError(BackendError):
     """The topic does not exist and the broker does not create it."""
 
 
-class RecordTooLargeError(BackendError):
-    """The broker will never accept this record: it is larger than its limit."""
+class RecordRefusedError(BackendError):
+    """The client or the broker will never accept this record; others are not affected."""
+
+
+class RecordTooLargeError(RecordRefusedError):
+    """The record is larger than a limit of the client, the topic or the broker."""
 
 
 class CommitRefusedError(BackendError):

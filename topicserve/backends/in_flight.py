@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from topicserve.backends.broker import OnDelivery
 from topicserve.backends.errors import (
     BackendError,
+    BackendUnavailableError,
     BacklogFullError,
     DeliveryTimeoutError,
+    TransactionAbortedError,
 )
 from topicserve.wire.kafka_record import OutgoingRecord
 
@@ -23,6 +25,18 @@ log = logging.getLogger(__name__)
 _HEADER_BYTES = 40
 
 _TIMED_OUT = DeliveryTimeoutError("the broker did not acknowledge it within delivery.timeout.ms")
+
+
+class Transaction:
+    """The lists sent in one transaction; `failed` as soon as one record of them has failed.
+
+    Everything that is sent outside of transactions belongs to one that nobody asks for.
+    """
+
+    __slots__ = ("failed",)
+
+    def __init__(self) -> None:
+        self.failed = False
 
 
 class Shipment:
@@ -40,6 +54,7 @@ class Shipment:
         "errors",
         "on_delivery",
         "size",
+        "transaction",
     )
 
     def __init__(
@@ -49,11 +64,13 @@ class Shipment:
         on_delivery: OnDelivery,
         deadline: float,
         on_settled: Callable[["Shipment"], None],
+        transaction: Transaction,
     ) -> None:
         self.errors: list[BackendError | None] = [_TIMED_OUT] * count
         self.size = size_bytes
         self.on_delivery: OnDelivery | None = on_delivery
         self.deadline = deadline
+        self.transaction = transaction
         self._on_settled = on_settled
         self._last = count - 1
         # Several threads may settle; one step of this counter is one C call, which needs no lock.
@@ -66,6 +83,8 @@ class Shipment:
     def settle(self, index: int, error: BackendError | None) -> None:
         """Say of one record that it was written, or why it was not."""
         self.errors[index] = error
+        if error is not None:
+            self.transaction.failed = True
         if self._settled() == self._last:
             self._on_settled(self)
 
@@ -76,7 +95,7 @@ class Shipment:
 
 
 class InFlight:
-    """Everything one producer has under way. `failed_lists` counts reports with an error in them.
+    """Everything one producer has sent and no broker has acknowledged.
 
     Room is given back only when the client itself has let go of the records: one that keeps what
     has timed out is not given as much again on top.
@@ -90,7 +109,7 @@ class InFlight:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.delivery_timeout_seconds = delivery_timeout_seconds
-        self.failed_lists = 0
+        self._transaction = Transaction()
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._clock = clock
@@ -124,7 +143,9 @@ class InFlight:
             self._records += len(records)
             self._bytes += size_bytes
             deadline = self._clock() + self.delivery_timeout_seconds
-            shipment = Shipment(len(records), size_bytes, on_delivery, deadline, self._settle)
+            shipment = Shipment(
+                len(records), size_bytes, on_delivery, deadline, self._settle, self._transaction
+            )
             self._unreported[shipment] = None
         if not records:
             self._settle(shipment)
@@ -157,6 +178,38 @@ class InFlight:
         """Wait until everything is reported; False if the time ran out first."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._unreported, timeout_seconds)
+
+    def begin_transaction(self) -> None:
+        """Count what is admitted from here on towards a new transaction."""
+        self._transaction = Transaction()
+
+    def wait_written(self, timeout_seconds: float) -> None:
+        """Wait until every record of the transaction is reported, each one as written.
+
+        Raises TransactionAbortedError as soon as one is known not to be, and
+        BackendUnavailableError if some are not reported in time. Ask before offsets are sent or
+        the transaction is committed: without this, it could commit before a failure is known.
+        """
+        transaction = self._transaction
+        with self._changed:
+            reported = self._changed.wait_for(
+                lambda: transaction.failed or self._is_reported(transaction), timeout_seconds
+            )
+        if transaction.failed:
+            raise TransactionAbortedError("records of this transaction were not written")
+        if not reported:
+            raise BackendUnavailableError(
+                f"records of this transaction were not acknowledged in {timeout_seconds:.1f} s"
+            )
+
+    def wait_reported(self, timeout_seconds: float) -> bool:
+        """Wait until the fate of every record of the transaction is known; False if not in time."""
+        transaction = self._transaction
+        with self._changed:
+            return self._changed.wait_for(lambda: self._is_reported(transaction), timeout_seconds)
+
+    def _is_reported(self, transaction: Transaction) -> bool:
+        return all(shipment.transaction is not transaction for shipment in self._unreported)
 
     def give_up(self, why: BackendError) -> None:
         """Report what is left as not written; on the delivery thread."""
@@ -198,7 +251,7 @@ class InFlight:
         if on_delivery is None:
             return  # settled after it was reported as timed out
         if any(shipment.errors):
-            self.failed_lists += 1
+            shipment.transaction.failed = True
         try:
             on_delivery(list(shipment.errors))
         except Exception:

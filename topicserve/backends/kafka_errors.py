@@ -12,6 +12,7 @@ from topicserve.backends.errors import (
     CommitRefusedError,
     DeliveryTimeoutError,
     FencedError,
+    RecordRefusedError,
     RecordTooLargeError,
     TransactionAbortedError,
     UnknownTopicError,
@@ -24,9 +25,10 @@ _CLASSES: dict[type[BackendError], tuple[int, ...]] = {
     AuthenticationError: (29, 30, 31, 53, 65, 33, 34, 58, 54, 61, 62, 63, 64, 66, 67, 93),
     # UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, INVALID_TOPIC_EXCEPTION
     UnknownTopicError: (3, 100, 17),
-    # MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_RECORD, INVALID_TIMESTAMP: the broker
-    # refuses this record whatever becomes of the others.
-    RecordTooLargeError: (10, 18, 87, 32),
+    # MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE
+    RecordTooLargeError: (10, 18),
+    # INVALID_RECORD, INVALID_TIMESTAMP
+    RecordRefusedError: (87, 32),
     # ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS, FENCED_MEMBER_EPOCH,
     # STALE_MEMBER_EPOCH
     CommitRefusedError: (22, 25, 27, 110, 113),

@@ -15,6 +15,7 @@ from topicserve.backends.errors import (
     CommitRefusedError,
     DeliveryTimeoutError,
     FencedError,
+    RecordRefusedError,
     TransactionAbortedError,
     UnknownTopicError,
 )
@@ -65,6 +66,14 @@ def translate(error: KafkaError) -> BackendError:
     if error.txn_requires_abort() and kind is not CommitRefusedError:
         return TransactionAbortedError(text)
     return kind(text)
+
+
+def refusal(error: Exception) -> BackendError:
+    """Return why confluent-kafka did not take one record that it was given to send."""
+    text = f"confluent-kafka: {type(error).__name__}: {error}"
+    if isinstance(error, BufferError | MemoryError | OSError):
+        return BackendUnavailableError(text)
+    return RecordRefusedError(text)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from topicserve.backends.broker import Offsets, OnDelivery
 from topicserve.backends.confluent.delivery_reports import Callback, DeliveryReports
-from topicserve.backends.confluent.errors import translate, translated
+from topicserve.backends.confluent.errors import refusal, translate, translated
 from topicserve.backends.confluent.offsets import to_client
 from topicserve.backends.confluent.producer_client import OpenClient, ProducerClient
 from topicserve.backends.errors import (
@@ -29,6 +29,8 @@ from topicserve.wire.kafka_record import OutgoingRecord
 # it was given up if something else is asked for next. `TransactionalCalls` has the limit.
 _UNLIMITED = -1
 _CLOSE_SECONDS = 2.0
+# How long an abort waits for records that are still being written.
+_SETTLE_SECONDS = 1.0
 # How long `send` waits for a topic that is new to it.
 _TOPIC_SECONDS = 5.0
 _TOPIC_STEP_SECONDS = 1.0
@@ -49,7 +51,6 @@ class ConfluentProducer:
         self._clock = clock
         # Why the client can do no more: it was fenced, or is refused.
         self._fatal: BackendError | None = None
-        self._failed_before = 0
         self._client = ProducerClient(open_client, self._on_error)
         self._calls = TransactionalCalls("confluent-transactions")
         self._known_topics: set[str] = set()
@@ -94,10 +95,8 @@ class ConfluentProducer:
                 )
             except KafkaException as error:
                 fail(error.args[0], None)
-            except (TypeError, ValueError) as error:
-                fail(BackendConfigError(f"confluent-kafka: {error}"), None)
-            except BufferError as error:
-                fail(BackendUnavailableError(f"confluent-kafka: {error}"), None)
+            except Exception as error:
+                fail(refusal(error), None)
 
     def flush(self, timeout_seconds: float) -> bool:
         return self._in_flight.wait_empty(timeout_seconds)
@@ -109,14 +108,14 @@ class ConfluentProducer:
         )
 
     def begin_transaction(self) -> None:
-        self._failed_before = self._in_flight.failed_lists
+        self._in_flight.begin_transaction()
         with translated():
             self._client.current.begin_transaction()
 
     def send_offsets_to_transaction(
         self, offsets: Offsets, group_metadata: Any, timeout_seconds: float
     ) -> None:
-        self._raise_failed()
+        timeout_seconds = self._wait_written(timeout_seconds)
         theirs = to_client(offsets)
         client = self._client.current
         self._call(
@@ -126,14 +125,17 @@ class ConfluentProducer:
         )
 
     def commit_transaction(self, timeout_seconds: float) -> None:
-        self._raise_failed()
+        timeout_seconds = self._wait_written(timeout_seconds)
         client = self._client.current
         self._call(
             "commit_transaction", lambda: client.commit_transaction(_UNLIMITED), timeout_seconds
         )
 
     def abort_transaction(self, timeout_seconds: float) -> None:
-        if self._calls.needs_takeover(self._client.give_up):
+        # Aborted while partitions are being added to the transaction, librdkafka may ask the broker
+        # to end what it has not begun, and takes the answer (INVALID_TXN_STATE) for fatal.
+        in_time = self._in_flight.wait_reported(min(timeout_seconds, _SETTLE_SECONDS))
+        if self._calls.needs_takeover(self._client.give_up, is_lost=not in_time):
             self._take_over(timeout_seconds)
             return
         client = self._client.current
@@ -203,11 +205,16 @@ class ConfluentProducer:
         if fatal is not None:
             raise fatal
 
-    def _raise_failed(self) -> None:
-        """Raise unless everything that belongs to the transaction can be committed with it."""
+    def _wait_written(self, timeout_seconds: float) -> float:
+        """Wait until all of the transaction is written; return the time that is left."""
+        deadline = self._clock() + timeout_seconds
         self._raise_fatal()
-        if self._in_flight.failed_lists != self._failed_before:
-            raise TransactionAbortedError("records of this transaction were not written")
+        try:
+            self._in_flight.wait_written(timeout_seconds)
+        except TransactionAbortedError:
+            self._raise_fatal()  # the cause, where there is one
+            raise
+        return max(deadline - self._clock(), 0)
 
     def _report(self) -> None:
         while not self._closed.is_set():

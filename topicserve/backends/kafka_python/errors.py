@@ -11,6 +11,7 @@ from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
     CommitRefusedError,
+    RecordRefusedError,
     TransactionAbortedError,
 )
 from topicserve.backends.kafka_errors import class_of_code
@@ -49,6 +50,16 @@ def translate(error: Exception) -> BackendError:
         if isinstance(error, theirs):
             return ours(f"kafka-python: {text}")
     return BackendError(f"kafka-python: {type(error).__name__}: {text}")
+
+
+def refusal(error: Exception) -> BackendError:
+    """Return why kafka-python did not take one record that it was given to send."""
+    text = f"kafka-python: {type(error).__name__}: {error}"
+    if isinstance(error, BufferError | MemoryError | OSError):
+        return BackendUnavailableError(text)
+    if isinstance(error, RuntimeError):
+        return translate(error)
+    return RecordRefusedError(text)
 
 
 @contextmanager

@@ -91,6 +91,21 @@ def keep_requests(client: Any) -> None:
     connections.await_ready = is_ready
 
 
+def name_the_aborted(client: Any) -> None:
+    """To a new producer: records that an abort throws away fail with TransactionAbortedError.
+
+    They would fail with the error of the one record that caused the abort: if that was too large,
+    all the others of the transaction would be taken for too large as well.
+    """
+    accumulator = client._accumulator  # noqa: SLF001 - see above
+    abort = accumulator.abort_undrained_batches
+
+    def abort_as_aborted(error: Exception) -> None:
+        abort(errors.TransactionAbortedError(str(error) or type(error).__name__))
+
+    accumulator.abort_undrained_batches = abort_as_aborted
+
+
 class OneWakeUp(NetworkSelector):  # type: ignore[misc]  # the library is untyped
     """An event loop that is woken once for all that asked while it was on its way.
 

@@ -1,6 +1,7 @@
 """The broker port's producer on kafka-python."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -10,9 +11,12 @@ from topicserve.backends.broker import Offsets, OnDelivery
 from topicserve.backends.errors import (
     BackendUnavailableError,
     DeliveryTimeoutError,
+    RecordRefusedError,
     TransactionAbortedError,
 )
 from topicserve.backends.in_flight import InFlight, Shipment
+from topicserve.backends.kafka_python.errors import refusal, translate
+from topicserve.backends.kafka_python.nulls import has_nulls, send_with_nulls
 from topicserve.backends.kafka_python.offsets import to_client
 from topicserve.backends.kafka_python.partitions import choose_partitions
 from topicserve.backends.kafka_python.producer_client import ProducerClient
@@ -34,13 +38,19 @@ class KafkaPythonProducer:
     """Sends lists of records. Connects with the first of them."""
 
     def __init__(
-        self, client: ProducerClient, in_flight: InFlight, *, is_transactional: bool
+        self,
+        client: ProducerClient,
+        in_flight: InFlight,
+        *,
+        is_transactional: bool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._in_flight = in_flight
         self._is_transactional = is_transactional
-        self._timed_out = threading.Event()
-        self._failed_before = 0
+        self._clock = clock
+        # The client must be replaced: records timed out, or a transaction cannot be aborted.
+        self._is_lost = threading.Event()
         self._calls = TransactionalCalls("kafka-python-transactions")
         self._closed = threading.Event()
         self._delivery_thread = threading.Thread(
@@ -70,14 +80,14 @@ class KafkaPythonProducer:
 
     def begin_transaction(self) -> None:
         client = self._client.opened(_OPEN_SECONDS)
-        self._failed_before = self._in_flight.failed_lists
+        self._in_flight.begin_transaction()
         with transactional(client):
             client.begin_transaction()
 
     def send_offsets_to_transaction(
         self, offsets: Offsets, group_metadata: Any, timeout_seconds: float
     ) -> None:
-        client = self._in_transaction(timeout_seconds)
+        client, timeout_seconds = self._written(timeout_seconds)
         theirs = to_client(offsets)
         self._call(
             "send_offsets_to_transaction",
@@ -87,11 +97,11 @@ class KafkaPythonProducer:
         )
 
     def commit_transaction(self, timeout_seconds: float) -> None:
-        client = self._in_transaction(timeout_seconds)
+        client, timeout_seconds = self._written(timeout_seconds)
         self._call("commit_transaction", client, client.commit_transaction, timeout_seconds)
 
     def abort_transaction(self, timeout_seconds: float) -> None:
-        if self._calls.needs_takeover(self._client.give_up, is_lost=self._timed_out.is_set()):
+        if self._calls.needs_takeover(self._client.give_up, is_lost=self._is_lost.is_set()):
             self._take_over(timeout_seconds)
             return
         client = self._client.opened(timeout_seconds)
@@ -109,9 +119,9 @@ class KafkaPythonProducer:
     def _report(self) -> None:
         while not self._closed.is_set():
             if self._in_flight.report(_REPORT_SECONDS):
-                self._timed_out.set()
-            if self._timed_out.is_set() and not self._is_transactional:
-                self._timed_out.clear()
+                self._is_lost.set()
+            if self._is_lost.is_set() and not self._is_transactional:
+                self._is_lost.clear()
                 self._client.give_up()
         self._in_flight.give_up(BackendUnavailableError("the producer was closed before"))
 
@@ -123,55 +133,68 @@ class KafkaPythonProducer:
         record: OutgoingRecord,
         partition: int | None,
     ) -> None:
+        headers = record.headers
+        arguments = (
+            record.topic,
+            record.value,
+            record.key,
+            headers if type(headers) is list else list(headers),
+            partition,
+            record.timestamp_ms,
+        )
         try:
-            future = client.send(
-                record.topic,
-                _value(record),
-                record.key,
-                _headers(record),
-                partition,
-                record.timestamp_ms,
-            )
-        except (errors.KafkaError, OSError, ValueError, TypeError, RuntimeError) as error:
+            try:
+                future = client.send(*arguments)
+            except (TypeError, ValueError):
+                if not has_nulls(record):
+                    raise
+                future = send_with_nulls(client, *arguments)
+        except errors.KafkaError as error:
             self._failed(client, shipment, index, error)
             return
+        except Exception as error:
+            shipment.settle(index, refusal(error))
+            return
         future.add_callback(shipment.acknowledge, index)
-        future.add_errback(self._failed, client, shipment, index)
+        future.add_errback(self._not_written, client, shipment, index)
 
     def _failed(self, client: Any, shipment: Shipment, index: int, error: Exception) -> None:
         if isinstance(error, errors.KafkaTimeoutError):
-            self._timed_out.set()
+            self._is_lost.set()
             shipment.settle(index, DeliveryTimeoutError(f"kafka-python: {error}"))
         elif not self._client.is_current(client):
             shipment.settle(index, DeliveryTimeoutError("given up with others that timed out"))
         else:
-            shipment.settle(index, translate_transactional(client, error))
+            # The record's own fault is no fault of its transaction's, though it is told as both.
+            own = translate(error)
+            is_refused = isinstance(own, RecordRefusedError)
+            shipment.settle(index, own if is_refused else translate_transactional(client, error))
+
+    def _not_written(self, client: Any, shipment: Shipment, index: int, error: Exception) -> None:
+        if self._is_transactional and isinstance(translate(error), RecordRefusedError):
+            # The sequence numbers of the batches behind it are wrong by now. To abort, the client
+            # would begin a new epoch first, and never ends that (3.0.12).
+            self._is_lost.set()
+        self._failed(client, shipment, index, error)
 
     def _take_over(self, timeout_seconds: float) -> None:
         """Have a new client end what the old one left open."""
         self.init_transactions(timeout_seconds)
         # What the old client failed to send must not be counted against the next transaction.
         self._in_flight.wait_empty(timeout_seconds)
-        self._timed_out.clear()
+        self._is_lost.clear()
         self._calls.taken_over()
 
-    def _in_transaction(self, timeout_seconds: float) -> Any:
-        """Return the client, if its transaction can still be committed."""
-        if self._timed_out.is_set() or self._in_flight.failed_lists != self._failed_before:
+    def _written(self, timeout_seconds: float) -> tuple[Any, float]:
+        """Wait until all of the transaction is written; return the client and the time left."""
+        if self._is_lost.is_set():
             raise TransactionAbortedError("records of this transaction were not written")
-        return self._client.opened(timeout_seconds)
+        deadline = self._clock() + timeout_seconds
+        self._in_flight.wait_written(timeout_seconds)
+        left_seconds = max(deadline - self._clock(), 0)
+        return self._client.opened(left_seconds), left_seconds
 
     def _call(self, name: str, client: Any, function: Callable[[], T], timeout_seconds: float) -> T:
         """Make a transactional call, which in kafka-python takes no time limit."""
         with transactional(client):
             return self._calls.call(name, function, timeout_seconds)
-
-
-def _headers(record: OutgoingRecord) -> list[tuple[str, bytes]]:
-    # kafka-python refuses null header values, though it reads them.
-    return [(name, value if value is not None else b"") for name, value in record.headers]
-
-
-def _value(record: OutgoingRecord) -> bytes | None:
-    # kafka-python refuses a record with neither key nor value, which Kafka allows.
-    return b"" if record.key is None and record.value is None else record.value
