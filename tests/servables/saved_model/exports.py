@@ -16,7 +16,8 @@ REGRESS = "tensorflow/serving/regress"
 
 def export_tf1(path: Path, build: Graph, tags: tuple[str, ...] = ("serve",)) -> str:
     """Write what `build` makes in an empty graph: SignatureDefs by name."""
-    with tf1.Graph().as_default(), tf1.Session() as session:
+    config = tf1.ConfigProto(allow_soft_placement=True)
+    with tf1.Graph().as_default(), tf1.Session(config=config) as session:
         signatures = build()
         session.run(tf1.global_variables_initializer())
         builder = tf1.saved_model.Builder(str(path))
@@ -182,6 +183,14 @@ def export_defaults(path: Path) -> str:
     module.functions = list(signatures.values())
     tf.saved_model.save(module, str(path), signatures=signatures)
     return str(path)
+
+
+def pinned_to_gpu() -> Mapping[str, Any]:
+    """Build y = x + [1, 2] on a GPU."""
+    x = tf1.placeholder(tf.float32, [None, 2], "x")
+    with tf.device("/GPU:0"):
+        y = x + tf1.Variable([1.0, 2.0])
+    return {"serving_default": signature({"x": x}, {"y": y})}
 
 
 def weights_in_graph() -> Mapping[str, Any]:

@@ -59,10 +59,11 @@ def test_estimate_is_a_fifth_more_than_the_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"threads": 1}, "there is no `threads`; known are: tags, session_threads, warm_up"),
+        ({"threads": 1}, "there is no `threads`; known are: tags, session_threads"),
         ({"session_threads": 0}, "`session_threads`"),
         ({"warm_up": "yes"}, "`warm_up`"),
         ({"tags": "serve"}, "`tags`"),
+        ({"op_libraries": ["../model"]}, "`op_libraries"),
     ],
 )
 def test_bad_option_is_named(options: dict[str, object], problem: str) -> None:

@@ -1,6 +1,5 @@
 """SavedModels load and predict as in TF Serving, whatever they take."""
 
-import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +12,8 @@ from numpy.typing import NDArray
 
 from tests.servables.saved_model import exports
 from topicserve.servables.errors import (
-    DataLossError,
     FailedPreconditionError,
     InvalidArgumentError,
-    NotFoundError,
-    ServableError,
 )
 from topicserve.servables.saved_model.options import SavedModelOptions
 from topicserve.servables.saved_model.saved_model import SavedModel
@@ -173,50 +169,3 @@ def test_threads_predict_at_once(half_plus_two: SavedModel) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(predict, range(8)))
-
-
-def test_tags_choose_the_graph(directory: Path) -> None:
-    """A graph saved for something else is opened where the options name its tags."""
-    path = exports.export_tf1(directory / "tagged", exports.half_plus_two, ("serve", "gpu"))
-
-    SavedModel.load(path, SavedModelOptions(tags=("serve", "gpu"))).close()
-
-    with pytest.raises(InvalidArgumentError, match=r"tagged: .*tags"):
-        SavedModel.load(path, SavedModelOptions())
-
-
-def test_missing_directory_is_named(tmp_path: Path) -> None:
-    """A path that is not there is not found."""
-    with pytest.raises(NotFoundError, match="nowhere: there is no such directory"):
-        SavedModel.load(str(tmp_path / "nowhere"), SavedModelOptions())
-
-
-def test_directory_without_saved_model_is_named(tmp_path: Path) -> None:
-    """An empty version says which file it lacks."""
-    with pytest.raises(NotFoundError, match=f"{tmp_path}: .*saved_model.pb"):
-        SavedModel.load(str(tmp_path), SavedModelOptions())
-
-
-def damage_graph(path: Path) -> None:
-    """Cut the graph short."""
-    file = path / "saved_model.pb"
-    file.write_bytes(file.read_bytes()[:-100])
-
-
-def damage_variables(path: Path) -> None:
-    """Lose the file with the weights."""
-    (file,) = path.glob("variables/variables.data*")
-    file.write_bytes(b"")
-
-
-@pytest.mark.parametrize("damage", [damage_graph, damage_variables])
-def test_damaged_files_are_named(tmp_path: Path, half_plus_two_path: str, damage: Any) -> None:
-    """A corrupt version fails to load, in one error that says where."""
-    path = tmp_path / "damaged"
-    shutil.copytree(half_plus_two_path, path)
-    damage(path)
-
-    with pytest.raises(ServableError, match=str(path)) as caught:
-        SavedModel.load(str(path), SavedModelOptions())
-
-    assert isinstance(caught.value, DataLossError | NotFoundError | InvalidArgumentError)

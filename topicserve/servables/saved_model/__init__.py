@@ -11,6 +11,10 @@ from topicserve.servables.errors import FailedPreconditionError
 from topicserve.servables.kind_options import read_options
 from topicserve.servables.loader import Loader
 from topicserve.servables.resource_allocation import ResourceAllocation, main_ram
+from topicserve.servables.saved_model.op_libraries import (
+    check_op_libraries,
+    import_op_libraries,
+)
 from topicserve.servables.saved_model.options import (
     SavedModelOptions,
     give_sessions_their_own_threads,
@@ -33,6 +37,7 @@ def make_adapter(
 ) -> SourceAdapter[StoragePath, Loader]:
     """Return what turns paths into loaders of SavedModels; InvalidArgumentError for bad options."""
     settings = read_options(SavedModelOptions, options, "saved_model")
+    check_op_libraries(settings.op_libraries)
     if settings.session_threads is not None:
         give_sessions_their_own_threads()
     return SimpleLoaderSourceAdapter(lambda path: _load(path, settings), estimate_resources)
@@ -50,4 +55,5 @@ def _load(path: StoragePath, options: SavedModelOptions) -> "SavedModel":
         raise FailedPreconditionError(
             f"TensorFlow cannot be imported ({error}); install topicserve[worker]"
         ) from error
+    import_op_libraries(options.op_libraries, path)
     return SavedModel.load(path, options)

@@ -18,6 +18,10 @@ class SavedModelOptions(KindOptions, frozen=True, kw_only=True, forbid_unknown_f
 
     1 is best for a small model: it is then run by the threads that call it.
     """
+    allow_soft_placement: bool = False
+    """Whether an operation pinned to a device that is not there, such as a GPU, runs on another."""
+    op_libraries: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")], ...] = ()
+    """Python modules to import before the first load: they register the ops that the graph has."""
     warm_up: bool = True
     """Whether the requests in assets.extra/tf_serving_warmup_requests are run before it serves."""
     warm_up_iterations: Annotated[int, Meta(ge=1, le=1000)] = 1

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import CallableOptions, RunOptions
 
 from topicserve.servables.errors import InvalidArgumentError, ServableError
+from topicserve.servables.saved_model.causes import explain
 from topicserve.servables.status_errors import error_of_status
 
 __all__ = ["Session", "tf", "translate"]
@@ -42,20 +43,21 @@ _STATUS_NAMES = {
 
 def translate(error: tf.errors.OpError) -> ServableError:
     """Return what TensorFlow says in the core's words."""
-    return error_of_status(_STATUS_NAMES.get(error.error_code, "UNKNOWN"), error.message)
+    name = _STATUS_NAMES.get(error.error_code, "UNKNOWN")
+    return error_of_status(name, explain(error.message or ""))
 
 
 class Session(tf.compat.v1.Session):  # type: ignore[misc]  # the library is untyped
     """A session with an empty graph of its own."""
 
-    def __init__(self, threads: int | None) -> None:
+    def __init__(self, threads: int | None, *, allow_soft_placement: bool = False) -> None:
         """Run operations on `threads` threads that nobody shares, or on TensorFlow's own.
 
         `give_sessions_their_own_threads` must have been called before the first session. A single
         thread is the caller's: whatever runs one after the other needs no other, and handing it
         over and back takes 100 microseconds, where a small network takes 15 (TF 2.21).
         """
-        config = tf.compat.v1.ConfigProto()
+        config = tf.compat.v1.ConfigProto(allow_soft_placement=allow_soft_placement)
         if threads is not None:
             config.use_per_session_threads = True
             config.intra_op_parallelism_threads = threads

@@ -2,23 +2,25 @@
 
 import gc
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from topicserve.servables.errors import (
-    DataLossError,
+    FailedPreconditionError,
     InvalidArgumentError,
-    NotFoundError,
     ServableError,
 )
 from topicserve.servables.predict_checks import unknown_signature
 from topicserve.servables.saved_model.binding import BoundSignature, bind_signature
+from topicserve.servables.saved_model.load_graph import load_graph
 from topicserve.servables.saved_model.options import SavedModelOptions
-from topicserve.servables.saved_model.runtime import Session, tf, translate
+from topicserve.servables.saved_model.runtime import Session
 from topicserve.servables.saved_model.signature_call import SignatureCall
+from topicserve.servables.saved_model.variables import certain_reads, find_uninitialized
 from topicserve.servables.saved_model.warm_up import warm_up
 from topicserve.servables.servable import Columns, Signature
+
+DEFAULT_SIGNATURE = "serving_default"
 
 _logger = logging.getLogger(__name__)
 
@@ -50,12 +52,15 @@ class SavedModel:
         """Load the SavedModel in a directory and warm it up.
 
         Raises NotFoundError where there is none, DataLossError where a file is damaged,
-        InvalidArgumentError where it has no graph of these tags, each naming the path; then
-        nothing is left behind.
+        InvalidArgumentError where it has no graph of these tags, FailedPreconditionError where
+        variables that every call needs hold no value, each naming the path; then nothing is left
+        behind.
         """
-        session = Session(options.session_threads)
+        session = Session(
+            options.session_threads, allow_soft_placement=options.allow_soft_placement
+        )
         try:
-            meta_graph = _load_graph(session, path, options.tags)
+            meta_graph = load_graph(session, path, options.tags)
             bound = _bind_signatures(session, meta_graph, path)
             if options.warm_up:
                 tensors = {name: one.tensors for name, one in bound.items()}
@@ -86,35 +91,47 @@ class SavedModel:
             gc.collect()
 
 
-def _load_graph(session: Session, path: str, tags: tuple[str, ...]) -> Any:
-    if not os.path.isdir(path):
-        raise NotFoundError(f"{path}: there is no such directory")
-    try:
-        with session.graph.as_default():
-            return tf.compat.v1.saved_model.loader.load(session, list(tags), path)
-    except tf.errors.OpError as error:
-        found = translate(error)
-        raise type(found)(f"{path}: {found}") from error
-    except OSError as error:
-        kind = NotFoundError if "does not exist" in str(error) else DataLossError
-        raise kind(f"{path}: {error}") from error
-    # The loader's own checks: tags that are not there, a graph that cannot be imported.
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise InvalidArgumentError(f"{path}: {error}") from error
-
-
 def _bind_signatures(session: Session, meta_graph: Any, path: str) -> dict[str, BoundSignature]:
-    """Return what can be called; as in TF Serving, a signature at fault leaves the others alone."""
+    """Return what can be called; as in TF Serving, a signature at fault leaves the others alone.
+
+    FailedPreconditionError where the default one is certain to fail on every record.
+    """
+    uninitialized = find_uninitialized(session)
     bound, problems = {}, []
     for name, signature_def in meta_graph.signature_def.items():
         if name.startswith("__saved_model_"):  # initializers and the like, of TensorFlow's own
             continue
         try:
             bound[name] = bind_signature(session, signature_def)
+            if uninitialized:
+                _check_variables(session, uninitialized, meta_graph, name)
         except ServableError as error:
+            bound.pop(name, None)
             problems.append(f"signature {name!r} cannot be called: {error}")
             _logger.warning("%s: %s", path, problems[-1])
+            if isinstance(error, FailedPreconditionError) and name == DEFAULT_SIGNATURE:
+                raise FailedPreconditionError(f"{path}: {problems[-1]}") from None
     if not bound:
         reason = "; ".join(problems[:3]) or "it has no signatures"
         raise InvalidArgumentError(f"{path}: nothing in it can be called: {reason}")
     return bound
+
+
+def _check_variables(
+    session: Session, uninitialized: list[Any], meta_graph: Any, signature_name: str
+) -> None:
+    """Raise FailedPreconditionError where the signature is certain to read one of them."""
+    outputs = meta_graph.signature_def[signature_name].outputs.values()
+    names = certain_reads(
+        session,
+        uninitialized,
+        [output.name for output in outputs],
+        meta_graph.graph_def.library.function,
+    )
+    if names:
+        first = ", ".join(map(repr, names[:3]))
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise FailedPreconditionError(
+            f"the variables {first}{more} have no value: they were not saved with the model. "
+            "Export a Keras model with model.export(path)"
+        )
