@@ -1,5 +1,8 @@
 import uuid
-from datetime import UTC, datetime
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,45 @@ ID = "7f1d1d0c-6f0e-4d53-9d5b-0a4f5d7b6c11"
 def encode(record: Record) -> EncodedRecord:
     """Return a record as it would be sent to the topic `digits`."""
     return RecordEncoder("digits", "/tests", "digits").encode(record)
+
+
+class Series:
+    """A column as pandas has it: no sequence, and indexed by its labels."""
+
+    def __init__(self, values: list[Any], dtype: str | None = None) -> None:
+        self._values = np.array(values, dtype)
+        self.dtype = self._values.dtype
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+        return self._values
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def tolist(self) -> list[Any]:
+        return list(self._values.tolist())
+
+
+class DataFrame:
+    """A table as pandas has it: it yields the names of its columns."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["n"])
+
+
+class Timestamp(date):
+    """A date of another library."""
+
+
+@dataclass
+class Point:
+    """What a person may have in metadata."""
+
+    x: float
+    y: float
 
 
 def as_read(encoded: EncodedRecord) -> InputRecord:
@@ -124,10 +166,10 @@ def test_headers_say_everything_that_the_record_says() -> None:
 
 
 def test_the_producer_fills_in_what_the_record_leaves_open() -> None:
-    """A new UUID, the record id as key, and the producer's servable."""
+    """A new UUIDv7, the record id as key, and the producer's servable."""
     sent = encode(Record(instance=1))
 
-    assert uuid.UUID(sent.record_id).version == 4
+    assert uuid.UUID(sent.record_id).version == 7
     assert sent.outgoing.key == sent.record_id.encode()
     assert as_read(sent).target.servable == "digits"
 
@@ -164,19 +206,41 @@ def test_text_that_says_null_is_no_null() -> None:
         (Record(instances=[]), "instances"),
         (Record(instances=5), "instances"),  # type: ignore[arg-type]
         (Record(inputs={}), "inputs"),
-        (Record(inputs={"x": "text"}), "inputs"),
+        (Record(inputs={"x": []}), "inputs.x"),
+        (Record(instances=DataFrame()), "instances"),
+        (Record(instances={1.0, 2.0}), "instances"),
+        (Record(instances="text"), "instances"),
         (Record(inputs=np.float32(1.0)), "inputs"),  # type: ignore[arg-type]
         (Record(tensors={}), "tensors"),
-        (Record(tensors={"x": np.float32(1.0)}), "tensors"),  # type: ignore[dict-item]
+        (Record(tensors=[1.0]), "tensors"),  # type: ignore[arg-type]
+        (Record(tensors={"x": [1.0]}), "tensors.x"),
+        (Record(tensors={"x": []}), "tensors.x"),
+        (Record(tensors={"x": [["a"], ["b", "c"]]}), "tensors.x"),
         (Record(tensors={"x": np.array([object()])}), "tensors"),
-        (Record(instance=[0.5, float("nan")]), "instance[1]"),
-        (Record(instances=[{"x": np.array([np.inf])}]), "instances[0].x[0]"),
+        (Record(instance=[0.5, None]), "instance[1]"),
+        (Record(instances=[{"x": np.array([None, np.nan])}]), "instances[0].x[0]"),
         (Record(instance=object()), "instance"),
         (Record(instance={1: 2}), "instance"),
         (Record(instance=2**70), "instance"),
         (Record(instance=1, metadata=[1]), "metadata"),  # type: ignore[arg-type]
         (Record(instance=1, metadata={"x": object()}), "metadata"),
-        (Record(instance=1, record_id="seven"), "record_id"),
+        (Record(instance=1, metadata="x"), "metadata"),  # type: ignore[arg-type]
+        (Record(instance=1, metadata={"a": [1, {"b": float("nan")}]}), "metadata.a[1].b"),
+        (Record(instance=1, metadata={"a": np.array([1, -np.inf])}), "metadata.a[1]"),
+        (Record(instance=1, metadata={"a": None, "b": np.float32("nan")}), "metadata.b"),
+        (Record(instance=1, metadata={"a": Point(0, float("inf"))}), "metadata.a.y"),
+        (Record(instance=1, record_id="se ven"), "record_id"),
+        (Record(instance=1, record_id=7), "record_id"),  # type: ignore[arg-type]
+        (Record(instance=1, record_id=b"seven"), "record_id"),  # type: ignore[arg-type]
+        (Record(instance=1, key=7), "key"),  # type: ignore[arg-type]
+        (Record(instance=1, servable=7), "servable"),  # type: ignore[arg-type]
+        (Record(instance=1, servable="\ud800"), "servable"),
+        (Record(instance=1, label=7), "label"),  # type: ignore[arg-type]
+        (Record(instance=1, signature_name=b"x"), "signature_name"),  # type: ignore[arg-type]
+        (Record(instance=1, traceparent=7), "traceparent"),  # type: ignore[arg-type]
+        (Record(instance=1, version="2"), "version"),  # type: ignore[arg-type]
+        (Record(instance=1, version=True), "version"),
+        (Record(instance=1, deadline="2030-01-01"), "deadline"),  # type: ignore[arg-type]
         (Record(instance=1, version=-1), "version"),
         (Record(instance=1, version=2**63), "version"),
         (Record(instance=1, version=1, label="stable"), "label"),
@@ -189,6 +253,95 @@ def test_an_invalid_record_is_refused_by_its_field(record: Record, field: str) -
         encode(record)
 
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        Series([1.5, 2.5]),
+        np.array([1.5, 2.5]),
+        np.array([1.5, 2.5], np.float16),
+        (1.5, 2.5),
+        deque([1.5, 2.5]),
+        {1.5: "a", 2.5: "b"}.keys(),
+        [np.float32(1.5), 2.5],
+    ],
+    ids=lambda rows: type(rows).__name__,
+)
+def test_rows_may_be_any_iterable(rows: Any) -> None:
+    """A column of a data frame, an array, a tuple: in each form, and inside an object."""
+    for record, payload in (
+        (Record(instances=rows), [1.5, 2.5]),
+        (Record(inputs=rows), [1.5, 2.5]),
+        (Record(inputs={"x": rows}), {"x": [1.5, 2.5]}),
+        (Record(instance=rows), [1.5, 2.5]),
+        (Record(instance={"x": rows}), {"x": [1.5, 2.5]}),
+    ):
+        assert as_read(encode(record)).payload == payload
+
+
+def test_rows_may_be_made_one_by_one() -> None:
+    """A generator is read once."""
+    assert as_read(encode(Record(instances=(n / 2 for n in range(3))))).rows == 3
+
+
+def test_lists_of_text_and_bytes_may_be_tensors() -> None:
+    """Their dtype is not open; that of numbers is, and must be said."""
+    tensors: Any = {"text": [["a"], ["é"]], "raw": [b"\xff\0", b"b"], "flag": [True, False]}
+
+    read = as_read(encode(Record(tensors=tensors))).content
+
+    assert read["text"].tolist() == [[b"a"], ["é".encode()]]
+    assert read["raw"].tolist() == [b"\xff\0", b"b"]
+    assert read["flag"].tolist() == [True, False]
+
+
+def test_columns_of_a_frame_may_be_tensors() -> None:
+    """They have their dtype."""
+    read = as_read(encode(Record(tensors={"n": Series([1, 2], "int32")}))).content
+
+    assert (read["n"].dtype, read["n"].tolist()) == (np.int32, [1, 2])
+
+
+def test_a_value_may_stand_beside_rows() -> None:
+    """The signature says which inputs are of the whole call; the worker knows it."""
+    inputs = {"x": [[1.0], [2.0]], "keep": 0.5, "name": "a"}
+
+    assert as_read(encode(Record(inputs=inputs))).payload == inputs
+
+
+@given(tree=st.recursive(st.floats() | st.text(), st.lists, max_leaves=8))
+def test_numbers_that_json_lacks_travel_in_bodies(tree: Any) -> None:
+    """As tokens, which the worker reads; text that says null or NaN is left alone."""
+    for record in (Record(instance=tree), Record(instances=[{"null": tree}])):
+        read = as_read(encode(record)).payload
+        assert repr(read) == repr(tree if record.instances is None else [{"null": tree}])
+
+
+def test_metadata_is_json_to_the_letter() -> None:
+    """None is null, and whatever JSON has stays."""
+    metadata = {"a": None, "b": [1.5, "NaN"], "when": datetime(2030, 1, 2, tzinfo=UTC)}
+
+    assert orjson.loads(encode(Record(instance=1, metadata=metadata)).metadata or b"") == {
+        "a": None,
+        "b": [1.5, "NaN"],
+        "when": "2030-01-02T00:00:00+00:00",
+    }
+
+
+def test_what_no_json_can_say_is_named_with_the_remedy() -> None:
+    """A frame yields the names of its columns, which nobody means."""
+    with pytest.raises(InvalidRecordError, match=r'give instances=frame.to_dict\("records"\)'):
+        encode(Record(instance=DataFrame()))
+    with pytest.raises(InvalidRecordError, match="object is not among numbers, text"):
+        encode(Record(instance={"x": object()}))
+
+
+def test_a_date_of_another_library_is_text_in_metadata() -> None:
+    """As a date of Python's own is."""
+    metadata = {"when": Timestamp(2030, 1, 2)}
+
+    assert encode(Record(instance=1, metadata=metadata)).metadata == b'{"when":"2030-01-02"}'
 
 
 def test_a_source_is_required() -> None:

@@ -322,3 +322,28 @@ def test_a_wrong_setting_is_named() -> None:
     """Connecting touches no server; what can be checked is checked."""
     with pytest.raises(BackendConfigError, match="redis_url"):
         RecordProducer.connect("127.0.0.1:1", "no-such-scheme://", "digits")
+
+
+@pytest.mark.parametrize("wrong", [{"instance": 1}, [1.0], "text", None, 5])
+def test_anything_but_a_record_is_refused_with_the_remedy(setup: Setup, wrong: Any) -> None:
+    """A person learns what to write in its place, and nothing is sent."""
+    with setup.producer() as producer:
+        with pytest.raises(TypeError, match=r"Record\(instance=\.\.\., metadata=\.\.\.\)"):
+            producer.publish(wrong)
+        with pytest.raises(TypeError, match=r"Record\(instance=|publish_many takes a list"):
+            producer.publish_many(wrong if isinstance(wrong, list) else [wrong])
+
+    assert setup.log.ids() == []
+
+
+@pytest.mark.parametrize("wrong", [Record(instance=1), {"instance": 1}, "text", None])
+def test_many_records_come_as_a_list(setup: Setup, wrong: Any) -> None:
+    """Or any iterable of them."""
+    with setup.producer() as producer:
+        with pytest.raises(
+            TypeError, match="publish_many takes a list of topicserve.Record, found"
+        ):
+            producer.publish_many(wrong)
+        producer.publish_many(record for record in numbered(2))
+
+    assert len(setup.log.ids()) == 2

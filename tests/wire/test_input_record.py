@@ -67,7 +67,7 @@ def test_the_body_names_the_signature_before_the_header() -> None:
 @pytest.mark.parametrize(
     ("record", "field"),
     [
-        (a_record(ce_id=b"7"), "ce_id"),
+        (a_record(ce_id=b"7 8"), "ce_id"),
         (a_record(ce_id=None), "ce_id"),
         (a_record(ce_id=b"\xff"), "ce_id"),
         (a_record(ce_specversion=b"0.3"), "ce_specversion"),

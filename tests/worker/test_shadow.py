@@ -1,6 +1,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 import orjson
 import pytest
@@ -143,3 +144,15 @@ def test_a_shadow_that_is_too_slow_drops_and_counts(extra: int) -> None:
         world.offer(a_request(0.0), start=False)
 
     assert world.count("dropped") == extra
+
+
+def test_an_id_of_the_producers_own_does_not_break_the_difference() -> None:
+    """It may have quotation marks."""
+    world = World(Tripling())
+    request = a_request(1.0)
+    changed = msgspec.structs.replace(request.input, record_id='say"so\\')
+    world.offer(a_request(0.0), msgspec.structs.replace(request, input=changed))
+
+    (sent,) = world.log.published
+    body = orjson.loads(sent.value or b"")
+    assert body["id"] == body["primary"]["id"] == body["shadow"]["id"] == 'say"so\\'

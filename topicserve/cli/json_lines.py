@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import IO, Any
 
-import orjson
-
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.json_text import load_json
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
@@ -49,8 +48,8 @@ def read_record(line: bytes, *, metadata_elsewhere: bool = False) -> Record:
     somebody else has stored it.
     """
     try:
-        body = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+        body = load_json(line)
+    except (ValueError, RecursionError) as error:
         raise InvalidRecordError("line", f"is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise InvalidRecordError("line", "must be a JSON object")

@@ -1,21 +1,23 @@
 """Records as they travel: CloudEvents headers over TensorFlow Serving's bodies."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 
-from topicserve.producer.json_bytes import json_bytes
+from topicserve.producer.forms import inputs_of, rows_of, tensors_of
+from topicserve.producer.json_bytes import json_body, json_object
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire import headers as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.wire.record_id import WANTED, canonical_record_id, new_record_id
 
 _JSON_FORMS = ("instance", "instances", "inputs")
 _FORMS = (*_JSON_FORMS, "tensors")
+_MAX_SHOWN = 64
 _ONE_FORM = "must be given in exactly one form: " + ", ".join(_FORMS)
 
 
@@ -32,7 +34,7 @@ class RecordEncoder:
     """Encodes records for one topic; what they leave open is filled in. Any thread may call it."""
 
     def __init__(self, topic: str, source: str, servable: str | None = None) -> None:
-        if not source:
+        if not _text(source, "source"):
             raise InvalidRecordError("source", "is empty; CloudEvents requires a URI reference")
         self._topic = topic
         self._servable = servable
@@ -63,98 +65,104 @@ class RecordEncoder:
         if record.version is not None and record.label is not None:
             raise InvalidRecordError("label", "give a version or a label, not both")
         texts = {
-            names.SERVABLE: record.servable or self._servable,
+            names.SERVABLE: _optional_text(record.servable or self._servable, "servable"),
             names.SERVABLE_VERSION: _version(record.version),
-            names.SERVABLE_LABEL: record.label,
-            names.SIGNATURE: record.signature_name,
+            names.SERVABLE_LABEL: _optional_text(record.label, "label"),
+            names.SIGNATURE: _optional_text(record.signature_name, "signature_name"),
             names.DEADLINE: _deadline(record.deadline),
             names.METADATA: names.METADATA_ABSENT if record.metadata is None else None,
-            **dict(zip(names.TRACE, (record.traceparent, record.tracestate), strict=True)),
+            **{name: _optional_text(getattr(record, name), name) for name in names.TRACE},
         }
         return [(name, text.encode()) for name, text in texts.items() if text is not None]
 
 
 def _record_id(given: str | uuid.UUID | None) -> str:
     if given is None:
-        return str(uuid.uuid4())
+        return new_record_id()
+    if isinstance(given, uuid.UUID):
+        return str(given)
     try:
-        return str(uuid.UUID(str(given)))
-    except ValueError:
-        raise InvalidRecordError("record_id", f"must be a UUID, found {given!r}") from None
+        return canonical_record_id(given)
+    except (TypeError, ValueError):  # UnicodeEncodeError is one too
+        raise InvalidRecordError("record_id", f"must be {WANTED}, found {_shown(given)}") from None
 
 
-def _key(given: str | bytes | None, record_id: str) -> bytes:
+def _key(given: Any, record_id: str) -> bytes:
     if given is None:
         return record_id.encode()
-    return given.encode() if isinstance(given, str) else given
+    return given if isinstance(given, bytes) else _text(given, "key").encode()
 
 
-def _version(version: int | None) -> str | None:
-    if version is not None and not 0 <= version <= names.MAX_VERSION:
+def _text(given: Any, field: str) -> str:
+    if not isinstance(given, str):
+        raise InvalidRecordError(field, f"must be text, found {_shown(given)}")
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise InvalidRecordError(field, f"has no UTF-8: {given!a}") from None
+    return given
+
+
+def _optional_text(given: Any, field: str) -> str | None:
+    return None if given is None else _text(given, field)
+
+
+def _version(version: Any) -> str | None:
+    if version is None:
+        return None
+    if not isinstance(version, (int, np.integer)) or isinstance(version, bool):
+        raise InvalidRecordError("version", f"must be a whole number, found {_shown(version)}")
+    if not 0 <= version <= names.MAX_VERSION:
         raise InvalidRecordError("version", f"must be from 0 to 2^63 - 1, found {version}")
-    return None if version is None else str(version)
+    return str(version)
 
 
-def _deadline(deadline: datetime | None) -> str | None:
-    if deadline is not None and deadline.utcoffset() is None:
+def _deadline(deadline: Any) -> str | None:
+    if deadline is None:
+        return None
+    if not isinstance(deadline, datetime):
+        raise InvalidRecordError(
+            "deadline", f"must be a datetime with its offset, found {_shown(deadline)}"
+        )
+    if deadline.utcoffset() is None:
         raise InvalidRecordError("deadline", "must have its offset from UTC (tzinfo)")
-    return None if deadline is None else deadline.isoformat()
+    return deadline.isoformat()
 
 
 def _metadata(metadata: Any) -> bytes | None:
     if metadata is None or metadata is STORED_ELSEWHERE:
         return None
     if not isinstance(metadata, Mapping):
-        raise InvalidRecordError("metadata", "must be an object (a mapping)")
-    return json_bytes(dict(metadata), "metadata")
+        raise InvalidRecordError("metadata", f"must be a mapping, found {_shown(metadata)}")
+    return json_object(metadata, "metadata")
 
 
 def _body(record: Record) -> tuple[str, bytes]:
     given = [form for form in _FORMS if getattr(record, form) is not None]
     if len(given) != 1:
-        raise InvalidRecordError("record", f"{_ONE_FORM}; found {given or 'none'}")
+        raise InvalidRecordError("record", f"{_ONE_FORM}; found {', '.join(given) or 'none'}")
     (form,) = given
     content = getattr(record, form)
     if form == "tensors":
         return names.PROTOBUF_CONTENT_TYPE, _tensors(content)
-    if form != "instance":
-        _check_rows(form, content)
-    body = json_bytes({form: content}, form)
-    if b"null" in body:
-        _refuse_null(orjson.loads(body)[form], form)
-    return names.JSON_CONTENT_TYPE, body
+    read = {"instances": rows_of, "inputs": inputs_of}.get(form)
+    return names.JSON_CONTENT_TYPE, json_body(form, read(content, form) if read else content)
 
 
-def _tensors(columns: Mapping[str, Any]) -> bytes:
+def _tensors(content: Any) -> bytes:
     # Here, so that who speaks JSON alone never loads protobuf.
     from topicserve.wire.protobuf_codec import encode_predict_request
 
-    _check_rows("tensors", columns)
     try:
-        return encode_predict_request(columns)
+        return encode_predict_request(tensors_of(content, "tensors"))
+    except InvalidRecordError:
+        raise
     except ValueError as error:
         raise InvalidRecordError("tensors", str(error)) from None
 
 
-def _check_rows(form: str, content: Any) -> None:
-    column = content
-    if form != "instances" and isinstance(content, Mapping):
-        column = next(iter(content.values()), None)
-    listed = isinstance(column, np.ndarray) and column.ndim > 0
-    listed = listed or (isinstance(column, Sequence) and not isinstance(column, (str, bytes)))
-    if column is None or not listed or len(column) == 0:
-        raise InvalidRecordError(form, "must hold at least one row")
-
-
-def _refuse_null(node: Any, field: str) -> None:
-    """Raise for a null anywhere: no tensor holds one, and JSON has none other for not-a-number."""
-    if node is None:
-        raise InvalidRecordError(
-            field, "is None, not-a-number or infinite, which JSON cannot say; tensors can"
-        )
-    if isinstance(node, list):
-        for index, item in enumerate(node):
-            _refuse_null(item, f"{field}[{index}]")
-    if isinstance(node, dict):
-        for name, item in node.items():
-            _refuse_null(item, f"{field}.{name}")
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return (
+        f"{type(value).__name__} {text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + '...'}"
+    )

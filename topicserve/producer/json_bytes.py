@@ -1,13 +1,21 @@
 """Values as JSON as TensorFlow Serving's REST API has them: arrays as lists, bytes as b64."""
 
 import base64
-from collections.abc import Mapping
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from typing import Any
 
 import numpy as np
 import orjson
 
 from topicserve.wire.errors import InvalidRecordError
+
+DATA_FRAME_REMEDY = (
+    'is a DataFrame; give instances=frame.to_dict("records") or inputs=frame.to_dict("list")'
+)
 
 
 def json_bytes(tree: Any, field: str) -> bytes:
@@ -18,15 +26,88 @@ def json_bytes(tree: Any, field: str) -> bytes:
     try:
         return orjson.dumps(tree, default=_other, option=orjson.OPT_SERIALIZE_NUMPY)
     except (TypeError, ValueError, RecursionError) as error:  # JSONEncodeError is a TypeError
-        raise InvalidRecordError(field, f"cannot be written as JSON: {error}") from None
+        problem = error.__cause__ or error  # the cause is of `_other`, and says more
+        raise InvalidRecordError(field, f"cannot be written as JSON: {problem}") from None
+
+
+def json_body(form: str, content: Any) -> bytes:
+    """Return a body of that form, with the tokens NaN and Infinity where such numbers are.
+
+    Raises InvalidRecordError that names the place of what is None: no tensor holds it.
+    """
+    body = json_bytes({form: content}, form)
+    if b"null" not in body:
+        return body
+    plain = _plain(content)
+    for place, leaf in _leaves(plain, form):
+        if leaf is None:
+            raise InvalidRecordError(place, "is None, and no tensor holds that; NaN is a number")
+    return json.dumps({form: plain}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def json_object(content: Mapping[str, Any], field: str) -> bytes:
+    """Return a JSON object, or raise InvalidRecordError that names the place of what is no JSON."""
+    encoded = json_bytes(dict(content), field)
+    if b"null" in encoded:
+        for place, leaf in _leaves(_plain(content), field):
+            if isinstance(leaf, float) and not math.isfinite(leaf):
+                raise InvalidRecordError(place, f"is {leaf!r}, which JSON lacks; give None instead")
+    return encoded
+
+
+def listed(value: Any) -> Any:
+    """Return an array, a column of a data frame or any other iterable as a list.
+
+    Raises TypeError for what is none.
+    """
+    if type(value).__name__ == "DataFrame":
+        raise TypeError(DATA_FRAME_REMEDY)
+    if hasattr(value, "tolist"):  # numpy, pandas, torch
+        return value.tolist()
+    if hasattr(value, "__array__"):
+        return np.asarray(value).tolist()
+    # A set has no order in which its rows could be answered.
+    if isinstance(value, Iterable) and not isinstance(value, (str, set, frozenset)):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not among numbers, text, bytes, lists and arrays")
 
 
 def _other(value: Any) -> Any:
     """Return what stands in JSON for a value that orjson does not know."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"b64": base64.b64encode(value).decode()}
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()  # strings, objects, and arrays that are not contiguous
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} is not among numbers, text, bytes, lists and arrays")
+    if isinstance(value, date):  # of a subclass, like pandas' own
+        return value.isoformat()
+    return listed(value)
+
+
+def _plain(node: Any) -> Any:
+    """Return a tree that orjson has written as one of JSON's own kinds, numbers as they are."""
+    if node is None or isinstance(node, (str, int, float)):
+        return node
+    if isinstance(node, (list, tuple)):
+        return [_plain(item) for item in node]
+    if isinstance(node, Mapping):
+        return {name: _plain(item) for name, item in node.items()}
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        return {f.name: _plain(getattr(node, f.name)) for f in dataclasses.fields(node)}
+    if isinstance(node, (np.ndarray, np.generic)):
+        return _plain(node.tolist())
+    try:
+        return orjson.loads(orjson.dumps(node))  # dates, UUIDs, enumerations
+    except TypeError:
+        return _plain(_other(node))
+
+
+def _leaves(node: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield what is neither a list nor an object, and where."""
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from _leaves(item, f"{place}[{index}]")
+    elif isinstance(node, dict):
+        for name, item in node.items():
+            yield from _leaves(item, f"{place}.{name}")
+    else:
+        yield place, node

@@ -1,13 +1,13 @@
 """What a producer says about one record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 
 class StoredElsewhere(Enum):
@@ -26,19 +26,19 @@ class Record:
 
     `instance` is one row, `instances` a list of rows, `inputs` columns with their batch dimension
     (an object by input name, or the only input's list): TensorFlow Serving's REST bodies. Numbers,
-    strings, bytes, lists, objects and numpy arrays may stand in them. `tensors` are numpy arrays
-    by input name with their batch dimension, sent as a protobuf PredictRequest: the form for
-    large arrays.
+    strings, bytes, lists and other iterables, objects, numpy arrays and columns of a data frame may
+    stand in them. `tensors` are numpy arrays by input name with their batch dimension, sent as a
+    protobuf PredictRequest: the form for large arrays.
     """
 
     instance: Any = None
-    instances: Sequence[Any] | NDArray[Any] | None = None
-    inputs: Mapping[str, Any] | Sequence[Any] | NDArray[Any] | None = None
-    tensors: Mapping[str, NDArray[Any]] | None = None
+    instances: Iterable[Any] | None = None
+    inputs: Mapping[str, Any] | Iterable[Any] | None = None
+    tensors: Mapping[str, ArrayLike] | None = None
     metadata: Mapping[str, Any] | StoredElsewhere | None = None
     """A JSON object; None declares that there is none, so that no worker looks for it."""
     record_id: str | UUID | None = None
-    """None makes a new UUID."""
+    """None makes a new UUIDv7; other text may be up to 256 bytes long (see docs/wire_format.md)."""
     key: str | bytes | None = None
     """Order is kept among records of one key; None takes the record id."""
     servable: str | None = None

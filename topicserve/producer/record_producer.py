@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from topicserve.backends.broker import Producer
 from topicserve.backends.errors import BackendUnavailableError
@@ -110,14 +110,15 @@ class RecordProducer:
     def publish(self, record: Record) -> PublishFuture:
         """Take a record, and return before it is published.
 
-        Raises InvalidRecordError naming the field that is wrong. Waits while as many records are
+        Raises InvalidRecordError naming the field that is wrong, and TypeError for anything but a
+        Record. Waits while as many records are
         under way as may be, and raises BacklogFullError when that does not change in time.
         """
         return self.publish_many([record])[0]
 
     def publish_many(self, records: Iterable[Record]) -> list[PublishFuture]:
         """Take records in order; where one is invalid, none of them is published."""
-        encoded = [self._encoder.encode(record) for record in records]
+        encoded = [self._encoder.encode(_checked(record)) for record in _several(records)]
         if self._metadata_store is None and any(one.metadata is not None for one in encoded):
             raise InvalidRecordError("metadata", "is given, but this producer has no store for it")
         self._start()
@@ -251,3 +252,20 @@ class RecordProducer:
             self._failures, self._failed_records = {}, 0
         if count:
             raise PublishError(failures, count)
+
+
+def _several(records: Any) -> Iterable[Any]:
+    if isinstance(records, (Record, str, bytes, Mapping)) or not isinstance(records, Iterable):
+        raise TypeError(
+            f"publish_many takes a list of topicserve.Record, found {type(records).__name__}"
+        )
+    return records
+
+
+def _checked(record: Any) -> Record:
+    if isinstance(record, Record):
+        return record
+    raise TypeError(
+        f"a topicserve.Record is published, found {type(record).__name__}; write "
+        "Record(instance=..., metadata=...)"
+    )

@@ -4,7 +4,6 @@ Input records and results follow the CloudEvents 1.0 Kafka binding in binary mod
 W3C's. What producers repeat in every record (source, servable, ...) is checked once and remembered.
 """
 
-import uuid
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -12,6 +11,7 @@ import msgspec
 
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import Headers
+from topicserve.wire.record_id import WANTED, read_record_id
 
 ID = "ce_id"
 SPECVERSION = "ce_specversion"
@@ -42,12 +42,6 @@ METADATA_ABSENT = "absent"
 MAX_VERSION = 2**63 - 1
 # Producers say few different things; whoever says something new each time is read anew each time.
 _REMEMBERED_ENVELOPES = 1024
-# A canonical UUID, once each of its digits is an x. A regular expression takes six times as long.
-_UUID_SHAPE = b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
-_TO_UUID_SHAPE = bytes(
-    ord("x") if byte in b"0123456789abcdef" else byte if byte == ord("-") else 0
-    for byte in range(256)
-)
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
@@ -111,13 +105,13 @@ def read_input_headers(headers: Headers) -> InputHeaders:
         and headers[0] == first
         and headers[_ID_AT][0] == ID
     ):
-        return read_record_id(headers[_ID_AT][1]), envelope, None, ()
+        return read_id(headers[_ID_AT][1]), envelope, None, ()
     if len(headers) > _ID_AT and headers[_ID_AT][0] == ID:
         # Known only where all the rest is of the kind that is repeated, so there is nothing else.
         envelope = _envelopes.get((*headers[:_ID_AT], *headers[_ID_AT + 1 :]))
         if envelope is not None:
             _last = envelope, headers[0], headers[_ID_AT + 1 :]
-            return read_record_id(headers[_ID_AT][1]), envelope, None, ()
+            return read_id(headers[_ID_AT][1]), envelope, None, ()
     return _read_one_by_one(headers)
 
 
@@ -146,23 +140,21 @@ def _read_one_by_one(headers: Headers) -> InputHeaders:
             _envelopes.clear()
         _envelopes[key] = envelope
     return (
-        read_record_id(record_id),
+        read_id(record_id),
         envelope,
         None if deadline is None else _deadline(deadline),
         trace,
     )
 
 
-def read_record_id(value: bytes | None) -> str | None:
-    """Return a UUID in its canonical form; None where there is none at all."""
+def read_id(value: bytes | None) -> str | None:
+    """Return a record id in its canonical form; None where there is none at all."""
     if value is None:
         return None
-    if value.translate(_TO_UUID_SHAPE) == _UUID_SHAPE:
-        return value.decode()
     try:
-        return str(uuid.UUID(value.decode()))
+        return read_record_id(value)
     except ValueError:  # UnicodeDecodeError is one too
-        raise InvalidRecordError(ID, f"must be a UUID, found {value[:64]!r}") from None
+        raise InvalidRecordError(ID, f"must be {WANTED}, found {value[:64]!r}") from None
 
 
 def _read_envelope(headers: Headers) -> Envelope:

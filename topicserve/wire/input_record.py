@@ -9,9 +9,10 @@ import msgspec
 
 from topicserve.wire import headers as names
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.headers import InputHeaders, Target, read_input_headers, read_record_id
+from topicserve.wire.headers import InputHeaders, Target, read_id, read_input_headers
 from topicserve.wire.json_body import Form, lone_row, read_json_body, row_of
 from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.wire.record_id import WANTED
 
 _INSTANCE = Form.INSTANCE  # looked at once a record: a global costs less than a member
 
@@ -53,7 +54,7 @@ def decode_input(record: KafkaRecord) -> InputRecord:
     if envelope.content_type == names.PROTOBUF_CONTENT_TYPE:
         return _from_tensors(headers, value)
     if record_id is None:
-        raise InvalidRecordError(names.ID, "is missing; it must be a UUID")
+        raise InvalidRecordError(names.ID, f"is missing; it must be {WANTED}")
     target, content, form, rows = envelope.target, lone_row(value), _INSTANCE, 1
     if content is None:
         target, content, form, rows = _from_json(target, value)
@@ -75,7 +76,7 @@ def _from_tensors(headers: InputHeaders, value: bytes | None) -> InputRecord:
 
     body = decode_predict_request(value)
     record_id, envelope, deadline, trace = headers
-    record_id = record_id or read_record_id(body.metadata_uid)
+    record_id = record_id or read_id(body.metadata_uid)
     if record_id is None:
         raise InvalidRecordError(
             names.ID, 'is missing, and so is the string input "metadata_uid" that may stand for it'

@@ -57,16 +57,28 @@ def encode_results(
     values = (
         zip(repeat(_INSTANCE_MEMBER), pieces) if lone_rows else _values(inputs, pieces, outputs)
     )
+    ids = [record.record_id.encode() for record in inputs]
     results = []
-    for record, key, joined, (member, value) in zip(inputs, keys, metadata, values, strict=True):
-        record_id, status, content = record.record_id.encode(), joined.status, joined.content
+    for record, record_id, shown, key, joined, (member, value) in zip(
+        inputs, ids, _in_json(ids), keys, metadata, values, strict=True
+    ):
+        status, content = joined.status, joined.content
         found = b"null" if content is None else content
         body = join(
-            (b'{"id":"', record_id, by_whom, member, value, b',"metadata":', found, status.closing)
+            (b'{"id":"', shown, by_whom, member, value, b',"metadata":', found, status.closing)
         )
         headers = [*common, (id_name, record_id), status.header, *record.trace]
         results.append(OutgoingRecord(topic, key, body, headers))
     return results
+
+
+def _in_json(ids: Sequence[bytes]) -> Sequence[bytes]:
+    """Return record ids as they stand in a JSON string, nearly always as they are."""
+    together = b"".join(ids)
+    # A record id has no control characters, so nothing else needs an escape.
+    if b'"' in together or b"\\" in together:
+        return [orjson.dumps(one.decode())[1:-1] for one in ids]
+    return ids
 
 
 def _common_headers(origin: Origin, content_type: str) -> list[tuple[str, bytes | None]]:

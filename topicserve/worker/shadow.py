@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from topicserve.backends.broker import Producer
@@ -166,7 +167,8 @@ class Shadow:
             for origin, outputs in ((primary, first), (shadow, second))
         ]
         record_id = request.input.record_id.encode()
-        body = b'{"id":"%b","primary":%b,"shadow":%b}' % (record_id, *bodies)
+        shown = orjson.dumps(request.input.record_id)
+        body = b'{"id":%b,"primary":%b,"shadow":%b}' % (shown, *bodies)
         headers: list[tuple[str, bytes | None]] = [
             (names.SPECVERSION, names.SPECVERSION_VALUE.encode()),
             (names.TYPE, b"topicserve.shadow"),
