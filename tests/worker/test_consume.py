@@ -13,6 +13,7 @@ from topicserve.worker.consume import FlowControl
 from topicserve.worker.delivery.delivery import Delivery
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger, Slot
+from topicserve.worker.quarantine.quarantine import Quarantine
 from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.request import Polled
 from topicserve.worker.waiting import WaitingRoutes
@@ -140,7 +141,10 @@ def test_partitions_come_and_go_through_the_delivery() -> None:
     metrics = WorkerMetrics(CollectorRegistry())
     batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
     waiting = WaitingRoutes()
-    rebalance = Rebalance(world.ledger, world.flow, batcher, delivery, waiting, metrics)
+    quarantine = Quarantine(
+        world.consumer, world.ledger, batcher, delivery, 3, 100, metrics, ManualClock()
+    )
+    rebalance = Rebalance(world.ledger, world.flow, batcher, delivery, waiting, quarantine, metrics)
     assert not rebalance.joined
 
     rebalance.on_assigned([OTHER])
@@ -161,7 +165,12 @@ def test_records_left_unfinished_to_another_member_are_counted() -> None:
     delivery: Delivery = FakeDelivery(world.ledger)  # type: ignore[assignment]
     metrics = WorkerMetrics(CollectorRegistry())
     batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
-    rebalance = Rebalance(world.ledger, world.flow, batcher, delivery, WaitingRoutes(), metrics)
+    quarantine = Quarantine(
+        world.consumer, world.ledger, batcher, delivery, 3, 100, metrics, ManualClock()
+    )
+    rebalance = Rebalance(
+        world.ledger, world.flow, batcher, delivery, WaitingRoutes(), quarantine, metrics
+    )
     rebalance.on_assigned([OTHER])
     world.ledger.finish(world.poll(0, 1, 2)[:1])
     world.ledger.track([a_kafka_record(offset, partition=1) for offset in range(5)])
@@ -182,7 +191,10 @@ def test_what_waits_for_a_version_goes_with_its_partition() -> None:
     batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
     waiting = WaitingRoutes()
     metrics = WorkerMetrics(CollectorRegistry())
-    rebalance = Rebalance(world.ledger, world.flow, batcher, delivery, waiting, metrics)
+    quarantine = Quarantine(
+        world.consumer, world.ledger, batcher, delivery, 3, 100, metrics, ManualClock()
+    )
+    rebalance = Rebalance(world.ledger, world.flow, batcher, delivery, waiting, quarantine, metrics)
     gone, kept = Slot(PARTITION), Slot(OTHER)
     batcher.add([a_request(slot=gone), a_request(slot=kept)], [], 0)
     waiting.note(ROUTE, "no version")

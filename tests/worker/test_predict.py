@@ -46,7 +46,7 @@ class World:
     def predict(self, *requests: Request, route: Route = ROUTE) -> Predicted:
         """Predict one batch."""
         rows = sum(request.input.rows for request in requests)
-        return self.predictor.predict(Batch(route, 0, 0, list(requests), [], rows, 0.0))
+        return self.predictor.predict(Batch(route, 0, list(requests), [], rows, 0.0))
 
     def predict_values(self, *values: float) -> Predicted:
         """Predict one batch of lone rows."""

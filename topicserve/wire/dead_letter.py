@@ -41,6 +41,8 @@ class Reason(Enum):
     METADATA_MISSING = "metadata_missing"
     METADATA_INVALID = "metadata_invalid"
     RESULT_TOO_LARGE = "result_too_large"
+    KILLED_WORKER = "killed_worker"
+    TIMED_OUT = "timed_out"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from topicserve.worker.pipeline import Stages
 from topicserve.worker.predict import Predictor, Servables
 from topicserve.worker.progress import Progress
 from topicserve.worker.publish import Encoder, Outgoing
+from topicserve.worker.quarantine.quarantine import Quarantine
+from topicserve.worker.quarantine.watch import PredictWatch
 from topicserve.worker.reaper import MetadataReaper
 from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.routing import Router
@@ -76,11 +78,21 @@ def build_stages(
     )
     flow = FlowControl(consumer, ledger, batching, metrics, clock)
     router = Router(config.servables, servable_names, config.default_servable, metrics)
+    quarantine = Quarantine(
+        consumer,
+        ledger,
+        batcher,
+        delivery,
+        config.delivery.max_attempts,
+        batching.max_in_flight_records,
+        metrics,
+        clock,
+    )
     unknown_seconds = config.delivery.unknown_version_seconds
     return Stages(
         consumer=consumer,
         ledger=ledger,
-        rebalance=Rebalance(ledger, flow, batcher, delivery, waiting, metrics),
+        rebalance=Rebalance(ledger, flow, batcher, delivery, waiting, quarantine, metrics),
         flow=flow,
         decoder=Decoder(router),
         batcher=batcher,
@@ -93,6 +105,8 @@ def build_stages(
         failure=failure,
         waiting=waiting,
         core=core,
+        quarantine=quarantine,
+        watch=PredictWatch(clock),
     )
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from topicserve.worker.batch_sizer import BatchSizer
 from topicserve.worker.config import BatchingConfig
+from topicserve.worker.offsets import Slot
 from topicserve.worker.request import Batch, Polled, Rejection, Request, Route
 
 # The route of a batch that holds nothing but rejected records.
@@ -92,7 +93,6 @@ class Batcher:
         self._made_room = threading.Condition(lock)
         self._lanes: dict[_LaneKey, _Lane] = {}
         self._rejections: dict[int, list[Rejection]] = {}
-        self._sequences: dict[int, int] = {}
         self._returns: dict[_LaneKey, int] = {}
         self._closed = False
 
@@ -227,22 +227,31 @@ class Batcher:
     def _batch(
         self, key: _LaneKey, requests: list[Request], rows: int, waited_seconds: float
     ) -> Batch:
-        sequence = self._sequences.get(key.epoch, 0)
-        self._sequences[key.epoch] = sequence + 1
         self._forget_before(key.epoch - 1)
+        rejections = self._rejections.pop(key.epoch, [])
         return Batch(
             key.route,
             key.epoch,
-            sequence,
             requests,
-            self._rejections.pop(key.epoch, []),
+            rejections,
             rows,
             waited_seconds,
             self._returns.get(key, 0),
+            self._take_turns(requests, rejections),
         )
 
+    def _take_turns(
+        self, requests: Sequence[Request], rejections: Sequence[Rejection]
+    ) -> dict[Slot, int]:
+        """Return the batch's place among the batches of each of its partitions."""
+        turns = {}
+        slots = {request.slot for request in requests}
+        slots.update(rejection.polled.slot for rejection in rejections)
+        for slot in slots:
+            turns[slot] = slot.cut
+            slot.cut += 1
+        return turns
+
     def _forget_before(self, epoch: int) -> None:
-        for old in [other for other in self._sequences if other < epoch]:
-            del self._sequences[old]
         for key in [other for other in self._returns if other.epoch < epoch]:
             del self._returns[key]

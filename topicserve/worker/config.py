@@ -176,6 +176,10 @@ class DeliveryConfig:
     """How long the broker may take to acknowledge a result before it is sent again."""
     stuck_seconds: PositiveSeconds = 300.0
     """/livez fails when records wait and nothing was committed for this long."""
+    predict_timeout_seconds: Seconds = 120.0
+    """The worker notes a batch whose prediction takes longer, and ends; 0 waits for ever."""
+    max_attempts: Annotated[int, Limit(0, 100)] = 3
+    """A record in flight at so many deaths or timeouts of a worker is given up; 0 never."""
     unknown_version_seconds: Seconds = 30.0
     """How long records wait for a version or label that is neither there nor on its way."""
     breaker_window_records: Count = 1000

@@ -1,7 +1,7 @@
 """Stage: partitions are paused while enough is under way."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from topicserve.backends.broker import Consumer
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
@@ -34,6 +34,7 @@ class FlowControl:
         self._clock = clock
         self._observe_at = clock()
         self._paused: set[TopicPartition] = set()
+        self._held: set[TopicPartition] = set()
 
     def regulate(self, stopped: bool) -> None:
         """Pause every partition when full, or for good where stopped; resume at half."""
@@ -50,9 +51,21 @@ class FlowControl:
         """
         return max(self._max_records - self._ledger.in_flight_records, 1)
 
+    def hold(self, partitions: Iterable[TopicPartition]) -> None:
+        """Keep these partitions paused, and no others, whatever `regulate` says."""
+        wanted = set(partitions)
+        if wanted == self._held:
+            return
+        if new := wanted - self._held - self._paused:
+            self._consumer.pause(sorted(new))
+        if freed := self._held - wanted - self._paused:
+            self._consumer.resume(sorted(freed))
+        self._held = wanted
+
     def forget(self, partitions: Sequence[TopicPartition]) -> None:
         """Take these partitions for unpaused."""
         self._paused.difference_update(partitions)
+        self._held.difference_update(partitions)
 
     def admit(
         self,
@@ -93,13 +106,13 @@ class FlowControl:
 
     def _pause(self) -> None:
         # Newly assigned partitions come unpaused, so this is asked anew every time.
-        new = set(self._ledger.partitions()) - self._paused
+        new = set(self._ledger.partitions()) - self._paused - self._held
         if new:
             self._consumer.pause(sorted(new))
         self._note(self._paused | new)
 
     def _resume(self) -> None:
-        self._consumer.resume(sorted(self._paused))
+        self._consumer.resume(sorted(self._paused - self._held))
         self._note(set())
 
     def _note(self, paused: set[TopicPartition]) -> None:

@@ -172,6 +172,17 @@ class WorkerMetrics:
             registry=registry,
         )
 
+        self.careful_partitions = Gauge(
+            "topicserve_careful_partitions",
+            "Partitions read in small steps, since a worker died with records of them in flight.",
+            registry=registry,
+        )
+        self.predict_timeouts = Counter(
+            "topicserve_predict_timeouts",
+            "Batches whose prediction did not return within delivery.predict_timeout_seconds.",
+            registry=registry,
+        )
+
     def _declare_batches(self, registry: CollectorRegistry) -> None:
         self.batch_rows = Histogram(
             "topicserve_batch_rows",

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from topicserve.backends.broker import OffsetAndMetadata, metadata_of
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 
@@ -13,7 +14,7 @@ class Slot:
 
     So whatever an old assignment's records still report lands in the old slot and touches nothing:
     a closed slot's records need no result. The ledger's lock guards all of it but `closed`, which
-    only ever goes from False to True.
+    only ever goes from False to True, `cut` (the batcher's lock) and `settled` (PublishOrder's).
     """
 
     __slots__ = (
@@ -21,9 +22,13 @@ class Slot:
         "_pending",
         "closed",
         "committed",
+        "committed_note",
+        "cut",
         "first_offset",
         "next_offset",
+        "note",
         "partition",
+        "settled",
     )
 
     def __init__(self, partition: TopicPartition) -> None:
@@ -32,6 +37,13 @@ class Slot:
         self.first_offset: int | None = None
         self.next_offset: int | None = None
         self.committed: int | None = None
+        self.note = ""
+        """What is committed beside the next offset (see quarantine/note.py)."""
+        self.committed_note = ""
+        self.cut = 0
+        """How many batches with records of this slot were cut."""
+        self.settled = 0
+        """How many of them were published or requeued."""
         self._pending: deque[int] = deque()
         self._finished: set[int] = set()
 
@@ -51,6 +63,16 @@ class Slot:
             offset = pending.popleft()
             finished.discard(offset)
             self.next_offset = offset + 1
+
+    @property
+    def to_commit(self) -> OffsetAndMetadata | None:
+        """Return the next offset and the note, if either was not committed yet."""
+        has_moved = self.next_offset is not None and self.next_offset != self.committed
+        if not has_moved and self.note == self.committed_note:
+            return None
+        known = (self.next_offset, self.committed, self.first_offset)
+        offset = next((one for one in known if one is not None), None)
+        return None if offset is None else OffsetAndMetadata(offset, self.note)
 
     @property
     def position(self) -> int | None:
@@ -100,7 +122,7 @@ class OffsetLedger:
         self._records = 0
         self._bytes = 0
         self.commits = 0
-        """How often offsets were committed."""
+        """How often offsets moved on."""
         self.abandoned_records = 0
         """How many records were unfinished when their partitions were released."""
 
@@ -144,21 +166,54 @@ class OffsetLedger:
             self._changed.notify_all()
 
     def committable(self) -> dict[TopicPartition, int]:
-        """Return the next offsets that moved since they were last said to be committed."""
+        """Return the next offsets, with their notes, where either is not committed yet."""
         with self._changed:
-            return {
-                slot.partition: slot.next_offset
+            found = {slot.partition: slot.to_commit for slot in self._slots.values()}
+            return {partition: offset for partition, offset in found.items() if offset is not None}
+
+    def committable_notes(self) -> dict[TopicPartition, int]:
+        """Return the notes that are not committed yet, at the offsets that are."""
+        with self._changed:
+            found = {
+                slot.partition: slot.first_offset if slot.committed is None else slot.committed
                 for slot in self._slots.values()
-                if slot.next_offset is not None and slot.next_offset != slot.committed
+                if slot.note != slot.committed_note
+            }
+            return {
+                partition: OffsetAndMetadata(offset, self._slots[partition].note)
+                for partition, offset in found.items()
+                if offset is not None
             }
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Note that these offsets are committed."""
+        """Record that these offsets are committed, with their notes."""
         with self._changed:
-            self.commits += 1
+            # A note alone is no progress.
+            self.commits += any(
+                partition not in self._slots or self._slots[partition].committed != offset
+                for partition, offset in offsets.items()
+            )
             for partition, offset in offsets.items():
-                if partition in self._slots:
-                    self._slots[partition].committed = offset
+                slot = self._slots.get(partition)
+                if slot is not None:
+                    slot.committed = int(offset)
+                    slot.committed_note = metadata_of(offset)
+
+    def first_offsets(self) -> dict[TopicPartition, int]:
+        """Return the first offset polled of each partition that had one."""
+        with self._changed:
+            return {
+                slot.partition: slot.first_offset
+                for slot in self._slots.values()
+                if slot.first_offset is not None
+            }
+
+    def note(self, partition: TopicPartition, note: str) -> None:
+        """Set what is committed beside a partition's next offset from now on."""
+        with self._changed:
+            slot = self._slots.get(partition)
+            if slot is not None:
+                slot.note = note
 
     def positions(self) -> dict[TopicPartition, int]:
         """Return the offset after the last record polled, of each partition that had one."""
@@ -167,6 +222,16 @@ class OffsetLedger:
                 slot.partition: slot.position
                 for slot in self._slots.values()
                 if slot.position is not None
+            }
+
+    def with_notes(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return offsets with the notes that their partitions have now."""
+        with self._changed:
+            return {
+                partition: OffsetAndMetadata(
+                    offset, self._slots[partition].note if partition in self._slots else ""
+                )
+                for partition, offset in offsets.items()
             }
 
     def restart(self) -> dict[TopicPartition, int]:
@@ -182,6 +247,7 @@ class OffsetLedger:
             for before in old:
                 slot = self._slots[before.partition] = Slot(before.partition)
                 slot.committed = before.committed
+                slot.note, slot.committed_note = before.note, before.committed_note
                 offset = before.first_offset if before.committed is None else before.committed
                 if offset is not None:
                     offsets[before.partition] = offset
@@ -199,15 +265,16 @@ class OffsetLedger:
             return offsets
 
     def _release(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        offsets = {}
+        offsets: dict[TopicPartition, int] = {}
         for partition in partitions:
             slot = self._slots.pop(partition, None)
             if slot is None:
                 continue
             slot.closed = True
             self._records -= slot.in_flight
-            if slot.next_offset is not None and slot.next_offset != slot.committed:
-                offsets[partition] = slot.next_offset
+            to_commit = slot.to_commit
+            if to_commit is not None:
+                offsets[partition] = to_commit
         self._changed.notify_all()
         return offsets
 

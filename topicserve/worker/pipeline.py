@@ -9,7 +9,7 @@ the next is predicted. Outcomes are published in the order in which batches were
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from topicserve.backends.broker import Consumer
@@ -24,20 +24,24 @@ from topicserve.worker.failure import Failure
 from topicserve.worker.join import Joiner
 from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.offsets import OffsetLedger
+from topicserve.worker.offsets import OffsetLedger, Slot
 from topicserve.worker.predict import NotNowError, Predictor
 from topicserve.worker.progress import Progress
 from topicserve.worker.publish import Encoder
+from topicserve.worker.publish_order import PublishOrder
+from topicserve.worker.quarantine.quarantine import PredictTimeoutError, Quarantine
+from topicserve.worker.quarantine.watch import PredictWatch
 from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.request import Batch
 from topicserve.worker.shadow import Shadow
 from topicserve.worker.shared_core import SharedCore
-from topicserve.worker.turns import Turns
 from topicserve.worker.waiting import WaitingRoutes
 
 # Long enough that a kafka-python consumer gets to join its group; records end it at once.
 POLL_SECONDS = 0.1
 MAX_POLL_RECORDS = 2048
+# A prediction is slow when it has taken this long.
+SLOW_PREDICT_SECONDS = 5.0
 # How long a lane rests whose servable is not available: a look-up costs next to nothing.
 PUT_BACK_SECONDS = 0.1
 
@@ -61,6 +65,8 @@ class Stages:
     failure: Failure
     waiting: WaitingRoutes
     core: SharedCore
+    quarantine: Quarantine
+    watch: PredictWatch
     shadow: Shadow | None = None
     draining: bool = False
 
@@ -79,7 +85,7 @@ class Pipeline:
         self._config = config
         self._metrics = metrics
         self._clock = clock
-        self._turns = Turns()
+        self._order = PublishOrder()
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until asked to stop, then finish what is under way. Raises what made it fail."""
@@ -90,6 +96,8 @@ class Pipeline:
             self._poll()
         if self._stages.failure.error is None:
             self._finish(threads)
+        elif isinstance(self._stages.failure.error, PredictTimeoutError):
+            self._hand_over()
         if self._stages.failure.error is not None:
             raise self._stages.failure.error
 
@@ -100,10 +108,15 @@ class Pipeline:
         records = stages.consumer.poll(POLL_SECONDS, min(wanted, MAX_POLL_RECORDS))
         if records:
             slots = stages.ledger.track(records)
+            stages.quarantine.open(records)
             requests, rejections = stages.decoder.decode(records, slots, self._clock())
             stages.flow.admit(records, requests, rejections)
             stages.delivery.admit(len(requests) + len(rejections))
-            stages.batcher.add(requests, rejections, stages.delivery.gathering)
+            epoch = stages.delivery.gathering
+            free, given_up = stages.quarantine.hold(requests, epoch)
+            stages.batcher.add(free, [*rejections, *given_up], epoch)
+        stages.quarantine.step()
+        self._look_for_hanging()
         stages.delivery.tick(idle=not records)
         stages.flow.observe()
         stages.core.tick()
@@ -114,30 +127,65 @@ class Pipeline:
         stages = self._stages
         fetch = stages.joiner.start(batch.requests)  # the store answers while the model works
         try:
-            predicted = stages.predictor.predict(batch)  # one handle, one version
+            with stages.watch.predicting(batch):
+                predicted = stages.predictor.predict(batch)  # one handle, one version
         except NotNowError as error:
             fetch.cancel()
             self._put_back(batch, str(error))
             return
+        if batch.route.is_suspect:
+            stages.quarantine.survived(batch)
         stages.waiting.clear(batch.route)
         joined = stages.joiner.finish(predicted.answered(), fetch)
         rejections = [*batch.rejections, *predicted.rejections, *joined.rejections]
         outgoing = stages.encoder.encode(predicted, joined.metadata, rejections)
-        with self._turns.turn(batch):
+
+        def settle(slots: Collection[Slot] | None) -> None:
             if stages.batcher.overtakes(batch):
-                stages.batcher.put_back(batch, 0)
-            elif stages.breaker.admit(len(outgoing.polled), rejections):
-                stages.delivery.publish(batch.epoch, outgoing)
-            else:
-                return  # held back: it stays in the ledger, uncommitted
+                stages.batcher.put_back(batch.share_of(slots), 0)
+                return
+            share = outgoing.share_of(slots)
+            refused = [one for one in rejections if slots is None or one.polled.slot in slots]
+            if stages.breaker.admit(len(share.polled), refused):
+                stages.delivery.publish(batch.epoch, share)
+            # Otherwise it is held back: it stays in the ledger, uncommitted.
+
+        self._order.settle(batch, settle)
         if stages.shadow is not None:
             stages.shadow.offer(predicted)
 
     def _put_back(self, batch: Batch, problem: str) -> None:
+        stages = self._stages
         self._metrics.retries.labels("predict").inc()
-        self._stages.waiting.note(batch.route, problem)
-        with self._turns.turn(batch):
-            self._stages.batcher.put_back(batch, PUT_BACK_SECONDS)
+        stages.waiting.note(batch.route, problem)
+
+        def settle(slots: Collection[Slot] | None) -> None:
+            share = batch.share_of(slots)
+            if batch.route.is_suspect:
+                stages.quarantine.put_back(share)
+            else:
+                stages.batcher.put_back(share, PUT_BACK_SECONDS)
+
+        self._order.settle(batch, settle)
+
+    def _look_for_hanging(self) -> None:
+        """Pause what waits behind a slow prediction; end the worker for one that hangs."""
+        stages, timeout = self._stages, self._config.delivery.predict_timeout_seconds
+        slow = stages.watch.running_for(min(timeout or SLOW_PREDICT_SECONDS, SLOW_PREDICT_SECONDS))
+        # What is polled of their partitions would only wait, and leave no room for others'.
+        behind = {request.slot.partition for batch in slow for request in batch.requests}
+        stages.flow.hold(behind.union(stages.quarantine.full()))
+        hanging = stages.watch.running_for(timeout) if slow and timeout else []
+        if hanging and stages.failure.error is None:
+            for batch in hanging:
+                stages.quarantine.timed_out(batch)
+            self._metrics.predict_timeouts.inc(len(hanging))
+            stages.failure.report(
+                PredictTimeoutError(
+                    f"a prediction of {hanging[0].route.servable!r} has not returned for more than "
+                    f"{timeout:g} s (delivery.predict_timeout_seconds); its records are noted"
+                )
+            )
 
     def _start_batch_threads(self) -> list[threading.Thread]:
         count = self._config.batching.predict_threads + 1
@@ -172,8 +220,20 @@ class Pipeline:
         self._stages.batcher.close()
         finished = self._stages.delivery.finish(seconds)
         left = self._stages.ledger.in_flight_records
+        self._hand_over()
         if not finished and left:
             self._metrics.abandoned_records.labels("shutdown").inc(left)
             log_event("left_uncommitted" if is_paused else "shutdown_timed_out", records=left)
         for thread in threads:
             thread.join(max(deadline - self._clock(), 0) if finished else 0)
+
+    def _hand_over(self) -> None:
+        """Tell whichever replica comes next that this one has ended in order.
+
+        Not of partitions with records that are still being predicted: these may have hung.
+        """
+        stages = self._stages
+        running = stages.watch.running_for(0)
+        unfinished = {request.slot.partition for batch in running for request in batch.requests}
+        stages.quarantine.hand_over(set(stages.ledger.partitions()) - unfinished)
+        stages.delivery.commit_notes()

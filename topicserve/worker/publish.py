@@ -1,7 +1,7 @@
 """Stage: outputs and metadata become results, rejections become dead letters."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
@@ -9,6 +9,7 @@ from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import Metadata
 from topicserve.wire.result_encoder import Origin, encode_results
 from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.offsets import Slot
 from topicserve.worker.request import Answers, Polled, Predicted, Rejection, Request
 
 
@@ -37,6 +38,12 @@ class Outgoing:
         for index in filter(wanted, range(len(self.polled))):
             part.add(self.polled[index], self.records[index], self.reasons[index])
         return part
+
+    def share_of(self, slots: Collection[Slot] | None) -> "Outgoing":
+        """Return the outcomes of the records of these slots alone; None stands for all."""
+        if slots is None:
+            return self
+        return self.where(lambda index: self.polled[index].slot in slots)
 
     def without_closed(self) -> tuple["Outgoing", list[Polled]]:
         """Return the outcomes whose partitions are still ours, and the records that are not."""

@@ -10,6 +10,7 @@ from topicserve.worker.delivery.delivery import Delivery
 from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger
+from topicserve.worker.quarantine.quarantine import Quarantine
 from topicserve.worker.waiting import WaitingRoutes
 
 
@@ -23,6 +24,7 @@ class Rebalance:
         batcher: Batcher,
         delivery: Delivery,
         waiting: WaitingRoutes,
+        quarantine: Quarantine,
         metrics: WorkerMetrics,
     ) -> None:
         self._ledger = ledger
@@ -30,6 +32,7 @@ class Rebalance:
         self._batcher = batcher
         self._delivery = delivery
         self._waiting = waiting
+        self._quarantine = quarantine
         self._metrics = metrics
         self.joined = False
 
@@ -37,14 +40,16 @@ class Rebalance:
         """Open slots for new partitions."""
         self._ledger.assign(partitions)
         self._flow.forget(partitions)  # they come unpaused, whatever they were before
+        self._quarantine.assigned(partitions)
         self.joined = True
         self._note("assigned", partitions)
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Finish what is under way for these within the drain budget, and let them go."""
+        self._quarantine.hand_over(partitions)  # first: the notes go with the offsets
         before = self._ledger.abandoned_records
         offsets = self._delivery.revoke(partitions)
-        self._drop_what_went()
+        self._drop_what_went(partitions)
         self._note("revoked", partitions, self._ledger.abandoned_records - before)
         return offsets
 
@@ -52,12 +57,13 @@ class Rebalance:
         """Let partitions go that somebody else may own already."""
         before = self._ledger.abandoned_records
         self._delivery.lose(partitions)
-        self._drop_what_went()
+        self._drop_what_went(partitions)
         self._note("lost", partitions, self._ledger.abandoned_records - before)
 
-    def _drop_what_went(self) -> None:
+    def _drop_what_went(self, partitions: Sequence[TopicPartition]) -> None:
         """Let go of what gathered for partitions that are gone: it may wait for a version."""
-        self._ledger.finish(self._batcher.drop_closed())
+        self._ledger.finish([*self._batcher.drop_closed(), *self._quarantine.drop_closed()])
+        self._quarantine.released(partitions)
         self._waiting.forget()  # whatever still waits says so again
 
     def _note(

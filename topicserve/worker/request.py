@@ -1,7 +1,7 @@
 """What flows from one stage to the next."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -29,6 +29,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     version: int | None
     label: str | None
     signature_name: str
+    is_suspect: bool = False
+    """Whether the records may have ended a worker, so that they share no batch with others."""
 
 
 class Request(Polled, frozen=True, gc=False):
@@ -53,11 +55,10 @@ class Rejection(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class Batch:
-    """Records predicted together. Batches of one epoch are published in order of `sequence`."""
+    """Records predicted together."""
 
     route: Route
     epoch: int
-    sequence: int
     requests: list[Request]
     rejections: list[Rejection]
     """Records that were rejected on their way here, with the batch for their dead letters alone."""
@@ -65,6 +66,18 @@ class Batch:
     waited_seconds: float
     returns_before: int = 0
     """How often batches of its lane had come back to the batcher when it was taken."""
+    turns: dict[Slot, int] = field(default_factory=dict)
+    """By partition, how many batches with records of it were cut before (see PublishOrder)."""
+
+    def share_of(self, slots: Collection[Slot] | None) -> "Batch":
+        """Return the batch with the records of these slots alone; None stands for all."""
+        if slots is None:
+            return self
+        return replace(
+            self,
+            requests=[request for request in self.requests if request.slot in slots],
+            rejections=[one for one in self.rejections if one.polled.slot in slots],
+        )
 
 
 @dataclass(slots=True)

@@ -59,6 +59,9 @@ class AtLeastOnce:
         if self._clock() >= self._commit_at:
             self._commit()
 
+    def commit_notes(self) -> bool:
+        return self._commit()
+
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         if not self._ledger.wait_finished(partitions, self._around.drain_seconds):
             log_event("drain_timed_out", partitions=len(partitions))
@@ -113,11 +116,11 @@ class AtLeastOnce:
         outgoing.count(self._metrics)
         self._acknowledged(outgoing)
 
-    def _commit(self) -> None:
+    def _commit(self) -> bool:
         self._commit_at = self._clock() + self._config.commit_interval_seconds
         offsets = self._ledger.committable()
         if not offsets:
-            return
+            return True
         with self._metrics.commit_seconds.time():
             try:
                 self._consumer.commit(offsets, COMMIT_TIMEOUT_SECONDS)
@@ -130,6 +133,8 @@ class AtLeastOnce:
             else:
                 self._metrics.commits.labels("committed").inc()
                 self._ledger.committed(offsets)
+                return True
+        return False
 
 
 class _Again:

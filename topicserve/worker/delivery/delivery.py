@@ -76,6 +76,13 @@ class Delivery(Protocol):
         `idle` says that a poll has just waited in vain: nothing more comes at the moment.
         """
 
+    def commit_notes(self) -> bool:
+        """Commit the ledger's notes, at offsets that are committed or finished.
+
+        Called by the polling thread; waits for the answer. False where the broker did not take
+        them, or cannot for the moment: ask again later.
+        """
+
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Finish what is under way for these partitions, within the drain budget, and let them go.
 

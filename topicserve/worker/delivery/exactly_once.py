@@ -17,7 +17,11 @@ import threading
 from collections.abc import Sequence
 
 from topicserve.backends.broker import Offsets
-from topicserve.backends.errors import CommitRefusedError, TransactionAbortedError
+from topicserve.backends.errors import (
+    BackendUnavailableError,
+    CommitRefusedError,
+    TransactionAbortedError,
+)
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.delivery.delivery import Surroundings
@@ -29,6 +33,7 @@ from topicserve.worker.publish import Outgoing
 # An epoch is closed early with this share of what may be in flight. A transaction takes some 100 ms
 # whatever is in it, so the rest must last for longer, or polling stands still meanwhile.
 ENOUGH_SHARE = 0.25
+COMMIT_TIMEOUT_SECONDS = 5.0
 
 
 class ExactlyOnce:
@@ -86,6 +91,22 @@ class ExactlyOnce:
         ):
             self._cut()
 
+    def commit_notes(self) -> bool:
+        # Not beside a transaction: this commits the offsets that were committed before it.
+        if not self._transaction.acquire(timeout=COMMIT_TIMEOUT_SECONDS):
+            return False
+        try:
+            offsets = {} if self._epochs.doomed else self._ledger.committable_notes()
+            if offsets:
+                self._consumer.commit(offsets, COMMIT_TIMEOUT_SECONDS)
+                self._ledger.committed(offsets)
+            return self._epochs.doomed is None
+        except (CommitRefusedError, BackendUnavailableError) as error:
+            log_event("commit_failed", problem=str(error))
+            return False
+        finally:
+            self._transaction.release()
+
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         if not (
             self._ledger.wait_finished(partitions, 0) or self.finish(self._around.drain_seconds)
@@ -93,8 +114,10 @@ class ExactlyOnce:
             self._epochs.doom(
                 f"{len(partitions)} partitions were revoked before they were finished"
             )
-        self._ledger.release(partitions)
-        return {}  # the transaction commits the offsets
+            self._ledger.release(partitions)
+            return {}
+        # The transaction has committed the offsets, so this is about their notes alone.
+        return self._ledger.release(partitions)
 
     def lose(self, partitions: Sequence[TopicPartition]) -> None:
         if not self._ledger.wait_finished(partitions, 0):
@@ -144,12 +167,13 @@ class ExactlyOnce:
         if self._epochs.doomed is not None or epoch.cut is None:
             return
         self._drop_closed(epoch)
+        offsets = self._ledger.with_notes(epoch.cut)  # those of the cut may be out of date
         try:
-            self._transactions.write(epoch, epoch.cut)
+            self._transactions.write(epoch, offsets)
         except (TransactionAbortedError, CommitRefusedError) as error:
             self._epochs.doom(str(error))
         else:
-            self._committed(epoch, epoch.cut)
+            self._committed(epoch, offsets)
 
     def _drop_closed(self, epoch: Epoch) -> None:
         """Leave out an epoch's outcomes of partitions that went meanwhile."""

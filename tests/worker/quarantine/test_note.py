@@ -1,0 +1,69 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from topicserve.worker.quarantine.note import Note, Suspects
+
+offsets = st.integers(0, 2**63 - 1)
+counts = st.integers(1, 1000)
+suspects = st.builds(
+    lambda first, more, deaths, timed_out: Suspects(first, first + more, deaths, timed_out),
+    offsets,
+    st.integers(0, 1000),
+    st.integers(0, 1000),
+    st.booleans(),
+)
+workers = st.sampled_from(["", "5f0c2e77", "00000000"])
+given_up = st.dictionaries(offsets, st.booleans(), max_size=100)
+notes = st.builds(
+    Note, workers, st.just(0), st.just(0), st.none() | suspects, given_up
+) | st.builds(Note, workers, counts, offsets, st.none() | suspects, given_up)
+
+
+@given(notes)
+def test_a_note_is_read_as_it_was_written(note: Note) -> None:
+    """And it fits into what a broker keeps beside an offset."""
+    assert Note.parse(note.text) == note
+    assert len(note.text) < 4096
+
+
+@given(st.text())
+def test_any_other_text_says_nothing(text: str) -> None:
+    """Other programs of the group may have written it."""
+    assert Note.parse(text) == Note()
+    assert isinstance(Note.parse("topicserve1 " + text), Note)
+
+
+@given(notes, offsets, offsets)
+def test_a_partition_given_up_in_order_accuses_nothing(
+    note: Note, next_offset: int, end: int
+) -> None:
+    """Whatever is known of its suspects stays as it is."""
+    taken = note.handed_over().taken_over("other", next_offset, end)
+
+    assert taken.deaths in (0, note.deaths)
+    assert taken.suspects in (None, note.suspects)
+
+
+@given(notes, offsets, offsets)
+def test_a_worker_that_finds_its_own_note_did_not_die(
+    note: Note, next_offset: int, end: int
+) -> None:
+    """It was cut off from the group, and came back."""
+    mine = Note("me", note.deaths, note.until, note.suspects)
+
+    assert mine.taken_over("me", next_offset, end).deaths in (0, note.deaths)
+
+
+def test_a_death_accuses_all_that_may_have_been_in_flight() -> None:
+    """Where the worker had not noted what it was predicting."""
+    assert Note("dead").taken_over("next", 10, 60) == Note("next", 1, 60)
+    assert Note("dead", 1, 60).taken_over("next", 20, 50) == Note("next", 2, 60)
+    assert Note("dead", 1, 60).taken_over("next", 60, 80) == Note("next", 1, 80)
+
+
+def test_a_death_accuses_the_suspects_alone_where_there_are_some() -> None:
+    """And offsets that were committed since accuse nothing."""
+    noted = Note("dead", 1, 60, Suspects(10, 19, 1))
+
+    assert noted.taken_over("next", 10, 99) == Note("next", 1, 60, Suspects(10, 19, 2))
+    assert noted.taken_over("next", 20, 60) == Note("next", 2, 60)

@@ -1,0 +1,257 @@
+"""Replicas one after the other on one log; some records end the worker that predicts them."""
+
+import threading
+from collections import Counter
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.kafka_doubles import MemoryLog
+from tests.support.records import ManualClock, an_id
+from tests.worker.test_pipeline import World, records
+from topicserve.backends.broker import metadata_of
+from topicserve.worker.config import Guarantee
+from topicserve.worker.predict import Predictor
+from topicserve.worker.quarantine.quarantine import PredictTimeoutError
+from topicserve.worker.request import Batch, Predicted
+
+COUNT = 60
+guarantees = pytest.mark.parametrize("guarantee", list(Guarantee), ids=lambda one: one.value)
+
+
+class Death(BaseException):
+    """Stands for the end of the process: nothing of the worker's runs after it."""
+
+
+class DyingPredictor(Predictor):
+    """A predictor that ends the worker on some records."""
+
+    def __init__(self, real: Predictor, killers: Collection[int]) -> None:
+        self._real = real
+        self._killers = killers
+        self.sizes: list[int] = []
+
+    def predict(self, batch: Batch) -> Predicted:
+        self.sizes.append(len(batch.requests))
+        if any(request.record.offset in self._killers for request in batch.requests):
+            self.end(batch)
+        return self._real.predict(batch)
+
+    def end(self, batch: Batch) -> None:  # noqa: ARG002 - for those that derive from it
+        """End the worker."""
+        raise Death
+
+
+class HangingPredictor(DyingPredictor):
+    """A predictor that does not return for some records, until the test is over."""
+
+    def __init__(self, real: Predictor, killers: Collection[int], clock: ManualClock) -> None:
+        super().__init__(real, killers)
+        self._clock = clock
+        self.over = threading.Event()
+        self.hanging = threading.Event()
+
+    def end(self, batch: Batch) -> None:  # noqa: ARG002
+        self.hanging.set()
+        self.over.wait(30)
+        raise Death  # what hung does nothing more
+
+
+class Replicas:
+    """Starts one worker after the other until one of them ends in order."""
+
+    def __init__(self, guarantee: Guarantee, killers: Collection[int], **delivery: Any) -> None:
+        self.guarantee = guarantee
+        self.killers = killers
+        self.delivery = delivery
+        self.log = MemoryLog(records(COUNT))
+        self.deaths = 0
+        self.worlds: list[World] = []
+
+    def run(self, at_most: int) -> None:
+        """Run workers; fail if so many die."""
+        while self.run_one() is not None:
+            self.deaths += 1
+            assert self.deaths < at_most
+
+    def run_one(self) -> BaseException | None:
+        """Run a worker; return what it died of."""
+        world = World((), self.guarantee, log=self.log, **self.delivery)
+        self.worlds.append(world)
+        world.stages.quarantine.turn_seconds = 0.01
+        world.stages.predictor = DyingPredictor(world.stages.predictor, self.killers)
+        try:
+            world.run()
+        except Death as death:
+            return death
+        return None
+
+    def outcomes(self) -> dict[str, set[str]]:
+        """Return where each record id was published, and a dead letter's reason."""
+        found: dict[str, set[str]] = {}
+        for sent in self.log.published:
+            headers = dict(sent.headers)
+            where = sent.topic
+            if where == "dead":
+                where += " " + (headers["topicserve-reason"] or b"").decode()
+            found.setdefault((headers["ce_id"] or b"").decode(), set()).add(where)
+        return found
+
+    def expected(self, reason: str = "killed_worker") -> dict[str, set[str]]:
+        """Return what should become of each record."""
+        return {
+            an_id(offset): {f"dead {reason}" if offset in self.killers else "out"}
+            for offset in range(COUNT)
+        }
+
+
+@guarantees
+def test_a_record_that_kills_its_worker_is_given_up_alone(guarantee: Guarantee) -> None:
+    """After three deaths, whichever replica comes next; all others are answered."""
+    replicas = Replicas(guarantee, {31})
+
+    replicas.run(at_most=5)
+
+    assert replicas.outcomes() == replicas.expected()
+    assert replicas.deaths == 3
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.sampled_from(list(Guarantee)),
+    st.sets(st.integers(0, COUNT - 1), max_size=3),
+    st.integers(2, 4),
+)
+def test_any_killers_are_found_and_nothing_else_is_given_up(
+    guarantee: Guarantee, killers: set[int], max_attempts: int
+) -> None:
+    """However many there are, and wherever they stand."""
+    replicas = Replicas(guarantee, killers, max_attempts=max_attempts)
+
+    replicas.run(at_most=len(killers) * (max_attempts + 3) + 1)
+
+    assert replicas.outcomes() == replicas.expected()
+
+
+@guarantees
+def test_workers_that_die_for_other_reasons_lose_no_record(guarantee: Guarantee) -> None:
+    """A machine that is switched off, again and again, accuses nothing for good."""
+    replicas = Replicas(guarantee, ())
+    for offset in (50, 59, 55, 58):
+        replicas.killers = {offset}
+        replicas.run_one()
+    replicas.killers = ()
+
+    replicas.run(at_most=1)
+
+    assert replicas.outcomes() == replicas.expected()
+
+
+@guarantees
+def test_a_worker_that_ends_in_order_leaves_no_note(guarantee: Guarantee) -> None:
+    """The next one reads at full speed."""
+    replicas = Replicas(guarantee, ())
+
+    replicas.run(at_most=1)
+
+    assert {metadata_of(offset) for offset in replicas.log.committed.values()} == {""}
+
+
+@guarantees
+def test_a_worker_that_has_a_partition_says_so_beside_every_offset(guarantee: Guarantee) -> None:
+    """It is what its successor knows its death by."""
+    replicas = Replicas(guarantee, {COUNT - 1})
+
+    replicas.run_one()
+
+    texts = [metadata_of(offset) for offset in replicas.log.committed.values()]
+    assert len(texts) == 3
+    assert all(text.startswith("topicserve1 working=") for text in texts)
+
+
+def test_what_was_in_flight_at_a_death_is_read_in_small_steps() -> None:
+    """And told in a metric while it lasts."""
+    replicas = Replicas(Guarantee.AT_LEAST_ONCE, {31})
+    replicas.run_one()
+    replicas.killers = ()
+    world = World((), Guarantee.AT_LEAST_ONCE, log=replicas.log, max_attempts=2)
+    predictor = world.stages.predictor = DyingPredictor(world.stages.predictor, ())
+    careful = list[float | None]()
+    world.each_poll = lambda: careful.append(  # type: ignore[method-assign]
+        world.metric("careful_partitions")
+    )
+
+    world.run()
+
+    assert max(filter(None, careful)) >= 1
+    assert Counter(predictor.sizes)[1] > 10
+
+
+def test_without_attempts_nothing_is_noted_or_given_up() -> None:
+    """0 switches it off."""
+    replicas = Replicas(Guarantee.AT_LEAST_ONCE, {31}, max_attempts=0)
+    for _ in range(5):
+        assert replicas.run_one() is not None
+
+    assert {metadata_of(offset) for offset in replicas.log.committed.values()} <= {""}
+
+
+class HangingReplicas(Replicas):
+    """Workers that hang on some records, on a clock that only moves once they do."""
+
+    def run_one(self) -> BaseException | None:
+        clock = ManualClock()
+        world = World(
+            (),
+            self.guarantee,
+            log=self.log,
+            clock=clock,
+            predict_timeout_seconds=60,
+            **self.delivery,
+        )
+        self.worlds.append(world)
+        predictor = HangingPredictor(world.stages.predictor, self.killers, clock)
+        world.stages.predictor = predictor
+
+        def each_poll() -> None:
+            if predictor.hanging.is_set() and self.is_time_to_end(world):
+                clock.advance(61)
+
+        world.each_poll = each_poll  # type: ignore[method-assign]
+        try:
+            world.run()
+        except PredictTimeoutError as error:
+            return error
+        finally:
+            predictor.over.set()
+        return None
+
+    def is_time_to_end(self, world: World) -> bool:  # noqa: ARG002 - for those that derive from it
+        """Return whether more time than the limit is to pass now."""
+        return True
+
+
+@guarantees
+def test_a_record_whose_prediction_hangs_is_given_up_as_timed_out(guarantee: Guarantee) -> None:
+    """After three timeouts, each of which ends the worker; all others are answered."""
+    replicas = HangingReplicas(guarantee, {31})
+
+    replicas.run(at_most=5)
+
+    assert replicas.outcomes() == replicas.expected("timed_out")
+    assert replicas.deaths == 3
+    assert replicas.worlds[0].metric("predict_timeouts_total") == 1
+
+
+def test_other_partitions_go_on_beside_a_hang() -> None:
+    """As long as a thread is left: only what shares the hanging record's partition waits."""
+    others = {an_id(offset) for offset in range(COUNT) if offset % 3 != 31 % 3}
+
+    class Patient(HangingReplicas):
+        def is_time_to_end(self, world: World) -> bool:
+            return len(others - set(world.log.ids())) <= 7  # what shares the hanging batch
+
+    assert isinstance(Patient(Guarantee.AT_LEAST_ONCE, {31}).run_one(), PredictTimeoutError)

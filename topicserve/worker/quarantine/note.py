@@ -1,0 +1,134 @@
+"""What a worker commits beside a partition's offset, for whichever replica reads it next.
+
+    topicserve1 working=5f0c2e77 deaths=1 until=16484 suspects=128-191 suspect_deaths=1 given_up=99
+
+A worker that has a partition says `working` with its own name, and takes that back when it gives
+the partition up in order. So a replica that finds another's name knows that the other died, or was
+cut off, and what was in flight then: anything below `until`, or the `suspects`, where the other had
+noted what it was predicting. Records that are `given_up` stay in the note until the partition is
+committed past them, since the worker may die of another one before (a `t` says that it timed out).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+_FORMAT = "topicserve1"
+# Keeps the text far below what brokers take, 4,096 bytes.
+_MAX_GIVEN_UP = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """The offsets that were being predicted."""
+
+    first: int
+    last: int
+    deaths: int
+    """How many workers died with these records in flight."""
+    timed_out: bool = False
+    """Whether the prediction did not return in time, rather than end the process."""
+
+    def __contains__(self, offset: int) -> bool:
+        """Return whether an offset is among them."""
+        return self.first <= offset <= self.last
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """The state of one partition between two workers."""
+
+    worker: str = ""
+    """Who has the partition; empty once it was given up in order."""
+    deaths: int = 0
+    """How many workers died with the records below `until` in flight."""
+    until: int = 0
+    suspects: Suspects | None = None
+    given_up: Mapping[int, bool] = field(default_factory=dict)
+    """Offsets that are to become dead letters, and whether each timed out."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Note":
+        """Return what a text says; what is not ours, or damaged, says nothing."""
+        word, *rest = text.split(" ")
+        if word != _FORMAT:
+            return cls()
+        try:
+            return _parse(rest)
+        except (ValueError, KeyError):
+            return cls()
+
+    @property
+    def text(self) -> str:
+        """Return the note as it is committed; nothing where there is nothing to say."""
+        words = [f"working={self.worker}"] if self.worker else []
+        if self.deaths:
+            words += [f"deaths={self.deaths}", f"until={self.until}"]
+        suspects = self.suspects
+        if suspects is not None:
+            words += [
+                f"suspects={suspects.first}-{suspects.last}",
+                f"suspect_deaths={suspects.deaths}",
+            ]
+            words += ["timed_out"] if suspects.timed_out else []
+        if self.given_up:
+            offsets = [f"{offset}{'t' * out}" for offset, out in sorted(self.given_up.items())]
+            words.append(f"given_up={','.join(offsets[:_MAX_GIVEN_UP])}")
+        return " ".join([_FORMAT, *words]) if words else ""
+
+    def taken_over(self, worker: str, next_offset: int, end: int) -> "Note":
+        """Return the note of the worker that has the partition now, reading on at `next_offset`.
+
+        `end` is the offset below which everything is that the worker before may have had in flight.
+        """
+        found = replace(self._without_past(next_offset), worker=worker)
+        if self.worker in ("", worker):
+            return found
+        if found.suspects is not None:
+            return replace(
+                found, suspects=replace(found.suspects, deaths=found.suspects.deaths + 1)
+            )
+        return replace(found, deaths=found.deaths + 1, until=max(end, found.until))
+
+    def judged(self, max_attempts: int) -> "Note":
+        """Return the note with a suspect given up that is alone and was tried often enough."""
+        suspects = self.suspects
+        if suspects is None or suspects.first != suspects.last or suspects.deaths < max_attempts:
+            return self
+        given_up = {**self.given_up, suspects.first: suspects.timed_out}
+        return replace(self, suspects=None, given_up=given_up)
+
+    def handed_over(self) -> "Note":
+        """Return the note of a worker that gives the partition up in order."""
+        return replace(self, worker="")
+
+    def _without_past(self, next_offset: int) -> "Note":
+        """Return the note without what is about offsets that are finished."""
+        left = {offset: out for offset, out in self.given_up.items() if offset >= next_offset}
+        found = replace(self, given_up=left)
+        if found.suspects is not None and found.suspects.last < next_offset:
+            found = replace(found, suspects=None)
+        if found.until <= next_offset:
+            found = replace(found, deaths=0, until=0)
+        return found
+
+
+def _parse(words: list[str]) -> Note:
+    fields = dict(word.split("=", 1) for word in words if "=" in word)
+    given_up = {
+        int(offset.removesuffix("t")): offset.endswith("t")
+        for offset in fields.get("given_up", "").split(",")
+        if offset
+    }
+    suspects = None
+    if "suspects" in fields:
+        first, _, last = fields["suspects"].partition("-")
+        suspects = Suspects(
+            int(first), int(last), int(fields["suspect_deaths"]), "timed_out" in words
+        )
+    return Note(
+        fields.get("working", ""),
+        int(fields.get("deaths", 0)),
+        int(fields.get("until", 0)),
+        suspects,
+        given_up,
+    )
