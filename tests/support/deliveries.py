@@ -1,9 +1,15 @@
 """What the tests of both delivery guarantees have in common."""
 
+from collections.abc import Callable
+
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from tests.support.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
 from tests.support.records import ManualClock, a_kafka_record
+from topicserve.backends.errors import BackendError, RecordTooLargeError
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.dead_letter_fit import size_bytes
 from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 from topicserve.worker.backoff import Patience
 from topicserve.worker.batch import Batcher
@@ -15,8 +21,15 @@ from topicserve.worker.failure import Failure
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger
 from topicserve.worker.publish import Encoder, Outgoing
-from topicserve.worker.request import Polled
+from topicserve.worker.request import Polled, Predicted, Rejection
 from topicserve.worker.waiting import WaitingRoutes
+
+
+def limit_of(max_bytes: int) -> Callable[[OutgoingRecord], BackendError | None]:
+    """Refuse records that are larger, as a topic's max.message.bytes does."""
+    return lambda sent: (
+        RecordTooLargeError(f"{size_bytes(sent)} bytes") if size_bytes(sent) > max_bytes else None
+    )
 
 
 class Deliveries:
@@ -74,6 +87,17 @@ class Deliveries:
         for one in polled:
             headers = [header for header in one.record.headers if header[0] == "ce_id"]
             outgoing.add(one, OutgoingRecord("out", b"key", b"{}", headers), None)
+        self.delivery.publish(self.delivery.publishing if epoch is None else epoch, outgoing)
+
+    def polled_invalid(self, offset: int, value: bytes, partition: int = 0) -> Polled:
+        """Take one record in that no codec takes."""
+        (polled,) = self.polled(offset, partition=partition)
+        return replace(polled, record=replace(polled.record, value=value))
+
+    def publish_dead_letter(self, polled: Polled, epoch: int | None = None) -> None:
+        """Publish a record's dead letter."""
+        rejection = Rejection(polled, Reason.INVALID_RECORD, ValueError("no JSON"))
+        outgoing = self.around.encoder.encode(Predicted("digits", 1, "", [], []), [], [rejection])
         self.delivery.publish(self.delivery.publishing if epoch is None else epoch, outgoing)
 
     def commit_when_due(self) -> None:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from topicserve.wire.dead_letter import (
-    _OURS,
     MAX_MESSAGE_BYTES,
+    OUR_HEADERS,
     DeadLetter,
     Reason,
     decode_dead_letter,
@@ -135,7 +135,7 @@ def test_what_is_no_dead_letter_is_refused_by_its_header(
     assert caught.value.field == name
 
 
-@given(headers=st.dictionaries(st.sampled_from(sorted(_OURS)), st.none() | st.binary()))
+@given(headers=st.dictionaries(st.sampled_from(sorted(OUR_HEADERS)), st.none() | st.binary()))
 def test_no_headers_raise_anything_else(headers: dict[str, bytes | None]) -> None:
     """Whatever stands in a dead-letter topic, reading it gives one kind of error."""
     with contextlib.suppress(InvalidRecordError):

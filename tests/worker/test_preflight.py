@@ -49,6 +49,8 @@ class FakeBackend:
         self, topics: Mapping[str, int] | None = None, errors: Sequence[BackendError] = ()
     ) -> None:
         self.topics = dict(topics or {})
+        self.configs: dict[str, dict[str, str]] = {}
+        self.limit: str | BackendError | None = None
         self._errors = list(errors)
         self.asked = 0
 
@@ -70,9 +72,16 @@ class FakeBackend:
         config: Mapping[str, str] | None = None,
     ) -> bool:
         assert timeout_seconds > 0
-        assert config is None
         self.topics[topic] = partitions
+        self.configs[topic] = dict(config or {})
         return True
+
+    def topic_config(self, topic: str, name: str, timeout_seconds: float) -> str | None:
+        assert (topic, name) == ("in", "max.message.bytes")
+        assert timeout_seconds > 0
+        if isinstance(self.limit, BackendError):
+            raise self.limit
+        return self.limit
 
     def delete_topic(self, topic: str, timeout_seconds: float) -> bool:
         assert timeout_seconds > 0
@@ -150,6 +159,26 @@ def test_a_broker_that_comes_up_in_time_is_waited_for() -> None:
     preflight().check_broker(broker)
 
     assert broker.topics["in.dead-letter"] == 4
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("1048588", {"max.message.bytes": str(1048588 + 16 * 1024)}),
+        (None, {}),
+        (AuthenticationError("no DescribeConfigs"), {}),
+    ],
+)
+def test_a_dead_letter_topic_takes_what_the_input_topic_takes(
+    limit: str | BackendError | None, expected: dict[str, str]
+) -> None:
+    """With room for a dead letter's own headers; the default where the broker does not tell."""
+    broker = FakeBackend({"in": 4, "out": 4})
+    broker.limit = limit
+
+    preflight().check_broker(broker)
+
+    assert broker.configs["in.dead-letter"] == expected
 
 
 def test_a_broker_that_does_not_answer_in_time_is_named() -> None:

@@ -188,6 +188,9 @@ class Admin(Protocol):
     ) -> bool:
         """Create a topic with the broker's default replication; False if it was there already."""
 
+    def topic_config(self, topic: str, name: str, timeout_seconds: float) -> str | None:
+        """Return one setting of a topic, such as "max.message.bytes"; None if there is none."""
+
     def delete_topic(self, topic: str, timeout_seconds: float) -> bool:
         """Delete a topic with all its records; False if it was not there."""
 

@@ -137,6 +137,7 @@ def dead_letter_object(letter: DeadLetter) -> dict[str, Any]:
         "reason": letter.reason.value,
         "message": letter.message,
         "exception": letter.exception,
+        **({"truncated": letter.truncated} if letter.truncated else {}),
         "topic": letter.record.topic,
         **place_of(letter.record),
         "headers": [[name, text_or_bytes(value)] for name, value in letter.record.headers],

@@ -13,17 +13,23 @@ from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 
 REASON_HEADER = "topicserve-reason"
+EXCEPTION_HEADER = "kafka_dlt-exception-fqcn"
+MESSAGE_HEADER = "kafka_dlt-exception-message"
+TRUNCATED_HEADER = "topicserve-truncated"
+"""What of the record is left out, each part with its size: `value=1048230,headers=512`."""
 MAX_MESSAGE_BYTES = 4096
+MAX_EXCEPTION_BYTES = 256
 
-_OURS = frozenset(
+OUR_HEADERS = frozenset(
     {
         "kafka_dlt-original-topic",
         "kafka_dlt-original-partition",
         "kafka_dlt-original-offset",
         "kafka_dlt-original-timestamp",
-        "kafka_dlt-exception-fqcn",
-        "kafka_dlt-exception-message",
+        EXCEPTION_HEADER,
+        MESSAGE_HEADER,
         REASON_HEADER,
+        TRUNCATED_HEADER,
     }
 )
 
@@ -43,6 +49,8 @@ class Reason(Enum):
     RESULT_TOO_LARGE = "result_too_large"
     KILLED_WORKER = "killed_worker"
     TIMED_OUT = "timed_out"
+    RESULT_REFUSED = "result_refused"
+    CORRUPT_BATCH = "corrupt_batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +61,44 @@ class DeadLetter:
     reason: Reason
     exception: str
     message: str
+    truncated: str = ""
+    """What of the record is left out, as TRUNCATED_HEADER says; empty where nothing is."""
 
     @classmethod
     def of(cls, record: KafkaRecord, reason: Reason, error: BaseException) -> "DeadLetter":
         """Return the dead letter of a record that failed with this error."""
         kind = type(error)
-        return cls(record, reason, f"{kind.__module__}.{kind.__qualname__}", str(error))
+        truncated = dict(record.headers).get(TRUNCATED_HEADER) or b""
+        return cls(
+            record,
+            reason,
+            f"{kind.__module__}.{kind.__qualname__}",
+            str(error),
+            truncated.decode(errors="replace"),
+        )
 
 
 def encode_dead_letter(letter: DeadLetter, topic: str) -> OutgoingRecord:
     """Return the record to publish: key, value and the producer's headers as they came.
 
     A record that was read back from a dead-letter topic gets these headers anew, not twice. The
-    message is cut to MAX_MESSAGE_BYTES, so that a long one cannot make the record too large.
+    message is cut to MAX_MESSAGE_BYTES. One that is too large for a topic is made smaller by
+    `fit_dead_letter`.
     """
     record = letter.record
-    kept = [(name, value) for name, value in record.headers if name not in _OURS]
-    message = letter.message.encode(errors="replace")[:MAX_MESSAGE_BYTES]
+    kept = [(name, value) for name, value in record.headers if name not in OUR_HEADERS]
     headers = [
         *kept,
         ("kafka_dlt-original-topic", record.topic.encode()),
         ("kafka_dlt-original-partition", struct.pack(">i", record.partition)),
         ("kafka_dlt-original-offset", struct.pack(">q", record.offset)),
         ("kafka_dlt-original-timestamp", struct.pack(">q", record.timestamp_ms)),
-        ("kafka_dlt-exception-fqcn", letter.exception.encode()),
-        # A cut may fall inside a character; what is left of that one is dropped.
-        ("kafka_dlt-exception-message", message.decode(errors="ignore").encode()),
+        (EXCEPTION_HEADER, cut_text(letter.exception, MAX_EXCEPTION_BYTES)),
+        (MESSAGE_HEADER, cut_text(letter.message, MAX_MESSAGE_BYTES)),
         (REASON_HEADER, letter.reason.value.encode()),
     ]
+    if letter.truncated:
+        headers.append((TRUNCATED_HEADER, letter.truncated.encode()))
     return OutgoingRecord(topic, record.key, record.value, headers)
 
 
@@ -90,7 +108,7 @@ def decode_dead_letter(record: KafkaRecord) -> DeadLetter:
     Its `record` is the original one, with its own topic, partition, offset, timestamp and headers:
     publishing its key, value and headers again repeats it.
     """
-    ours = {name: value or b"" for name, value in record.headers if name in _OURS}
+    ours = {name: value or b"" for name, value in record.headers if name in OUR_HEADERS}
     original = KafkaRecord(
         topic=_text(ours, "kafka_dlt-original-topic"),
         partition=_integer(ours, "kafka_dlt-original-partition", ">i"),
@@ -98,15 +116,26 @@ def decode_dead_letter(record: KafkaRecord) -> DeadLetter:
         timestamp_ms=_integer(ours, "kafka_dlt-original-timestamp", ">q"),
         key=record.key,
         value=record.value,
-        headers=[header for header in record.headers if header[0] not in _OURS],
+        headers=[header for header in record.headers if header[0] not in OUR_HEADERS],
     )
     reason = _text(ours, REASON_HEADER)
     try:
         known = Reason(reason)
     except ValueError:
         raise InvalidRecordError(REASON_HEADER, f"is no reason of ours: {reason[:64]!r}") from None
-    exception = _text(ours, "kafka_dlt-exception-fqcn")
-    return DeadLetter(original, known, exception, _text(ours, "kafka_dlt-exception-message"))
+    return DeadLetter(
+        original,
+        known,
+        _text(ours, EXCEPTION_HEADER),
+        _text(ours, MESSAGE_HEADER),
+        ours.get(TRUNCATED_HEADER, b"").decode(errors="replace"),
+    )
+
+
+def cut_text(text: str, max_bytes: int) -> bytes:
+    """Return text as UTF-8 of at most this length, cut between two characters."""
+    cut = text.encode(errors="replace")[:max_bytes]
+    return cut.decode(errors="ignore").encode()
 
 
 def _header(headers: Mapping[str, bytes], name: str) -> bytes:

@@ -136,6 +136,11 @@ class WorkerMetrics:
             ["reason"],
             registry=registry,
         )
+        self.dead_letters_truncated = Counter(
+            "topicserve_dead_letters_truncated",
+            "Dead letters that were refused and sent again with less of the record.",
+            registry=registry,
+        )
         self.record_seconds = BulkHistogram(
             "topicserve_record_seconds",
             "From a record's poll to the acknowledgement of its result or dead letter.",

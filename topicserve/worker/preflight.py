@@ -8,13 +8,15 @@ answers that it cannot serve now (it loads its data, its disk is full) is waited
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from topicserve.backends.broker import Admin
 from topicserve.backends.errors import (
     AuthenticationError,
     BackendBusyError,
+    BackendError,
     BackendUnavailableError,
 )
 from topicserve.backends.redact import redact_url
@@ -26,6 +28,9 @@ T = TypeVar("T")
 MAX_PAUSE_SECONDS = 1.0
 # For one question; the loop around it asks again.
 ANSWER_SECONDS = 5.0
+MAX_MESSAGE_BYTES = "max.message.bytes"
+# What a dead letter has beyond its record: at most some 5 KiB.
+DEAD_LETTER_ROOM_BYTES = 16 * 1024
 
 
 class StoppedError(Exception):
@@ -101,13 +106,34 @@ class Preflight:
         topic = self._config.dead_letter_topic
         if self._partitions(admin, topic) is None:
             as_input = self._partitions(admin, self._config.topics.input[0])
-            self._create(admin, topic, self._config.topics.create_partitions or as_input or 1)
+            partitions = self._config.topics.create_partitions or as_input or 1
+            self._create(admin, topic, partitions, self._dead_letter_limit(admin))
+
+    def _dead_letter_limit(self, admin: Admin) -> dict[str, str]:
+        """Return the limit on records of the input topics, with room for a dead letter's headers.
+
+        Nothing where the broker does not tell: dead letters are cut to whatever fits.
+        """
+        limits = []
+        for topic in self._config.topics.input:
+            try:
+                found = self._ask(partial(admin.topic_config, topic, MAX_MESSAGE_BYTES))
+            except BackendError as error:
+                if isinstance(error, BackendUnavailableError):
+                    raise
+                log_event("topic_limit_unknown", topic=topic, problem=str(error))
+                return {}
+            if found is not None:
+                limits.append(int(found))
+        return {MAX_MESSAGE_BYTES: str(max(limits) + DEAD_LETTER_ROOM_BYTES)} if limits else {}
 
     def _partitions(self, admin: Admin, topic: str) -> int | None:
         return self._ask(lambda seconds: admin.partitions(topic, seconds))
 
-    def _create(self, admin: Admin, topic: str, partitions: int) -> None:
-        if self._ask(lambda seconds: admin.create_topic(topic, partitions, seconds)):
+    def _create(
+        self, admin: Admin, topic: str, partitions: int, config: Mapping[str, str] | None = None
+    ) -> None:
+        if self._ask(lambda seconds: admin.create_topic(topic, partitions, seconds, config)):
             log_event("topic_created", topic=topic, partitions=partitions)
 
     def _ask(self, question: Callable[[float], T]) -> T:

@@ -99,9 +99,9 @@ class Encoder:
             outgoing.add(rejection.polled, record, rejection.reason)
         return outgoing
 
-    def too_large(self, polled: Polled, error: Exception) -> OutgoingRecord:
-        """Return the dead letter of a record whose result the broker will never take."""
-        letter = DeadLetter.of(polled.record, Reason.RESULT_TOO_LARGE, error)
+    def refused(self, polled: Polled, reason: Reason, error: Exception) -> OutgoingRecord:
+        """Return the dead letter of a record whose result will never be taken."""
+        letter = DeadLetter.of(polled.record, reason, error)
         return encode_dead_letter(letter, self.dead_letter_topic)
 
     def _add_results(

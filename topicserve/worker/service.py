@@ -35,6 +35,11 @@ CLOSE_TIMEOUT_SECONDS = 5.0
 # costs a tenth of a worker's time and finds nothing, 50,000 still a twentieth.
 _GC_THRESHOLD = (500_000, 50, 100)
 
+# The topics' own limits decide what is too large, not the client's default of 1 MiB: a dead letter
+# is a little larger than its record, which may be as large as the input topic allows.
+MAX_RECORD_BYTES = 16 * 1024 * 1024
+_SIZE_LIMITS = {"max.request.size", "message.max.bytes"}
+
 # How long results wait for others to be sent with. kafka-python is given a list as a whole;
 # librdkafka takes it record by record, and would send the first ones alone.
 _LINGER_MS = {Client.KAFKA_PYTHON: 0, Client.CONFLUENT: 1}
@@ -193,6 +198,11 @@ class WorkerService:
         kafka, delivery = self._config.kafka, self._config.delivery
         settings: dict[str, object] = {
             "linger.ms": _LINGER_MS[kafka.client],
+            **(
+                {}
+                if kafka.settings.keys() & _SIZE_LIMITS
+                else {"max.request.size": MAX_RECORD_BYTES}
+            ),
             "delivery.timeout.ms": int(delivery.delivery_timeout_seconds * 1000),
         }
         if delivery.guarantee is Guarantee.EXACTLY_ONCE:

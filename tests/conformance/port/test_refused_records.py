@@ -61,6 +61,34 @@ def test_offsets_are_not_sent_before_all_records_are_written(port: Port) -> None
     eventually(lambda: _commits(producer, small))
 
 
+def test_a_record_that_the_broker_refuses_is_refused_alone(port: Port) -> None:
+    """What is sent with it is written, or may be sent again: it is not taken for refused."""
+    topic = unique("topic")
+    assert port.admin().create_topic(topic, 1, LIMIT, {"max.message.bytes": "2000"})
+    small, large = OutgoingRecord(topic, None, b"x"), OutgoingRecord(topic, None, b"x" * 3000)
+    producer = port.producer({"batch.size": 1, "linger.ms": 0})
+
+    errors = send(producer, [small, large, *[small] * 50])
+
+    assert [i for i, error in enumerate(errors) if isinstance(error, RecordRefusedError)] == [1]
+    assert {type(error) for error in errors} <= {
+        type(None),
+        RecordTooLargeError,
+        BackendUnavailableError,
+    }
+    eventually(lambda: send(producer, [small]) == [None])
+
+
+def test_a_topic_tells_its_limit(port: Port) -> None:
+    """Its own, and the broker's where it has none; dead-letter topics are made to match."""
+    admin, topic = port.admin(), unique("topic")
+    assert admin.create_topic(topic, 1, LIMIT, {"max.message.bytes": "2000"})
+
+    assert admin.topic_config(topic, "max.message.bytes", LIMIT) == "2000"
+    assert admin.topic_config(port.topic(), "max.message.bytes", LIMIT) == "1048588"
+    assert admin.topic_config(topic, "no.such.setting", LIMIT) is None
+
+
 def test_a_record_that_cannot_be_sent_is_refused_alone(port: Port) -> None:
     """Whatever the client library raises for it, `send` does not, and the others are written."""
     topic = port.topic(partitions=1)

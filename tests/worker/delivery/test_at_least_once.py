@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.support.deliveries import Deliveries
+from tests.support.deliveries import Deliveries, limit_of
 from tests.support.records import ROUTE
 from topicserve.backends.errors import (
     BackendUnavailableError,
@@ -12,6 +12,7 @@ from topicserve.backends.errors import (
     CommitRefusedError,
     DeliveryTimeoutError,
     FencedError,
+    RecordRefusedError,
     RecordTooLargeError,
 )
 from topicserve.wire.kafka_record import TopicPartition
@@ -100,6 +101,50 @@ def test_a_result_that_is_too_large_becomes_a_dead_letter(world: Deliveries) -> 
     assert letter.topic == "dead"
     assert dict(letter.headers)["topicserve-reason"] == b"result_too_large"
     assert world.count("topicserve_dead_letters_total", reason="result_too_large") == 1
+
+
+def test_a_dead_letter_that_is_too_large_is_truncated(world: Deliveries) -> None:
+    """An invalid record just under the topic's limit does not stop a worker, nor is it lost."""
+    polled = world.polled_invalid(0, value=b"A" * 1_048_230)
+    world.producer.fail_send = limit_of(1_048_588)
+
+    world.publish_dead_letter(polled)
+    assert world.around.ledger.wait_finished([PARTITION], 10)
+
+    (letter,) = world.log.published
+    assert letter.value == b""
+    assert dict(letter.headers)["topicserve-truncated"] == b"value=1048230"
+    assert world.count("topicserve_dead_letters_total", reason="invalid_record") == 1
+    assert world.count("topicserve_dead_letters_truncated_total") == 1
+
+
+def test_a_refused_result_becomes_a_dead_letter_and_the_others_go_out(world: Deliveries) -> None:
+    """Whatever the client has against it: a fault of one record is no fault of the worker."""
+    first, second = world.polled(0, 1)
+    world.producer.fail_send = lambda sent: (
+        RecordRefusedError("TypeError: header")
+        if sent.topic == "out" and world.id_in(sent) == world.id_of(first)
+        else None
+    )
+
+    world.publish(first, second)
+    assert world.around.ledger.wait_finished([PARTITION], 10)
+
+    assert {sent.topic for sent in world.log.published} == {"out", "dead"}
+    assert world.count("topicserve_dead_letters_total", reason="result_refused") == 1
+    assert world.around.failure.error is None
+
+
+def test_a_topic_that_takes_no_dead_letter_at_all_stops_the_worker(world: Deliveries) -> None:
+    """Nothing is committed: a record would be lost."""
+    polled = world.polled_invalid(0, value=b"A" * 5000)
+    world.producer.fail_send = limit_of(100)
+
+    world.publish_dead_letter(polled)
+
+    assert world.around.failure.wait(10)
+    world.commit_when_due()
+    assert world.log.committed == {}
 
 
 def test_what_trying_again_cannot_mend_stops_the_worker(world: Deliveries) -> None:

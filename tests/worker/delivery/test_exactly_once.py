@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.support.deliveries import Deliveries
+from tests.support.deliveries import Deliveries, limit_of
 from tests.support.records import ROUTE
 from topicserve.backends.errors import (
     BackendError,
@@ -330,6 +330,27 @@ def test_a_result_that_is_too_large_becomes_a_dead_letter_the_next_time(
     wait_for_commits(world)
 
     assert [sent.topic for sent in world.log.published] == ["out", "dead"]
+
+
+def test_a_dead_letter_that_is_too_large_is_truncated_the_next_time(world: Deliveries) -> None:
+    """And neither lost nor the end of the worker; the replacement is kept until it is committed."""
+    world.producer.fail_send = limit_of(1_048_588)
+    failures = iter([TransactionAbortedError("rebalance")])
+    world.producer.fail_commit = lambda: next(failures, None)
+
+    for _ in ("refused", "aborted"):
+        world.publish_dead_letter(world.polled_invalid(0, value=b"A" * 1_048_230))
+        world.commit_when_due()
+        wait_for_doom(world)
+        world.delivery.tick()
+    world.publish_dead_letter(world.polled_invalid(0, value=b"A" * 1_048_230))
+    world.commit_when_due()
+    wait_for_commits(world)
+
+    (letter,) = world.log.published
+    assert dict(letter.headers)["topicserve-truncated"] == b"value=1048230"
+    assert world.count("topicserve_dead_letters_truncated_total") == 1
+    assert world.around.failure.error is None
 
 
 def test_revoked_partitions_are_finished_in_their_transaction(world: Deliveries) -> None:

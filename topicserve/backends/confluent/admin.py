@@ -7,7 +7,7 @@ from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from topicserve.backends.confluent.errors import translate, translated
 from topicserve.backends.confluent.settings import opened
@@ -60,6 +60,18 @@ class ConfluentAdmin:
                 return False
             raise translate(error.args[0]) from error
         return True
+
+    def topic_config(self, topic: str, name: str, timeout_seconds: float) -> str | None:
+        asked = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        try:
+            found = self._ask(
+                lambda limit: self._client.describe_configs([asked], request_timeout=limit),
+                timeout_seconds,
+            )
+        except KafkaException as error:
+            raise translate(error.args[0]) from error
+        setting = found[asked].get(name)
+        return None if setting is None else setting.value
 
     def delete_topic(self, topic: str, timeout_seconds: float) -> bool:
         try:

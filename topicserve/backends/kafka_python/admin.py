@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import kafka
 from kafka import errors
-from kafka.admin import OffsetSpec
+from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 
 from topicserve.backends.bounded_calls import BoundedCalls
 from topicserve.backends.errors import UnknownTopicError
@@ -55,6 +55,17 @@ class KafkaPythonAdmin:
             ),
             timeout_seconds,
         )
+
+    def topic_config(self, topic: str, name: str, timeout_seconds: float) -> str | None:
+        client = self._opened(timeout_seconds)
+        asked = ConfigResource(ConfigResourceType.TOPIC, topic, {name: None})
+        found = self._ask(
+            "describe_configs",
+            lambda: client.describe_configs([asked], config_filter="all"),
+            timeout_seconds,
+        )
+        setting = found["topic"][topic].get(name)
+        return None if setting is None else setting["value"]
 
     def delete_topic(self, topic: str, timeout_seconds: float) -> bool:
         client = self._opened(timeout_seconds)

@@ -4,7 +4,7 @@ All were found by the conformance suite, end to end or in a profile. Each looks 
 for want of another place, and does nothing when all is well.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -91,19 +91,23 @@ def keep_requests(client: Any) -> None:
     connections.await_ready = is_ready
 
 
-def name_the_aborted(client: Any) -> None:
-    """To a new producer: records that an abort throws away fail with TransactionAbortedError.
+class GivenUpError(errors.KafkaError):  # type: ignore[misc]  # the library is untyped
+    """A record was not written because another one failed."""
 
-    They would fail with the error of the one record that caused the abort: if that was too large,
-    all the others of the transaction would be taken for too large as well.
+
+def tell_given_up(client: Any) -> None:
+    """To a new producer: records that are given up because another failed, fail as such.
+
+    They would fail with the error of the one record: if that was too large, all the others that
+    wait to be sent, in a transaction or not, would be taken for too large as well.
     """
     accumulator = client._accumulator  # noqa: SLF001 - see above
-    abort = accumulator.abort_undrained_batches
+    for name in ("abort_undrained_batches", "abort_batches"):
+        setattr(accumulator, name, _telling(getattr(accumulator, name)))
 
-    def abort_as_aborted(error: Exception) -> None:
-        abort(errors.TransactionAbortedError(str(error) or type(error).__name__))
 
-    accumulator.abort_undrained_batches = abort_as_aborted
+def _telling(abort: Callable[[Exception], None]) -> Callable[[Exception], None]:
+    return lambda error: abort(GivenUpError(f"given up after: {error}"))
 
 
 class OneWakeUp(NetworkSelector):  # type: ignore[misc]  # the library is untyped

@@ -171,9 +171,9 @@ class KafkaPythonProducer:
             shipment.settle(index, own if is_refused else translate_transactional(client, error))
 
     def _not_written(self, client: Any, shipment: Shipment, index: int, error: Exception) -> None:
-        if self._is_transactional and isinstance(translate(error), RecordRefusedError):
-            # The sequence numbers of the batches behind it are wrong by now. To abort, the client
-            # would begin a new epoch first, and never ends that (3.0.12).
+        if isinstance(translate(error), RecordRefusedError):
+            # The sequence numbers of the batches behind it are wrong by now. An idempotent client
+            # sends nothing more (3.0.12), and a transactional one cannot abort.
             self._is_lost.set()
         self._failed(client, shipment, index, error)
 

@@ -16,7 +16,7 @@ from kafka import errors
 
 from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.backends.kafka_python.connection import Network
-from topicserve.backends.kafka_python.mends import keep_requests, name_the_aborted
+from topicserve.backends.kafka_python.mends import keep_requests, tell_given_up
 
 _DISCARD_SECONDS = 60.0
 
@@ -41,7 +41,7 @@ class ProducerClient:
                 network = Network()
                 client = network.open(kafka.KafkaProducer, self._arguments, timeout_seconds)
                 keep_requests(client)
-                name_the_aborted(client)
+                tell_given_up(client)
                 self._client = client
                 self.network = network
             return self._client

@@ -9,8 +9,10 @@ from kafka import errors
 from topicserve.backends.errors import (
     AuthenticationError,
     BackendError,
+    BackendUnavailableError,
     CommitRefusedError,
     FencedError,
+    RecordRefusedError,
     TransactionAbortedError,
 )
 from topicserve.backends.kafka_python.errors import translate
@@ -38,6 +40,9 @@ def translate_transactional(client: Any, error: Exception) -> BackendError:
     if manager.has_fatal_error():
         if isinstance(cause, AuthenticationError | FencedError):
             return cause
+        if isinstance(cause, RecordRefusedError):
+            # An idempotent client's end, which is replaced: nothing is wrong with this record.
+            return BackendUnavailableError(f"kafka-python sends nothing more after: {cause}")
         return FencedError(f"the transactional id cannot be used any more: {cause}")
     if isinstance(cause, CommitRefusedError):
         return cause

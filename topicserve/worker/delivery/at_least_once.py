@@ -9,12 +9,12 @@ from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
     CommitRefusedError,
-    RecordTooLargeError,
+    RecordRefusedError,
 )
-from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.delivery.delivery import Surroundings
+from topicserve.worker.delivery.refused import replacement
 from topicserve.worker.failure import Failure
 from topicserve.worker.logging import log_event
 from topicserve.worker.publish import Outgoing
@@ -100,16 +100,24 @@ class AtLeastOnce:
         self._settle(outgoing.where(lambda index: errors[index] is None))
         again = outgoing.where(lambda index: errors[index] is not None)
         for index, error in enumerate(filter(None, errors)):
-            if isinstance(error, RecordTooLargeError) and again.reasons[index] is None:
-                again.records[index] = self._encoder.too_large(again.polled[index], error)
-                again.reasons[index] = Reason.RESULT_TOO_LARGE
-            elif not isinstance(error, BackendUnavailableError):
+            if isinstance(error, BackendUnavailableError):
+                continue  # the same again
+            if not self._replace(again, index, error):
                 self._failure.report(error)
                 return
         problem = next(str(error) for error in errors if error is not None)
         log_event("not_acknowledged", records=len(again.polled), problem=problem)
         self._metrics.redeliveries.labels("delivery_failed").inc(len(again.polled))
         self._again.put(again)
+
+    def _replace(self, outgoing: Outgoing, index: int, error: BackendError) -> bool:
+        """Replace a refused outcome; False if the error is no refusal, or nothing can."""
+        if not isinstance(error, RecordRefusedError):
+            return False
+        found = replacement(outgoing, index, error, self._encoder.refused, self._metrics)
+        if found is not None:
+            outgoing.records[index], outgoing.reasons[index] = found
+        return found is not None
 
     def _settle(self, outgoing: Outgoing) -> None:
         self._ledger.finish(outgoing.polled)

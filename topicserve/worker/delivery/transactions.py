@@ -7,20 +7,23 @@ from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
     CommitRefusedError,
-    RecordTooLargeError,
+    RecordRefusedError,
     TransactionAbortedError,
 )
 from topicserve.wire.dead_letter import Reason
-from topicserve.wire.kafka_record import TopicPartition
+from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 from topicserve.worker.delivery.delivery import Surroundings
 from topicserve.worker.delivery.epochs import Epoch, Epochs
+from topicserve.worker.delivery.refused import replacement
 from topicserve.worker.logging import log_event
 from topicserve.worker.publish import Outgoing
+from topicserve.worker.request import Polled
 
 # A transaction is given up when so much of its time (`transaction.timeout.ms`) is over, before the
 # broker does so by itself: that would fence this producer, as if another had taken its place.
 GIVEN_UP_AFTER = 0.8
 ABORT_TIMEOUT_SECONDS = 30.0
+MAX_REPLACED = 10_000
 # What a record may fail with because of its transaction: kafka-python gives the transaction's own
 # error to all that was not sent, such as a rebalance that refused the offsets.
 _DOOMING = (BackendUnavailableError, TransactionAbortedError, CommitRefusedError)
@@ -39,7 +42,8 @@ class Transactions:
         self._clock = around.clock
         self._failure = around.failure
         self._timeout_seconds = around.transaction_timeout_seconds * GIVEN_UP_AFTER
-        self._too_large: dict[tuple[TopicPartition, int], RecordTooLargeError] = {}
+        # What is sent the next time in the place of refused outcomes, until it is committed.
+        self._replaced: dict[tuple[TopicPartition, int], tuple[OutgoingRecord, Reason]] = {}
 
     def write(self, epoch: Epoch, offsets: Offsets) -> None:
         """Send an epoch's outcomes and commit them with these offsets.
@@ -50,9 +54,10 @@ class Transactions:
         epoch.open = True
         epoch.give_up_at = self._clock() + self._timeout_seconds
         for outgoing in epoch.outcomes:
-            self._send(epoch, self._with_refused(outgoing))
+            self._send(epoch, self._with_replaced(outgoing))
         self._commit(epoch, offsets)
         epoch.open = False
+        self._forget_replaced(epoch)
 
     def end(self, epoch: Epoch) -> bool:
         """Abort an open epoch's transaction; True if it turns out to be committed after all."""
@@ -91,26 +96,39 @@ class Transactions:
         """Doom the transaction where a record did not get into it. Runs on the delivery thread."""
         if epoch.aborted or not any(errors):
             return  # what an abort throws away is reported as failed, too
-        for polled, error, reason in zip(outgoing.polled, errors, outgoing.reasons, strict=True):
-            if isinstance(error, RecordTooLargeError) and reason is None:
-                self._too_large[polled.slot.partition, polled.record.offset] = error
-                self._epochs.doom("a result is too large")
+        for index, error in enumerate(errors):
+            if isinstance(error, RecordRefusedError) and self._replace(outgoing, index, error):
+                self._epochs.doom(f"a record was refused: {error}")
             elif isinstance(error, _DOOMING):
                 self._epochs.doom(str(error))
             elif error is not None:
                 self._failure.report(error)
                 self._epochs.doom(str(error))
 
-    def _with_refused(self, outgoing: Outgoing) -> Outgoing:
-        """Put dead letters in place of results that the broker refused the time before."""
-        if not self._too_large:
-            return outgoing
-        for index, polled in enumerate(outgoing.polled):
-            error = self._too_large.pop((polled.slot.partition, polled.record.offset), None)
-            if error is not None:
-                outgoing.records[index] = self._encoder.too_large(polled, error)
-                outgoing.reasons[index] = Reason.RESULT_TOO_LARGE
+    def _replace(self, outgoing: Outgoing, index: int, error: RecordRefusedError) -> bool:
+        """Note what takes a refused outcome's place the next time; False if nothing can."""
+        found = replacement(outgoing, index, error, self._encoder.refused, self._metrics)
+        if found is None:
+            return False
+        if len(self._replaced) >= MAX_REPLACED:
+            self._replaced.clear()  # of partitions that went: their next owner finds the same
+        self._replaced[_place(outgoing.polled[index])] = found
+        return True
+
+    def _with_replaced(self, outgoing: Outgoing) -> Outgoing:
+        """Put replacements in the place of what was refused the time before."""
+        if self._replaced:
+            for index, polled in enumerate(outgoing.polled):
+                found = self._replaced.get(_place(polled))
+                if found is not None:
+                    outgoing.records[index], outgoing.reasons[index] = found
         return outgoing
+
+    def _forget_replaced(self, epoch: Epoch) -> None:
+        if self._replaced:
+            for outgoing in epoch.outcomes:
+                for polled in outgoing.polled:
+                    self._replaced.pop(_place(polled), None)
 
     def _commit(self, epoch: Epoch, offsets: Offsets) -> None:
         """Commit, asking again while nobody answers: asking twice commits once."""
@@ -169,3 +187,7 @@ class Transactions:
             else:
                 return found == expected
         raise AssertionError("patience does not run out")
+
+
+def _place(polled: Polled) -> tuple[TopicPartition, int]:
+    return polled.slot.partition, polled.record.offset

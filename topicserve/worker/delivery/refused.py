@@ -1,0 +1,51 @@
+"""What is published in the place of an outcome that the client or the broker refuses."""
+
+from collections.abc import Callable
+
+from topicserve.backends.errors import RecordRefusedError, RecordTooLargeError
+from topicserve.wire.dead_letter import TRUNCATED_HEADER, Reason
+from topicserve.wire.dead_letter_fit import fit_dead_letter, size_bytes
+from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.worker.logging import log_event
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.publish import Outgoing
+from topicserve.worker.request import Polled
+
+Refused = Callable[[Polled, Reason, Exception], OutgoingRecord]
+"""Returns the dead letter of a record whose result was refused."""
+
+
+def replacement(
+    outgoing: Outgoing,
+    index: int,
+    error: RecordRefusedError,
+    dead_letter_of: Refused,
+    metrics: WorkerMetrics,
+) -> tuple[OutgoingRecord, Reason] | None:
+    """Return a dead letter for a refused result, and a smaller one for a refused dead letter.
+
+    None if the topic refuses the smallest dead letter: no record could be given up then.
+    """
+    polled, refused, reason = (
+        outgoing.polled[index],
+        outgoing.records[index],
+        outgoing.reasons[index],
+    )
+    if reason is None:
+        too_large = isinstance(error, RecordTooLargeError)
+        reason = Reason.RESULT_TOO_LARGE if too_large else Reason.RESULT_REFUSED
+        return dead_letter_of(polled, reason, error), reason
+    smaller = fit_dead_letter(refused, size_bytes(refused) - 1)
+    if size_bytes(smaller) >= size_bytes(refused):
+        return None
+    truncated = (dict(smaller.headers).get(TRUNCATED_HEADER) or b"").decode()
+    metrics.dead_letters_truncated.inc()
+    log_event(
+        "dead_letter_truncated",
+        topic=polled.record.topic,
+        partition=polled.record.partition,
+        offset=polled.record.offset,
+        left_out=truncated,
+        problem=str(error),
+    )
+    return smaller, reason
