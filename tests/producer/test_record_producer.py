@@ -341,7 +341,7 @@ def test_many_records_come_as_a_list(setup: Setup, wrong: Any) -> None:
     """Or any iterable of them."""
     with setup.producer() as producer:
         with pytest.raises(
-            TypeError, match="publish_many takes a list of topicserve.Record, found"
+            TypeError, match=r"publish_many takes a list of topicserve.Record, found"
         ):
             producer.publish_many(wrong)
         producer.publish_many(record for record in numbered(2))

@@ -41,6 +41,47 @@ def encode(
     return encode_results("out", ORIGIN, inputs, keys, outputs, [metadata] * len(inputs))
 
 
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (np.array([b"cat", b"dog", b"fox"], object), '["cat","dog","fox"]'),
+        (np.float32(0.5), "0.5"),
+        (np.zeros((0, 2), np.float32), "[]"),
+    ],
+)
+def test_an_output_without_rows_is_whole_in_every_form(names: Any, text: str) -> None:
+    """In the object of each row, and as it is in columns and protobuf."""
+    inputs = [an_input(form, 99) for form in (Form.INSTANCES, Form.INPUTS, Form.TENSORS)]
+    inputs = [an_input(Form.INSTANCE), *inputs]
+    outputs = {"y": np.arange(5), "names": np.asarray(names)}
+
+    results = encode_results(
+        "out", ORIGIN, inputs, [b"k"] * 4, outputs, [FOUND] * 4, [1, 2, 1, 1], {"names"}
+    )
+    values = [decode_result(as_read(sent)).value for sent in results]
+
+    whole = orjson.loads(text)
+    assert values[0] == {"y": 0, "names": whole}
+    assert values[1] == [{"y": 1, "names": whole}, {"y": 2, "names": whole}]
+    assert values[2] == {"y": [3], "names": whole}
+    assert (values[3]["y"].tolist(), values[3]["names"].shape) == ([4], outputs["names"].shape)
+
+
+@pytest.mark.parametrize(
+    ("form", "right"), [(Form.INSTANCES, [1.5, 1.5]), (Form.INSTANCE, 1.5), (Form.INPUTS, 1.5)]
+)
+def test_the_only_output_may_be_whole(form: Form, right: Any) -> None:
+    """Each row of the row formats is answered with it."""
+    counts = [2 if form is Form.INSTANCES else 1]
+    outputs = {"y": np.asarray(1.5)}
+
+    (sent,) = encode_results(
+        "out", ORIGIN, [an_input(form)], [b"k"], outputs, [FOUND], counts, {"y"}
+    )
+
+    assert decode_result(as_read(sent)).value == right
+
+
 def test_an_instance_is_answered_with_its_prediction() -> None:
     """The body says what spoke, what it said, and the metadata as it was stored."""
     trace = (("traceparent", b"00-1"),)

@@ -14,7 +14,7 @@ from topicserve.servables.servable import Signature, TensorSpec
 from topicserve.wire.input_record import decode_input
 from topicserve.worker import columns
 from topicserve.worker.arrays import InvalidInputError, read_array
-from topicserve.worker.columns import build_feeds
+from topicserve.worker.feeds import build_feeds
 from topicserve.worker.request import Request
 
 BIG = 2**63 + 12345

@@ -14,7 +14,7 @@ from topicserve.servables.servable import Signature, TensorSpec
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.json_body import Form
 from topicserve.worker import columns
-from topicserve.worker.columns import build_feeds
+from topicserve.worker.feeds import build_feeds
 from topicserve.worker.request import Request
 
 
@@ -199,7 +199,9 @@ def test_the_id_among_the_tensors_is_not_fed_unless_declared() -> None:
     [
         {"x": np.zeros((1, 2), np.float64)},
         {"x": np.zeros((1, 3), np.float32)},
-        {"x": np.zeros((2, 2), np.float32)},
+        {"x": np.zeros(2, np.float32)},
+        {"x": np.zeros((0, 2), np.float32)},
+        {"x": np.zeros((), np.float32)},
         {"y": np.zeros((1, 2), np.float32)},
     ],
 )

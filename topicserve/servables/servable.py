@@ -1,26 +1,44 @@
 """The interface that every servable kind implements: named numpy columns in, named columns out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 Columns = Mapping[str, NDArray[np.generic]]
-"""Named arrays with one leading batch dimension in common. Strings are dtype=object of bytes."""
+"""Named arrays. Those with rows share one leading batch dimension (see `Scope`). Strings are
+dtype=object of bytes."""
+
+
+class Scope(Enum):
+    """To what an input or output belongs, which decides which records may share a call."""
+
+    ROW = "row"
+    """One value a row: the tensor has a leading batch dimension."""
+    CALL = "call"
+    """One value for all rows of a call. Records share a call only where such inputs are equal. As
+    an output it does not depend on any row: class names, or what follows from call inputs alone."""
+    BATCH = "batch"
+    """An output for the whole call that may be computed from its rows, such as a mean."""
+    UNKNOWN = "unknown"
+    """Rows or not: it cannot be told before the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """A named input or output.
 
-    `shape` is without the batch dimension: None is an unknown dimension; the whole is None where
-    even the rank is unknown. Strings have dtype object (elements are bytes).
+    `shape` is that of one row for Scope.ROW, without the batch dimension, and else of the whole
+    tensor: None is an unknown dimension; the whole is None where even the rank is unknown. Strings
+    have dtype object (elements are bytes).
     """
 
     dtype: np.dtype[np.generic]
     shape: tuple[int | None, ...] | None = None
+    scope: Scope = Scope.ROW
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +63,22 @@ class Signature:
     the parsing cannot be seen; then the features' dtypes are those of the values."""
     defaults: Mapping[str, NDArray[np.generic]] = field(default_factory=dict, compare=False)
     """What an input that is left out is fed with: one tensor for the whole call, as it is."""
+    joins_records: bool = field(init=False, repr=False, compare=False)
+    """Whether several records may share a call: some input has rows, and nothing is of the whole
+    batch or unknown. Otherwise each record has a call of its own."""
+    takes_only_rows: bool = field(init=False, repr=False, compare=False)
+    """Whether every input has rows, and records may share a call."""
+
+    def __post_init__(self) -> None:
+        inputs = [spec.scope for spec in self.inputs.values()]
+        scopes = {*inputs, *[spec.scope for spec in self.outputs.values()]}
+        joins = Scope.ROW in inputs and Scope.UNKNOWN not in scopes and Scope.BATCH not in scopes
+        object.__setattr__(self, "joins_records", joins)
+        object.__setattr__(self, "takes_only_rows", joins and Scope.CALL not in inputs)
+
+    def with_outputs(self, names: Collection[str]) -> "Signature":
+        """Return the signature with these outputs alone, all of which it must have."""
+        return replace(self, outputs={name: self.outputs[name] for name in names})
 
 
 class Servable(Protocol):
@@ -55,9 +89,22 @@ class Servable(Protocol):
         """Signatures by name; "serving_default" is the one taken where none is asked for."""
 
     def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
-        """Return output columns of as many rows as came in.
+        """Return the outputs: those of Scope.ROW with as many rows as came in.
 
-        Inputs have been brought to the signature's names and dtypes by the caller. Raises
+        Inputs have been brought to the signature's names, dtypes and scopes by the caller. Raises
         ServableError: with `retriable` true for a passing fault (a remote deadline), false where
         these inputs fail every time.
+        """
+
+
+@runtime_checkable
+class SelectiveServable(Servable, Protocol):
+    """A servable that can compute some of its outputs alone. A kind need not be able to."""
+
+    def predict_outputs(
+        self, inputs: Columns, signature_name: str, outputs: Collection[str]
+    ) -> Columns:
+        """Return these outputs of the signature; else like `predict`.
+
+        What is not asked for is not computed, or at least cannot make the call fail.
         """

@@ -1,6 +1,5 @@
 """Input records: CloudEvents 1.0 headers (binary mode) over TF Serving's bodies."""
 
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -20,9 +19,9 @@ _INSTANCE = Form.INSTANCE  # looked at once a record: a global costs less than a
 class InputRecord(msgspec.Struct, frozen=True, gc=False):
     """What one record asks for.
 
-    `content` holds its `rows` rows: for Form.INSTANCE undecoded JSON (see `lone_row`), for the
-    other JSON forms a tree, for Form.TENSORS numpy columns by input name (with their batch
-    dimension).
+    `content` is undecoded JSON for Form.INSTANCE (see `lone_row`), a tree for the other JSON forms,
+    and for Form.TENSORS numpy arrays by input name. `rows` is how many rows it has: exact for the
+    two row formats, and else an estimate, since the signature says which inputs have rows.
     """
 
     record_id: str
@@ -109,11 +108,7 @@ def _version_or_label(
 
 
 def _rows(columns: Mapping[str, Any]) -> int:
-    """Return the rows of the first column that has any dimension; the signature checks the rest."""
-    for name, column in columns.items():
-        if column.ndim == 0:
-            raise InvalidRecordError(f"inputs.{name}", "is a scalar; a batch dimension is needed")
-        if math.prod(column.shape[:1]) == 0:
-            raise InvalidRecordError(f"inputs.{name}", "has no rows")
-        return int(column.shape[0])
-    raise InvalidRecordError("inputs", "is empty")
+    """Return the first dimension that there is: which inputs have rows the signature says."""
+    if not columns:
+        raise InvalidRecordError("inputs", "is empty")
+    return max(next((int(c.shape[0]) for c in columns.values() if c.ndim), 1), 1)

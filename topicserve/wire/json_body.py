@@ -37,7 +37,7 @@ class JsonBody(msgspec.Struct, frozen=True, gc=False):
 
     `content` is a lone row (see `lone_row`) for Form.INSTANCE, and otherwise a tree of lists,
     objects, numbers, booleans, strings and bytes (from `{"b64": ...}`). `rows` counts rows; for
-    Form.INPUTS it is the length of the first column.
+    Form.INPUTS it is an estimate, the length of the first input that is a list.
     """
 
     form: Form
@@ -153,15 +153,20 @@ def _read_many(body: _Body) -> JsonBody:
 
 
 def _count_rows(tree: Any, form: Form) -> int:
-    column = tree
-    if form is Form.INPUTS and isinstance(tree, dict):
-        column = next(iter(tree.values()), None)
-    if not (isinstance(column, list) and column):
-        what = "a list of at least one row"
-        if form is Form.INPUTS:
-            what = "a list of at least one row, or an object of such lists by input name"
-        raise InvalidRecordError(form.value, f"must be {what}")
-    return len(column)
+    """Return the rows of an `instances` list, and an estimate for `inputs`.
+
+    Which of the inputs have rows the signature says: the first one that is a list is counted.
+    """
+    if form is Form.INSTANCES:
+        if not (isinstance(tree, list) and tree):
+            raise InvalidRecordError(form.value, "must be a list of at least one row")
+        return len(tree)
+    if tree in ([], {}) or tree is None:
+        raise InvalidRecordError(
+            form.value, "must be a list of at least one row, or an object of inputs by name"
+        )
+    columns = tree.values() if isinstance(tree, dict) else [tree]
+    return max(next((len(column) for column in columns if isinstance(column, list)), 1), 1)
 
 
 def _with_bytes(node: Any, field: str, depth: int = 0) -> Any:

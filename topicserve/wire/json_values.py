@@ -1,7 +1,7 @@
 """Output columns as JSON: each row's value as its own piece of bytes."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,21 @@ from numpy.typing import NDArray
 
 # TF Serving's REST rule: outputs named so are base64 objects, every other string is text.
 BYTES_SUFFIX = "_bytes"
+# numpy's longdouble has more, which no JSON reader takes.
+_WIDEST_BYTES = 8
 
 
-def row_pieces(outputs: Mapping[str, NDArray[Any]]) -> list[bytes]:
-    """Return each row as JSON: the value of a single output, an object of several."""
-    columns = [column_pieces(name, column) for name, column in outputs.items()]
+def row_pieces(
+    outputs: Mapping[str, NDArray[Any]], whole: Collection[str] = (), rows: int = 0
+) -> list[bytes]:
+    """Return each row as JSON: the value of a single output, an object of several.
+
+    Outputs that are `whole` have no rows: each of the `rows` rows has them as they are.
+    """
+    columns = [
+        [whole_piece(name, column)] * rows if name in whole else column_pieces(name, column)
+        for name, column in outputs.items()
+    ]
     if len(columns) == 1:
         return columns[0]
     names = [orjson.dumps(name) for name in outputs]
@@ -24,6 +34,21 @@ def row_pieces(outputs: Mapping[str, NDArray[Any]]) -> list[bytes]:
     ]
 
 
+def whole_piece(name: str, array: NDArray[Any]) -> bytes:
+    """Return an array of any dimensions, or of none, as JSON."""
+    return column_pieces(name, array[None])[0]
+
+
+def is_lossless(dtype: np.dtype[Any]) -> bool:
+    """Return whether JSON holds every value of this dtype, not-a-number and infinities aside.
+
+    TensorFlow's small floats (bfloat16, ...) become float32; complex numbers become nothing.
+    """
+    if dtype.kind in "bifu":
+        return dtype.itemsize <= _WIDEST_BYTES
+    return dtype.kind in "OSU" or np.can_cast(dtype, np.float32)
+
+
 def column_pieces(name: str, column: NDArray[Any]) -> list[bytes]:
     """Return each row of one column (at least one dimension) as JSON.
 
@@ -31,7 +56,7 @@ def column_pieces(name: str, column: NDArray[Any]) -> list[bytes]:
     """
     if column.dtype.kind in "OSU":
         return [orjson.dumps(_text_tree(row, name)) for row in column]
-    if column.dtype.kind not in "bifu":
+    if column.dtype.isbuiltin == 2 or column.dtype.kind not in "bifu":
         # TensorFlow's bfloat16 and the like are no numpy dtypes of their own.
         column = column.astype(np.float32)
     return _numeric_pieces(column)

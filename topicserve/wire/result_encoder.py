@@ -1,6 +1,6 @@
 """Results as a worker writes them, a batch at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from topicserve.wire import headers as names
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_body import Form
-from topicserve.wire.json_values import column_pieces, row_pieces
+from topicserve.wire.json_values import row_pieces, whole_piece
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import RESULT_KEYS, Metadata
 
@@ -42,20 +42,27 @@ def encode_results(
     keys: Sequence[bytes | None],
     outputs: Mapping[str, NDArray[Any]],
     metadata: Sequence[Metadata],
+    counts: Sequence[int] | None = None,
+    whole: Collection[str] = (),
 ) -> list[OutgoingRecord]:
     """Return one result for each input record, in order.
 
-    `outputs` has the rows of all the inputs, one after the other.
+    `outputs` has the rows of all the inputs, one after the other: `counts` of each, by default as
+    many as the record says. Those that are `whole` have no rows and go to each record as they are.
     """
     lone_rows = len([record for record in inputs if record.form is _INSTANCE]) == len(inputs)
+    if counts is None:
+        counts = [1] * len(inputs) if lone_rows else [record.rows for record in inputs]
     if not lone_rows and any(record.form is Form.TENSORS for record in inputs):
-        return _encode_tensor_results(topic, origin, inputs, keys, outputs, metadata)
+        return _encode_tensor_results(topic, origin, inputs, keys, outputs, metadata, counts, whole)
     common = _common_headers(origin, names.JSON_CONTENT_TYPE)
     by_whom = _json_origin(origin)
     id_name, join = names.ID, b"".join
-    pieces = row_pieces(outputs)
+    pieces = row_pieces(outputs, whole, sum(counts) if whole else 0)
     values = (
-        zip(repeat(_INSTANCE_MEMBER), pieces) if lone_rows else _values(inputs, pieces, outputs)
+        zip(repeat(_INSTANCE_MEMBER), pieces)
+        if lone_rows
+        else _values(inputs, pieces, outputs, counts, whole)
     )
     ids = [record.record_id.encode() for record in inputs]
     results = []
@@ -103,27 +110,34 @@ def _json_origin(origin: Origin) -> bytes:
 
 
 def _values(
-    inputs: Sequence[InputRecord], pieces: Sequence[bytes], outputs: Mapping[str, NDArray[Any]]
+    inputs: Sequence[InputRecord],
+    pieces: Sequence[bytes],
+    outputs: Mapping[str, NDArray[Any]],
+    counts: Sequence[int],
+    whole: Collection[str],
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield each record's member, up to its value, and the value, where one record's rows end."""
     start = 0
-    for record in inputs:
-        stop = start + record.rows
+    for record, count in zip(inputs, counts, strict=True):
+        stop = start + count
         if record.form is _INSTANCE:
             yield _INSTANCE_MEMBER, pieces[start]
         elif record.form is _INSTANCES:
             yield _INSTANCES_MEMBER, b"[%b]" % b",".join(pieces[start:stop])
         else:
-            own = {name: column[start:stop] for name, column in outputs.items()}
-            yield _INPUTS_MEMBER, _json_columns(own)
+            yield _INPUTS_MEMBER, _json_columns(_slice(outputs, start, stop, whole))
         start = stop
+
+
+def _slice(
+    outputs: Mapping[str, NDArray[Any]], start: int, stop: int, whole: Collection[str]
+) -> Mapping[str, NDArray[Any]]:
+    return {n: column if n in whole else column[start:stop] for n, column in outputs.items()}
 
 
 def _json_columns(outputs: Mapping[str, NDArray[Any]]) -> bytes:
     """Return TF Serving's column format: the only output's value, or an object of several."""
-    columns = {
-        name: b"[%b]" % b",".join(column_pieces(name, column)) for name, column in outputs.items()
-    }
+    columns = {name: whole_piece(name, column) for name, column in outputs.items()}
     if len(columns) == 1:
         return next(iter(columns.values()))
     members = (b"%b:%b" % (orjson.dumps(name), column) for name, column in columns.items())
@@ -137,17 +151,19 @@ def _encode_tensor_results(
     keys: Sequence[bytes | None],
     outputs: Mapping[str, NDArray[Any]],
     metadata: Sequence[Metadata],
+    counts: Sequence[int],
+    whole: Collection[str],
 ) -> list[OutgoingRecord]:
     """Encode a batch in which some records, or all, came as protobuf."""
     results: list[OutgoingRecord] = []
     start = 0
-    for record, key, found in zip(inputs, keys, metadata, strict=True):
-        own = {name: column[start : start + record.rows] for name, column in outputs.items()}
-        start += record.rows
+    for record, key, found, count in zip(inputs, keys, metadata, counts, strict=True):
+        own = _slice(outputs, start, start + count, whole)
+        start += count
         if record.form is Form.TENSORS:
             results.append(_encode_tensors(topic, origin, record, key, own, found))
         else:
-            results += encode_results(topic, origin, [record], [key], own, [found])
+            results += encode_results(topic, origin, [record], [key], own, [found], [count], whole)
     return results
 
 

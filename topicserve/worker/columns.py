@@ -1,36 +1,26 @@
-"""Rows become columns: what a batch of requests feeds a signature with.
+"""Rows become columns: what a batch of lone rows feeds a signature with.
 
-A batch of lone rows, the common case, is converted in one go. Where that fails, or where the
-requests are of several forms, each is converted alone: so that the one at fault is found before the
-batch is built, and those of different shapes go to different feeds.
+A batch of lone rows, the common case, is converted in one go. Where that fails, each record is
+converted alone (`record_columns`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from topicserve.servables.defaults import must_be_alone
-from topicserve.servables.errors import InvalidArgumentError
-from topicserve.servables.example_rows import examples_of_columns, examples_of_rows
+from topicserve.servables.example_rows import examples_of_rows
 from topicserve.servables.servable import Columns, Signature, TensorSpec
-from topicserve.wire.dead_letter import Reason
-from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_body import Form
 from topicserve.wire.json_numbers import read_number_rows
 from topicserve.wire.json_text import load_json
 from topicserve.worker.arrays import (
     InvalidInputError,
     describe,
-    dtype_name,
     narrow,
     read_array,
 )
-from topicserve.worker.request import Rejection, Request
 
 Array = NDArray[Any]
 
@@ -44,43 +34,7 @@ METADATA_UID = "metadata_uid"
 FEW_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """Requests whose rows fit one call, one after the other in `columns`."""
-
-    requests: Sequence[Request]
-    columns: Columns
-
-    @property
-    def rows(self) -> int:
-        """Return how many rows the columns have."""
-        return sum([request.input.rows for request in self.requests])
-
-    def halves(self) -> tuple["Feed", "Feed"]:
-        """Split between requests, never within one; needs at least two."""
-        middle = len(self.requests) // 2
-        row = sum(request.input.rows for request in self.requests[:middle])
-        return (
-            Feed(self.requests[:middle], {n: c[:row] for n, c in self.columns.items()}),
-            Feed(self.requests[middle:], {n: c[row:] for n, c in self.columns.items()}),
-        )
-
-
-def build_feeds(
-    requests: Sequence[Request], signature: Signature
-) -> tuple[list[Feed], list[Rejection]]:
-    """Return the feeds of a batch, in order, and the requests that fit none."""
-    lone = [r.input.content for r in requests if r.input.form is _INSTANCE]
-    # What is too large for a narrow float is infinite, as in TF Serving, and no news.
-    with np.errstate(over="ignore"):
-        if len(lone) == len(requests):
-            columns = _columns_at_once(lone, signature)
-            if columns is not None and not must_be_alone(signature, columns):
-                return [Feed(requests, columns)], []
-        return _feeds_one_by_one(requests, signature)
-
-
-def _columns_at_once(contents: Sequence[bytes], signature: Signature) -> Columns | None:
+def columns_at_once(contents: Sequence[bytes], signature: Signature) -> Columns | None:
     """Return the columns of a batch of lone rows; None where they must be looked at singly."""
     try:
         if sum(map(len, contents)) > FEW_BYTES:
@@ -122,51 +76,24 @@ def _numbers_at_once(contents: Sequence[bytes], signature: Signature) -> Columns
     return {name: narrow(array, spec, name)}
 
 
-def _feeds_one_by_one(
-    requests: Sequence[Request], signature: Signature
-) -> tuple[list[Feed], list[Rejection]]:
-    by_shape: dict[tuple[Any, ...], tuple[list[Request], list[Columns]]] = {}
-    rejections = []
-    for request in requests:
-        try:
-            columns = columns_of(request.input, signature)
-        except (InvalidInputError, InvalidArgumentError) as error:
-            rejections.append(Rejection(request, Reason.INVALID_INPUT, error))
-        except InvalidRecordError as error:
-            rejections.append(Rejection(request, Reason.INVALID_RECORD, error))
-        else:
-            shape = tuple((name, column.shape[1:]) for name, column in sorted(columns.items()))
-            alone = len(by_shape) if must_be_alone(signature, columns) else None
-            alike = by_shape.setdefault((alone, *shape), ([], []))
-            alike[0].append(request)
-            alike[1].append(columns)
-    feeds = [Feed(alike, _concatenate(columns)) for alike, columns in by_shape.values()]
-    return feeds, rejections
-
-
-def _concatenate(many: Sequence[Columns]) -> Columns:
-    if len(many) == 1:
-        return many[0]
-    return {name: np.concatenate([columns[name] for columns in many]) for name in many[0]}
-
-
-def columns_of(record: InputRecord, signature: Signature) -> Columns:
-    """Return one record's columns, or raise InvalidInputError or InvalidRecordError."""
-    payload = record.payload
-    if record.form is Form.TENSORS:
-        return _checked_tensors(payload, record.rows, signature)
-    if record.form is Form.INPUTS:
-        return _columns_by_name(payload, record.rows, signature)
-    rows = [payload] if record.form is Form.INSTANCE else payload
-    return columns_of_rows(rows, signature)
-
-
 def columns_of_rows(
     rows: Sequence[Any], signature: Signature, *, may_hold_booleans: bool = True
 ) -> Columns:
-    """Return the columns of TF Serving's row format: plain values, or objects by input name."""
+    """Return the columns of TF Serving's row format, where every input has rows."""
     if signature.features is not None:
         return examples_of_rows(rows, signature)
+    specs = signature.inputs
+    return {
+        name: to_array(values, specs[name], name, may_hold_booleans=may_hold_booleans)
+        for name, values in values_by_name(rows, signature).items()
+    }
+
+
+def values_by_name(rows: Sequence[Any], signature: Signature) -> dict[str, Sequence[Any]]:
+    """Return each input's values, one a row: rows are plain values, or objects by input name.
+
+    Inputs with defaults may be left out.
+    """
     specs = signature.inputs
     if not isinstance(rows[0], dict):
         if len(specs) != 1:
@@ -174,15 +101,10 @@ def columns_of_rows(
                 f"each row must be an object of the inputs {_names(specs)}, "
                 f"found {describe(rows[0])}"
             )
-        ((name, spec),) = specs.items()
-        return {name: to_array(rows, spec, name, may_hold_booleans=may_hold_booleans)}
+        return {next(iter(specs)): rows}
     for row in rows:
-        _check_names(row, signature)
-    given = _given(rows, specs)
-    return {
-        name: to_array([row[name] for row in rows], spec, name, may_hold_booleans=may_hold_booleans)
-        for name, spec in given.items()
-    }
+        check_names(row, signature)
+    return {name: [row[name] for row in rows] for name in _given(rows, specs)}
 
 
 def _given(rows: Sequence[Any], specs: Mapping[str, TensorSpec]) -> Mapping[str, TensorSpec]:
@@ -195,53 +117,8 @@ def _given(rows: Sequence[Any], specs: Mapping[str, TensorSpec]) -> Mapping[str,
     return {name: spec for name, spec in specs.items() if name in rows[0]}
 
 
-def _columns_by_name(payload: Any, rows: int, signature: Signature) -> Columns:
-    """Return the columns of TF Serving's column format."""
-    specs = signature.inputs
-    if signature.features is not None:
-        build = examples_of_columns if isinstance(payload, dict) else examples_of_rows
-        columns = build(payload, signature)
-        _check_row_counts(columns, rows)
-        return columns
-    if not isinstance(payload, dict):
-        if len(specs) != 1:
-            raise InvalidInputError(f"must be an object of the inputs {_names(specs)}")
-        payload = {next(iter(specs)): payload}
-    _check_names(payload, signature)
-    specs = {name: spec for name, spec in specs.items() if name in payload}
-    for name in specs:
-        if not isinstance(payload[name], list):
-            raise InvalidInputError(f"{name}: must be a list of rows")
-    columns = {name: to_array(payload[name], spec, name) for name, spec in specs.items()}
-    _check_row_counts(columns, rows)
-    return columns
-
-
-def _checked_tensors(columns: Columns, rows: int, signature: Signature) -> Columns:
-    specs = signature.inputs
-    given = {n: c for n, c in columns.items() if n != METADATA_UID or METADATA_UID in specs}
-    if signature.features is not None:
-        examples = examples_of_columns(given, signature)
-        _check_row_counts(examples, rows)
-        return examples
-    _check_names(given, signature)
-    specs = {name: spec for name, spec in specs.items() if name in given}
-    for name, spec in specs.items():
-        if given[name].dtype != spec.dtype:
-            raise InvalidInputError(
-                f"{name}: must be {dtype_name(spec)}, found {given[name].dtype.name}"
-            )
-    _check_row_counts(given, rows)
-    return {name: _fit(given[name], spec, name) for name, spec in specs.items()}
-
-
-def _check_row_counts(columns: Columns, rows: int) -> None:
-    counts = {name: column.shape[0] if column.ndim else 0 for name, column in columns.items()}
-    if any(count != rows for count in counts.values()):
-        raise InvalidInputError(f"inputs differ in their number of rows: {counts}")
-
-
-def _check_names(given: Any, signature: Signature) -> None:
+def check_names(given: Any, signature: Signature) -> None:
+    """Raise InvalidInputError for an input that is missing, or is none of the signature's."""
     specs = signature.inputs
     if not isinstance(given, Mapping):
         raise InvalidInputError(f"each row must be an object of the inputs {_names(specs)}")
@@ -259,10 +136,10 @@ def to_array(
     values: Sequence[Any], spec: TensorSpec, name: str, *, may_hold_booleans: bool = True
 ) -> Array:
     """Return a list of rows as an array of the declared dtype and shape."""
-    return _fit(read_array(values, spec, name, may_hold_booleans=may_hold_booleans), spec, name)
+    return fit(read_array(values, spec, name, may_hold_booleans=may_hold_booleans), spec, name)
 
 
-def _fit(array: Array, spec: TensorSpec, name: str) -> Array:
+def fit(array: Array, spec: TensorSpec, name: str) -> Array:
     """Return rows in the declared shape; they may differ from it in dimensions of 1 alone."""
     declared = spec.shape
     if declared is None:

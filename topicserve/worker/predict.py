@@ -3,27 +3,23 @@
 A failing call is halved until the record at fault is alone, so one bad row never fails its batch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Protocol
 
 from topicserve.servables.errors import (
-    FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
     ServableError,
 )
-from topicserve.servables.servable import Columns, Servable
+from topicserve.servables.servable import Servable
 from topicserve.servables.servable_id import ServableId
 from topicserve.servables.servable_request import ServableRequest
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.batch_sizer import BatchSizer
-from topicserve.worker.columns import Feed, build_feeds
 from topicserve.worker.config import BatchingConfig
+from topicserve.worker.feeds import Feed, build_feeds
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.request import Answers, Batch, Predicted, Rejection, Request, Route
 from topicserve.worker.shared_core import SharedCore
@@ -177,7 +173,7 @@ class Predictor:
 
     def _predict_feed(self, servable: Servable, feed: Feed, predicted: Predicted) -> None:
         try:
-            outputs = self._call(servable, feed, predicted.signature_name)
+            answers = self._call(servable, feed, predicted.signature_name)
         except ServableError as error:
             if error.retriable:
                 raise NotNowError(str(error)) from error
@@ -186,7 +182,7 @@ class Predictor:
         except Exception as error:
             self._halve(servable, feed, predicted, error)
         else:
-            predicted.answers.append(Answers(feed.requests, outputs))
+            predicted.answers.append(answers)
 
     def _halve(
         self, servable: Servable, feed: Feed, predicted: Predicted, error: Exception
@@ -200,32 +196,13 @@ class Predictor:
         for half in feed.halves():
             self._predict_feed(servable, half, predicted)
 
-    def _call(
-        self, servable: Servable, feed: Feed, signature_name: str
-    ) -> Mapping[str, NDArray[Any]]:
+    def _call(self, servable: Servable, feed: Feed, signature_name: str) -> Answers:
         rows = feed.rows
-        columns = self._padded(feed.columns, rows)
+        # Padding would go into what is computed from all rows, or into what may be no rows at all.
+        size = self._padded_rows(rows) if feed.signature.joins_records else rows
         with self._core.apart():
-            outputs = servable.predict(columns, signature_name)
-        wanted = self._padded_rows(rows)
-        for name, column in outputs.items():
-            if column.ndim == 0 or len(column) != wanted:
-                raise FailedPreconditionError(
-                    f"output {name!r} has the shape {column.shape} for {wanted} rows"
-                )
-        if wanted == rows:
-            return outputs
-        return {name: column[:rows] for name, column in outputs.items()}
-
-    def _padded(self, columns: Columns, rows: int) -> Columns:
-        """Fill up to the next allowed batch size with the last row, as TF Serving does."""
-        missing = self._padded_rows(rows) - rows
-        if missing == 0:
-            return columns
-        return {
-            name: np.concatenate([column, np.repeat(column[-1:], missing, axis=0)])
-            for name, column in columns.items()
-        }
+            outputs = feed.predict(servable, signature_name, size)
+        return feed.answers(outputs, size)
 
     def _padded_rows(self, rows: int) -> int:
         return next((size for size in self._allowed_sizes if size >= rows), rows)

@@ -124,6 +124,8 @@ class Encoder:
             answers.outputs,
             # One that the join rejected has none; its result is made, and left out below.
             metadata,
+            answers.counts,
+            answers.whole,
         )
         if not rejected:
             outgoing.polled += requests

@@ -1,7 +1,8 @@
 """What flows from one stage to the next."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -86,6 +87,19 @@ class Answers:
 
     requests: Sequence[Request]
     outputs: Mapping[str, NDArray[Any]]
+    counts: Sequence[int] | None = None
+    """How many rows each of them has; None: one."""
+    whole: frozenset[str] = frozenset()
+    """Outputs that have no rows: each record gets them as they are."""
+
+    def each(self) -> Iterator["Answers"]:
+        """Yield what each record was answered, with its own rows alone."""
+        start = 0
+        for request, count in zip(self.requests, self.counts or repeat(1), strict=False):
+            rows = slice(start, start + count)
+            start += count
+            own = {n: c if n in self.whole else c[rows] for n, c in self.outputs.items()}
+            yield Answers([request], own, [count], self.whole)
 
 
 @dataclass(slots=True)

@@ -17,18 +17,19 @@ from numpy.typing import NDArray
 from topicserve.backends.broker import Producer
 from topicserve.backends.errors import BackendError
 from topicserve.servables.errors import ServableError
+from topicserve.servables.servable import Servable
 from topicserve.servables.servable_request import ServableRequest
 from topicserve.wire import headers as names
 from topicserve.wire.json_body import Form
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.wire.result_encoder import Origin, encode_results
-from topicserve.worker.columns import build_feeds
 from topicserve.worker.config import ServedConfig, ShadowConfig
+from topicserve.worker.feeds import Feed, build_feeds
 from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.predict import Servables
-from topicserve.worker.request import Predicted, Request
+from topicserve.worker.request import Answers, Predicted, Request
 from topicserve.worker.routing import share_of
 
 MAX_WAITING_BATCHES = 16
@@ -40,12 +41,16 @@ Outputs = Mapping[str, NDArray[Any]]
 
 
 class _Task(NamedTuple):
-    """Records that the first version answered, and what it said."""
+    """What the first version answered, a record each."""
 
     shadow: ShadowConfig
     origin: Origin
-    requests: list[Request]
-    outputs: Outputs
+    answers: list[Answers]
+
+    @property
+    def requests(self) -> list[Request]:
+        """Return the records."""
+        return [request for own in self.answers for request in own.requests]
 
 
 class Shadow:
@@ -84,12 +89,11 @@ class Shadow:
             predicted.servable, predicted.version, predicted.signature_name, self._worker_id
         )
         for answers in predicted.answers:
-            chosen, rows = _share(answers.requests, shadow.share)
+            chosen = _share(answers, shadow.share)
             if not chosen:
                 continue
-            outputs = {name: column[rows] for name, column in answers.outputs.items()}
             try:
-                self._waiting.put_nowait(_Task(shadow, origin, chosen, outputs))
+                self._waiting.put_nowait(_Task(shadow, origin, chosen))
             except queue.Full:
                 self._count(predicted.servable, "dropped", len(chosen))
 
@@ -127,45 +131,44 @@ class Shadow:
                 raise ServableError(f"the shadow has no signature {origin.signature_name!r}")
             feeds, rejections = build_feeds(task.requests, signature)
             self._count(name, "failed", len(rejections))
-            said = [
-                (feed.requests, handle.servable.predict(feed.columns, origin.signature_name))
-                for feed in feeds
-            ]
-        first = _by_id(task.requests, task.outputs)
-        for requests, outputs in said:
-            self._publish_differences(task.origin, origin, requests, first, outputs)
+            said = [self._predict(handle.servable, feed, origin) for feed in feeds]
+        first = {id(own.requests[0]): own for own in task.answers}
+        for answers in said:
+            self._publish_differences(task.origin, origin, first, answers)
+
+    def _predict(self, servable: Servable, feed: Feed, origin: Origin) -> Answers:
+        """Return what the shadow says; where it fails, that fails these records alone."""
+        try:
+            outputs = feed.predict(servable, origin.signature_name, feed.rows)
+            return feed.answers(outputs, feed.rows)
+        except ServableError as error:
+            self._count(origin.servable, "failed", len(feed.requests))
+            log_event(
+                "shadow_failed", logging.WARNING, servable=origin.servable, problem=str(error)
+            )
+            return Answers([], {})
 
     def _publish_differences(
-        self,
-        primary: Origin,
-        shadow: Origin,
-        requests: Sequence[Request],
-        first: Mapping[int, Outputs],
-        outputs: Outputs,
+        self, primary: Origin, shadow: Origin, first: Mapping[int, Answers], answers: Answers
     ) -> None:
-        second = _by_id(requests, outputs)
-        different = [r for r in requests if not _equal(first[id(r)], second[id(r)])]
-        self._count(primary.servable, "equal", len(requests) - len(different))
+        pairs = [(first[id(own.requests[0])], own) for own in answers.each()]
+        different = [pair for pair in pairs if not _equal(pair[0].outputs, pair[1].outputs)]
+        self._count(primary.servable, "equal", len(pairs) - len(different))
         self._count(primary.servable, "different", len(different))
         if not different:
             return
-        records = [
-            self._difference(request, primary, first[id(request)], shadow, second[id(request)])
-            for request in different
-        ]
+        records = [self._difference(primary, one, shadow, other) for one, other in different]
         try:
             self._producer.send(records, _log_failures)
         except BackendError as error:
             log_event("shadow_not_published", records=len(records), problem=str(error))
 
     def _difference(
-        self, request: Request, primary: Origin, first: Outputs, shadow: Origin, second: Outputs
+        self, primary: Origin, first: Answers, shadow: Origin, second: Answers
     ) -> OutgoingRecord:
         """Return both results side by side: `{"id", "primary": result, "shadow": result}`."""
-        bodies = [
-            _json_result(request, origin, outputs)
-            for origin, outputs in ((primary, first), (shadow, second))
-        ]
+        bodies = [_json_result(origin, own) for origin, own in ((primary, first), (shadow, second))]
+        (request,) = first.requests
         record_id = request.input.record_id.encode()
         shown = orjson.dumps(request.input.record_id)
         body = b'{"id":%b,"primary":%b,"shadow":%b}' % (shown, *bodies)
@@ -185,28 +188,12 @@ class Shadow:
             self._metrics.shadow_comparisons.labels(servable, outcome).inc(count)
 
 
-def _share(requests: Sequence[Request], share: float) -> tuple[list[Request], NDArray[np.intp]]:
-    """Return the records that the share takes, and the numbers of their rows."""
-    chosen: list[Request] = []
-    rows: list[int] = []
-    start = 0
-    for request in requests:
-        if share_of(request.input.record_id) < share:
-            chosen.append(request)
-            rows.extend(range(start, start + request.input.rows))
-        start += request.input.rows
-    return chosen, np.array(rows, np.intp)
-
-
-def _by_id(requests: Sequence[Request], outputs: Outputs) -> dict[int, Outputs]:
-    """Return each request's own rows."""
-    own: dict[int, Outputs] = {}
-    start = 0
-    for request in requests:
-        stop = start + request.input.rows
-        own[id(request)] = {name: column[start:stop] for name, column in outputs.items()}
-        start = stop
-    return own
+def _share(answers: Answers, share: float) -> list[Answers]:
+    """Return what the records were answered that the share takes."""
+    taken = [share_of(request.input.record_id) < share for request in answers.requests]
+    if not any(taken):
+        return []
+    return [own for own, is_taken in zip(answers.each(), taken, strict=True) if is_taken]
 
 
 def _equal(first: Outputs, second: Outputs) -> bool:
@@ -224,12 +211,15 @@ def _equal_columns(first: NDArray[Any], second: NDArray[Any]) -> bool:
     return bool(np.array_equal(first, second))
 
 
-def _json_result(request: Request, origin: Origin, outputs: Outputs) -> bytes:
+def _json_result(origin: Origin, own: Answers) -> bytes:
     """Return one result's JSON, also for a record that came as protobuf."""
+    (request,) = own.requests
     asked = request.input
     if asked.form is Form.TENSORS:
         asked = msgspec.structs.replace(asked, form=Form.INPUTS)
-    (result,) = encode_results("", origin, [asked], [None], outputs, [_NO_METADATA])
+    (result,) = encode_results(
+        "", origin, [asked], [None], own.outputs, [_NO_METADATA], own.counts, own.whole
+    )
     return result.value or b"null"
 
 

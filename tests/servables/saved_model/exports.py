@@ -79,17 +79,19 @@ def odd_signatures() -> Mapping[str, Any]:
     x = tf1.placeholder(tf.float32, [None, 2], "x")
     keep = tf1.placeholder(tf.float32, [], "keep")
     three = tf1.placeholder(tf.float32, [3, 2], "three")
+    one = tf1.placeholder(tf.float32, [1, 2], "one")
     sparse = tf1.sparse_placeholder(tf.float32, name="sparse")
     total, plus_one = tf1.reduce_sum(x), x + 1
     serialized = tf1.placeholder(tf.string, [None], "serialized")
     return {
         "scalar_input": signature({"x": x, "a_keep_rate": keep}, {"y": x * keep}),
         "fixed_rows": signature({"x": three}, {"y": three * 2}),
+        "one_row": signature({"x": one, "keep": keep}, {"y": one * keep}),
         "one_total": signature({"x": x}, {"total": total}),
         "two_names": signature({"x": x}, {"y": plus_one, "also_y": plus_one}),
         "fed_and_fetched": signature({"x": x}, {"x": x}),
         "sparse": signature({"x": sparse}, {"y": tf1.sparse_tensor_to_dense(sparse)}),
-        "only_scalars": signature({"keep": keep}, {"y": keep}),
+        "only_scalars": signature({"keep": keep}, {"y": keep * 2}),
         "unseen_parsing": signature(
             {"inputs": serialized}, {"outputs": tf1.ones_like(serialized, tf.float32)}, REGRESS
         ),

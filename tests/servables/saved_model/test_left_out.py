@@ -15,7 +15,7 @@ from topicserve.servables.saved_model.options import SavedModelOptions
 from topicserve.servables.saved_model.saved_model import SavedModel
 from topicserve.servables.servable import FeatureSpec
 from topicserve.wire.json_body import Form
-from topicserve.worker.columns import build_feeds
+from topicserve.worker.feeds import build_feeds
 from topicserve.worker.request import Request
 
 FLOAT32 = np.dtype(np.float32)

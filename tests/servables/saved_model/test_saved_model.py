@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from tests.servables.saved_model import exports
 from topicserve.servables.errors import (
-    FailedPreconditionError,
     InvalidArgumentError,
 )
 from topicserve.servables.saved_model.options import SavedModelOptions
 from topicserve.servables.saved_model.saved_model import SavedModel
-from topicserve.servables.servable import TensorSpec
+from topicserve.servables.servable import Scope, TensorSpec
 
 FLOAT32 = np.dtype(np.float32)
 STRING = np.dtype(object)
@@ -99,36 +98,61 @@ def test_one_tensor_may_have_several_names(odd: SavedModel) -> None:
     }
 
 
-def test_fixed_rows_take_any_number(odd: SavedModel) -> None:
-    """A signature of exactly three rows is called as often as needed, the last time filled up."""
+def test_a_batch_of_one_takes_any_number(odd: SavedModel) -> None:
+    """A signature of exactly one row, as exporters write it, is called once a row."""
     for rows in (1, 3, 7):
         column = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
-        assert odd.predict({"x": column}, "fixed_rows")["y"].tolist() == (column * 2).tolist()
+        outputs = odd.predict({"x": column, "keep": np.asarray(3, np.float32)}, "one_row")
+        assert outputs["y"].tolist() == (column * 3).tolist()
+    assert odd.signatures["one_row"].joins_records
     with pytest.raises(InvalidArgumentError, match="at least one row"):
-        odd.predict({"x": np.zeros((0, 2), np.float32)}, "fixed_rows")
+        odd.predict({"x": np.zeros((0, 2), np.float32), "keep": np.float32(1)}, "one_row")  # type: ignore[dict-item]
+
+
+def test_a_fixed_number_of_rows_is_no_batch_dimension(odd: SavedModel) -> None:
+    """Three rows cannot be told from a vector of three: the tensors are taken whole."""
+    column = np.arange(6, dtype=np.float32).reshape(3, 2)
+
+    assert odd.signatures["fixed_rows"].inputs["x"] == TensorSpec(FLOAT32, (3, 2), Scope.UNKNOWN)
+    assert not odd.signatures["fixed_rows"].joins_records
+    assert odd.predict({"x": column}, "fixed_rows")["y"].tolist() == (column * 2).tolist()
+    with pytest.raises(InvalidArgumentError, match=r"must have the shape \[3, 2\], found \[1, 2\]"):
+        odd.predict({"x": column[:1]}, "fixed_rows")
 
 
 def test_scalar_input_is_one_value_for_all_rows(odd: SavedModel) -> None:
-    """An input without batch dimension comes as a column; rows that differ are refused."""
-    x = np.ones((2, 2), np.float32)
+    """An input without batch dimension comes as the scalar that the graph wants."""
+    x, keep = np.ones((2, 2), np.float32), np.asarray(3, np.float32)
 
-    outputs = odd.predict({"x": x, "a_keep_rate": np.array([3, 3], np.float32)}, "scalar_input")
+    outputs = odd.predict({"x": x, "a_keep_rate": keep}, "scalar_input")
 
-    assert odd.signatures["scalar_input"].inputs["a_keep_rate"] == TensorSpec(FLOAT32, ())
+    spec = odd.signatures["scalar_input"].inputs["a_keep_rate"]
+    assert spec == TensorSpec(FLOAT32, (), Scope.CALL)
     assert outputs["y"].tolist() == [[3, 3], [3, 3]]
-    with pytest.raises(InvalidArgumentError, match="'a_keep_rate' must be the same in all rows"):
-        odd.predict({"x": x, "a_keep_rate": np.array([3, 4], np.float32)}, "scalar_input")
+    with pytest.raises(InvalidArgumentError, match=r"'a_keep_rate': must have the shape \[\]"):
+        odd.predict({"x": x, "a_keep_rate": np.array([3, 3], np.float32)}, "scalar_input")
 
 
-def test_output_without_rows_is_refused(odd: SavedModel) -> None:
-    """An answer that is not a row for a row cannot be told apart, and says so."""
-    with pytest.raises(FailedPreconditionError, match=r"'total' has the shape \[\] for 2 rows"):
-        odd.predict({"x": np.ones((2, 2), np.float32)}, "one_total")
+def test_an_output_of_the_whole_batch_is_given_whole(odd: SavedModel) -> None:
+    """It is computed from all rows, so records must not share a call."""
+    outputs = odd.predict({"x": np.ones((2, 2), np.float32)}, "one_total")
+
+    assert outputs["total"] == 4
+    assert odd.signatures["one_total"].outputs["total"].scope is Scope.BATCH
+    assert not odd.signatures["one_total"].joins_records
+
+
+def test_a_signature_without_batch_dimension_is_served(odd: SavedModel) -> None:
+    """Its tensors are those of one call."""
+    outputs = odd.predict({"keep": np.asarray(0.5, np.float32)}, "only_scalars")
+
+    assert outputs["y"] == 1.0
+    assert not odd.signatures["only_scalars"].joins_records
 
 
 def test_signatures_that_cannot_be_called_are_left_out(odd: SavedModel) -> None:
-    """Sparse tensors, lone scalars, or what TensorFlow refuses: the other signatures serve."""
-    assert not {"sparse", "only_scalars", "fed_and_fetched"} & odd.signatures.keys()
+    """Sparse tensors, or what TensorFlow refuses: the other signatures serve."""
+    assert not {"sparse", "fed_and_fetched"} & odd.signatures.keys()
     assert "fixed_rows" in odd.signatures
 
 

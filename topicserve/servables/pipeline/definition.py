@@ -1,6 +1,6 @@
 """What a pipeline's JSON file says, checked as far as it can be without its servables."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
 import msgspec
@@ -73,6 +73,19 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def input_names(self) -> list[str]:
         """Return the names of what the pipeline is fed with."""
         return sorted({reference for reference in self.references() if "." not in reference})
+
+    def used_outputs(self, wanted: Iterable[str]) -> dict[str, frozenset[str]]:
+        """Return which outputs of which steps go into these outputs of the pipeline's."""
+        references = [self.outputs[name] for name in wanted]
+        used: dict[str, set[str]] = {}
+        for step in reversed(self.steps):
+            own = {
+                name.partition(".")[2] for name in references if name.startswith(f"{step.name}.")
+            }
+            if own:
+                used[step.name] = own
+                references += step.inputs.values()
+        return {name: frozenset(outputs) for name, outputs in used.items()}
 
     def check(self) -> None:
         """Raise InvalidArgumentError where steps and signature contradict one another."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from topicserve.servables.defaults import must_be_alone
 from topicserve.servables.errors import InvalidArgumentError
 from topicserve.servables.predict_checks import shape_fits, shape_text
-from topicserve.servables.servable import Signature, TensorSpec
+from topicserve.servables.servable import Scope, Signature, TensorSpec
 
 
 def as_fed(signature: Signature, names: AbstractSet[str]) -> Signature:
@@ -46,6 +46,11 @@ def fit(column: NDArray[Any], spec: TensorSpec, where: str) -> NDArray[Any]:
                 f"{where} must be {_name(spec.dtype)}, found {_name(column.dtype)}"
             )
         column = column.astype(spec.dtype)
+    if spec.scope is not Scope.ROW:
+        # As the only row of a column.
+        return _reshaped(column[None], spec.shape, where)[0, ...]
+    if column.ndim == 0:
+        raise InvalidArgumentError(f"{where} must have rows, found a scalar")
     return _reshaped(column, spec.shape, where)
 
 

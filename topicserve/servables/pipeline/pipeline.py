@@ -1,6 +1,6 @@
 """A servable made of other servables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -15,8 +15,14 @@ from topicserve.servables.json_file import read_json_file
 from topicserve.servables.pipeline.definition import Definition, Reference, Step
 from topicserve.servables.pipeline.fitting import as_fed, fit
 from topicserve.servables.pipeline.pins import BuiltOnServables, Pins, pinned
-from topicserve.servables.predict_checks import check_rows, unknown_signature
-from topicserve.servables.servable import Columns, Signature, TensorSpec
+from topicserve.servables.pipeline.scopes import (
+    input_of_both,
+    outputs_of_step,
+    untold,
+    with_scopes_of,
+)
+from topicserve.servables.predict_checks import check_rows, rows_of, unknown_signature
+from topicserve.servables.servable import Columns, Servable, Signature, TensorSpec
 
 if TYPE_CHECKING:
     from topicserve.servables.kinds import KindContext
@@ -41,76 +47,123 @@ class Pipeline(BuiltOnServables):
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
-        """What the file declares, else what the steps available now take and give."""
-        if self._declared is not None:
+        """What the file declares, else what the steps available now take and give.
+
+        What has rows the steps alone show: while one is missing, what is declared has.
+        """
+        try:
+            with pinned(self._context, self.requests) as pins:
+                return self.signatures_of(pins)
+        except UnavailableError:
+            if self._declared is None:
+                raise
             return {SIGNATURE_NAME: self._declared}
-        with pinned(self._context, self.requests) as pins:
-            return self.signatures_of(pins)
 
     def predict(self, inputs: Columns, signature_name: str = SIGNATURE_NAME) -> Columns:
         """Return the pipeline's outputs; an error says at which step it happened."""
+        return self.predict_outputs(inputs, signature_name, self._definition.outputs)
+
+    def predict_outputs(
+        self, inputs: Columns, signature_name: str, outputs: Collection[str]
+    ) -> Columns:
+        """Return these outputs, by the steps that they need alone."""
         if signature_name != SIGNATURE_NAME:
             raise unknown_signature(signature_name, [SIGNATURE_NAME])
         with pinned(self._context, self.requests) as pins:
-            return self.run(inputs, pins, [])
+            return self.run(inputs, pins, [], outputs)
 
-    def run(self, inputs: Columns, pins: Pins, callers: Sequence["Pipeline"]) -> Columns:
+    def run(
+        self,
+        inputs: Columns,
+        pins: Pins,
+        callers: Sequence["Pipeline"],
+        wanted: Collection[str],
+    ) -> Columns:
         """Return the outputs that these versions give; `callers` are the pipelines around it."""
         _refuse_cycle(self, callers)
         columns: dict[Reference, NDArray[Any]] = dict(inputs)
-        rows = len(next(iter(inputs.values())))
+        used = self._definition.used_outputs(wanted)
         for step in self._definition.steps:
+            if step.name not in used:
+                continue
             try:
-                outputs = self._call(step, columns, pins, callers)
-                check_rows(outputs, rows)
+                outputs = self._call(step, used[step.name], columns, pins, callers)
             except ServableError as error:
                 raise type(error)(f"step {step.name!r}: {error}") from error
             columns.update({f"{step.name}.{name}": outputs[name] for name in outputs})
-        return {name: _find(columns, origin) for name, origin in self._definition.outputs.items()}
+        return {name: _find(columns, self._definition.outputs[name]) for name in wanted}
 
     def _call(
         self,
         step: Step,
+        used: Collection[str],
         columns: Mapping[Reference, NDArray[Any]],
         pins: Pins,
         callers: Sequence["Pipeline"],
     ) -> Columns:
         servable = pins[step.request]
-        signature = self._step_signature(step, pins, callers)
+        signature = self._step_signature(step, used, pins, callers)
         feeds = {
             name: fit(_find(columns, step.inputs[name]), spec, f"input {name!r}")
             for name, spec in signature.inputs.items()
         }
-        if isinstance(servable, Pipeline):
-            return servable.run(feeds, pins, [*callers, self])
-        return servable.predict(feeds, step.signature_name)
+        rows = rows_of(feeds, signature.inputs)
+        outputs = _predict(servable, feeds, step.signature_name, signature, pins, [*callers, self])
+        if rows is not None:
+            check_rows(outputs, rows, signature.outputs)
+        return outputs
 
     def signatures_of(
         self, pins: Pins, callers: Sequence["Pipeline"] = ()
     ) -> Mapping[str, Signature]:
         """Return what `signatures` does, for these versions."""
-        return {SIGNATURE_NAME: self._declared or self.derived_signature(pins, callers)}
+        try:
+            derived = self.derived_signature(pins, callers)
+        except UnavailableError:
+            raise
+        except ServableError:
+            if self._declared is None:
+                raise
+            return {SIGNATURE_NAME: self._declared}
+        if self._declared is not None:
+            derived = with_scopes_of(self._declared, derived)
+        return {SIGNATURE_NAME: derived}
 
     def derived_signature(self, pins: Pins, callers: Sequence["Pipeline"] = ()) -> Signature:
         """Return what goes in and comes out, by the signatures of these versions."""
         _refuse_cycle(self, callers)
         inputs: dict[str, TensorSpec] = {}
         known: dict[Reference, TensorSpec] = {}
+        used = self._definition.used_outputs(self._definition.outputs)
+        is_told = True
         for step in self._definition.steps:
             try:
-                signature = self._step_signature(step, pins, callers)
+                signature = self._step_signature(step, used.get(step.name, ()), pins, callers)
             except ServableError as error:
                 raise type(error)(f"step {step.name!r}: {error}") from error
             for name, spec in signature.inputs.items():
-                if "." not in step.inputs[name]:
-                    inputs.setdefault(step.inputs[name], spec)
-            known.update({f"{step.name}.{name}": spec for name, spec in signature.outputs.items()})
+                origin = step.inputs[name]
+                if "." not in origin:
+                    inputs[origin] = input_of_both(inputs.get(origin, spec), spec)
+            sources = {
+                name: _find({**known, **inputs}, step.inputs[name]) for name in signature.inputs
+            }
+            outputs = outputs_of_step(signature, sources)
+            is_told = is_told and outputs is not None
+            outputs = untold(signature.outputs) if outputs is None else outputs
+            known.update({f"{step.name}.{name}": spec for name, spec in outputs.items()})
         known.update(inputs)
-        outputs = {name: _find(known, origin) for name, origin in self._definition.outputs.items()}
-        return Signature(inputs, outputs)
+        given = {name: _find(known, origin) for name, origin in self._definition.outputs.items()}
+        # One step that rows of several records must not go through keeps them all apart.
+        return Signature(inputs, given if is_told else untold(given))
 
-    def _step_signature(self, step: Step, pins: Pins, callers: Sequence["Pipeline"]) -> Signature:
-        """Return the signature of a step, which takes exactly what the file feeds it with."""
+    def _step_signature(
+        self, step: Step, used: Collection[str], pins: Pins, callers: Sequence["Pipeline"]
+    ) -> Signature:
+        """Return what the pipeline uses of a step's signature: all inputs, and these outputs.
+
+        It must take exactly what the file feeds it with.
+        """
         servable = pins[step.request]
         if isinstance(servable, Pipeline):
             signatures = servable.signatures_of(pins, [*callers, self])
@@ -128,7 +181,8 @@ class Pipeline(BuiltOnServables):
                 f"{step.request} takes {', '.join(sorted(signature.inputs))}; "
                 f"the pipeline feeds {', '.join(sorted(step.inputs))}"
             )
-        return signature
+        known = [name for name in signature.outputs if name in used]
+        return signature.with_outputs(known) if known else signature
 
 
 def load_pipeline(path: str, file_name: str, context: "KindContext") -> Pipeline:
@@ -147,6 +201,24 @@ def load_pipeline(path: str, file_name: str, context: "KindContext") -> Pipeline
     except ServableError as error:
         raise InvalidArgumentError(f"{path}: {file_name}: {error}") from error
     return pipeline
+
+
+def _predict(
+    servable: Servable,
+    feeds: Columns,
+    signature_name: str,
+    signature: Signature,
+    pins: Pins,
+    callers: Sequence[Pipeline],
+) -> Columns:
+    """Call a step for the outputs of this signature, where it can compute them alone."""
+    if isinstance(servable, Pipeline):
+        return servable.run(feeds, pins, callers, signature.outputs)
+    select = getattr(servable, "predict_outputs", None)
+    if select is None:
+        return servable.predict(feeds, signature_name)
+    outputs: Columns = select(feeds, signature_name, signature.outputs)
+    return outputs
 
 
 def _refuse_cycle(pipeline: Pipeline, callers: Sequence[Pipeline]) -> None:

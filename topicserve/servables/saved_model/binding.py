@@ -1,13 +1,16 @@
 """From a SignatureDef to something that can be called with columns."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from topicserve.servables.saved_model.dataflow import Dataflow
 from topicserve.servables.saved_model.examples import ExampleCall
 from topicserve.servables.saved_model.fixed_rows import FixedRowsCall
 from topicserve.servables.saved_model.parsed_features import find_features
 from topicserve.servables.saved_model.runtime import Session
 from topicserve.servables.saved_model.signature_call import SignatureCall, TensorCall
-from topicserve.servables.signature_def import declared_rows, takes_examples
+from topicserve.servables.servable import Scope, Signature, TensorSpec
+from topicserve.servables.signature_def import read_signature, rows_of_a_call, takes_examples
 
 
 class BoundSignature(NamedTuple):
@@ -17,11 +20,16 @@ class BoundSignature(NamedTuple):
     call: SignatureCall
 
 
-def bind_signature(session: Session, signature_def: Any) -> BoundSignature:
+def bind_signature(
+    session: Session, signature_def: Any, dataflow: Dataflow, batch_records: bool | None
+) -> BoundSignature:
     """Return what calls the signature, or raise what TensorCall raises."""
-    tensors = TensorCall(session, signature_def)
+    signature = read_signature(signature_def, batch_records)
+    if batch_records is not False:
+        signature = with_constant_outputs(signature, signature_def, dataflow)
+    tensors = TensorCall(session, signature_def, signature)
     call: SignatureCall = tensors
-    rows = declared_rows(signature_def.inputs)
+    rows = rows_of_a_call(signature_def, signature)
     if rows is not None:
         call = FixedRowsCall(call, rows)
     if takes_examples(tensors.signature):
@@ -29,3 +37,28 @@ def bind_signature(session: Session, signature_def: Any) -> BoundSignature:
         outputs = [output.name for output in signature_def.outputs.values()]
         call = ExampleCall(call, find_features(session.graph, info.name, outputs))
     return BoundSignature(tensors, call)
+
+
+def with_constant_outputs(
+    signature: Signature, signature_def: Any, dataflow: Dataflow
+) -> Signature:
+    """Return the signature with Scope.CALL for outputs into which no input with rows goes.
+
+    Whatever an output declares: what no row goes into has a row for each only by chance.
+    """
+    fed = {info.name: signature.inputs[name] for name, info in signature_def.inputs.items()}
+    rows = {tensor for tensor, spec in fed.items() if spec.scope is not Scope.CALL}
+    if not any(spec.scope is Scope.ROW for spec in fed.values()):
+        return signature
+    outputs = dict(signature.outputs)
+    for name, spec in outputs.items():
+        if not dataflow.depends(signature_def.outputs[name].name, rows, fed):
+            outputs[name] = _of_the_call(spec)
+    return replace(signature, outputs=outputs)
+
+
+def _of_the_call(spec: TensorSpec) -> TensorSpec:
+    shape = spec.shape
+    if spec.scope is Scope.ROW and shape is not None:
+        shape = (None, *shape)
+    return TensorSpec(spec.dtype, shape, Scope.CALL)

@@ -8,7 +8,7 @@ Answers are TF Serving's: `classes` and `scores` [rows, classes] of a classifica
 number a row of a regression, also where the model gives [rows, 1].
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from topicserve.servables.errors import FailedPreconditionError
 from topicserve.servables.example_rows import examples_of_columns
 from topicserve.servables.saved_model.signature_call import SignatureCall
-from topicserve.servables.servable import Columns, FeatureSpec, Signature
+from topicserve.servables.servable import Columns, FeatureSpec, Scope, Signature
 from topicserve.servables.signature_def import REGRESS
 
 Array = NDArray[Any]
@@ -32,20 +32,27 @@ class ExampleCall:
         self._is_regression = call.signature.method_name == REGRESS
         self.signature = _as_answered(call.signature, features)
 
-    def predict(self, inputs: Columns) -> Columns:
+    def predict(self, inputs: Columns, outputs: Collection[str] | None = None) -> Columns:
         """Return as many rows as came in."""
         if inputs.keys() != {self._input}:
             inputs = examples_of_columns(inputs, self.signature)
-        outputs = self._call.predict(inputs)
-        if self._is_regression:
-            return {name: _one_a_row(column, name) for name, column in outputs.items()}
-        return outputs
+        columns = self._call.predict(inputs, outputs)
+        if not self._is_regression:
+            return columns
+        specs = self.signature.outputs
+        return {
+            name: _one_a_row(column, name) if specs[name].scope is Scope.ROW else column
+            for name, column in columns.items()
+        }
 
 
 def _as_answered(signature: Signature, features: Mapping[str, FeatureSpec]) -> Signature:
     outputs = signature.outputs
     if signature.method_name == REGRESS:
-        outputs = {name: replace(spec, shape=()) for name, spec in outputs.items()}
+        outputs = {
+            name: replace(spec, shape=()) if spec.scope is Scope.ROW else spec
+            for name, spec in outputs.items()
+        }
     return replace(signature, outputs=outputs, features=features)
 
 

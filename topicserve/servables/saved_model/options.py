@@ -22,6 +22,10 @@ class SavedModelOptions(KindOptions, frozen=True, kw_only=True, forbid_unknown_f
     """Whether an operation pinned to a device that is not there, such as a GPU, runs on another."""
     op_libraries: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")], ...] = ()
     """Python modules to import before the first load: they register the ops that the graph has."""
+    batch_records: bool | None = None
+    """Whether records share a call. By default where the signature shows what has rows. False: each
+    has a call of its own, tensors whole, as TF Serving without batching. True: tensors of unknown
+    rank have rows, and outputs for the whole call do not depend on them."""
     warm_up: bool = True
     """Whether the requests in assets.extra/tf_serving_warmup_requests are run before it serves."""
     warm_up_iterations: Annotated[int, Meta(ge=1, le=1000)] = 1

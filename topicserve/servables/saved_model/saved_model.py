@@ -2,7 +2,7 @@
 
 import gc
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from topicserve.servables.errors import (
@@ -12,6 +12,7 @@ from topicserve.servables.errors import (
 )
 from topicserve.servables.predict_checks import unknown_signature
 from topicserve.servables.saved_model.binding import BoundSignature, bind_signature
+from topicserve.servables.saved_model.dataflow import Dataflow
 from topicserve.servables.saved_model.load_graph import load_graph
 from topicserve.servables.saved_model.options import SavedModelOptions
 from topicserve.servables.saved_model.runtime import Session
@@ -61,7 +62,7 @@ class SavedModel:
         )
         try:
             meta_graph = load_graph(session, path, options.tags)
-            bound = _bind_signatures(session, meta_graph, path)
+            bound = _bind_signatures(session, meta_graph, path, options.batch_records)
             if options.warm_up:
                 tensors = {name: one.tensors for name, one in bound.items()}
                 warm_up(path, tensors, options.warm_up_iterations)
@@ -72,15 +73,24 @@ class SavedModel:
         return cls(session, calls, meta_graph.graph_def.ByteSize())
 
     def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
-        """Return output columns of as many rows as came in.
+        """Return the outputs, those with rows of as many as came in.
 
         What TensorFlow raises comes as the ServableError of its status: InvalidArgumentError is
         these inputs' fault.
         """
+        return self._call(signature_name).predict(inputs)
+
+    def predict_outputs(
+        self, inputs: Columns, signature_name: str, outputs: Collection[str]
+    ) -> Columns:
+        """Return these outputs, and run what they need alone."""
+        return self._call(signature_name).predict(inputs, outputs)
+
+    def _call(self, signature_name: str) -> SignatureCall:
         call = self._calls.get(signature_name)
         if call is None:
             raise unknown_signature(signature_name, self._calls)
-        return call.predict(inputs)
+        return call
 
     def close(self) -> None:
         """Give the memory back."""
@@ -91,18 +101,21 @@ class SavedModel:
             gc.collect()
 
 
-def _bind_signatures(session: Session, meta_graph: Any, path: str) -> dict[str, BoundSignature]:
+def _bind_signatures(
+    session: Session, meta_graph: Any, path: str, batch_records: bool | None
+) -> dict[str, BoundSignature]:
     """Return what can be called; as in TF Serving, a signature at fault leaves the others alone.
 
     FailedPreconditionError where the default one is certain to fail on every record.
     """
     uninitialized = find_uninitialized(session)
+    dataflow = Dataflow(meta_graph.graph_def)
     bound, problems = {}, []
     for name, signature_def in meta_graph.signature_def.items():
         if name.startswith("__saved_model_"):  # initializers and the like, of TensorFlow's own
             continue
         try:
-            bound[name] = bind_signature(session, signature_def)
+            bound[name] = bind_signature(session, signature_def, dataflow, batch_records)
             if uninitialized:
                 _check_variables(session, uninitialized, meta_graph, name)
         except ServableError as error:

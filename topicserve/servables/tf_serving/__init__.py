@@ -43,7 +43,7 @@ def _load(
     model = read_json_file(path, options.file, RemoteModelJson)
     channel = connection.acquire()
     try:
-        signatures = read_signatures(channel, model, options.send_metadata_uid)
+        signatures = read_signatures(channel, model, options)
     except BaseException:
         connection.release()
         raise

@@ -39,6 +39,10 @@ class TfServingOptions(KindOptions, frozen=True, kw_only=True, forbid_unknown_fi
     send_metadata_uid: bool = False
     """Whether every signature has the string input `metadata_uid` more, for a server that reads it
     without its model declaring it. An input that the model declares is always sent."""
+    batch_records: bool | None = None
+    """Whether records share a call. By default where the signature shows what has rows, and no
+    output is for the whole call: whether that is computed from rows, it does not show. False and
+    true as for the kind `saved_model`."""
     tls: TlsOptions | None = None
     """Without it the connection is plain text."""
     channel_options: dict[str, int | str] = msgspec.field(default_factory=dict)
