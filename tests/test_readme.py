@@ -3,7 +3,7 @@ import re
 import shlex
 from pathlib import Path
 
-from topicserve.cli.commands import parser_of
+from topicserve.cli.commands import EXTRAS, parser_of
 
 CHECKOUT = Path(__file__).parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -26,3 +26,13 @@ def test_every_command_in_the_readme_is_one() -> None:
     assert {command[0] for command in commands} == {"demo", "stack", "worker", "publish", "results"}
     for command in commands:
         parser_of(command[0]).parse_args(command)
+
+
+def test_what_the_commands_need_is_installed_before() -> None:
+    """The README's own install is enough for its own quick start."""
+    installed, _, quick_start = README.partition("To try it in a")
+    commands = set(re.findall(r"^    topicserve (\w+)", quick_start, re.MULTILINE))
+
+    assert commands == {"stack", "worker", "publish", "results"}
+    for command in commands & EXTRAS.keys():
+        assert f"pip install 'topicserve[{EXTRAS[command]}]'" in installed

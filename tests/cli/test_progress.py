@@ -1,5 +1,6 @@
 import io
 from concurrent.futures import Future
+from contextlib import suppress
 
 from tests.support.records import ManualClock
 from topicserve.cli.progress import PLAIN_INTERVAL_SECONDS, CountProgress
@@ -50,3 +51,17 @@ def test_only_what_came_out_well_is_counted() -> None:
     progress.count_future(failed)
 
     assert progress.count == 1
+
+
+def test_nothing_done_before_an_error_is_not_told() -> None:
+    """The error says all there is to say; after some were done, how many is news."""
+    idle, busy = io.StringIO(), io.StringIO()
+
+    with suppress(ValueError), CountProgress("published", idle, ManualClock()):
+        raise ValueError
+    with suppress(ValueError), CountProgress("published", busy, ManualClock()) as progress:
+        progress.advance()
+        raise ValueError
+
+    assert idle.getvalue() == ""
+    assert busy.getvalue() == "published 1 records in 0.0 s (0/s)\n"

@@ -171,5 +171,39 @@ def test_the_reader_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch
     wanted = results.open_reader(parsed("--version=4", "--metadata-status=found"), ignore)
 
     assert isinstance(letters, DeadLetterReader)
-    assert isinstance(wanted, ResultReader)
+    assert not isinstance(wanted, DeadLetterReader)
     assert list(wanted.read(until_end=True)) == []
+
+
+def a_shadow_record(value: bytes, version: bytes = b"2") -> KafkaRecord:
+    """Return a record of the shadow topic."""
+    headers = [("ce_type", b"topicserve.shadow"), ("ce_servableversion", version)]
+    return KafkaRecord(*P0, 7, 1700, b"key", value, headers)
+
+
+def test_a_shadows_records_are_printed_with_both_answers(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """The same command reads the shadow topic; filters hold for its headers, too."""
+    primary, shadow = orjson.loads(polled(1).value or b""), orjson.loads(polled(2).value or b"")
+    body = orjson.dumps({"id": an_id(1), "primary": primary, "shadow": shadow})
+    log = MemoryLog([a_shadow_record(body), a_shadow_record(body, version=b"9")])
+    consumer = ReadConsumer(log, P0)
+    consumer.lag_records = {P0: 0}
+    monkeypatch.setattr(results, "open_consumer", lambda *_: consumer)
+    invalid = InvalidRecords()
+
+    reader = results.open_reader(parsed("--version=2"), invalid.tell)
+    print_lines(parsed("--version=2"), reader, CountProgress("read", io.StringIO()))
+
+    (line,) = capfdbinary.readouterr().out.splitlines()
+    assert orjson.loads(line) == {
+        "id": an_id(1),
+        "primary": primary,
+        "shadow": shadow,
+        "partition": 0,
+        "offset": 7,
+        "timestamp_ms": 1700,
+        "key": "key",
+    }
+    assert invalid.count == 0

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 import redis
 from confluent_kafka import Producer
 
+from topicserve.cli.main import main
+from topicserve.embedded import redis_server
 from topicserve.embedded.kafka_server import KafkaServer
 
 LIMIT_SECONDS = 30
@@ -106,3 +109,16 @@ def test_a_data_directory_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     assert stack.returncode == 2
     assert len(said.splitlines()) == 1
     assert "Not a directory" in said
+    assert "choose other ports" not in said
+
+
+def test_a_missing_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The producer's install has no server to start."""
+    monkeypatch.setattr(redis_server, "find_spec", lambda _: None)
+
+    assert main(["stack"]) == 2
+    said = capsys.readouterr().err
+    assert "pip install 'topicserve[embedded]'" in said
+    assert "ports" not in said

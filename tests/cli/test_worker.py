@@ -86,6 +86,24 @@ def test_any_key_can_be_set() -> None:
             [*NEEDED, "--max-batch-size", "many"],
             "batching.max_batch_size: must be a whole number, found 'many' (from --max-batch-size)",
         ),
+        (
+            [*NEEDED, "--set", "batching.max_batch_size=0"],
+            "batching.max_batch_size: must be at least 1, found '0' (from --set)",
+        ),
+        (
+            [*NEEDED, "--max-batch-size", "5", "--set", "batching.max_batch_size=0"],
+            "batching.max_batch_size: must be at least 1, found '0' (from --set)",
+        ),
+        (
+            [*NEEDED, "--kafka-setting", "group.id=x"],
+            "kafka.settings.group.id: is not free: set kafka.group_id instead "
+            "(from --kafka-setting)",
+        ),
+        (
+            [*NEEDED, "--bootstrap-servers", "kafka"],
+            "kafka.bootstrap_servers: must be host:port, with commas between, found 'kafka' "
+            "(from --bootstrap-servers)",
+        ),
         ([*NEEDED, "--set", "http.port"], "--set: must be KEY=VALUE, found 'http.port'"),
         (
             [*NEEDED, "--kafka-setting", "=x"],
@@ -93,7 +111,7 @@ def test_any_key_can_be_set() -> None:
         ),
         (
             [*NEEDED, "--set", "http.prot=1"],
-            "http.prot: is not a key; did you mean http.port?",
+            "http.prot: is not a key; did you mean http.port? (from --set)",
         ),
         (
             [*NEEDED, "--servable", "digits"],

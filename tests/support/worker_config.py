@@ -32,7 +32,7 @@ def load(
 
 
 def message(tmp_path: Path, text: str = MINIMAL, environ: Mapping[str, str] | None = None) -> str:
-    """Return what is said about a file with this text."""
+    """Return what is said about a file with this text, but for the file's own name at the end."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text, environ)
-    return str(caught.value)
+    return str(caught.value).removesuffix(f" (from {tmp_path / 'worker.toml'})")

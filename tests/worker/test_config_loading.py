@@ -18,6 +18,7 @@ from topicserve.worker.config import (
     WorkerConfig,
 )
 from topicserve.worker.config_loading import load_config
+from topicserve.worker.config_values import Text
 
 
 def test_what_the_file_leaves_out_has_its_default(tmp_path: Path) -> None:
@@ -224,7 +225,8 @@ def test_version_policies(tmp_path: Path, lines: str, policy: VersionPolicy) -> 
         (
             "TOPICSERVE_BATCHING__MAXBATCHSIZE",
             "1",
-            "batching.maxbatchsize: is not a key; did you mean batching.max_batch_size?",
+            "batching.maxbatchsize: is not a key; did you mean batching.max_batch_size? "
+            "(from TOPICSERVE_BATCHING__MAXBATCHSIZE)",
         ),
         ("TOPICSERVE_KAFKA", "x", "kafka: must be a table, found 'x' (from TOPICSERVE_KAFKA)"),
         (
@@ -359,3 +361,36 @@ def test_nothing_but_a_config_error_comes_out(
         outcome = error
 
     assert isinstance(outcome, WorkerConfig) or str(outcome).startswith(f"{outcome.key}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "flags", "source"),
+    [
+        ("[batching]\nmax_batch_size = 0", {}, {}, "worker.toml)"),
+        ("[http]\nport = 1", {"TOPICSERVE_BATCHING__MAX_BATCH_SIZE": "0"}, {}, "_SIZE)"),
+        ("", {}, {"batching.max_batch_size": "0"}, "(from --max-batch-size)"),
+        ("", {}, {"batching.max_batch_size": Text("0", "--set")}, "(from --set)"),
+        ("[http]\nprot = 1", {}, {}, "worker.toml)"),
+        ("[http]\nhost = ''", {}, {}, "worker.toml)"),
+        ("[http]\nhost = 'a'", {"TOPICSERVE_HTTP__HOST": ""}, {}, "(from TOPICSERVE_HTTP__HOST)"),
+        ("[kafka]\nbootstrap_servers = 'x'", {}, {"kafka.group_id": "g"}, "worker.toml)"),
+        ("", {"TOPICSERVE_KAFKA__SETTINGS__GROUP_ID": "g"}, {}, "KAFKA__SETTINGS__GROUP_ID)"),
+    ],
+)
+def test_an_error_says_where_the_value_came_from(
+    tmp_path: Path, text: str, environ: dict[str, str], flags: dict[str, object], source: str
+) -> None:
+    """The file, the variable or the flag, for the value that counts."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, MINIMAL + text, environ, **flags)
+
+    assert str(caught.value).endswith(source)
+    assert str(caught.value).count("(from ") == 1
+
+
+def test_what_is_missing_came_from_nowhere(tmp_path: Path) -> None:
+    """Its message says where it may be set."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "[topics]\ninput = ['a']")
+
+    assert "(from " not in str(caught.value)

@@ -22,7 +22,7 @@ COMMANDS = {
     "demo": "show the whole service on handwritten digits",
 }
 # What each command needs beyond the bare install.
-_EXTRAS = {"stack": "embedded", "worker": "worker", "demo": "demo"}
+EXTRAS = {"stack": "embedded", "worker": "worker", "demo": "demo"}
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -91,11 +91,11 @@ def _add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
 
 def _missing(command: str | None, error: ModuleNotFoundError) -> Exception:
     """Return what to say about a module that is not there: its extra, unless it is one of ours."""
-    if command not in _EXTRAS or not error.name or error.name.startswith("topicserve"):
+    if command not in EXTRAS or not error.name or error.name.startswith("topicserve"):
         return error
     return UsageError(
         f"{command} needs {error.name}, which is not installed; "
-        f"run: pip install 'topicserve[{_EXTRAS[command]}]'"
+        f"run: pip install 'topicserve[{EXTRAS[command]}]'"
     )
 
 

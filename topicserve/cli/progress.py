@@ -74,7 +74,9 @@ class CountProgress:
     ) -> None:
         if self._moving is not None:
             self._moving.stop()
-        print(self._text(), file=self._stream)
+        # Where nothing was done before an error, the error says all there is to say.
+        if kind is None or self._count:
+            print(self._text(), file=self._stream)
 
     def _tell(self) -> None:
         if self._moving is not None:

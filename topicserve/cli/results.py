@@ -1,4 +1,4 @@
-"""`topicserve results`: one result, or dead letter, a line of JSON on standard output."""
+"""`topicserve results`: one result, shadow record or dead letter, a line of JSON each."""
 
 import argparse
 import sys
@@ -9,12 +9,13 @@ from topicserve.backends.errors import CommitRefusedError
 from topicserve.cli.connection import add_kafka_arguments, kafka_settings, need_topic
 from topicserve.cli.progress import CountProgress
 from topicserve.producer.json_bytes import json_bytes
-from topicserve.producer.result_reader import DeadLetterReader, ResultReader, open_consumer
-from topicserve.producer.topic_reader import OnInvalid
+from topicserve.producer.result_reader import DeadLetterReader, header_filter, open_consumer
+from topicserve.producer.topic_reader import OnInvalid, TopicReader
 from topicserve.wire.dead_letter import DeadLetter
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord
-from topicserve.wire.result import RESULT_KEYS, MetadataStatus, Result
+from topicserve.wire.result import RESULT_KEYS, MetadataStatus, Result, decode_result
+from topicserve.wire.shadow_record import ShadowRecord, decode_shadow_record, is_shadow_record
 
 EXIT_INVALID = 1
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -22,6 +23,9 @@ DEFAULT_TIMEOUT_SECONDS = 30.0
 ROUND_RECORDS = 1000
 ROUND_SECONDS = 1.0
 MAX_TOLD = 10
+
+Item = Result | ShadowRecord | DeadLetter
+AnyReader = TopicReader[Result] | TopicReader[Result | ShadowRecord] | TopicReader[DeadLetter]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,29 +66,28 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_INVALID if invalid.count else 0
 
 
-def open_reader(
-    arguments: argparse.Namespace, on_invalid: OnInvalid
-) -> ResultReader | DeadLetterReader:
+def open_reader(arguments: argparse.Namespace, on_invalid: OnInvalid) -> AnyReader:
     """Return the reader that the flags ask for."""
     consumer = open_consumer(
         arguments.bootstrap_servers, arguments.group, arguments.client, kafka_settings(arguments)
     )
     if arguments.dead_letters:
         return DeadLetterReader(consumer, arguments.topic, on_invalid=on_invalid)
-    status = arguments.metadata_status
-    return ResultReader(
-        consumer,
-        arguments.topic,
-        servable=arguments.servable,
-        version=arguments.version,
-        metadata_status=status and MetadataStatus(status),
-        on_invalid=on_invalid,
+    is_wanted = header_filter(arguments.servable, arguments.version, arguments.metadata_status)
+
+    def decode(record: KafkaRecord) -> Result | ShadowRecord | None:
+        if not is_wanted(record):
+            return None
+        return decode_shadow_record(record) if is_shadow_record(record) else decode_result(record)
+
+    return TopicReader[Result | ShadowRecord](
+        consumer, arguments.topic, decode, on_invalid=on_invalid
     )
 
 
 def print_lines(
     arguments: argparse.Namespace,
-    reader: ResultReader | DeadLetterReader,
+    reader: AnyReader,
     progress: CountProgress,
 ) -> None:
     """Print in rounds: what a round has printed is committed before the next begins."""
@@ -111,9 +114,14 @@ def print_lines(
             return
 
 
-def line_of(item: Result | DeadLetter) -> bytes:
+def line_of(item: Item) -> bytes:
     """Return one line of JSON."""
-    content = result_object(item) if isinstance(item, Result) else dead_letter_object(item)
+    if isinstance(item, Result):
+        content = result_object(item)
+    elif isinstance(item, ShadowRecord):
+        content = shadow_object(item)
+    else:
+        content = dead_letter_object(item)
     return json_bytes(content, "line") + b"\n"
 
 
@@ -128,6 +136,16 @@ def result_object(result: Result) -> dict[str, Any]:
         "metadata_status": result.metadata_status.value,
         "worker": result.worker_id,
         **place_of(result.record),
+    }
+
+
+def shadow_object(item: ShadowRecord) -> dict[str, Any]:
+    """Return what both versions said, with the record's place in the topic."""
+    return {
+        "id": item.record_id,
+        "primary": item.primary,
+        "shadow": item.shadow,
+        **place_of(item.record),
     }
 
 

@@ -2,16 +2,19 @@
 
 import argparse
 import json
+import re
 import signal
 import sys
 from pathlib import Path
 
 from topicserve.cli.errors import UsageError
+from topicserve.embedded.redis_server import need_server
 from topicserve.embedded.server_process import ServerStartError
 from topicserve.embedded.stack import Stack
 
 _END = {signal.SIGTERM, signal.SIGINT}
 _LOOK_SECONDS = 0.5
+_PORT_TAKEN = re.compile("in use|cannot listen", re.IGNORECASE)
 
 _HOW_TO_USE = """\
 For development and tests, not for production: one broker, nothing replicated.
@@ -40,15 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run both servers until a signal comes."""
+    need_server()
     stack = Stack(
         arguments.data_dir, kafka_port=arguments.kafka_port, redis_port=arguments.redis_port
     )
     try:
         stack.start()
     except ServerStartError as error:
-        raise UsageError(
-            f"{error}; choose other ports with --kafka-port and --redis-port"
-        ) from None
+        remedy = "; choose other ports with --kafka-port and --redis-port"
+        taken = _PORT_TAKEN.search(str(error))
+        raise UsageError(f"{error}{remedy if taken else ''}") from None
     # Only now: the servers would have inherited what is blocked before they are started.
     signal.pthread_sigmask(signal.SIG_BLOCK, _END)
     try:

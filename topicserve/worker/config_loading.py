@@ -22,6 +22,7 @@ from topicserve.worker.config_values import Text, join, read_table, shown
 
 PREFIX = "TOPICSERVE_"
 _MAX_FILE_BYTES = 16 * 1024 * 1024
+_INDEX = re.compile(r"\[\d+\]$")
 _KEYS = tuple(one.name for one in fields(WorkerConfig))
 
 Tree = dict[str, Any]
@@ -33,19 +34,41 @@ def load_config(
     """Return the configuration, or raise ConfigError naming the first key that is wrong.
 
     `flags` maps dotted keys to what was typed, a list of it for a flag that was repeated, or None
-    for a flag that was not given. The flag "servables" lists NAME=BASE_PATH.
+    for a flag that was not given; a Text says where it was typed instead. The flag "servables"
+    lists NAME=BASE_PATH. The error says where the value came from.
     """
+    sources: dict[str, str] = {}
     try:
         tree = _read_file(path) if path is not None else {}
         tree["servables"] = _by_name(tree.get("servables", []))
-        _apply_environment(tree, environ)
-        _apply_flags(tree, flags)
+        sources |= {key: str(path) for key in _keys_of(tree, "")}
+        _apply_environment(tree, environ, sources)
+        _apply_flags(tree, flags, sources)
         served = tuple(read_served(name, table) for name, table in tree.pop("servables").items())
         config = read_table(WorkerConfig, tree, "", servables=served)
+        check(config)
     except RecursionError:
         raise ConfigError(str(path or "configuration"), "is nested too deeply") from None
-    check(config)
+    except ConfigError as error:
+        raise _with_source(error, sources) from None
     return config
+
+
+def _keys_of(table: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Yield the dotted keys of everything in a table, the tables in it too."""
+    for name, value in table.items():
+        inner = join(key, name)
+        yield inner
+        if isinstance(value, Mapping):
+            yield from _keys_of(value, inner)
+
+
+def _with_source(error: ConfigError, sources: Mapping[str, str]) -> ConfigError:
+    """Return the error with the file, the variable or the flag that its key came from."""
+    source = sources.get(_INDEX.sub("", error.key))
+    if source is None or "(from " in error.problem:
+        return error
+    return ConfigError(error.key, f"{error.problem} (from {source})")
 
 
 def _read_file(path: Path) -> Tree:
@@ -81,7 +104,7 @@ def _by_name(servables: object) -> Tree:
     return named
 
 
-def _apply_environment(tree: Tree, environ: Mapping[str, str]) -> None:
+def _apply_environment(tree: Tree, environ: Mapping[str, str], sources: dict[str, str]) -> None:
     # Sorted, so that of several wrong variables the same one is reported each time.
     for variable, text in sorted(environ.items()):
         if variable.startswith(PREFIX):
@@ -89,7 +112,7 @@ def _apply_environment(tree: Tree, environ: Mapping[str, str]) -> None:
             if len(path) == 1 and path[0] not in _KEYS:
                 _refuse_slip(variable, path[0])
                 continue
-            _set(tree, _places(tree, path), Text(text, variable))
+            _set(tree, _places(tree, path), Text(text, variable), sources)
 
 
 def _refuse_slip(variable: str, name: str) -> None:
@@ -116,14 +139,15 @@ def _as_variable(name: str) -> str:
     return re.sub(r"\W", "_", name.lower())
 
 
-def _apply_flags(tree: Tree, flags: Mapping[str, object]) -> None:
+def _apply_flags(tree: Tree, flags: Mapping[str, object], sources: dict[str, str]) -> None:
     for key, value in flags.items():
         if value is None:
             continue
         source = FLAG_BY_KEY.get(key, key)
-        if isinstance(value, Sequence) and not isinstance(value, str):
+        if isinstance(value, Sequence) and not isinstance(value, (str, Text)):
             value = ",".join(map(str, value))
-        _set(tree, _split(key), Text(value, source) if isinstance(value, str) else value)
+        value = Text(value, source) if isinstance(value, str) else value
+        _set(tree, _split(key), value, sources)
 
 
 def _split(key: str) -> list[str]:
@@ -133,12 +157,14 @@ def _split(key: str) -> list[str]:
     return key.split(".")
 
 
-def _set(tree: Tree, path: Sequence[str], value: object) -> None:
-    """Put a value at its place, making the tables on the way."""
+def _set(tree: Tree, path: Sequence[str], value: object, sources: dict[str, str]) -> None:
+    """Put a value at its place, making the tables on the way, and note where it came from."""
     if path == ["servables"]:
         for name, base_path in _pairs(value):
-            _set(tree, ["servables", name, "base_path"], base_path)
+            _set(tree, ["servables", name, "base_path"], base_path, sources)
         return
+    if isinstance(value, Text):
+        sources[".".join(path)] = value.source
     table, key = tree, ""
     for name in path[:-1]:
         key = join(key, name)

@@ -174,7 +174,7 @@ class Shadow:
         body = b'{"id":%b,"primary":%b,"shadow":%b}' % (shown, *bodies)
         headers: list[tuple[str, bytes | None]] = [
             (names.SPECVERSION, names.SPECVERSION_VALUE.encode()),
-            (names.TYPE, b"topicserve.shadow"),
+            (names.TYPE, names.SHADOW_TYPE.encode()),
             (names.SOURCE, b"/topicserve"),
             (names.ID, record_id),
             (names.CONTENT_TYPE, names.JSON_CONTENT_TYPE.encode()),
