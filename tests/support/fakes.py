@@ -100,4 +100,6 @@ class ReadConsumer(MemoryConsumer):
         return super().poll(timeout_seconds, max_records)
 
     def stats(self) -> ConsumerStats:
-        return ConsumerStats(frozenset(self.positions), frozenset(), self.lag_records)
+        return ConsumerStats(
+            frozenset(self.positions), frozenset(), self.lag_records, self.positions
+        )

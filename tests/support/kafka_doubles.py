@@ -57,15 +57,18 @@ class MemoryConsumer:
         """Take partitions, after the listener has finished with them."""
         assert self.listener is not None
         self.log.committed.update(self.listener.on_revoked(partitions))
-        for partition in partitions:
-            del self.positions[partition]
+        self._forget(partitions)
 
     def lose(self, *partitions: TopicPartition) -> None:
         """Take partitions without asking."""
         assert self.listener is not None
         self.listener.on_lost(partitions)
+        self._forget(partitions)
+
+    def _forget(self, partitions: Sequence[TopicPartition]) -> None:
         for partition in partitions:
             del self.positions[partition]
+        self.paused.difference_update(partitions)  # they come back unpaused
 
     def poll(self, timeout_seconds: float, max_records: int) -> list[KafkaRecord]:  # noqa: ARG002
         self.before_poll()
@@ -108,7 +111,12 @@ class MemoryConsumer:
         return "group"
 
     def stats(self) -> ConsumerStats:
-        return ConsumerStats(frozenset(self.positions), frozenset(self.paused), self.lag_records)
+        return ConsumerStats(
+            frozenset(self.positions),
+            frozenset(self.paused),
+            self.lag_records,
+            dict(self.positions),
+        )
 
     def close(self, timeout_seconds: float) -> None:  # noqa: ARG002
         self.closed = True

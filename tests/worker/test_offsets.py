@@ -1,10 +1,11 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.support.records import a_kafka_record
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.offsets import OffsetLedger, Slot
+from topicserve.worker.offsets import MAX_GAPS, OffsetLedger, Slot
 from topicserve.worker.request import Polled
 
 PARTITION = TopicPartition("in", 0)
@@ -93,6 +94,89 @@ def test_restart_reads_on_from_what_was_committed() -> None:
     assert ledger.restart() == {PARTITION: 6}  # nothing was polled since
 
 
+def test_the_position_behind_a_marker_is_committed_once_all_is_finished() -> None:
+    """Other tools would see a lag that never goes; a record that is not finished holds it."""
+    ledger = OffsetLedger()
+    ledger.assign([PARTITION])
+    first, second = track(ledger, [5, 6])
+    ledger.pass_to({PARTITION: 9})
+
+    ledger.finish([first])
+    assert ledger.committable() == {PARTITION: 6}
+    ledger.finish([second])
+    assert ledger.committable() == {PARTITION: 9}
+    ledger.committed({PARTITION: 9})
+    assert ledger.committable() == {}
+
+
+def test_a_position_alone_is_committed_only_behind_where_the_group_stood() -> None:
+    """A new owner commits nothing that is committed already, and passes markers all the same."""
+    ledger = OffsetLedger()
+    ledger.assign([PARTITION])
+    ledger.pass_to({PARTITION: 7})
+    assert ledger.committable() == {}
+    assert ledger.without_start() == [PARTITION]
+
+    ledger.start_at({PARTITION: 7})
+    assert ledger.committable() == {}
+    assert ledger.without_start() == []
+    ledger.pass_to({PARTITION: 8})
+
+    assert ledger.committable() == {PARTITION: 8}
+    assert ledger.release([PARTITION]) == {PARTITION: 8}
+
+
+@pytest.mark.parametrize("start_first", [True, False])
+def test_gaps_are_found_from_the_groups_offset_on(start_first: bool) -> None:
+    """Each once: before the first record, between polls, and where reading passed no record."""
+    ledger = OffsetLedger()
+    ledger.assign([PARTITION])
+    if start_first:
+        ledger.start_at({PARTITION: 100})
+    track(ledger, [500, 501])
+    ledger.start_at({PARTITION: 100})
+    track(ledger, [502])
+    ledger.pass_to({PARTITION: 503})
+    track(ledger, [700])
+    ledger.pass_to({PARTITION: 800})
+    track(ledger, [800])
+
+    found = [(gap.start, gap.stop) for gap in ledger.take_gaps()]
+
+    assert found == [(100, 500), (503, 700), (701, 800)]
+    assert ledger.take_gaps() == []
+
+
+def test_gaps_that_are_not_taken_are_bounded() -> None:
+    """A compacted topic has one at each poll."""
+    ledger = OffsetLedger()
+    ledger.assign([PARTITION])
+
+    for offset in range(0, 3 * MAX_GAPS, 2):
+        track(ledger, [offset])
+
+    assert len(ledger.take_gaps()) == MAX_GAPS
+
+
+def test_the_oldest_unfinished_record_has_the_timestamp_of_its_poll() -> None:
+    """Records are not asked one by one."""
+    ledger = OffsetLedger()
+    ledger.assign([PARTITION])
+    polled = [
+        Polled(record, slot, 10, 0.0)
+        for stamp in (1000, 2000)
+        for record in [a_kafka_record(stamp, timestamp_ms=stamp)]
+        for slot in ledger.track([record])
+        if slot is not None
+    ]
+
+    assert ledger.oldest_timestamps_ms() == {PARTITION: 1000}
+    ledger.finish(polled[:1])
+    assert ledger.oldest_timestamps_ms() == {PARTITION: 2000}
+    ledger.finish(polled[1:])
+    assert ledger.oldest_timestamps_ms() == {}
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """Polls, finishes in any order, commits, loses partitions and crashes, at any step."""
 
@@ -103,7 +187,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.next_poll = 0
         self.under_way: list[Polled] = []
         self.published: set[int] = set()
-        self.committed = 0
+        self.committed = self.assigned_at = 0
 
     @rule(count=st.integers(1, 5), skipped=st.integers(0, 2))
     def poll(self, count: int, skipped: int) -> None:
@@ -111,6 +195,24 @@ class LedgerMachine(RuleBasedStateMachine):
         self.published.update(range(self.next_poll, start))
         self.under_way += track(self.ledger, list(range(start, start + count)))
         self.next_poll = start + count
+
+    @rule(count=st.integers(0, 3))
+    def pass_markers(self, count: int) -> None:
+        self.published.update(range(self.next_poll, self.next_poll + count))
+        self.next_poll += count
+        self.ledger.pass_to({PARTITION: self.next_poll})
+
+    @rule(is_late=st.booleans())
+    def hear_of_the_start(self, is_late: bool) -> None:
+        self.ledger.start_at({PARTITION: self.committed if is_late else self.assigned_at})
+
+    @rule()
+    def rewind(self) -> None:
+        before = self.next_poll
+        self.next_poll = self.ledger.restart().get(PARTITION, before)
+        if self.next_poll < before:
+            # What the consumer knew before the seek is no longer true.
+            self.ledger.pass_to({PARTITION: before})
 
     @rule(data=st.data())
     def acknowledge(self, data: st.DataObject) -> None:
@@ -139,7 +241,15 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def read_again(self) -> None:
         self.ledger.assign([PARTITION])
-        self.next_poll = self.committed
+        self.next_poll = self.assigned_at = self.committed
+
+    @invariant()
+    def everything_passed_is_committed_once_all_is_finished(self) -> None:
+        if hasattr(self, "ledger") and not self.ledger.in_flight_records:
+            known = not self.ledger.without_start()
+            position = self.ledger.positions().get(PARTITION)
+            if known and position is not None and position > self.committed:
+                assert self.ledger.committable() == {PARTITION: position}
 
     @invariant()
     def nothing_unpublished_is_committed(self) -> None:

@@ -63,6 +63,11 @@ class ConsumerStats(NamedTuple):
     paused: frozenset[TopicPartition]
     lag_records: Mapping[TopicPartition, int]
     """Records behind the last known high watermark; partitions not yet known are left out."""
+    positions: Mapping[TopicPartition, int] = {}
+    """Up to where every readable record was returned by `poll`, since the last `seek`.
+
+    It may lie behind transaction markers and aborted records. What is not known is left out.
+    """
 
 
 class Consumer(Protocol):

@@ -76,7 +76,7 @@ def build_stages(
             breaker=breaker,
         ),
     )
-    flow = FlowControl(consumer, ledger, batching, metrics, clock)
+    flow = FlowControl(consumer, ledger, batching, metrics, clock, wall_clock)
     router = Router(config.servables, servable_names, config.default_servable, metrics)
     quarantine = Quarantine(
         consumer,

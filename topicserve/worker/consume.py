@@ -1,11 +1,13 @@
 """Stage: partitions are paused while enough is under way."""
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from topicserve.backends.broker import Consumer
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 from topicserve.worker.config import BatchingConfig
+from topicserve.worker.lag import LagGauges
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger
 from topicserve.worker.request import Rejection, Request
@@ -25,6 +27,7 @@ class FlowControl:
         config: BatchingConfig,
         metrics: WorkerMetrics,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._consumer = consumer
         self._ledger = ledger
@@ -35,6 +38,7 @@ class FlowControl:
         self._observe_at = clock()
         self._paused: set[TopicPartition] = set()
         self._held: set[TopicPartition] = set()
+        self._lag = LagGauges(ledger, metrics, wall_clock)
 
     def regulate(self, stopped: bool) -> None:
         """Pause every partition when full, or for good where stopped; resume at half."""
@@ -63,9 +67,14 @@ class FlowControl:
         self._held = wanted
 
     def forget(self, partitions: Sequence[TopicPartition]) -> None:
-        """Take these partitions for unpaused."""
+        """Take these partitions for unpaused, and show nothing of them until they are looked at."""
         self._paused.difference_update(partitions)
         self._held.difference_update(partitions)
+        self._lag.forget(partitions)
+
+    def know_ends(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Note where partitions end by now. Any thread may call it."""
+        self._lag.know_ends(ends)
 
     def admit(
         self,
@@ -89,8 +98,9 @@ class FlowControl:
         self._observe_at = now + _OBSERVE_SECONDS
         self._metrics.in_flight_records.set(self._ledger.in_flight_records)
         self._metrics.in_flight_bytes.set(self._ledger.in_flight_bytes)
-        for (topic, partition), lag in self._consumer.stats().lag_records.items():
-            self._metrics.consumer_lag_records.labels(topic, str(partition)).set(lag)
+        stats = self._consumer.stats()
+        self._ledger.pass_to(stats.positions)
+        self._lag.observe(stats)
 
     def _has_room(self) -> bool:
         return (

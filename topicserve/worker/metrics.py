@@ -286,7 +286,13 @@ class WorkerMetrics:
         )
         self.consumer_lag_records = Gauge(
             "topicserve_consumer_lag_records",
-            "Records behind the last known high watermark, for each partition assigned.",
+            "Offsets from the consumer's position to the partition's end, while it is assigned.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self.consumer_lag_seconds = Gauge(
+            "topicserve_consumer_lag_seconds",
+            "About the age of the oldest record not finished, while the partition is assigned.",
             ["topic", "partition"],
             registry=registry,
         )

@@ -3,10 +3,20 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from topicserve.backends.broker import OffsetAndMetadata, metadata_of
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+
+MAX_GAPS = 1000
+
+
+class Gap(NamedTuple):
+    """Offsets that reading jumped over: a marker, compaction, or records that were deleted."""
+
+    partition: TopicPartition
+    start: int
+    stop: int
 
 
 class Slot:
@@ -18,8 +28,12 @@ class Slot:
     """
 
     __slots__ = (
+        "_entered",
         "_finished",
+        "_passed",
         "_pending",
+        "_rewound",
+        "_timestamps",
         "closed",
         "committed",
         "committed_note",
@@ -29,6 +43,7 @@ class Slot:
         "note",
         "partition",
         "settled",
+        "start_offset",
     )
 
     def __init__(self, partition: TopicPartition) -> None:
@@ -44,14 +59,65 @@ class Slot:
         """How many batches with records of this slot were cut."""
         self.settled = 0
         """How many of them were published or requeued."""
+        self.start_offset: int | None = None
+        """Where the group stood when the partition was assigned, once that is known."""
         self._pending: deque[int] = deque()
         self._finished: set[int] = set()
+        # The first offset and the timestamp of each poll's records; the oldest first.
+        self._timestamps: deque[tuple[int, int]] = deque()
+        self._passed: int | None = None
+        self._entered: int | None = None  # the first offset that reading came to
+        self._rewound = False
 
-    def track(self, offsets: Sequence[int]) -> None:
-        """Take note of records that were polled, in offset order."""
+    def track(self, offsets: Sequence[int], timestamp_ms: int = -1) -> Gap | None:
+        """Take note of records that were polled, in offset order; return the gap before them."""
+        gap = self._come_to(offsets[0])
         if self.first_offset is None:
             self.first_offset = offsets[0]
+        self._rewound = False
         self._pending.extend(offsets)
+        self._timestamps.append((offsets[0], timestamp_ms))
+        return gap
+
+    def pass_to(self, offset: int) -> Gap | None:
+        """Note that every readable record below this offset was polled; return the gap.
+
+        The offset may lie behind markers and aborted records, which are never polled.
+        """
+        # What is read again comes first: until then an offset behind it would be an old one.
+        if self._rewound:
+            return None
+        gap = self._come_to(offset)
+        if self._passed is None or offset > self._passed:
+            self._passed = offset
+        return gap
+
+    def start_at(self, offset: int) -> Gap | None:
+        """Note where the group stood at the assignment; return the gap to what came first."""
+        if self.start_offset is not None:
+            return None
+        entered = self._entered
+        if self.committed is not None and (entered is None or offset >= entered):
+            return None  # the answer came too late: this is where the group stands by now
+        self.start_offset = offset
+        if entered is None or entered <= offset:
+            return None
+        return Gap(self.partition, offset, entered)
+
+    def rewind(self, before: "Slot") -> int | None:
+        """Take over what an earlier slot had committed; return where to read on from, if known."""
+        self.committed, self.start_offset = before.committed, before.start_offset
+        self.note, self.committed_note = before.note, before.committed_note
+        self._rewound = before.position is not None
+        return before.first_offset if before.committed is None else before.committed
+
+    def _come_to(self, offset: int) -> Gap | None:
+        if self._entered is None:
+            self._entered = offset
+        expected = self.start_offset if self.position is None else self.position
+        if expected is None or offset <= expected:
+            return None
+        return Gap(self.partition, expected, offset)
 
     def finish(self, offsets: Iterable[int]) -> None:
         """Move `next_offset` to the end of the unbroken finished run."""
@@ -63,21 +129,47 @@ class Slot:
             offset = pending.popleft()
             finished.discard(offset)
             self.next_offset = offset + 1
+        marks = self._timestamps
+        while len(marks) > 1 and (not pending or marks[1][0] <= pending[0]):
+            marks.popleft()
 
     @property
     def to_commit(self) -> OffsetAndMetadata | None:
         """Return the next offset and the note, if either was not committed yet."""
-        has_moved = self.next_offset is not None and self.next_offset != self.committed
+        finished_to = self.finished_to
+        has_moved = finished_to is not None and finished_to != self.committed
         if not has_moved and self.note == self.committed_note:
             return None
-        known = (self.next_offset, self.committed, self.first_offset)
+        known = (finished_to, self.committed, self.first_offset)
         offset = next((one for one in known if one is not None), None)
         return None if offset is None else OffsetAndMetadata(offset, self.note)
 
     @property
     def position(self) -> int | None:
-        """Return the offset after the last record polled; None before the first."""
-        return self._pending[-1] + 1 if self._pending else self.next_offset
+        """Return the offset that is read next, as far as it is known."""
+        polled = self._pending[-1] + 1 if self._pending else self.next_offset
+        if polled is None or (self._passed is not None and self._passed > polled):
+            return self._passed
+        return polled
+
+    @property
+    def finished_to(self) -> int | None:
+        """Return the offset to commit; None where nothing is known to be new.
+
+        Where everything polled is finished it is the position: other tools would take the markers
+        and aborted records before that for a lag that never goes.
+        """
+        bases = (self.next_offset, self.committed, self.start_offset)
+        base = next((offset for offset in bases if offset is not None), None)
+        position = self.position
+        if self._pending or base is None or position is None or position <= base:
+            return self.next_offset
+        return position
+
+    @property
+    def oldest_timestamp_ms(self) -> int | None:
+        """Return the timestamp of the poll that the oldest unfinished record came with."""
+        return self._timestamps[0][1] if self._pending else None
 
     @property
     def in_flight(self) -> int:
@@ -113,6 +205,10 @@ def _runs(records: Sequence[KafkaRecord]) -> Iterator[tuple[int, int]]:
         yield start, len(records)
 
 
+def _known(offsets: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
+    return {partition: offset for partition, offset in offsets.items() if offset is not None}
+
+
 class OffsetLedger:
     """Accounts for every record from poll to acknowledgement. Any thread may call it."""
 
@@ -121,6 +217,7 @@ class OffsetLedger:
         self._slots: dict[TopicPartition, Slot] = {}
         self._records = 0
         self._bytes = 0
+        self._gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
         self.commits = 0
         """How often offsets moved on."""
         self.abandoned_records = 0
@@ -140,7 +237,8 @@ class OffsetLedger:
                 first = records[start]
                 slot = self._slots.get(TopicPartition(first.topic, first.partition))
                 if slot is not None:
-                    slot.track([record.offset for record in records[start:stop]])
+                    offsets = [record.offset for record in records[start:stop]]
+                    self._note_gap(slot.track(offsets, first.timestamp_ms))
                     self._records += stop - start
                 slots += [slot] * (stop - start)
         return slots
@@ -168,8 +266,7 @@ class OffsetLedger:
     def committable(self) -> dict[TopicPartition, int]:
         """Return the next offsets, with their notes, where either is not committed yet."""
         with self._changed:
-            found = {slot.partition: slot.to_commit for slot in self._slots.values()}
-            return {partition: offset for partition, offset in found.items() if offset is not None}
+            return _known({slot.partition: slot.to_commit for slot in self._slots.values()})
 
     def committable_notes(self) -> dict[TopicPartition, int]:
         """Return the notes that are not committed yet, at the offsets that are."""
@@ -215,14 +312,62 @@ class OffsetLedger:
             if slot is not None:
                 slot.note = note
 
-    def positions(self) -> dict[TopicPartition, int]:
-        """Return the offset after the last record polled, of each partition that had one."""
+    def cut(self) -> dict[TopicPartition, int]:
+        """Return where each partition stands that has anything to commit, once all is finished."""
         with self._changed:
-            return {
-                slot.partition: slot.position
-                for slot in self._slots.values()
-                if slot.position is not None
-            }
+            return _known(
+                {
+                    slot.partition: slot.finished_to if slot.first_offset is None else slot.position
+                    for slot in self._slots.values()
+                }
+            )
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return the offset that is read next of each partition, where it is known."""
+        with self._changed:
+            return _known({slot.partition: slot.position for slot in self._slots.values()})
+
+    def pass_to(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Note how far the consumer has read: past markers and aborted records, too.
+
+        To be called with what the consumer says after the records that it returned are tracked.
+        """
+        with self._changed:
+            for partition, offset in positions.items():
+                if partition in self._slots:
+                    self._note_gap(self._slots[partition].pass_to(offset))
+
+    def without_start(self) -> list[TopicPartition]:
+        """Return the partitions of which it is not known where the group stood."""
+        with self._changed:
+            return [
+                partition
+                for partition, slot in self._slots.items()
+                if slot.start_offset is None and slot.committed is None
+            ]
+
+    def start_at(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Note where the group stood when these partitions were assigned."""
+        with self._changed:
+            for partition, offset in offsets.items():
+                if partition in self._slots:
+                    self._note_gap(self._slots[partition].start_at(offset))
+
+    def take_gaps(self) -> list[Gap]:
+        """Return the gaps met since the last time."""
+        with self._changed:
+            gaps = list(self._gaps)
+            self._gaps.clear()
+            return gaps
+
+    def oldest_timestamps_ms(self) -> dict[TopicPartition, int]:
+        """Return about how old the oldest unfinished record is, of each partition that has one."""
+        with self._changed:
+            return _known({p: slot.oldest_timestamp_ms for p, slot in self._slots.items()})
+
+    def _note_gap(self, gap: Gap | None) -> None:
+        if gap is not None:
+            self._gaps.append(gap)
 
     def with_notes(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return offsets with the notes that their partitions have now."""
@@ -246,9 +391,7 @@ class OffsetLedger:
             offsets = {}
             for before in old:
                 slot = self._slots[before.partition] = Slot(before.partition)
-                slot.committed = before.committed
-                slot.note, slot.committed_note = before.note, before.committed_note
-                offset = before.first_offset if before.committed is None else before.committed
+                offset = slot.rewind(before)
                 if offset is not None:
                     offsets[before.partition] = offset
             return offsets

@@ -62,6 +62,7 @@ class Rebalance:
 
     def _drop_what_went(self, partitions: Sequence[TopicPartition]) -> None:
         """Let go of what gathered for partitions that are gone: it may wait for a version."""
+        self._flow.forget(partitions)
         self._ledger.finish([*self._batcher.drop_closed(), *self._quarantine.drop_closed()])
         self._quarantine.released(partitions)
         self._waiting.forget()  # whatever still waits says so again

@@ -81,6 +81,33 @@ def test_an_aborted_transaction_is_never_seen(port: Port) -> None:
     assert read_until_end(port.member(topic, settings=COMMITTED)) == expected
 
 
+def test_positions_pass_what_is_never_polled(port: Port) -> None:
+    """Markers and aborted records at the end: not before the records ahead of them are polled."""
+    topic, group = port.topic(partitions=1), unique("group")
+    partition = TopicPartition(topic, 0)
+    producer = transactional(port)
+    for values, ending in ((range(3), "commit_transaction"), (range(3, 8), "abort_transaction")):
+        producer.begin_transaction()
+        send_all(producer, topic, values)
+        getattr(producer, ending)(LIMIT)
+    (end,) = port.admin().end_offsets(topic, LIMIT).values()
+    member = port.member(topic, group, settings=COMMITTED)
+
+    def at_end() -> bool:
+        member.poll(max_records=1)
+        position = member.consumer.stats().positions.get(partition, 0)
+        assert position <= 3 or numbers(member.records)[-1] == 2
+        return position == end
+
+    eventually(at_end)
+    assert numbers(member.records) == [0, 1, 2]
+    member.consumer.commit({partition: end}, LIMIT)
+    member.consumer.seek({partition: 1})
+    assert member.consumer.stats().positions.get(partition, 0) <= 1
+    eventually(at_end)
+    assert numbers(member.records) == [0, 1, 2, 1, 2]
+
+
 def test_a_transaction_spans_partitions(port: Port) -> None:
     """What went to several partitions and topics is committed together."""
     topics = [port.topic(partitions=3), port.topic(partitions=2)]

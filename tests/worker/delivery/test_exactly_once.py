@@ -18,7 +18,7 @@ from topicserve.backends.errors import (
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.config import DeliveryConfig
-from topicserve.worker.delivery.exactly_once import ExactlyOnce
+from topicserve.worker.delivery.exactly_once import POSITIONS_SECONDS, ExactlyOnce
 from topicserve.worker.delivery.transactions import GIVEN_UP_AFTER
 
 PARTITION = TopicPartition("in", 0)
@@ -251,6 +251,43 @@ def test_a_commit_whose_answer_was_lost_is_not_done_again(world: Deliveries) -> 
     wait_for_commits(world, 2)
     assert world.log.committed == {PARTITION: 2}
     assert len(set(world.log.ids())) == len(world.log.ids()) == 2
+
+
+def test_positions_alone_are_committed_once_all_is_at_rest(world: Deliveries) -> None:
+    """Behind markers and aborted records: one transaction, and none more while nothing moves."""
+    world.publish(*world.polled(0))
+    world.commit_when_due()
+    wait_for_commits(world)
+    world.around.ledger.wait_finished([PARTITION], LIMIT_SECONDS)
+    world.around.ledger.pass_to({PARTITION: 4, OTHER: 9})
+    world.around.ledger.start_at({OTHER: 9})
+
+    world.delivery.tick(idle=True)
+    assert world.producer.commits == 1, "records may come again in a moment"
+    for count in (2, 2, 2):
+        world.clock.advance(POSITIONS_SECONDS)
+        world.delivery.tick(idle=True)
+        wait_for_commits(world, count)
+
+    assert world.log.committed == {PARTITION: 4}
+    assert world.around.ledger.committable() == {}
+    assert len(world.log.published) == 1
+
+
+def test_positions_alone_wait_for_records_in_flight(world: Deliveries) -> None:
+    """Those of the epoch gathering are committed with it."""
+    polled = world.polled(0)
+    world.around.ledger.pass_to({PARTITION: 4})
+
+    for _ in range(3):
+        world.clock.advance(POSITIONS_SECONDS)
+        world.delivery.tick(idle=True)
+    assert world.log.committed == {}
+    world.publish(*polled)
+    wait_for_commits(world)
+
+    assert world.log.committed == {PARTITION: 4}
+    assert world.producer.commits == 1
 
 
 def test_a_commit_in_doubt_is_not_taken_for_done_by_partitions_that_stand_still(

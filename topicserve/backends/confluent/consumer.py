@@ -122,7 +122,10 @@ class ConfluentConsumer:
             behind = self._lag_records(theirs, self._ends.get(partition), _offset(theirs))
             if behind is not None:
                 lag_records[partition] = behind
-        return ConsumerStats(frozenset(self._assigned), frozenset(self._paused), lag_records)
+        # Not what `position` says: it is still the old one after a seek.
+        return ConsumerStats(
+            frozenset(self._assigned), frozenset(self._paused), lag_records, dict(self._ends)
+        )
 
     def close(self, timeout_seconds: float) -> None:
         if self._closed:

@@ -117,12 +117,18 @@ class KafkaPythonConsumer:
         return self._opened(_OPEN_SECONDS).group_metadata()
 
     def stats(self) -> ConsumerStats:
-        lag_records = {}
+        lag_records, positions = {}, {}
         for partition in self._assigned:
-            behind = self._lag_records(_theirs(partition))
-            if behind is not None:
-                lag_records[partition] = behind
-        return ConsumerStats(frozenset(self._assigned), frozenset(self._paused), lag_records)
+            # `position` may ask the broker where it does not know; what it knows is in the state.
+            state = self._client._subscription.assignment.get(_theirs(partition))  # noqa: SLF001
+            if state is None or state.position is None:
+                continue
+            positions[partition] = position = int(state.position.offset)
+            if state.highwater is not None:
+                lag_records[partition] = max(int(state.highwater) - position, 0)
+        return ConsumerStats(
+            frozenset(self._assigned), frozenset(self._paused), lag_records, positions
+        )
 
     def close(self, timeout_seconds: float) -> None:
         if self._closed:
@@ -220,13 +226,6 @@ class KafkaPythonConsumer:
         error, self._listener_error = self._listener_error, None
         if error is not None:
             raise error
-
-    def _lag_records(self, partition: Any) -> int | None:
-        # `position` may ask the broker where it does not know; what it knows is in the state.
-        state = self._client._subscription.assignment.get(partition)  # noqa: SLF001 - see above
-        if state is None or state.position is None or state.highwater is None:
-            return None
-        return max(int(state.highwater) - int(state.position.offset), 0)
 
     def _check_topics(self) -> None:
         """Raise UnknownTopicError for a topic that the brokers have not; Kafka would wait."""

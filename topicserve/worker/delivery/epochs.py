@@ -78,10 +78,14 @@ class Epochs:
             self._changed.notify_all()
             return True
 
-    def may_cut(self) -> bool:
-        """Return whether the epoch gathering holds anything and none is being committed."""
+    def may_cut(self, *, empty: bool = False) -> bool:
+        """Return whether the epoch gathering holds anything (or nothing: `empty`).
+
+        Not while another one is being committed.
+        """
         with self._changed:
-            return self.gathering == self.publishing and self._epochs[self.gathering].records > 0
+            holds_any = self._epochs[self.gathering].records > 0
+            return self.gathering == self.publishing and holds_any is not empty
 
     def cut(self, positions: Offsets, group_metadata: Any) -> None:
         """End the epoch gathering at these positions, and begin the next."""

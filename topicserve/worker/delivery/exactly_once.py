@@ -34,6 +34,8 @@ from topicserve.worker.publish import Outgoing
 # whatever is in it, so the rest must last for longer, or polling stands still meanwhile.
 ENOUGH_SHARE = 0.25
 COMMIT_TIMEOUT_SECONDS = 5.0
+# How long nothing must have come before positions alone are committed, and how often at most.
+POSITIONS_SECONDS = 2.0
 
 
 class ExactlyOnce:
@@ -51,6 +53,7 @@ class ExactlyOnce:
         # The rest of what may be in flight is polled and predicted while this much is committed.
         self._enough_records = around.max_in_flight_records * ENOUGH_SHARE
         self._cut_at = self._clock() + around.config.commit_interval_seconds
+        self._positions_at = self._clock() + POSITIONS_SECONDS
         self._epochs = Epochs()
         self._transactions = Transactions(around, self._epochs)
         # Held by whoever begins, fills or ends a transaction.
@@ -90,6 +93,10 @@ class ExactlyOnce:
             or self._epochs.gathered_records() >= self._enough_records
         ):
             self._cut()
+        if idle:
+            self._cut_positions()
+        else:
+            self._positions_at = self._clock() + POSITIONS_SECONDS
 
     def commit_notes(self) -> bool:
         # Not beside a transaction: this commits the offsets that were committed before it.
@@ -150,7 +157,19 @@ class ExactlyOnce:
         """Close the epoch gathering, unless it is empty or the one before is being committed."""
         if self._epochs.may_cut():
             self._cut_at = self._clock() + self._around.config.commit_interval_seconds
-            self._epochs.cut(self._ledger.positions(), self._consumer.group_metadata())
+            self._epochs.cut(self._ledger.cut(), self._consumer.group_metadata())
+
+    def _cut_positions(self) -> None:
+        """Commit positions that moved past markers and aborted records alone, once at rest.
+
+        It writes a marker to the group's offsets and to no other topic: it does not feed itself.
+        """
+        if self._clock() < self._positions_at or not self._epochs.may_cut(empty=True):
+            return
+        offsets = self._ledger.committable()
+        if offsets and not self._ledger.in_flight_records:
+            self._positions_at = self._clock() + POSITIONS_SECONDS
+            self._epochs.cut(offsets, self._consumer.group_metadata())
 
     def _commit_epochs(self) -> None:
         try:
