@@ -308,7 +308,7 @@ def test_too_large_a_share_of_dead_letters_pauses_the_worker(guarantee: Guarante
 
     def each_poll() -> None:
         nonlocal paused_polls
-        if world.stages.breaker.open and world.consumer.paused == set(PARTITIONS):
+        if world.stages.breaker.open and world.consumer.paused == set(world.consumer.positions):
             paused_polls += 1
             if paused_polls == 3:
                 world.consumer.revoke(PARTITIONS[0])
