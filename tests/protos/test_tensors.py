@@ -181,7 +181,10 @@ def with_shape(proto: pb.TensorProto, *sizes: int) -> pb.TensorProto:
         ),
         (with_shape(pb.TensorProto(dtype=pb.DT_INT32), -1), "is not a shape"),
         (with_shape(pb.TensorProto(dtype=pb.DT_INT32), 2**50, 0), "is not a shape"),
-        (with_shape(pb.TensorProto(dtype=pb.DT_INT32), *[1] * 65), "is not a shape"),
+        (
+            with_shape(pb.TensorProto(dtype=pb.DT_INT32), *[1] * 65),
+            "65 dimensions; 64 are possible",
+        ),
         (
             with_shape(pb.TensorProto(dtype=pb.DT_INT32, tensor_content=b"abc"), 1),
             "3 bytes; DT_INT32 of the shape .1. needs 4",
@@ -211,7 +214,7 @@ def with_shape(proto: pb.TensorProto, *sizes: int) -> pb.TensorProto:
             "length that its strings add up to",
         ),
         (
-            with_shape(pb.TensorProto(dtype=pb.DT_STRING, tensor_content=b"\xff" * 9), 1),
+            with_shape(pb.TensorProto(dtype=pb.DT_STRING, tensor_content=b"\xff" * 9 + b"\1"), 1),
             "begin with the lengths",
         ),
         (

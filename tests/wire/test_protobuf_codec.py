@@ -14,12 +14,14 @@ from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import decode_input
 from topicserve.wire.json_body import Form
 from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.wire.limits import DEFAULT_LIMITS, Limits
 from topicserve.wire.protobuf_codec import (
-    MAX_REPEATED_ELEMENTS,
+    columns_bytes,
     decode_predict_request,
     decode_predict_response,
     encode_predict_request,
     encode_predict_response,
+    unfolded,
 )
 
 RECORD_ID = "7f2e0f0a-8f5f-4b59-9a0a-6f9f7f0d5d10"
@@ -37,10 +39,10 @@ def a_request() -> PredictRequest:
     return PredictRequest.FromString(encode_predict_request({"x": np.array([[1, 2]], np.float32)}))
 
 
-def decode_error(request: PredictRequest) -> str:
+def decode_error(request: PredictRequest, limits: Limits = DEFAULT_LIMITS) -> str:
     """Return what is said about a request."""
     with pytest.raises(InvalidRecordError) as caught:
-        decode_predict_request(request.SerializeToString())
+        decode_predict_request(request.SerializeToString(), limits)
     return str(caught.value)
 
 
@@ -188,26 +190,51 @@ def test_a_dtype_that_no_column_has_is_named() -> None:
 @pytest.mark.parametrize("inputs", [1, 5])
 def test_a_small_record_does_not_unfold_into_all_memory(inputs: int) -> None:
     """One value may stand for a whole tensor, up to a limit on all tensors together."""
+    limits = Limits(max_unfolded_bytes=4000)
     request = PredictRequest()
     for number in range(inputs):
         tensor = request.inputs[f"x{number}"]
         tensor.dtype = DataType.DT_FLOAT
         tensor.float_val.append(1.0)
-        tensor.tensor_shape.dim.add(size=MAX_REPEATED_ELEMENTS // inputs)
-    assert len(decode_predict_request(request.SerializeToString()).columns) == inputs
+        tensor.tensor_shape.dim.add(size=1000 // inputs)
+    assert len(decode_predict_request(request.SerializeToString(), limits).columns) == inputs
 
     request.inputs["x0"].tensor_shape.dim.add(size=2)
 
-    assert f"{MAX_REPEATED_ELEMENTS} are allowed in one body" in decode_error(request)
+    assert "limits.max_unfolded_bytes allows 4000" in decode_error(request, limits)
 
 
-def test_absurd_shapes_are_refused() -> None:
-    """Their product does not fit any integer of a machine."""
+def test_a_repeated_value_takes_no_memory_before_it_is_unfolded() -> None:
+    """What it will take is known all the same."""
+    request = PredictRequest()
+    tensor = request.inputs["x"]
+    tensor.dtype = DataType.DT_FLOAT
+    tensor.float_val.extend([1.0, 2.0])
+    tensor.tensor_shape.dim.add(size=1000)
+
+    columns = decode_predict_request(request.SerializeToString(), keep_folded=True).columns
+
+    assert (columns["x"].values.nbytes, columns_bytes(columns)) == (8, 4000)
+    assert unfolded(columns)["x"].tolist() == [1.0] + [2.0] * 999
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_absurd_shapes_are_refused(empty: bool) -> None:
+    """Their product does not fit any integer of a machine, or would be as many empty lists."""
     request = a_request()
-    for _ in range(5):
-        request.inputs["x"].tensor_shape.dim.add(size=2**62)
+    for size in [2**62] * 5 + [0] * empty:
+        request.inputs["x"].tensor_shape.dim.add(size=size)
 
-    assert "are allowed in one body" in decode_error(request)
+    assert "is not a shape" in decode_error(request)
+
+
+def test_a_shape_of_many_dimensions_is_refused_before_they_are_multiplied() -> None:
+    """The key is named."""
+    request = a_request()
+    for _ in range(20_000):
+        request.inputs["x"].tensor_shape.dim.add(size=2**63 - 1)
+
+    assert "limits.max_dimensions allows 64" in decode_error(request)
 
 
 @given(st.binary())

@@ -1,10 +1,17 @@
+import sys
+import tracemalloc
 import weakref
+from typing import Any
 
+import orjson
+import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from tests.support.records import PARTITION, a_kafka_record
+from topicserve.protos.predict_pb2 import PredictRequest
 from topicserve.wire.dead_letter import Reason
+from topicserve.wire.headers import headers_bytes
 from topicserve.worker.decode import OVERHEAD_BYTES, Decoder
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import Slot
@@ -32,7 +39,8 @@ def test_each_record_is_judged_alone() -> None:
     assert [request.record.offset for request in requests] == [1, 4]
     assert requests[0].route.servable == "digits"
     assert (requests[0].slot, requests[0].polled_at) == (slot, 7.0)
-    assert requests[0].size_bytes == OVERHEAD_BYTES + len(records[0].value or b"") + 3
+    size = OVERHEAD_BYTES + len(records[0].value or b"") + 3 + headers_bytes(records[0].headers)
+    assert requests[0].size_bytes == size
     assert [(r.polled.record.offset, r.reason) for r in rejections] == [
         (2, Reason.INVALID_RECORD),
         (3, Reason.UNKNOWN_SERVABLE),
@@ -58,3 +66,66 @@ def test_a_rejection_does_not_keep_what_was_polled_with_it() -> None:
     del requests, rejections, records
 
     assert headers() is None
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"instances": [[0] * 5000]},
+        {"instances": [[0.5] * 5000]},
+        {"instances": [[]] * 5000},
+        {"instances": [{"x": n} for n in range(300, 3000)]},
+        {"instances": [f"a{n}" for n in range(3000)]},
+        {"inputs": {"x": [[1.5, 2.5]] * 2000}},
+    ],
+    ids=lambda tree: str(tree)[:30],
+)
+def test_the_bytes_of_json_count_as_they_lie_in_memory(tree: Any) -> None:
+    """Not less than what is held, and not much more: numbers take many times their text."""
+    record = a_kafka_record(1, value=orjson.dumps(tree))
+    decoder = a_decoder()
+    slot = Slot(PARTITION)
+    decoder.decode([a_kafka_record(0)], [slot], 7.0)  # what is remembered of any record
+
+    tracemalloc.start()
+    (request,), _ = decoder.decode([record], [slot], 7.0)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert held * 0.9 < request.size_bytes < held * 7
+
+
+def test_headers_count_as_they_lie_in_memory() -> None:
+    """Of requests and of rejected records alike."""
+    headers = [(f"h{n}", b"v" * (n % 200)) for n in range(900)]
+    records = [a_kafka_record(1, headers=headers), a_kafka_record(2, headers=headers, value=b"{")]
+    headers_size = sum(
+        sys.getsizeof(header) + sys.getsizeof(header[0]) + sys.getsizeof(header[1])
+        for header in records[0].headers
+    )
+
+    (request,), (rejection,) = a_decoder().decode(records, [Slot(PARTITION)] * 2, 7.0)
+
+    assert headers_size * 0.9 < request.size_bytes < headers_size * 1.5
+    assert headers_size * 0.9 < rejection.polled.size_bytes < headers_size * 1.5
+
+
+def test_a_folded_tensor_counts_what_it_unfolds_to() -> None:
+    """Though it takes a few bytes until its batch is built."""
+    message = PredictRequest()
+    tensor = message.inputs["x"]
+    tensor.dtype = 1  # type: ignore[assignment]  # DT_FLOAT
+    tensor.float_val.append(1.0)
+    for size in (1, 4_000_000):
+        tensor.tensor_shape.dim.add(size=size)
+    content_type = [("content-type", b"application/x-protobuf")]
+    record = a_kafka_record(1, value=message.SerializeToString(), headers=content_type)
+
+    tracemalloc.start()
+    (request,), _ = a_decoder().decode([record], [Slot(PARTITION)], 7.0)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert held < 500_000
+    assert 16_000_000 < request.size_bytes < 16_100_000
+    assert request.input.payload["x"].nbytes == 16_000_000

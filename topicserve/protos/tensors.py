@@ -1,7 +1,9 @@
 """Tensors between numpy and TensorFlow's TensorProto, without TensorFlow."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -12,6 +14,9 @@ from topicserve.protos import tensor_pb2 as pb
 
 MAX_REPEATED_BYTES = 256 * 1024 * 1024
 """The most that one repeated value may grow to: a record of 20 bytes could declare any shape."""
+
+MAX_DIMENSIONS = 64
+"""As many as numpy has."""
 
 _DTYPES = {
     pb.DT_FLOAT: "<f4",
@@ -67,6 +72,37 @@ class TensorProtoError(ValueError):
     """This is not a tensor that can be read or written; the message says what is wrong with it."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FoldedTensor:
+    """A tensor of which only the first values are given: the last of them stands for the rest.
+
+    It takes no more memory than its message until it is unfolded.
+    """
+
+    values: NDArray[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def ndim(self) -> int:
+        """Return how many dimensions the array will have."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Return how many bytes the array will take."""
+        return prod(self.shape) * self.values.dtype.itemsize
+
+    def unfold(self) -> NDArray[Any]:
+        """Return the array."""
+        dtype, size, given = self.values.dtype, prod(self.shape), len(self.values)
+        array = np.empty(size, dtype)
+        array[:given] = self.values
+        if given < size:
+            empty: Any = b"" if dtype.hasobject else np.zeros((), dtype)
+            array[given:] = self.values[-1] if given else empty
+        return array.reshape(self.shape)
+
+
 def to_tensor_proto(array: NDArray[Any]) -> pb.TensorProto:
     """Return an array as TensorFlow writes it: numbers packed, strings in `string_val`.
 
@@ -93,12 +129,30 @@ def from_tensor_proto(proto: pb.TensorProto) -> NDArray[Any]:
     none at all for zeros, as in TensorFlow. Strings become an object array of bytes. Raises
     TensorProtoError for everything that does not fit together.
     """
+    tensor = read_tensor(proto)
+    if not isinstance(tensor, FoldedTensor):
+        return tensor
+    if tensor.nbytes > MAX_REPEATED_BYTES:
+        raise TensorProtoError(
+            f"{len(tensor.values)} values are given for {prod(tensor.shape)} elements, "
+            "more than are filled up"
+        )
+    return tensor.unfold()
+
+
+def read_tensor(proto: pb.TensorProto) -> NDArray[Any] | FoldedTensor:
+    """Return the same as `from_tensor_proto`, but folded where values are repeated."""
     dtype = to_dtype(proto.dtype)
-    shape = _shape(proto.tensor_shape)
+    shape = shape_of(proto)
     size = prod(shape)
     content = proto.tensor_content
     if not content:
-        return _fill(_values(proto, dtype), size, dtype).reshape(shape)
+        values = _values(proto, dtype)
+        if len(values) > size:
+            raise TensorProtoError(
+                f"{len(values)} values are given for a tensor of {size} elements"
+            )
+        return values.reshape(shape) if len(values) == size else FoldedTensor(values, shape)
     if dtype.hasobject:
         return np.fromiter(_split_strings(content, size), object).reshape(shape)
     if len(content) != size * dtype.itemsize:
@@ -148,12 +202,19 @@ def _name(data_type: int) -> str:
     return value.name if value is not None else str(data_type)
 
 
-def _shape(shape: pb.TensorShapeProto) -> tuple[int, ...]:
+def shape_of(proto: pb.TensorProto) -> tuple[int, ...]:
+    """Return a tensor's shape, or raise TensorProtoError where no array can have it."""
+    shape = proto.tensor_shape
     if shape.unknown_rank:
         raise TensorProtoError("tensor_shape must be known, found unknown_rank")
+    # Looked at before the dimensions are: their product would be a number of any length.
+    if len(shape.dim) > MAX_DIMENSIONS:
+        raise TensorProtoError(
+            f"tensor_shape has {len(shape.dim)} dimensions; {MAX_DIMENSIONS} are possible"
+        )
     sizes = tuple(dim.size for dim in shape.dim)
-    # numpy allows 64 dimensions; what is longer than memory, with or without elements, is no shape.
-    if len(sizes) > 64 or any(not 0 <= size < 2**40 for size in sizes):
+    # What is longer than memory is no shape, not even where another size of 0 leaves no elements.
+    if any(size < 0 for size in sizes) or prod(size or 1 for size in sizes) >= 2**40:
         raise TensorProtoError(f"tensor_shape {list(sizes[:8])} is not a shape")
     return sizes
 
@@ -176,21 +237,6 @@ def _values(proto: pb.TensorProto, dtype: np.dtype[Any]) -> NDArray[Any]:
         raise TensorProtoError(f"a value is no {_name(data_type)}: {error}") from None
 
 
-def _fill(values: NDArray[Any], size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    given = len(values)
-    if given == size:
-        return values
-    if given > size:
-        raise TensorProtoError(f"{given} values are given for a tensor of {size} elements")
-    if size * dtype.itemsize > MAX_REPEATED_BYTES:
-        raise TensorProtoError(
-            f"{given} values are given for {size} elements, more than are filled up"
-        )
-    if given == 0:
-        return np.full(size, b"", object) if dtype.hasobject else np.zeros(size, dtype)
-    return np.concatenate([values, np.repeat(values[-1:], size - given)])
-
-
 def _as_bytes(items: Sequence[Any]) -> list[bytes]:
     try:
         return [item if isinstance(item, bytes) else item.encode() for item in items]
@@ -200,29 +246,29 @@ def _as_bytes(items: Sequence[Any]) -> list[bytes]:
 
 def _split_strings(content: bytes, count: int) -> list[bytes]:
     """Return strings packed as TensorFlow packs them: all lengths as varints, then all bytes."""
-    lengths, position = [], 0
-    if count > len(content):
-        raise TensorProtoError("tensor_content is too short for its strings")
-    for _ in range(count):
-        length, position = _read_varint(content, position)
-        lengths.append(length)
-    if position + sum(lengths) != len(content):
+    if count == 0:
+        if content:
+            raise TensorProtoError("tensor_content must be empty for a tensor without elements")
+        return []
+    lengths, start = _read_varints(content, count)
+    ends = np.cumsum(lengths, dtype=np.int64) + start
+    if ends[-1] != len(content):
         raise TensorProtoError("tensor_content does not have the length that its strings add up to")
-    strings = []
-    for length in lengths:
-        strings.append(content[position : position + length])
-        position += length
-    return strings
+    places = [start, *ends.tolist()]
+    return [content[begin:end] for begin, end in pairwise(places)]
 
 
-def _read_varint(content: bytes, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 35, 7):
-        if position >= len(content):
-            break
-        byte = content[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise TensorProtoError("tensor_content does not begin with the lengths of its strings")
+def _read_varints(content: bytes, count: int) -> tuple[NDArray[np.int64], int]:
+    """Return the first numbers, and where they end; all at once, since there may be a million."""
+    octets = np.frombuffer(content, np.uint8)
+    last = np.flatnonzero(octets < 0x80)[:count]
+    if len(last) < count:
+        raise TensorProtoError("tensor_content is too short for its strings")
+    first = np.concatenate([[0], last[:-1] + 1])
+    # Five octets hold 35 bits, more than the length of any message.
+    if (last - first).max() >= 5:
+        raise TensorProtoError("tensor_content does not begin with the lengths of its strings")
+    end = int(last[-1]) + 1
+    place = np.arange(end) - np.repeat(first, last - first + 1)
+    bits = (octets[:end].astype(np.int64) & 0x7F) << (7 * place)
+    return np.add.reduceat(bits, first), end

@@ -101,14 +101,38 @@ class DeadlineExceededError(ServableError):
     retriable = True
 
 
-def as_servable_error(error: Exception) -> ServableError:
+MAX_ERROR_CHARACTERS = 1000
+_CODES = frozenset(kind.code for kind in ServableError.__subclasses__())
+
+
+def error_text(error: BaseException) -> str:
+    """Return the class and message of an error for a person, at most MAX_ERROR_CHARACTERS long.
+
+    Never raises: code of a user's own may raise errors whose message cannot be made.
+    """
+    name = type(error).__name__
+    try:
+        text = f"{name}: {error}"
+    except BaseException as second:
+        text = f"{name}: its message cannot be read, which raises {type(second).__name__}"
+    return text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[:MAX_ERROR_CHARACTERS]}..."
+
+
+def status_code(error: BaseException) -> str:
+    """Return TF Serving's code for what a servable raised: one of the tree's, or UNKNOWN."""
+    code = error.code if isinstance(error, ServableError) else None
+    return code if isinstance(code, str) and code in _CODES else "UNKNOWN"
+
+
+def as_servable_error(error: BaseException) -> ServableError:
     """Return the error itself, or UnknownError saying what a loader or a servable raised.
 
-    Out of memory is out of room, as TF Serving has it.
+    Out of memory is out of room, as TF Serving has it. SystemExit and the like are errors too:
+    what a servable raises never ends the process.
     """
     if isinstance(error, ServableError):
         return error
     kind = ResourceExhaustedError if isinstance(error, MemoryError) else UnknownError
-    translated = kind(f"{type(error).__name__}: {error}")
+    translated = kind(error_text(error))
     translated.__cause__ = error
     return translated

@@ -88,7 +88,8 @@ class ThreadPoolExecutor:
             stream, work = taken
             try:
                 work()
-            except Exception:
+            # Not even SystemExit ends this thread: others' work waits for it.
+            except BaseException:
                 _logger.exception("%s: work for %r failed", self._name, stream)
             finally:
                 del work, taken  # or the last version loaded would live until the next one comes

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, TypeAlias
 
-from topicserve.servables.errors import InvalidArgumentError
+from topicserve.servables.errors import InvalidArgumentError, error_text
 from topicserve.servables.loader import Loader
 from topicserve.servables.servable import Servable
 from topicserve.servables.servable_handle import ServableHandle
@@ -59,8 +59,8 @@ def load_kind(name: str) -> KindFactory:
     try:
         factory: KindFactory = found.load()
     # A kind's module may fail in any way while it is imported.
-    except Exception as error:
+    except BaseException as error:
         raise InvalidArgumentError(
-            f"kind {name!r} ({found.value}) cannot be imported: {type(error).__name__}: {error}"
+            f"kind {name!r} ({found.value}) cannot be imported: {error_text(error)}"
         ) from error
     return factory

@@ -13,6 +13,7 @@ from topicserve.servables.errors import (
     InternalError,
     ServableError,
     as_servable_error,
+    error_text,
 )
 from topicserve.servables.loader import Loader
 from topicserve.servables.resource_allocation import ResourceAllocation
@@ -159,8 +160,8 @@ class LoaderHarness:
         self.load_attempts += 1
         try:
             loader.load_with_id(self.id)
-        # A loader may raise anything: it becomes the version's error.
-        except Exception as error:
+        # A loader may raise anything, SystemExit included: it becomes the version's error.
+        except BaseException as error:
             raise as_servable_error(error) from error
         if self._is_cancelled:
             self._undo_load(loader)
@@ -219,14 +220,14 @@ class LoaderHarness:
         try:
             self.resources = loader.estimate_resources()
         # What is loaded works; the estimate made before is an upper bound and stays.
-        except Exception as error:
-            _logger.warning("no estimate of %s after its load: %r", self.id, error)
+        except BaseException as error:
+            _logger.warning("no estimate of %s after its load: %s", self.id, error_text(error))
 
     def _unload(self, loader: Loader) -> None:
         try:
             loader.unload()
-        except Exception as error:
-            failure = InternalError(f"unloading {self.id} failed: {error!r}")
+        except BaseException as error:
+            failure = InternalError(f"unloading {self.id} failed: {error_text(error)}")
             self.fail(failure)
             raise failure from error
         with self._lock:

@@ -80,7 +80,7 @@ class RetriedCall:
         try:
             self._call()
         # What is called may be a user's own, and may raise anything.
-        except Exception as error:
+        except BaseException as error:
             self._failed(as_servable_error(error))
         else:
             self._finished(None)

@@ -106,7 +106,7 @@ class UnarySourceAdapter(SourceAdapter[In, Out]):
         try:
             return ServableData(version.id, self.convert(version))
         # An adapter of a user's own may raise anything; it stays that version's error.
-        except Exception as error:
+        except BaseException as error:
             return ServableData.failed(version.id, as_servable_error(error))
 
 

@@ -73,9 +73,18 @@ class DeadLetter:
             record,
             reason,
             f"{kind.__module__}.{kind.__qualname__}",
-            str(error),
+            _message(error),
             truncated.decode(errors="replace"),
         )
+
+
+def _message(error: BaseException) -> str:
+    """Return an error's message, cut; never raises, for an error's class may be a user's own."""
+    try:
+        # No more is written than MAX_MESSAGE_BYTES, and no character takes less than a byte.
+        return str(error)[:MAX_MESSAGE_BYTES]
+    except Exception as second:
+        return f"the message cannot be read, which raises {type(second).__name__}"
 
 
 def encode_dead_letter(letter: DeadLetter, topic: str) -> OutgoingRecord:

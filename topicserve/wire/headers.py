@@ -2,6 +2,7 @@
 
 Input records and results follow the CloudEvents 1.0 Kafka binding in binary mode; trace context is
 W3C's. What producers repeat in every record (source, servable, ...) is checked once and remembered.
+What is remembered is bounded in number and in bytes, whatever producers choose to write.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import msgspec
 
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import Headers
+from topicserve.wire.limits import DEFAULT_LIMITS, Limits, check_name, exceeds
 from topicserve.wire.record_id import WANTED, read_record_id
 
 ID = "ce_id"
@@ -41,8 +43,11 @@ PROTOBUF_CONTENT_TYPE = "application/x-protobuf"
 METADATA_ABSENT = "absent"
 
 MAX_VERSION = 2**63 - 1
-# Producers say few different things; whoever says something new each time is read anew each time.
 _REMEMBERED_ENVELOPES = 1024
+_REMEMBERED_BYTES = 4096
+# What a header takes in memory besides its text: a tuple, a str and a bytes object.
+_HEADER_BYTES = 128
+_USUAL_ID = (ID, b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx")
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
@@ -62,8 +67,10 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     metadata_absent: bool
 
 
-InputHeaders = tuple[str | None, Envelope, datetime | None, tuple[tuple[str, bytes | None], ...]]
-"""An input record's headers, checked: record id, envelope, deadline and trace."""
+InputHeaders = tuple[
+    str | None, Envelope, datetime | None, tuple[tuple[str, bytes | None], ...], int
+]
+"""An input record's headers, checked: record id, envelope, deadline, trace; and their bytes."""
 
 # Which headers are ours, and how each is read; all others are the producer's own affair.
 _REPEATED, _RECORD_ID, _DEADLINE, _TRACE = range(4)
@@ -87,64 +94,99 @@ _KINDS = {
     **dict.fromkeys(TRACE, _TRACE),
 }
 
-_envelopes: dict[tuple[tuple[str, bytes | None], ...], Envelope] = {}
-# Where the producer library puts the id: where it stands there, the rest is compared as it is.
+# Where the producer library puts the id: where it stands there, the rest is compared as a whole.
 _ID_AT = 1
-# The last envelope met, the header before the id and those behind it: what a producer repeats it
-# mostly repeats at once, and to compare costs half of what to hash does.
-_Familiar = tuple[Envelope | None, tuple[str, bytes | None], Headers]
-_last: _Familiar = (None, ("", None), ())
 
 
-def read_input_headers(headers: Headers) -> InputHeaders:
-    """Return the headers' meaning, or raise InvalidRecordError naming the header at fault."""
-    global _last
-    envelope, first, rest = _last
-    if (
-        envelope is not None
-        and headers[_ID_AT + 1 :] == rest
-        and headers[0] == first
-        and headers[_ID_AT][0] == ID
-    ):
-        return read_id(headers[_ID_AT][1]), envelope, None, ()
-    if len(headers) > _ID_AT and headers[_ID_AT][0] == ID:
-        # Known only where all the rest is of the kind that is repeated, so there is nothing else.
-        envelope = _envelopes.get((*headers[:_ID_AT], *headers[_ID_AT + 1 :]))
-        if envelope is not None:
-            _last = envelope, headers[0], headers[_ID_AT + 1 :]
-            return read_id(headers[_ID_AT][1]), envelope, None, ()
-    return _read_one_by_one(headers)
+class HeaderReader:
+    """Reads input records' headers within limits. One thread uses it at a time."""
+
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.limits = limits
+        self._envelopes: dict[tuple[tuple[str, bytes | None], ...], tuple[Envelope, int]] = {}
+        # The last envelope, the header before the id and those behind it, and their bytes: a
+        # producer mostly repeats them at once, and to compare costs half of what to hash does.
+        self._last: tuple[Envelope | None, tuple[str, bytes | None], Headers, int] = (
+            None,
+            ("", None),
+            (),
+            0,
+        )
+
+    def read(self, headers: Headers) -> InputHeaders:
+        """Return the headers' meaning, or raise InvalidRecordError naming the header at fault."""
+        envelope, first, rest, size = self._last
+        if (
+            envelope is not None
+            and headers[_ID_AT + 1 :] == rest
+            and headers[0] == first
+            and headers[_ID_AT][0] == ID
+        ):
+            return read_id(headers[_ID_AT][1]), envelope, None, (), size
+        if len(headers) > _ID_AT and headers[_ID_AT][0] == ID:
+            # Known only where all the rest is of the kind that is repeated: there is nothing else.
+            known = self._envelopes.get((*headers[:_ID_AT], *headers[_ID_AT + 1 :]))
+            if known is not None:
+                self._last = known[0], headers[0], headers[_ID_AT + 1 :], known[1]
+                return read_id(headers[_ID_AT][1]), known[0], None, (), known[1]
+        return self._read_one_by_one(headers)
+
+    def _read_one_by_one(self, headers: Headers) -> InputHeaders:
+        size = self._checked_size(headers)
+        record_id: bytes | None = None
+        deadline: bytes | None = None
+        trace = []
+        repeated = []
+        kind_of = _KINDS.get
+        for header in headers:
+            kind = kind_of(header[0])
+            if kind == _REPEATED:
+                repeated.append(header)
+            elif kind == _RECORD_ID:
+                record_id = header[1]
+            elif kind == _DEADLINE:
+                deadline = header[1]
+            elif kind == _TRACE:
+                trace.append(header)
+        return (
+            read_id(record_id),
+            self._envelope(tuple(repeated)),
+            None if deadline is None else _deadline(deadline),
+            tuple(trace),
+            size,
+        )
+
+    def _checked_size(self, headers: Headers) -> int:
+        limits = self.limits
+        if len(headers) > limits.max_headers:
+            raise exceeds("headers", f"are {len(headers)}", "max_headers", limits.max_headers)
+        size = headers_bytes(headers)
+        if size - _HEADER_BYTES * len(headers) > limits.max_header_bytes:
+            found = f"have {size - _HEADER_BYTES * len(headers)} bytes"
+            raise exceeds("headers", found, "max_header_bytes", limits.max_header_bytes)
+        return size
+
+    def _envelope(self, repeated: tuple[tuple[str, bytes | None], ...]) -> Envelope:
+        known = self._envelopes.get(repeated)
+        if known is not None:
+            return known[0]
+        envelope = _read_envelope(repeated, self.limits)
+        # With the id, which is not among them, as it stands in most records.
+        size = headers_bytes(repeated) + headers_bytes([_USUAL_ID])
+        if size <= _REMEMBERED_BYTES:
+            if len(self._envelopes) >= _REMEMBERED_ENVELOPES:
+                self._envelopes.clear()
+            self._envelopes[repeated] = envelope, size
+        return envelope
 
 
-def _read_one_by_one(headers: Headers) -> InputHeaders:
-    record_id: bytes | None = None
-    deadline: bytes | None = None
-    trace: tuple[tuple[str, bytes | None], ...] = ()
-    repeated = []
-    kind_of = _KINDS.get
-    for header in headers:
-        kind = kind_of(header[0])
-        if kind == _REPEATED:
-            repeated.append(header)
-        elif kind == _RECORD_ID:
-            record_id = header[1]
-        elif kind == _DEADLINE:
-            deadline = header[1]
-        elif kind == _TRACE:
-            trace = (*trace, header)
-    key = tuple(repeated)
-    # Dicts and globals are read and written at once; two threads at worst read headers twice.
-    envelope = _envelopes.get(key)
-    if envelope is None:
-        envelope = _read_envelope(repeated)
-        if len(_envelopes) >= _REMEMBERED_ENVELOPES:
-            _envelopes.clear()
-        _envelopes[key] = envelope
-    return (
-        read_id(record_id),
-        envelope,
-        None if deadline is None else _deadline(deadline),
-        trace,
+def headers_bytes(headers: Headers) -> int:
+    """Return about how much memory headers take."""
+    return sum(
+        [
+            _HEADER_BYTES + len(name) + (0 if value is None else len(value))
+            for name, value in headers
+        ]
     )
 
 
@@ -158,12 +200,14 @@ def read_id(value: bytes | None) -> str | None:
         raise InvalidRecordError(ID, f"must be {WANTED}, found {value[:64]!r}") from None
 
 
-def _read_envelope(headers: Headers) -> Envelope:
+def _read_envelope(headers: Headers, limits: Limits) -> Envelope:
     ours = {name: _text(name, value) for name, value in headers}
     _expect(ours, SPECVERSION, SPECVERSION_VALUE)
     _expect(ours, TYPE, INPUT_TYPE)
     if not ours.get(SOURCE):
         raise InvalidRecordError(SOURCE, "is missing; CloudEvents requires it")
+    for name in (SERVABLE, SERVABLE_LABEL, SIGNATURE):
+        check_name(name, ours.get(name), limits)
     version = _version(ours)
     label = ours.get(SERVABLE_LABEL)
     if version is not None and label is not None:
@@ -185,7 +229,8 @@ def _text(name: str, value: bytes | None) -> str:
 def _expect(headers: Mapping[str, str], name: str, wanted: str) -> None:
     found = headers.get(name)
     if found != wanted:
-        raise InvalidRecordError(name, f"must be {wanted!r}, found {found!r}")
+        shown = None if found is None else found[:64]
+        raise InvalidRecordError(name, f"must be {wanted!r}, found {shown!r}")
 
 
 def _content_type(headers: Mapping[str, str]) -> str:
@@ -194,7 +239,8 @@ def _content_type(headers: Mapping[str, str]) -> str:
     if content_type not in (JSON_CONTENT_TYPE, PROTOBUF_CONTENT_TYPE):
         raise InvalidRecordError(
             CONTENT_TYPE,
-            f"must be {JSON_CONTENT_TYPE!r} or {PROTOBUF_CONTENT_TYPE!r}, found {found!r}",
+            f"must be {JSON_CONTENT_TYPE!r} or {PROTOBUF_CONTENT_TYPE!r}, "
+            f"found {None if found is None else content_type[:64]!r}",
         )
     return content_type
 
@@ -202,7 +248,9 @@ def _content_type(headers: Mapping[str, str]) -> str:
 def _metadata_absent(headers: Mapping[str, str]) -> bool:
     found = headers.get(METADATA)
     if found not in (None, METADATA_ABSENT):
-        raise InvalidRecordError(METADATA, f"may only be {METADATA_ABSENT!r}, found {found!r}")
+        raise InvalidRecordError(
+            METADATA, f"may only be {METADATA_ABSENT!r}, found {(found or '')[:64]!r}"
+        )
     return found is not None
 
 

@@ -8,9 +8,10 @@ import msgspec
 
 from topicserve.wire import headers as names
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.headers import InputHeaders, Target, read_id, read_input_headers
+from topicserve.wire.headers import HeaderReader, InputHeaders, Target, read_id
 from topicserve.wire.json_body import Form, lone_row, read_json_body, row_of
 from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.wire.limits import DEFAULT_LIMITS, Limits, check_name
 from topicserve.wire.record_id import WANTED
 
 _INSTANCE = Form.INSTANCE  # looked at once a record: a global costs less than a member
@@ -20,8 +21,9 @@ class InputRecord(msgspec.Struct, frozen=True, gc=False):
     """What one record asks for.
 
     `content` is undecoded JSON for Form.INSTANCE (see `lone_row`), a tree for the other JSON forms,
-    and for Form.TENSORS numpy arrays by input name. `rows` is how many rows it has: exact for the
-    two row formats, and else an estimate, since the signature says which inputs have rows.
+    and for Form.TENSORS numpy arrays by input name, folded where they repeat a value. `rows` is how
+    many rows it has: exact for the two row formats, and else an estimate, since the signature says
+    which inputs have rows.
     """
 
     record_id: str
@@ -34,47 +36,75 @@ class InputRecord(msgspec.Struct, frozen=True, gc=False):
     trace: tuple[tuple[str, bytes | None], ...] = ()
     output_filter: tuple[str, ...] = ()
     """Protobuf only: the outputs that are wanted; empty means all."""
+    held_bytes: int = 0
+    """About how much memory the headers and the decoded content take, once it is unfolded."""
+    limits: Limits = DEFAULT_LIMITS
 
     @property
     def payload(self) -> Any:
         """Return the content decoded, or raise InvalidRecordError naming the place at fault."""
         if self.form is Form.INSTANCE:
-            return row_of(self.content)
+            return row_of(self.content, self.limits)
+        if self.form is Form.TENSORS:
+            from topicserve.wire.protobuf_codec import unfolded
+
+            return unfolded(self.content)
         return self.content
 
 
-def decode_input(record: KafkaRecord) -> InputRecord:
+_default_reader = HeaderReader()
+
+
+def decode_input(record: KafkaRecord, reader: HeaderReader = _default_reader) -> InputRecord:
     """Return what a record asks for, or raise InvalidRecordError with the field at fault.
 
     A lone row's own content is not yet looked at: `payload` does, or whoever reads many at once.
     """
-    headers = record_id, envelope, deadline, trace = read_input_headers(record.headers)
+    headers = record_id, envelope, deadline, trace, size = reader.read(record.headers)
     value = record.value
     if envelope.content_type == names.PROTOBUF_CONTENT_TYPE:
-        return _from_tensors(headers, value)
+        return _from_tensors(headers, value, reader.limits)
     if record_id is None:
         raise InvalidRecordError(names.ID, f"is missing; it must be {WANTED}")
     target, content, form, rows = envelope.target, lone_row(value), _INSTANCE, 1
     if content is None:
-        target, content, form, rows = _from_json(target, value)
+        body = read_json_body(value, reader.limits)
+        target = _with_signature(target, body.signature_name, reader.limits)
+        content, form, rows, size = body.content, body.form, body.rows, size + body.tree_bytes
     return InputRecord(
-        record_id, target, form, content, rows, deadline, envelope.metadata_absent, trace
+        record_id,
+        target,
+        form,
+        content,
+        rows,
+        deadline,
+        envelope.metadata_absent,
+        trace,
+        (),
+        size,
+        reader.limits,
     )
 
 
-def _from_json(target: Target, value: bytes | None) -> tuple[Target, Any, Form, int]:
-    body = read_json_body(value)
-    if body.signature_name and body.signature_name != target.signature_name:
-        target = msgspec.structs.replace(target, signature_name=body.signature_name)
-    return target, body.content, body.form, body.rows
+def _with_signature(target: Target, name: str | None, limits: Limits) -> Target:
+    if not name or name == target.signature_name:
+        return target
+    check_name("signature_name", name, limits)
+    return msgspec.structs.replace(target, signature_name=name)
 
 
-def _from_tensors(headers: InputHeaders, value: bytes | None) -> InputRecord:
+def _from_tensors(headers: InputHeaders, value: bytes | None, limits: Limits) -> InputRecord:
     # Here, so that who speaks JSON alone never loads protobuf.
-    from topicserve.wire.protobuf_codec import decode_predict_request
+    from topicserve.wire.protobuf_codec import columns_bytes, decode_predict_request
 
-    body = decode_predict_request(value)
-    record_id, envelope, deadline, trace = headers
+    body = decode_predict_request(value, limits, keep_folded=True)
+    for field, name in (
+        ("model_spec.name", body.servable_name),
+        ("model_spec.version_label", body.label),
+        ("model_spec.signature_name", body.signature_name),
+    ):
+        check_name(field, name, limits)
+    record_id, envelope, deadline, trace, size = headers
     record_id = record_id or read_id(body.metadata_uid)
     if record_id is None:
         raise InvalidRecordError(
@@ -95,6 +125,8 @@ def _from_tensors(headers: InputHeaders, value: bytes | None) -> InputRecord:
         envelope.metadata_absent,
         trace,
         tuple(body.output_filter),
+        size + columns_bytes(body.columns),
+        limits,
     )
 
 

@@ -18,8 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 from topicserve.wire.base64_text import decode_base64
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.json_text import load_json, without_number_tokens
-
-MAX_DEPTH = 64  # more dimensions than numpy or TensorFlow have
+from topicserve.wire.limits import DEFAULT_LIMITS, Limits, exceeds, shortened
 
 
 class Form(Enum):
@@ -44,6 +43,8 @@ class JsonBody(msgspec.Struct, frozen=True, gc=False):
     content: Any
     rows: int
     signature_name: str | None
+    tree_bytes: int = 0
+    """About how much memory the tree takes; 0 for an undecoded row."""
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -54,6 +55,9 @@ class _Body(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Body).decode
+
+# What objects of CPython 3.11 to 3.14 take, each with the pointer to it.
+_VALUE_BYTES, _LIST_BYTES, _DICT_BYTES = 48, 96, 240
 
 LONE_ROW_OPENING, LONE_ROW_CLOSING = b'{"instance":', b"}"
 
@@ -74,13 +78,13 @@ def lone_row(value: bytes | None) -> bytes | None:
     return None
 
 
-def row_of(content: bytes) -> Any:
+def row_of(content: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
     """Return a lone row as a tree, or raise InvalidRecordError."""
     row = content[len(LONE_ROW_OPENING) : -len(LONE_ROW_CLOSING)]
-    return read_tree(row, Form.INSTANCE.value)
+    return read_tree(row, Form.INSTANCE.value, limits)
 
 
-def read_json_body(value: bytes | None) -> JsonBody:
+def read_json_body(value: bytes | None, limits: Limits = DEFAULT_LIMITS) -> JsonBody:
     """Return a body, or raise InvalidRecordError naming the field at fault."""
     if value is None:
         raise InvalidRecordError("value", "is null; a JSON object was expected")
@@ -88,7 +92,7 @@ def read_json_body(value: bytes | None) -> JsonBody:
     if body.instances is UNSET and body.inputs is UNSET and body.instance is not UNSET:
         content = LONE_ROW_OPENING + bytes(body.instance) + LONE_ROW_CLOSING
         return JsonBody(Form.INSTANCE, content, 1, body.signature_name)
-    return _read_many(body)
+    return _read_many(body, limits)
 
 
 def _read_body(value: bytes) -> _Body:
@@ -117,13 +121,28 @@ def _with_number_tokens(body: _Body, value: bytes) -> _Body:
     return body
 
 
-def read_tree(content: bytes, field: str) -> Any:
+def read_tree(content: bytes, field: str, limits: Limits = DEFAULT_LIMITS) -> Any:
     """Return undecoded JSON as a tree with bytes in place of every `{"b64": ...}`."""
     try:
         tree = load_json(content)
     except (ValueError, RecursionError) as error:
         raise InvalidRecordError(field, f"is not JSON: {error}") from None
-    return _with_bytes(tree, field)
+    # Without a string there is nothing to replace, and few brackets cannot be nested deeply.
+    brackets = content.count(b"[") + content.count(b"{")
+    if b'"' not in content and brackets <= limits.max_nesting_depth:
+        return tree
+    return _with_bytes(tree, (None, field), 0, limits.max_nesting_depth)
+
+
+def tree_bytes(content: bytes) -> int:
+    """Return about how much memory the tree of this JSON takes, from above.
+
+    A number of two bytes of text becomes an object and a pointer to it; an object with one member,
+    seven bytes of text, becomes a dict. Commas and brackets within strings count, too.
+    """
+    values = _VALUE_BYTES * content.count(b",")
+    lists, objects = _LIST_BYTES * content.count(b"["), _DICT_BYTES * content.count(b"{")
+    return len(content) + values + lists + objects
 
 
 def _invalid(error: msgspec.ValidationError) -> InvalidRecordError:
@@ -132,7 +151,7 @@ def _invalid(error: msgspec.ValidationError) -> InvalidRecordError:
     return InvalidRecordError("value", "must be a JSON object")
 
 
-def _read_many(body: _Body) -> JsonBody:
+def _read_many(body: _Body, limits: Limits) -> JsonBody:
     given = [
         (form, content)
         for form, content in (
@@ -147,9 +166,10 @@ def _read_many(body: _Body) -> JsonBody:
             "value", 'must have exactly one of "instances", "inputs" and "instance"'
         )
     ((form, content),) = given
-    tree = read_tree(bytes(content), form.value)
+    text = bytes(content)
+    tree = read_tree(text, form.value, limits)
     rows = _count_rows(tree, form)
-    return JsonBody(form, tree, rows, body.signature_name)
+    return JsonBody(form, tree, rows, body.signature_name, tree_bytes(text))
 
 
 def _count_rows(tree: Any, form: Form) -> int:
@@ -169,29 +189,49 @@ def _count_rows(tree: Any, form: Form) -> int:
     return max(next((len(column) for column in columns if isinstance(column, list)), 1), 1)
 
 
-def _with_bytes(node: Any, field: str, depth: int = 0) -> Any:
+_Path = tuple[Any, str | int]
+"""Where a node of a tree is: the place of the node around it, and a name or an index."""
+
+
+def _with_bytes(node: Any, path: _Path, depth: int, max_depth: int) -> Any:
     """Return the tree with every `{"b64": text}` replaced by its bytes, as TF Serving reads it."""
-    if depth > MAX_DEPTH:
-        raise InvalidRecordError(field, f"is nested more than {MAX_DEPTH} deep")
+    if depth > max_depth:
+        raise exceeds(_place(path), "is nested too deeply", "max_nesting_depth", max_depth)
     if isinstance(node, list):
         # Rows of plain numbers are the common case and hold nothing to replace.
         if all(type(item) is float for item in node):
             return node
         return [
-            _with_bytes(item, f"{field}[{index}]", depth + 1)
+            _with_bytes(item, (path, index), depth + 1, max_depth)
             if isinstance(item, (list, dict))
             else item
             for index, item in enumerate(node)
         ]
     if not isinstance(node, dict):
         return node
-    if node.keys() == {"b64"} and isinstance(node["b64"], str):
-        return _bytes(node["b64"], field)
-    return {name: _with_bytes(item, f"{field}.{name}", depth + 1) for name, item in node.items()}
+    if len(node) == 1 and isinstance(node.get("b64"), str):
+        return _bytes(node["b64"], path)
+    return {
+        name: _with_bytes(item, (path, name), depth + 1, max_depth) for name, item in node.items()
+    }
 
 
-def _bytes(text: str, field: str) -> bytes:
+def _bytes(text: str, path: _Path) -> bytes:
     try:
         return decode_base64(text)
     except ValueError as error:
-        raise InvalidRecordError(f"{field}.b64", str(error)) from None
+        raise InvalidRecordError(f"{_place(path)}.b64", str(error)) from None
+
+
+def _place(path: _Path) -> str:
+    """Return a place in words, such as `instances[2].x`."""
+    # Only for an error: made for each node, long names would cost their length each time.
+    parts: list[str] = []
+    around: Any = path
+    while around is not None:
+        around, step = around
+        if isinstance(step, int):
+            parts.append(f"[{step}]")
+        else:
+            parts.append(shortened(step) if around is None else f".{shortened(step)}")
+    return "".join(reversed(parts))

@@ -56,6 +56,8 @@ def column_pieces(name: str, column: NDArray[Any]) -> list[bytes]:
     """
     if column.dtype.kind in "OSU":
         return [orjson.dumps(_text_tree(row, name)) for row in column]
+    if column.dtype.kind == "c":
+        raise ValueError(f"output {name!r} has complex numbers, which JSON cannot carry")
     if column.dtype.isbuiltin == 2 or column.dtype.kind not in "bifu":
         # TensorFlow's bfloat16 and the like are no numpy dtypes of their own.
         column = column.astype(np.float32)
@@ -67,6 +69,8 @@ def _numeric_pieces(column: NDArray[Any]) -> list[bytes]:
     inner = column.ndim - 1
     if column.size == 0:
         return [orjson.dumps(row.tolist()) for row in column]
+    if not column.dtype.isnative:
+        column = column.astype(column.dtype.newbyteorder("="))
     text = orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)
     opening, closing = b"[" * inner, b"]" * inner
     rows = text[inner + 1 : -inner - 1].split(closing + b"," + opening)

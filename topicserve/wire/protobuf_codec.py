@@ -3,9 +3,9 @@
 Any client that can fill TensorFlow Serving's own message can publish a record, and read the result.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
@@ -13,17 +13,21 @@ from numpy.typing import NDArray
 
 from topicserve.protos.predict_pb2 import ModelSpec, PredictRequest, PredictResponse
 from topicserve.protos.tensor_pb2 import TensorProto
-from topicserve.protos.tensors import from_tensor_proto, to_tensor_proto
+from topicserve.protos.tensors import (
+    FoldedTensor,
+    read_tensor,
+    shape_of,
+    to_dtype,
+    to_tensor_proto,
+)
 from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.limits import DEFAULT_LIMITS, Limits, check_name, exceeds, shortened
 
 METADATA_UID = "metadata_uid"
 """The string input that may carry the record id where the header is missing."""
 
-MAX_REPEATED_ELEMENTS = 4 * 1024 * 1024
-"""What the tensors of one body may unfold to, where that is more elements than the body has bytes.
-
-A tensor of one value may have any shape: without a limit, a record of 30 bytes takes all memory.
-"""
+# What a bytes object takes besides its content.
+_STRING_BYTES = 40
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -32,12 +36,13 @@ Columns = Mapping[str, NDArray[Any]]
 class PredictBody:
     """A PredictRequest or PredictResponse, read.
 
-    `columns` are the tensors by name, as they came; strings are bytes in arrays of dtype object.
+    `columns` are the tensors by name, as they came; strings are bytes in arrays of dtype object,
+    and what repeats a value is folded where that was asked for (see `unfolded`).
     `metadata_uid` is among them, last, where it was sent: whoever feeds a model leaves it out
     unless the signature declares it. What the message does not say is None.
     """
 
-    columns: Columns
+    columns: Mapping[str, Any]
     servable_name: str | None = None
     version: int | None = None
     label: str | None = None
@@ -47,11 +52,21 @@ class PredictBody:
     """The one string of that input; None where it holds anything else."""
 
 
-def decode_predict_request(value: bytes | None) -> PredictBody:
+def decode_predict_request(
+    value: bytes | None, limits: Limits = DEFAULT_LIMITS, *, keep_folded: bool = False
+) -> PredictBody:
     """Return a request's body, or raise InvalidRecordError naming the field at fault."""
     request = PredictRequest()
     _parse(request, value)
-    columns = _read_tensors(request.inputs, "inputs")
+    for field, count in (
+        ("inputs", len(request.inputs)),
+        ("output_filter", len(request.output_filter)),
+    ):
+        if count > limits.max_inputs:
+            raise exceeds(field, f"has {count} entries", "max_inputs", limits.max_inputs)
+    columns = _read_tensors(request.inputs, "inputs", limits)
+    if not keep_folded:
+        columns = unfolded(columns)
     if METADATA_UID in columns:
         columns[METADATA_UID] = columns.pop(METADATA_UID)
     return _body(
@@ -66,7 +81,29 @@ def decode_predict_response(value: bytes | None) -> PredictBody:
     """Return a response's body, or raise InvalidRecordError naming the field at fault."""
     response = PredictResponse()
     _parse(response, value)
-    return _body(response.model_spec, _read_tensors(response.outputs, "outputs"))
+    return _body(
+        response.model_spec, unfolded(_read_tensors(response.outputs, "outputs", DEFAULT_LIMITS))
+    )
+
+
+def unfolded(columns: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return columns in which no tensor is folded any more."""
+    return {
+        name: column.unfold() if isinstance(column, FoldedTensor) else column
+        for name, column in columns.items()
+    }
+
+
+def columns_bytes(columns: Mapping[str, Any]) -> int:
+    """Return about how much memory columns take once they are unfolded."""
+    size = 0
+    for column in columns.values():
+        size += column.nbytes
+        if isinstance(column, FoldedTensor):
+            column = column.values
+        if column.dtype == object:
+            size += sum([len(item) + _STRING_BYTES for item in column.flat])
+    return size
 
 
 def encode_predict_request(
@@ -133,28 +170,43 @@ def _body(spec: ModelSpec, columns: Columns, **rest: Any) -> PredictBody:
     )
 
 
-def _read_tensors(tensors: Mapping[str, TensorProto], field: str) -> dict[str, NDArray[Any]]:
-    room = MAX_REPEATED_ELEMENTS
-    columns = {}
+def _read_tensors(tensors: Mapping[str, TensorProto], field: str, limits: Limits) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    size = 0
     for name, tensor in tensors.items():
-        elements = _elements(tensor)
-        if elements > tensor.ByteSize():
-            room -= elements
-        if room < 0:
-            raise InvalidRecordError(
-                f"{field}.{name}",
-                f"unfolds to {elements} elements from {tensor.ByteSize()} bytes; "
-                f"{MAX_REPEATED_ELEMENTS} are allowed in one body",
+        where = f"{field}.{shortened(name)}"
+        check_name(where, name, limits)
+        size += _invented_bytes(tensor, where, limits)
+        if size > limits.max_unfolded_bytes:
+            raise exceeds(
+                where,
+                f"unfolds to more than its message holds, {size} bytes with those before it",
+                "max_unfolded_bytes",
+                limits.max_unfolded_bytes,
             )
         try:
-            columns[name] = from_tensor_proto(tensor)
+            columns[name] = read_tensor(tensor)
         except ValueError as error:
-            raise InvalidRecordError(f"{field}.{name}", str(error)) from None
+            raise InvalidRecordError(where, str(error)) from None
     return columns
 
 
-def _elements(tensor: TensorProto) -> int:
-    return math.prod(max(dim.size, 0) for dim in tensor.tensor_shape.dim)
+def _invented_bytes(tensor: TensorProto, where: str, limits: Limits) -> int:
+    """Return what a tensor takes that its message does not hold: repeated values, empty lists.
+
+    A size of 0 counts as 1: an array without elements takes nothing, but as JSON it is a list of
+    as many empty lists as the other sizes say.
+    """
+    dims = len(tensor.tensor_shape.dim)
+    if dims > limits.max_dimensions:
+        raise exceeds(where, f"has {dims} dimensions", "max_dimensions", limits.max_dimensions)
+    try:
+        itemsize = to_dtype(tensor.dtype).itemsize
+        size = itemsize * prod(length or 1 for length in shape_of(tensor))
+    except ValueError as error:
+        raise InvalidRecordError(where, str(error)) from None
+    # What is given in full is no larger than 16 bytes for each of the message's own.
+    return size if size > 16 * tensor.ByteSize() else 0
 
 
 def _write_tensors(columns: Columns, tensors: Any) -> None:
@@ -162,8 +214,10 @@ def _write_tensors(columns: Columns, tensors: Any) -> None:
         tensors[name].CopyFrom(to_tensor_proto(column))
 
 
-def _only_string(column: NDArray[Any] | None) -> bytes | None:
+def _only_string(column: NDArray[Any] | FoldedTensor | None) -> bytes | None:
     """Return the one value of a string column; rows may repeat it."""
+    if isinstance(column, FoldedTensor):
+        column = column.values
     if column is None or column.dtype != object:
         return None
     values = set(column.ravel().tolist())

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 
 import numpy as np
 
 from topicserve.backends.broker import Consumer, Producer
 from topicserve.backends.metadata_store import MetadataStore
+from topicserve.wire.limits import Limits
 from topicserve.worker.backoff import Patience
 from topicserve.worker.batch import Batcher
 from topicserve.worker.batch_sizer import BatchSizer
@@ -94,7 +96,7 @@ def build_stages(
         ledger=ledger,
         rebalance=Rebalance(ledger, flow, batcher, delivery, waiting, quarantine, metrics),
         flow=flow,
-        decoder=Decoder(router),
+        decoder=Decoder(router, Limits(**asdict(config.limits))),
         batcher=batcher,
         predictor=Predictor(servables, batching, unknown_seconds, sizer, core, metrics, clock),
         joiner=Joiner(store, config.metadata, patience, metrics, clock),

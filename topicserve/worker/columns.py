@@ -15,6 +15,7 @@ from topicserve.servables.servable import Columns, Signature, TensorSpec
 from topicserve.wire.json_body import Form
 from topicserve.wire.json_numbers import read_number_rows
 from topicserve.wire.json_text import load_json
+from topicserve.wire.limits import shortened
 from topicserve.worker.arrays import (
     InvalidInputError,
     describe,
@@ -32,6 +33,9 @@ METADATA_UID = "metadata_uid"
 # Up to here making Python lists is quicker than reading all rows' numbers at once, which has a
 # fixed cost: 7 us instead of 26 for one row of 64 floats, and the same for some 6 KiB of them.
 FEW_BYTES = 4096
+
+# A record may name a hundred thousand inputs that do not exist: the first few are enough to say.
+_MAX_TOLD = 8
 
 
 def columns_at_once(contents: Sequence[bytes], signature: Signature) -> Columns | None:
@@ -125,7 +129,7 @@ def check_names(given: Any, signature: Signature) -> None:
     if given.keys() == specs.keys():
         return
     missing = sorted(specs.keys() - given.keys() - signature.defaults.keys())
-    unknown = sorted(given.keys() - specs.keys())
+    unknown = [shortened(name) for name in sorted(given.keys() - specs.keys())[:_MAX_TOLD]]
     problems = [f"input {name!r} is missing" for name in missing]
     problems += [f"input {name!r} is not one of {_names(specs)}" for name in unknown]
     if problems:

@@ -191,6 +191,28 @@ class DeliveryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """[limits]: what one record may ask for; the dead letter of one above it names the key."""
+
+    max_headers: Count = 1000
+    """The most headers of a record."""
+    max_header_bytes: Count = 256 * 1024
+    """The most bytes of their names and values."""
+    max_name_bytes: Count = 1024
+    """The longest name: of a servable, a label, a signature or a tensor."""
+    max_inputs: Count = 1000
+    """The most tensors of a PredictRequest, and the most entries of its output_filter."""
+    max_dimensions: Annotated[int, Limit(1, 64)] = 64
+    """The most dimensions of a tensor in a PredictRequest."""
+    max_nesting_depth: Annotated[int, Limit(1, 64)] = 64
+    """How deep lists and objects may be nested in JSON."""
+    max_unfolded_bytes: Count = 64 * 1024 * 1024
+    """The most memory of tensors that say one value for many: a few bytes may declare any shape."""
+    max_metadata_bytes: Count = 1024 * 1024
+    """The most bytes of a record's metadata in the store."""
+
+
+@dataclass(frozen=True, slots=True)
 class HttpConfig:
     """[http]: metrics, health and the servables' status."""
 
@@ -253,6 +275,7 @@ class WorkerConfig:
     metadata: MetadataConfig = MetadataConfig()
     batching: BatchingConfig = BatchingConfig()
     delivery: DeliveryConfig = DeliveryConfig()
+    limits: LimitsConfig = LimitsConfig()
     http: HttpConfig = HttpConfig()
     logging: LoggingConfig = LoggingConfig()
     model_config_file: str = ""

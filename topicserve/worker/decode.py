@@ -2,23 +2,27 @@
 
 from collections.abc import Sequence
 
+from topicserve.servables.errors import error_text
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.headers import HeaderReader, headers_bytes
 from topicserve.wire.input_record import decode_input
 from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.wire.limits import DEFAULT_LIMITS, Limits
 from topicserve.worker.offsets import Slot
 from topicserve.worker.request import Polled, Rejection, Request
 from topicserve.worker.routing import Router, UnknownServableError
 
-# A record held in memory weighs more than its value: tuples, headers, the offset's account.
+# A record held in memory weighs more than its content: structs, the offset's account.
 OVERHEAD_BYTES = 512
 
 
 class Decoder:
     """Reads polled records; the rows themselves are looked at when their batch is built."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, limits: Limits = DEFAULT_LIMITS) -> None:
         self._route = router.route
+        self._reader = HeaderReader(limits)
 
     def decode(
         self, records: Sequence[KafkaRecord], slots: Sequence[Slot | None], now: float
@@ -29,23 +33,27 @@ class Decoder:
         """
         requests: list[Request] = []
         rejections: list[Rejection] = []
-        find_route = self._route
+        find_route, reader = self._route, self._reader
         for record, slot in zip(records, slots, strict=True):
             if slot is None:
                 continue
             size = OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")
             try:
-                found = decode_input(record)
+                found = decode_input(record, reader)
                 route = find_route(found.target, found.record_id)
-            except (InvalidRecordError, UnknownServableError) as error:
-                polled = Polled(record, slot, size, now)
-                rejections.append(Rejection(polled, _reason(error), error))
+            # Whatever a parser raises, the fault is this record's own and touches no other.
+            except Exception as error:
+                polled = Polled(record, slot, size + headers_bytes(record.headers), now)
+                rejections.append(_rejection(polled, error))
             else:
+                size += found.held_bytes
                 requests.append(Request(record, slot, size, now, found, route))
         return requests, rejections
 
 
-def _reason(error: Exception) -> Reason:
+def _rejection(polled: Polled, error: Exception) -> Rejection:
     if isinstance(error, UnknownServableError):
-        return Reason.UNKNOWN_SERVABLE
-    return Reason.INVALID_RECORD
+        return Rejection(polled, Reason.UNKNOWN_SERVABLE, error)
+    if not isinstance(error, InvalidRecordError):
+        error = InvalidRecordError("value", f"cannot be read: {error_text(error)}")
+    return Rejection(polled, Reason.INVALID_RECORD, error)

@@ -13,7 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topicserve.servables.defaults import must_be_alone
-from topicserve.servables.errors import FailedPreconditionError, InvalidArgumentError
+from topicserve.servables.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    error_text,
+)
 from topicserve.servables.servable import Columns, Scope, Servable, Signature
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
@@ -21,6 +25,7 @@ from topicserve.wire.json_body import Form
 from topicserve.wire.json_values import is_lossless
 from topicserve.worker.arrays import InvalidInputError
 from topicserve.worker.columns import columns_at_once
+from topicserve.worker.outputs import check_outputs
 from topicserve.worker.record_columns import RecordColumns, read_record, same_in
 from topicserve.worker.request import Answers, Rejection, Request
 
@@ -90,8 +95,9 @@ class Feed:
         """Return what a call with so many rows gave, without the padding.
 
         Raises FailedPreconditionError where an output has not the rows that it should have, or is
-        missing.
+        missing, and for what no result can carry.
         """
+        check_outputs(outputs, size)
         if self.selects:
             outputs = self._selected(outputs)
         rows, specs = self.rows, self.signature.outputs
@@ -166,13 +172,20 @@ def _feeds_one_by_one(
             rejections.append(Rejection(request, Reason.INVALID_INPUT, error))
         except InvalidRecordError as error:
             rejections.append(Rejection(request, Reason.INVALID_RECORD, error))
+        # Whatever else is raised, MemoryError included, this record asked for: it was alone.
+        except Exception as error:
+            problem = InvalidInputError(f"cannot become tensors: {error_text(error)}")
+            rejections.append(Rejection(request, Reason.INVALID_INPUT, problem))
         else:
             key = len(groups) if read.is_alone else _key(read.columns, wanted)
             groups.setdefault(key, []).append((request, read))
-    feeds = [
-        _feed(group, choices[group[0][0].input.output_filter], signature)
-        for group in groups.values()
-    ]
+    feeds: list[Feed] = []
+    for group in groups.values():
+        chosen = choices[group[0][0].input.output_filter]
+        try:
+            feeds.append(_feed(group, chosen, signature))
+        except MemoryError:  # each has room alone: it was read so
+            feeds += [_feed([one], chosen, signature) for one in group]
     return feeds, rejections
 
 

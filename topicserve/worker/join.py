@@ -8,16 +8,14 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import orjson
-
 from topicserve.backends.errors import BackendConfigError, BackendUnavailableError
 from topicserve.backends.metadata_store import MetadataStore, PendingMetadata
 from topicserve.wire.dead_letter import Reason
-from topicserve.wire.json_text import without_number_tokens
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.backoff import Patience
 from topicserve.worker.config import MetadataConfig, OnMissingMetadata
 from topicserve.worker.logging import log_event
+from topicserve.worker.metadata_checks import check_metadata
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.request import Rejection, Request
 
@@ -35,7 +33,7 @@ class MetadataMissingError(Exception):
 
 
 class MetadataInvalidError(Exception):
-    """What is stored for the record is not a JSON object."""
+    """What is stored for the record cannot be part of a result."""
 
 
 @dataclass(slots=True)
@@ -187,25 +185,12 @@ def _join(
             missing.append(index)
             continue
         try:
-            # The content goes into the result as it is, so it must not break the JSON around it.
-            is_object = type(orjson.loads(content)) is dict
-        except (orjson.JSONDecodeError, RecursionError) as error:
-            problem = _describe(content, error)
-            joined.rejections.append(_invalid(requests[index], problem))
+            check_metadata(content, record.limits)
+        # Whatever a store answers, the fault is this record's own and touches no other.
+        except Exception as error:
+            invalid = MetadataInvalidError(str(error))
+            refused = Rejection(requests[index], Reason.METADATA_INVALID, invalid)
+            joined.rejections.append(refused)
         else:
-            if is_object:
-                metadata[index] = Metadata(_FOUND, content)
-            else:
-                joined.rejections.append(_invalid(requests[index], "it is something else"))
+            metadata[index] = Metadata(_FOUND, content)
     return missing
-
-
-def _invalid(request: Request, problem: str) -> Rejection:
-    error = MetadataInvalidError(f"the metadata stored is not a JSON object: {problem}")
-    return Rejection(request, Reason.METADATA_INVALID, error)
-
-
-def _describe(content: bytes, error: Exception) -> str:
-    if without_number_tokens(content) is None:
-        return str(error)
-    return f"it has NaN or an infinity, which JSON lacks; store null instead ({error})"

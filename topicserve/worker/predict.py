@@ -12,8 +12,10 @@ from topicserve.servables.errors import (
     InvalidArgumentError,
     NotFoundError,
     ServableError,
+    error_text,
+    status_code,
 )
-from topicserve.servables.servable import Servable
+from topicserve.servables.servable import Servable, Signature
 from topicserve.servables.servable_id import ServableId
 from topicserve.servables.servable_request import ServableRequest
 from topicserve.wire.dead_letter import Reason
@@ -111,17 +113,15 @@ class Predictor:
         servables that it is made of.
         """
         try:
-            signature = servable.signatures.get(name)
-        except Exception as error:
+            signature = _signature(servable, name)
+        except UnknownSignatureError as error:
+            return [], [Rejection(request, Reason.UNKNOWN_SIGNATURE, error) for request in requests]
+        # A kind of a user's own may raise anything, SystemExit included: it ends no worker.
+        except BaseException as error:
             if isinstance(error, ServableError) and error.retriable:
-                raise NotNowError(str(error)) from error
-            return [], [Rejection(request, Reason.PREDICT_FAILED, error) for request in requests]
-        if signature is None:
-            known = ", ".join(sorted(servable.signatures))
-            unknown = UnknownSignatureError(f"signature {name!r} is not one of: {known}")
-            return [], [
-                Rejection(request, Reason.UNKNOWN_SIGNATURE, unknown) for request in requests
-            ]
+                raise NotNowError(error_text(error)) from error
+            failure = PredictError(error_text(error))
+            return [], [Rejection(request, Reason.PREDICT_FAILED, failure) for request in requests]
         return build_feeds(requests, signature)
 
     def _without_expired(self, requests: list[Request]) -> tuple[list[Request], list[Rejection]]:
@@ -176,21 +176,21 @@ class Predictor:
             answers = self._call(servable, feed, predicted.signature_name)
         except ServableError as error:
             if error.retriable:
-                raise NotNowError(str(error)) from error
+                raise NotNowError(error_text(error)) from error
             self._halve(servable, feed, predicted, error)
-        # A kind of a user's own may raise anything; it is that record's error all the same.
-        except Exception as error:
+        # A kind of a user's own may raise anything, SystemExit included; it is that record's error
+        # all the same. A process is asked to stop by signals, never from here.
+        except BaseException as error:
             self._halve(servable, feed, predicted, error)
         else:
             predicted.answers.append(answers)
 
     def _halve(
-        self, servable: Servable, feed: Feed, predicted: Predicted, error: Exception
+        self, servable: Servable, feed: Feed, predicted: Predicted, error: BaseException
     ) -> None:
-        code = error.code if isinstance(error, ServableError) else "UNKNOWN"
-        self._metrics.predict_failures.labels(predicted.servable, code).inc()
+        self._metrics.predict_failures.labels(predicted.servable, status_code(error)).inc()
         if len(feed.requests) == 1:
-            failure = PredictError(f"{type(error).__name__}: {error}")
+            failure = PredictError(error_text(error))
             predicted.rejections.append(Rejection(feed.requests[0], Reason.PREDICT_FAILED, failure))
             return
         for half in feed.halves():
@@ -206,6 +206,17 @@ class Predictor:
 
     def _padded_rows(self, rows: int) -> int:
         return next((size for size in self._allowed_sizes if size >= rows), rows)
+
+
+def _signature(servable: Servable, name: str) -> Signature:
+    signatures = servable.signatures
+    signature: object = signatures.get(name)
+    if signature is None:
+        known = ", ".join(sorted(signatures))
+        raise UnknownSignatureError(f"signature {name!r} is not one of: {known}")
+    if not isinstance(signature, Signature):
+        raise PredictError(f"signature {name!r} is of type {type(signature).__name__}")
+    return signature
 
 
 def _servable_request(route: Route) -> ServableRequest:

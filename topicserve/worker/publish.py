@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from topicserve.servables.errors import error_text
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import Metadata
@@ -71,6 +72,10 @@ class Outgoing:
             metrics.dead_letters.labels(reason.value).inc(count)
 
 
+class EncodeError(Exception):
+    """What the servable answered to this record cannot be written as a result."""
+
+
 class Encoder:
     """Turns outcomes into records. Any thread may call it."""
 
@@ -84,14 +89,16 @@ class Encoder:
     ) -> Outgoing:
         """Return results for what was answered and not rejected, dead letters for the rejected.
 
-        `metadata` has one for each of `predicted.answered()`, in that order.
+        `metadata` has one for each of `predicted.answered()`, in that order. What cannot be written
+        as a result is added to `rejections`.
         """
         outgoing = Outgoing(predicted.servable, predicted.version)
         rejected = {id(rejection.polled) for rejection in rejections}
         start = 0
         for answers in predicted.answers:
             stop = start + len(answers.requests)
-            self._add_results(outgoing, predicted, answers, metadata[start:stop], rejected)
+            own = metadata[start:stop]
+            self._add_results(outgoing, predicted, answers, own, rejections, rejected)
             start = stop
         for rejection in rejections:
             letter = DeadLetter.of(rejection.polled.record, rejection.reason, rejection.error)
@@ -110,23 +117,16 @@ class Encoder:
         predicted: Predicted,
         answers: Answers,
         metadata: Sequence[Metadata],
+        rejections: list[Rejection],
         rejected: set[int],
     ) -> None:
         requests = answers.requests
-        inputs = [request.input for request in requests]
-        results = encode_results(
-            self._topic,
-            Origin(
-                predicted.servable, predicted.version, predicted.signature_name, self._worker_id
-            ),
-            inputs,
-            [request.record.key for request in requests],
-            answers.outputs,
-            # One that the join rejected has none; its result is made, and left out below.
-            metadata,
-            answers.counts,
-            answers.whole,
-        )
+        try:
+            results = self._results(predicted, answers, metadata)
+        # A string column may hold anything, and a result may be too large for memory.
+        except Exception as error:
+            self._add_one_by_one(outgoing, predicted, answers, metadata, rejections, error)
+            return
         if not rejected:
             outgoing.polled += requests
             outgoing.records += results
@@ -135,3 +135,40 @@ class Encoder:
         for request, result in zip(requests, results, strict=True):
             if id(request) not in rejected:
                 outgoing.add(request, result, None)
+
+    def _add_one_by_one(
+        self,
+        outgoing: Outgoing,
+        predicted: Predicted,
+        answers: Answers,
+        metadata: Sequence[Metadata],
+        rejections: list[Rejection],
+        error: Exception,
+    ) -> None:
+        """Encode each record alone, so that the one whose outputs cannot be written is found."""
+        rejected = {id(rejection.polled) for rejection in rejections}
+        if len(answers.requests) == 1:
+            (request,) = answers.requests
+            if id(request) not in rejected:
+                failure = EncodeError(error_text(error))
+                rejections.append(Rejection(request, Reason.PREDICT_FAILED, failure))
+            return
+        for own, found in zip(answers.each(), metadata, strict=True):
+            self._add_results(outgoing, predicted, own, [found], rejections, rejected)
+
+    def _results(
+        self, predicted: Predicted, answers: Answers, metadata: Sequence[Metadata]
+    ) -> list[OutgoingRecord]:
+        return encode_results(
+            self._topic,
+            Origin(
+                predicted.servable, predicted.version, predicted.signature_name, self._worker_id
+            ),
+            [request.input for request in answers.requests],
+            [request.record.key for request in answers.requests],
+            answers.outputs,
+            # One that the join rejected has none; its result is made, and left out later.
+            metadata,
+            answers.counts,
+            answers.whole,
+        )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from topicserve.backends.broker import Producer
 from topicserve.backends.errors import BackendError
-from topicserve.servables.errors import ServableError
+from topicserve.servables.errors import ServableError, error_text
 from topicserve.servables.servable import Servable
 from topicserve.servables.servable_request import ServableRequest
 from topicserve.wire import headers as names
@@ -109,17 +109,10 @@ class Shadow:
         while (task := self._waiting.get()) is not None:
             try:
                 self._compare(task)
-            # Whatever the second version does is no concern of the records'.
-            except Exception as error:
+            # Whatever the second version raises, SystemExit included, the records are answered.
+            except BaseException as error:
                 self._count(task.origin.servable, "failed", len(task.requests))
-                log_event(
-                    "shadow_failed",
-                    logging.WARNING,
-                    servable=task.origin.servable,
-                    problem=str(error),
-                    # A servable's answer needs none.
-                    traceback_of=None if isinstance(error, ServableError) else error,
-                )
+                _log_failure(task.origin.servable, error)
 
     def _compare(self, task: _Task) -> None:
         shadow, name = task.shadow, task.origin.servable
@@ -141,11 +134,10 @@ class Shadow:
         try:
             outputs = feed.predict(servable, origin.signature_name, feed.rows)
             return feed.answers(outputs, feed.rows)
-        except ServableError as error:
+        # Whatever the second version raises, SystemExit included, the records are answered.
+        except BaseException as error:
             self._count(origin.servable, "failed", len(feed.requests))
-            log_event(
-                "shadow_failed", logging.WARNING, servable=origin.servable, problem=str(error)
-            )
+            _log_failure(origin.servable, error)
             return Answers([], {})
 
     def _publish_differences(
@@ -221,6 +213,17 @@ def _json_result(origin: Origin, own: Answers) -> bytes:
         "", origin, [asked], [None], own.outputs, [_NO_METADATA], own.counts, own.whole
     )
     return result.value or b"null"
+
+
+def _log_failure(servable: str, error: BaseException) -> None:
+    log_event(
+        "shadow_failed",
+        logging.WARNING,
+        servable=servable,
+        problem=error_text(error),
+        # A servable's answer needs none.
+        traceback_of=None if isinstance(error, ServableError) else error,
+    )
 
 
 def _log_failures(errors: Sequence[BackendError | None]) -> None:
