@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,82 @@ def test_a_corrupt_new_version_leaves_the_old_one_serving(tmp_path: Path, start:
     put_version(tmp_path, 3)
     core.wait_for("table", 1, S.END)
     assert core.found(latest("table")) == 3
+
+
+class PausingTimer(ManualTimer):
+    """Says when a pause has begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_paused = threading.Event()
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], bool]:
+        cancel = super().call_later(seconds, callback)
+        self.has_paused.set()
+        return cancel
+
+
+def test_a_load_that_is_being_retried_says_why(tmp_path: Path, start: Start) -> None:
+    """In the status, and in why there is no version; once it has succeeded, no more."""
+    put_version(tmp_path, 1, "no comma\n")
+    timer = PausingTimer()
+    core = start(a_config("table", tmp_path), timer=timer)
+
+    assert timer.has_paused.wait(LIMIT_SECONDS)
+
+    (status,) = core.core.model_status("table")["model_version_status"]
+    assert status["state"] == "LOADING"
+    assert status["status"]["error_code"] == "INVALID_ARGUMENT"
+    assert "hashmap.csv" in status["status"]["error_message"]
+    assert core.core.problem("table") == f"version 1: {status['status']['error_message']}"
+    (tmp_path / "1" / "hashmap.csv").write_text("version,1\n")
+    timer.advance(1)
+    core.wait_for("table", 1, S.AVAILABLE)
+    (status,) = core.core.model_status("table")["model_version_status"]
+    assert status["status"] == {"error_code": "OK", "error_message": ""}
+    assert core.core.problem("table") == ""
+
+
+def test_a_base_path_without_versions_says_what_was_seen(tmp_path: Path, start: Start) -> None:
+    """In the status, and in why there is no version."""
+    (tmp_path / "v1").mkdir()
+    core = start(a_config("table", tmp_path), file_system_poll_wait_seconds=-1)
+
+    core.core._source.poll()
+
+    assert "found 'v1'; a version is a directory named by a number" in core.core.problem("table")
+    with pytest.raises(NotFoundError, match=r"any versions of model table: .* found 'v1'"):
+        core.core.model_status("table")
+    assert core.core.problem("other") == ""
+
+
+def test_metadata_of_a_version_can_be_asked_for(tmp_path: Path, start: Start) -> None:
+    """The latest, by number, or by label."""
+    put_version(tmp_path, 1)
+    put_version(tmp_path, 2)
+    config = a_config(
+        "table",
+        tmp_path,
+        version_policy=VersionPolicy(VersionPolicyKind.ALL),
+        version_labels={"stable": 1},
+    )
+    core = start(config)
+    core.wait_for("table", 1, S.AVAILABLE)
+    core.wait_for("table", 2, S.AVAILABLE)
+    asked = core.core.model_metadata
+
+    versions = [
+        one["model_spec"]["version"]
+        for one in (asked("table"), asked("table", 1), asked("table", label="stable"))
+    ]
+
+    assert versions == ["2", "1", "1"]
+    signature = asked("table")["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert signature["inputs"]["key"]["dtype"] == "DT_STRING"
+    with pytest.raises(NotFoundError):
+        asked("table", 3)
+    with pytest.raises(InvalidArgumentError):
+        asked("table", label="other")
 
 
 def test_an_emptied_base_path_unloads_nothing(tmp_path: Path, start: Start) -> None:

@@ -30,6 +30,11 @@ class AllWell:
     def model_status(self, name: str) -> Mapping[str, Any]:
         raise NotFoundError(f"Could not find any versions of model {name}")
 
+    def model_metadata(
+        self, name: str, version: int | None = None, label: str | None = None
+    ) -> Mapping[str, Any]:
+        raise NotFoundError(f"{name} {version} {label}")
+
     def labels(self, name: str) -> Mapping[str, int]:
         raise NotFoundError(name)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from topicserve.servables.errors import NotFoundError
+from topicserve.servables.errors import InvalidArgumentError, NotFoundError
 from topicserve.worker.http_pages import Pages
 
 
@@ -36,6 +36,15 @@ class FakeServables:
                 one_version(version, state) for version, state in self._versions[name].items()
             ]
         }
+
+    def model_metadata(
+        self, name: str, version: int | None = None, label: str | None = None
+    ) -> Mapping[str, Any]:
+        if name not in self._versions or version == 7:
+            raise NotFoundError("Servable not found")
+        if label == "new":
+            raise InvalidArgumentError("there is no label 'new'")
+        return {"asked": [name, version, label]}
 
     def labels(self, name: str) -> Mapping[str, int]:
         return {"stable": 1, "gone": 9} if name == "digits" else {}
@@ -148,6 +157,23 @@ def test_what_is_not_there_is_said_as_tf_serving_says_it(
 ) -> None:
     """The same status codes, and a JSON object with `error`."""
     assert get(path) == (status, {"error": message})
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "content"),
+    [
+        ("digits/metadata", 200, {"asked": ["digits", None, None]}),
+        ("digits/versions/1/metadata", 200, {"asked": ["digits", 1, None]}),
+        ("digits/labels/stable/metadata", 200, {"asked": ["digits", None, "stable"]}),
+        ("digits/versions/7/metadata", 404, {"error": "Servable not found"}),
+        ("digits/labels/new/metadata", 400, {"error": "there is no label 'new'"}),
+        ("other/metadata", 404, {"error": "Servable not found"}),
+        ("digits/data", 400, {"error": "Malformed request: GET /v1/models/digits/data"}),
+    ],
+)
+def test_metadata_is_asked_for_as_of_tf_serving(path: str, status: int, content: Any) -> None:
+    """Of the latest version, of one by number, or by label."""
+    assert get(f"/v1/models/{path}") == (status, content)
 
 
 def test_all_models_are_listed_also_those_without_versions() -> None:

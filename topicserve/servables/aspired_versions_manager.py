@@ -94,6 +94,10 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
             self._thread.join(timeout_seconds)
         return self._basic.close(max(0.0, deadline - time.monotonic()))
 
+    def snapshots(self, name: str) -> list[ServableStateSnapshot]:
+        """Return the managed versions of a name as they are now."""
+        return self._basic.get_managed_servable_state_snapshots(name)
+
     def set_num_load_threads(self, threads: int) -> None:
         """Load with so many threads from now on."""
         self._basic.set_num_load_threads(threads)

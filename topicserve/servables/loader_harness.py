@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
 from typing import NoReturn, TypeVar
@@ -78,6 +78,8 @@ class ServableStateSnapshot:
     state: HarnessState
     additional_state: object = None
     """What the manager above keeps with the version."""
+    load_error: ServableError | None = field(default=None, compare=False)
+    """What the last try to load it ended in, while it is being retried."""
 
     def additional_state_as(self, kind: type[T]) -> T | None:
         """Return the additional state where it is of that type."""
@@ -99,6 +101,8 @@ class LoaderHarness:
         self.resources: ResourceAllocation = {}
         """What the loader said last that it takes."""
         self.load_attempts = 0
+        self.load_error: ServableError | None = None
+        """What the last try ended in; None before the first, and once one has succeeded."""
         self.pinned: PinnedServable | None = None
         """The servable, from a successful load on."""
         self._loader = None if data.error is not None else data.payload
@@ -126,7 +130,7 @@ class LoaderHarness:
 
     def snapshot(self) -> ServableStateSnapshot:
         """Return the harness as it is now."""
-        return ServableStateSnapshot(self.id, self._state, self.additional_state)
+        return ServableStateSnapshot(self.id, self._state, self.additional_state, self.load_error)
 
     def load_requested(self) -> None:
         """Mark it as to be loaded: of several callers the first, the others are refused."""
@@ -139,7 +143,12 @@ class LoaderHarness:
 
     def estimate(self) -> None:
         """Ask the loader what it takes. It may take long, and raise whatever the loader does."""
-        self.resources = self._the_loader().estimate_resources()
+        loader = self._the_loader()
+        try:
+            self.resources = loader.estimate_resources()
+        except Exception as error:
+            self.load_error = as_servable_error(error)
+            raise
 
     def load_approved(self) -> None:
         """Mark it as one for which there is room."""
@@ -162,7 +171,9 @@ class LoaderHarness:
             loader.load_with_id(self.id)
         # A loader may raise anything, SystemExit included: it becomes the version's error.
         except BaseException as error:
-            raise as_servable_error(error) from error
+            self.load_error = as_servable_error(error)
+            raise self.load_error from error
+        self.load_error = None
         if self._is_cancelled:
             self._undo_load(loader)
         self.pinned = PinnedServable(self.id, loader.servable)

@@ -17,7 +17,9 @@ from topicserve.servables.errors import (
 from topicserve.servables.event_bus import EventAndTime, EventBus, Subscription
 from topicserve.servables.kind_router import KindRouter
 from topicserve.servables.kinds import known_kinds
+from topicserve.servables.load_problems import problem_of, with_load_errors
 from topicserve.servables.model_config_file import ModelConfigFile
+from topicserve.servables.model_metadata import model_metadata
 from topicserve.servables.retry import RetryPolicy
 from topicserve.servables.servable import Servable
 from topicserve.servables.servable_config import ServableConfig
@@ -178,12 +180,31 @@ class ServerCore:
 
         NotFoundError where there is none, with what is wrong with the base path.
         """
-        versions = self.monitor.versions(name) if name in self._configs else {}
+        versions = self._states(name)
         if not versions:
             problem = self._source.errors().get(name)
             because = f": {problem}" if problem is not None else ""
             raise NotFoundError(f"Could not find any versions of model {name}{because}")
         return {"model_version_status": [_version_status(state) for state in versions.values()]}
+
+    def problem(self, name: str) -> str:
+        """Return what keeps a servable from having a version; empty where nothing is known."""
+        return problem_of(self._states(name), self._source.errors().get(name))
+
+    def model_metadata(
+        self, name: str, version: int | None = None, label: str | None = None
+    ) -> dict[str, Any]:
+        """Return TF Serving's GetModelMetadataResponse as JSON, of the latest where none is named.
+
+        Raises what `get_servable_handle` does.
+        """
+        request = ServableRequest.latest(name)
+        if version is not None:
+            request = ServableRequest.specific(name, version)
+        elif label is not None:
+            request = ServableRequest.labelled(name, label)
+        with self.get_servable_handle(request) as handle:
+            return model_metadata(handle.id, handle.servable)
 
     def subscribe(self, subscriber: Callable[[EventAndTime[ServableState]], None]) -> Subscription:
         """Call `subscriber` with every state that a version comes into, from now on."""
@@ -205,6 +226,11 @@ class ServerCore:
             ]
             self._apply([*given, *from_file])
             self._given = given
+
+    def _states(self, name: str) -> dict[int, ServableState]:
+        if name not in self._configs:
+            return {}
+        return with_load_errors(self.monitor.versions(name), self._manager.snapshots(name))
 
     def _take_over_file(self, listed: list[ServableConfig]) -> None:
         with self._config_lock:

@@ -13,10 +13,12 @@ class WorkerHealth:
         stages: Stages,
         unavailable_servables: Callable[[], Sequence[str]],
         stuck_seconds: float,
+        problem_of: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._stages = stages
         self._unavailable_servables = unavailable_servables
         self._stuck_seconds = stuck_seconds
+        self._problem_of = problem_of
 
     def live(self) -> list[str]:
         """Return why the worker should be started anew; nothing means that it is alive."""
@@ -32,7 +34,8 @@ class WorkerHealth:
         if not self._stages.rebalance.joined:
             missing.append("the consumer group has not been joined yet")
         missing += [
-            f"servable {name!r} has no available version" for name in self._unavailable_servables()
+            f"servable {name!r} has no available version{self._because(name)}"
+            for name in self._unavailable_servables()
         ]
         if self._stages.joiner.unavailable:
             missing.append(f"the metadata store does not answer: {self._stages.joiner.unavailable}")
@@ -44,3 +47,7 @@ class WorkerHealth:
         if self._stages.draining:
             missing.append("the worker is shutting down")
         return missing
+
+    def _because(self, name: str) -> str:
+        problem = self._problem_of(name)
+        return f": {problem}" if problem else ""

@@ -10,7 +10,9 @@ from prometheus_client.exposition import choose_encoder
 
 from topicserve.servables.errors import ServableError
 
-_MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d{1,19})|/labels/([^/:]+))?", re.ASCII)
+_MODEL = re.compile(
+    r"/v1/models/([^/:]+)(?:/versions/(\d{1,19})|/labels/([^/:]+))?(/metadata)?", re.ASCII
+)
 # TF Serving's, for the codes that asking for a status can end in.
 _HTTP_STATUS = {"NOT_FOUND": 404, "INVALID_ARGUMENT": 400, "UNAVAILABLE": 503}
 HEALTH_PATHS = ("/livez", "/readyz")
@@ -35,6 +37,15 @@ class ServableStatus(Protocol):
 
     def model_status(self, name: str) -> Mapping[str, Any]:
         """Return TF Serving's GetModelStatusResponse as JSON, or raise NotFoundError."""
+
+    def model_metadata(
+        self, name: str, version: int | None = None, label: str | None = None
+    ) -> Mapping[str, Any]:
+        """Return TF Serving's GetModelMetadataResponse as JSON.
+
+        NotFoundError where the version is not available, InvalidArgumentError for a label that is
+        not known.
+        """
 
     def labels(self, name: str) -> Mapping[str, int]:
         """Return a servable's labels and the versions that they stand for."""
@@ -91,7 +102,9 @@ class Pages:
         found = _MODEL.fullmatch(path)
         if found is None:
             return error_page(400, f"Malformed request: GET {path}")
-        name, version, label = found.groups()
+        name, version, label, wants_metadata = found.groups()
+        if wants_metadata:
+            return self._metadata(name, None if version is None else int(version), label)
         try:
             versions = self._servables.model_status(name)["model_version_status"]
             if label is not None:
@@ -106,6 +119,12 @@ class Pages:
             which = "any versions" if version is None else f"version {version}"
             return error_page(404, f"Could not find {which} of model {name}")
         return _json(200, {"model_version_status": versions})
+
+    def _metadata(self, name: str, version: int | None, label: str | None) -> Page:
+        try:
+            return _json(200, self._servables.model_metadata(name, version, label))
+        except ServableError as error:
+            return error_page(_HTTP_STATUS.get(error.code, 500), str(error))
 
 
 def error_page(status: int, message: str) -> Page:

@@ -75,7 +75,10 @@ class WorkerService:
             core = self._open_core(opened)
             stages = self._open_stages(core, opened)
             health = WorkerHealth(
-                stages, ServedVersions(core).unavailable, self._config.delivery.stuck_seconds
+                stages,
+                ServedVersions(core).unavailable,
+                self._config.delivery.stuck_seconds,
+                core.problem,
             )
             http = HttpServer(self._config.http, self._registry, health, core)
             on_ready(http.start())

@@ -14,9 +14,11 @@ from tests.servables.saved_model import exports
 from topicserve.servables.errors import (
     InvalidArgumentError,
 )
+from topicserve.servables.model_metadata import model_metadata
 from topicserve.servables.saved_model.options import SavedModelOptions
 from topicserve.servables.saved_model.saved_model import SavedModel
 from topicserve.servables.servable import Scope, TensorSpec
+from topicserve.servables.servable_id import ServableId
 
 FLOAT32 = np.dtype(np.float32)
 STRING = np.dtype(object)
@@ -193,3 +195,31 @@ def test_threads_predict_at_once(half_plus_two: SavedModel) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(predict, range(8)))
+
+
+def test_metadata_is_the_graphs_own(odd: SavedModel) -> None:
+    """All SignatureDefs, with the graph's tensors, as TF Serving prints them."""
+    found = model_metadata(ServableId("odd", 1), odd)
+    signature_defs = found["metadata"]["signature_def"]["signature_def"]
+
+    assert signature_defs["scalar_input"] == {
+        "inputs": {
+            "x": {
+                "name": "x:0",
+                "dtype": "DT_FLOAT",
+                "tensor_shape": {
+                    "dim": [{"size": "-1", "name": ""}, {"size": "2", "name": ""}],
+                    "unknown_rank": False,
+                },
+            },
+            "a_keep_rate": {
+                "name": "keep:0",
+                "dtype": "DT_FLOAT",
+                "tensor_shape": {"dim": [], "unknown_rank": False},
+            },
+        },
+        "outputs": {"y": signature_defs["scalar_input"]["inputs"]["x"] | {"name": "mul:0"}},
+        "method_name": "tensorflow/serving/predict",
+        "defaults": {},
+    }
+    assert "coo_sparse" in signature_defs["sparse"]["inputs"]["x"]

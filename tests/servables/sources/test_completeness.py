@@ -179,6 +179,9 @@ class Scripted:
     def join(self, path: str, name: str) -> str:
         return f"{path}/{name}"
 
+    def list_file_names(self, path: str) -> list[str]:
+        raise AssertionError(path)
+
 
 @given(
     st.lists(

@@ -345,6 +345,38 @@ def test_a_bad_base_path_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptur
     assert len(caplog.records) == 1
 
 
+def test_what_is_no_version_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the log, not at every poll, and in the servable's error until a version is there."""
+    source = polled(tmp_path / "b", None, "v1", "0.2")
+
+    for _ in range(3):
+        source.poll()
+
+    (record,) = caplog.records
+    assert f"under base path {tmp_path}/b: found '0.2', 'v1'; a version is" in record.getMessage()
+    assert "found '0.2', 'v1'" in str(source.source.errors()["s"])
+    make(tmp_path / "b", "1")
+    assert source.poll() == versions(tmp_path / "b", "1")
+    source.poll()
+    assert source.source.errors() == {}
+    assert [one.getMessage() for one in caplog.records[1:]] == [
+        f"servable s: '0.2', 'v1' ignored; a version is a directory named by a number from 0 to "
+        f"{2**63 - 1}, such as {tmp_path}/b/1; what is loaded stays loaded"
+    ]
+
+
+def test_a_base_path_that_is_a_version_is_told(tmp_path: Path) -> None:
+    """With the base path to set instead."""
+    source = polled(tmp_path / "7", None, "variables")
+    (tmp_path / "7" / "saved_model.pb").write_bytes(b"")
+
+    source.poll()
+
+    assert f"it is a version itself: set base_path to {tmp_path};" in str(
+        source.source.errors()["s"]
+    )
+
+
 @pytest.mark.parametrize("name", ["-1", "+1", " 1", "1 ", "1.0", "1_0", "٣", "9223372036854775808"])
 def test_only_digits_are_a_version(tmp_path: Path, name: str) -> None:
     """No signs, blanks, separators or other scripts, and no more than 63 bits."""

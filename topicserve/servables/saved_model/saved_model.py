@@ -10,6 +10,7 @@ from topicserve.servables.errors import (
     InvalidArgumentError,
     ServableError,
 )
+from topicserve.servables.model_metadata import signature_def_json
 from topicserve.servables.predict_checks import unknown_signature
 from topicserve.servables.saved_model.binding import BoundSignature, bind_signature
 from topicserve.servables.saved_model.dataflow import Dataflow
@@ -39,11 +40,17 @@ class SavedModel:
     """
 
     def __init__(
-        self, session: Session, calls: Mapping[str, SignatureCall], graph_bytes: int
+        self,
+        session: Session,
+        calls: Mapping[str, SignatureCall],
+        graph_bytes: int,
+        signature_defs: Mapping[str, Any],
     ) -> None:
         self._session = session
         self._calls = dict(calls)
         self._graph_bytes = graph_bytes
+        self.signature_defs = signature_defs
+        """All SignatureDefs of the graph as JSON, those that cannot be called included."""
         self.signatures: Mapping[str, Signature] = {
             name: call.signature for name, call in calls.items()
         }
@@ -70,7 +77,10 @@ class SavedModel:
             session.close()
             raise
         calls = {name: one.call for name, one in bound.items()}
-        return cls(session, calls, meta_graph.graph_def.ByteSize())
+        signature_defs = {
+            name: signature_def_json(one) for name, one in meta_graph.signature_def.items()
+        }
+        return cls(session, calls, meta_graph.graph_def.ByteSize(), signature_defs)
 
     def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
         """Return the outputs, those with rows of as many as came in.

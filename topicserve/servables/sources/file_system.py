@@ -26,6 +26,9 @@ class FileSystem(Protocol):
     def list_directories(self, path: str) -> list[str]:
         """Return the names of the directories in one; InvalidArgumentError where it is missing."""
 
+    def list_file_names(self, path: str) -> list[str]:
+        """Return the names of the files in a directory itself; nothing where it is missing."""
+
     def list_files(self, path: str) -> list[FileEntry]:
         """Return all files under a directory, in order; nothing where it is missing."""
 
@@ -49,6 +52,14 @@ class LocalFileSystem:
                 return sorted(child.name for child in children if child.is_dir())
         except (FileNotFoundError, NotADirectoryError):
             raise missing_base_path(path) from None
+
+    def list_file_names(self, path: str) -> list[str]:
+        """Return the names of the files in a directory itself."""
+        try:
+            with os.scandir(path) as children:
+                return sorted(child.name for child in children if not child.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def list_files(self, path: str) -> list[FileEntry]:
         """Return all files under a directory."""
@@ -77,17 +88,17 @@ class FsspecFileSystem:
 
     def list_directories(self, path: str) -> list[str]:
         """Return the names of the directories in one; "directories" are what has children."""
-        file_system, root = _open(path)
-        file_system.invalidate_cache()
         try:
-            children = file_system.ls(root, detail=True)
+            return _children(path, "directory")
         except FileNotFoundError:
             raise missing_base_path(path) from None
-        return sorted(
-            child["name"].rstrip("/").rpartition("/")[2]
-            for child in children
-            if child["type"] == "directory"
-        )
+
+    def list_file_names(self, path: str) -> list[str]:
+        """Return the names of the files at a URL itself."""
+        try:
+            return _children(path, "file")
+        except FileNotFoundError:
+            return []
 
     def list_files(self, path: str) -> list[FileEntry]:
         """Return all files under a URL."""
@@ -128,6 +139,16 @@ class FsspecFileSystem:
 
 # What file systems call the thing that changes with the content.
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
+
+
+def _children(url: str, kind: str) -> list[str]:
+    file_system, root = _open(url)
+    file_system.invalidate_cache()
+    return sorted(
+        child["name"].rstrip("/").rpartition("/")[2]
+        for child in file_system.ls(root, detail=True)
+        if child["type"] == kind
+    )
 
 
 def is_url(path: str) -> bool:

@@ -5,12 +5,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from topicserve.servables.errors import ServableError, as_servable_error
+from topicserve.servables.errors import NotFoundError, ServableError, as_servable_error
 from topicserve.servables.servable_config import VersionPolicy, VersionPolicyKind
 from topicserve.servables.servable_data import ServableData
 from topicserve.servables.servable_id import ServableId
 from topicserve.servables.sources.completeness import Completeness, CompletenessOptions
 from topicserve.servables.sources.file_system import FileSystem, file_system_of
+from topicserve.servables.sources.version_names import beside_versions, what_was_seen
 from topicserve.servables.sources.version_selection import parse_versions, select_versions
 from topicserve.servables.storage_path import StoragePath
 
@@ -84,14 +85,16 @@ class MonitoredServable:
         """
         place = self._place
         try:
-            aspired = place.find()
+            directories = place.directories()
+            aspired = place.find(directories)
+            complaint = place.shortcoming(aspired, directories)
         # A file system may raise anything; it is this servable's error alone.
         except Exception as error:
             self.error = as_servable_error(error)
             self._complain(f"it cannot be polled: {self.error}")
             raise self.error from error
-        self.error = None
-        self._complain(place.shortcoming(aspired))
+        self.error = None if aspired else NotFoundError(complaint)
+        self._complain(complaint)
         with self._lock:
             if place is self._place and not self._is_removed:
                 self._say(aspired)
@@ -130,10 +133,14 @@ class _Place:
         file_system = file_system_of(servable.base_path)
         return cls(servable, file_system, Completeness(file_system, options))
 
-    def find(self) -> list[ServableData[StoragePath]]:
+    def directories(self) -> list[str]:
+        """Return the directories under the base path, versions or not."""
+        return self.file_system.list_directories(self.servable.base_path)
+
+    def find(self, directories: Sequence[str]) -> list[ServableData[StoragePath]]:
         """Look for what is aspired now."""
         servable = self.servable
-        names = parse_versions(self.file_system.list_directories(servable.base_path))
+        names = parse_versions(directories)
         paths = {
             version: self.file_system.join(servable.base_path, name)
             for version, name in names.items()
@@ -150,13 +157,21 @@ class _Place:
             for version in selected
         ]
 
-    def shortcoming(self, aspired: list[ServableData[StoragePath]]) -> str:
+    def shortcoming(
+        self, aspired: list[ServableData[StoragePath]], directories: Sequence[str]
+    ) -> str:
         """Return what should be there and is not; empty where nothing is missing."""
+        base_path = self.servable.base_path
         found = {one.id.version for one in aspired}
         if not found:
-            return f"there is no complete version under base path {self.servable.base_path}"
+            seen = ""
+            if not parse_versions(directories):
+                files = self.file_system.list_file_names(base_path)
+                seen = what_was_seen(base_path, directories, files)
+            none = f"there is no complete version under base path {base_path}"
+            return f"{none}: {seen}" if seen else none
         if self.servable.version_policy.kind is VersionPolicyKind.SPECIFIC:
             missing = sorted(set(self.servable.version_policy.versions) - found)
             if missing:
-                return f"versions {missing} are not under {self.servable.base_path}, or incomplete"
-        return ""
+                return f"versions {missing} are not under {base_path}, or incomplete"
+        return beside_versions(base_path, directories)
