@@ -44,13 +44,15 @@ def test_nothing_else_stands_in_for_what_is_missing() -> None:
             serving.pin(request)
 
 
-def test_a_manager_knows_no_labels() -> None:
-    """A label must not silently mean the latest version."""
+def test_a_manager_knows_no_labels_and_no_default() -> None:
+    """Neither must silently mean the latest version."""
     serving = ServingMap()
     serving.publish([pinned("a", 1)])
 
     with pytest.raises(InvalidArgumentError, match="label 'stable'"):
         serving.pin(ServableRequest.labelled("a", "stable"))
+    with pytest.raises(InvalidArgumentError, match="a, default version"):
+        serving.pin(ServableRequest.default("a"))
 
 
 def test_several_are_pinned_from_one_generation() -> None:

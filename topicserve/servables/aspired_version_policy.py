@@ -30,11 +30,28 @@ class ServableAction:
 
 @dataclass(frozen=True, slots=True)
 class AspiredServableStateSnapshot:
-    """A version at one moment, and whether it is wanted."""
+    """A version at one moment, whether it is wanted, and what it is for."""
 
     id: ServableId
     state: HarnessState
     is_aspired: bool
+    is_named: bool = False
+    """Some name stands for exactly this version now: a label, the default, a canary."""
+    is_apart: bool = False
+    """It never answers by being the highest version: a canary, a shadow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """What versions of one stream are for, besides being the latest."""
+
+    named: frozenset[int] = frozenset()
+    apart: frozenset[int] = frozenset()
+
+
+def no_roles(name: str) -> Roles:  # noqa: ARG001 (every stream's)
+    """Return the roles of a stream where versions are found by number or as the latest only."""
+    return Roles()
 
 
 AspiredVersionPolicy: TypeAlias = Callable[

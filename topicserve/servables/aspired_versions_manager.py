@@ -10,7 +10,9 @@ from topicserve.servables.aspired_version_policy import (
     Action,
     AspiredServableStateSnapshot,
     AspiredVersionPolicy,
+    Roles,
     ServableAction,
+    no_roles,
 )
 from topicserve.servables.availability_preserving_policy import availability_preserving_policy
 from topicserve.servables.basic_manager import BasicManager, BasicManagerOptions
@@ -41,7 +43,8 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
     """A manager that is told what should be loaded, and a policy that says in which order.
 
     Sources' calls return at once. What is aspired is acted on by `start`'s thread, woken by every
-    change; a test calls `step_once` or `step_all` instead.
+    change; a test calls `step_once` or `step_all` instead. `roles` says what versions of a stream
+    are for, besides being the latest; `reconsider` follows a change of that.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
         *,
         reload_servables_with_error: bool = False,
         action_order: Callable[[ServableAction], int] = unloads_first,
+        roles: Callable[[str], Roles] = no_roles,
     ) -> None:
         TargetBase.__init__(self)
         self._wake = threading.Event()
@@ -59,6 +63,7 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
         self._policy = policy
         self._reload_servables_with_error = reload_servables_with_error
         self._action_order = action_order
+        self._roles = roles
         # One entry a stream: a newer call replaces an older one that was not acted on.
         self._pending: dict[str, Sequence[ServableData[Loader]]] = {}
         self._pending_lock = threading.Lock()
@@ -77,6 +82,10 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
         once = list({one.id: one for one in versions}.values())
         with self._pending_lock:
             self._pending[name] = once
+        self._wake.set()
+
+    def reconsider(self) -> None:
+        """Ask the policy again: what versions are for has changed. Returns at once."""
         self._wake.set()
 
     def start(self) -> None:
@@ -201,11 +210,10 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
         """Return each stream's next action, in the order in which to do them."""
         actions = []
         for name in self._basic.get_managed_servable_names():
-            versions = [
-                AspiredServableStateSnapshot(one.id, one.state, _is_aspired(one))
-                for one in self._basic.get_managed_servable_state_snapshots(name)
-            ]
-            action = self._policy(versions)
+            snapshots = self._basic.get_managed_servable_state_snapshots(name)
+            # Asked after the snapshots: what is ready in them has its roles by now.
+            roles = self._roles(name)
+            action = self._policy([_with_roles(one, roles) for one in snapshots])
             if action is not None:
                 actions.append(action)
         return sorted(actions, key=self._action_order)
@@ -220,6 +228,17 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
 def _is_aspired(snapshot: ServableStateSnapshot) -> bool:
     aspiration = snapshot.additional_state_as(Aspiration)
     return aspiration is not None and aspiration.is_aspired
+
+
+def _with_roles(snapshot: ServableStateSnapshot, roles: Roles) -> AspiredServableStateSnapshot:
+    version = snapshot.id.version
+    return AspiredServableStateSnapshot(
+        snapshot.id,
+        snapshot.state,
+        _is_aspired(snapshot),
+        is_named=version in roles.named,
+        is_apart=version in roles.apart,
+    )
 
 
 def _is_leaving(snapshot: ServableStateSnapshot) -> bool:

@@ -10,20 +10,43 @@ from topicserve.servables.aspired_version_policy import (
 )
 from topicserve.servables.loader_harness import HarnessState
 
+Versions = Sequence[AspiredServableStateSnapshot]
 
-def availability_preserving_policy(
-    versions: Sequence[AspiredServableStateSnapshot],
-) -> ServableAction | None:
-    """Unload an old version only when a new one is ready, or when none is aspired.
 
-    So both are in memory during a swap, and a new version that fails leaves the old one serving.
-    Of several old versions, one is enough to keep.
+def availability_preserving_policy(versions: Versions) -> ServableAction | None:
+    """Unload an old version only when its successor answers all that it answers.
+
+    So both are in memory during a swap, and a new version that fails leaves the old one serving,
+    whatever else is loaded. Where nothing is aspired, everything is unloaded.
     """
-    old = sorted(
-        one.id for one in versions if one.state is HarnessState.READY and not one.is_aspired
-    )
     is_any_aspired = any(one.is_aspired for one in versions)
-    is_aspired_ready = any(one.is_aspired and one.state is HarnessState.READY for one in versions)
-    if old and (not is_any_aspired or is_aspired_ready or len(old) > 1):
-        return ServableAction(Action.UNLOAD, old[0])
+    old = [one for one in versions if _is_ready(one) and not one.is_aspired]
+    for one in sorted(old, key=lambda one: one.id):
+        if not is_any_aspired or not _is_needed(one, versions):
+            return ServableAction(Action.UNLOAD, one.id)
     return load_next(versions)
+
+
+def _is_needed(old: AspiredServableStateSnapshot, versions: Versions) -> bool:
+    """Return whether an old version answers something that its successor does not answer yet."""
+    if old.is_named or _is_awaiting_successor(old, versions):
+        return True
+    by_default = [one for one in versions if not one.is_apart]
+    return not old.is_apart and _is_awaiting_successor(old, by_default)
+
+
+def _is_awaiting_successor(old: AspiredServableStateSnapshot, versions: Versions) -> bool:
+    """Return whether `old` is the latest of these, and the latest to be is not ready.
+
+    The latest to be is the highest aspired version: any lower one is aspired for another reason,
+    such as a label, and would answer with an older version than before.
+    """
+    latest = max(one.id for one in versions if _is_ready(one))
+    successor = max(
+        (one for one in versions if one.is_aspired), key=lambda one: one.id, default=None
+    )
+    return latest == old.id and (successor is None or not _is_ready(successor))
+
+
+def _is_ready(version: AspiredServableStateSnapshot) -> bool:
+    return version.state is HarnessState.READY

@@ -91,6 +91,10 @@ class ServingManager(Manager):
         """Return what is available now, in order."""
         return list(self._serving.ids)
 
+    def available_versions(self, name: str) -> Sequence[int]:
+        """Return the versions of a name that are available now, in order."""
+        return self._serving.versions(name)
+
     def pin_servable(self, request: ServableRequest) -> PinnedServable:
         """Return what is asked for, pinned by one for a handle, or raise NotFoundError."""
         return self._serving.pin(request)

@@ -8,14 +8,15 @@ from topicserve.servables.servable_id import ServableId
 class ServableRequest(NamedTuple):
     """A name with a version, a label, or neither: then the latest, or earliest, available one.
 
-    Made by the class methods. Labels are resolved by ServerCore; a manager knows none. A tuple,
-    because managers find versions by it, and no other key is as quick to hash.
+    Made by the class methods. Labels and the default are resolved by ServerCore; a manager knows
+    neither. A tuple, because managers find versions by it, and no other key is as quick to hash.
     """
 
     name: str
     version: int | None = None
     label: str | None = None
     earliest_version: bool = False
+    default_version: bool = False
 
     @classmethod
     def latest(cls, name: str) -> "ServableRequest":
@@ -38,6 +39,11 @@ class ServableRequest(NamedTuple):
         return cls(name, label=label)
 
     @classmethod
+    def default(cls, name: str) -> "ServableRequest":
+        """Ask for the version that is configured to answer where none is named."""
+        return cls(name, default_version=True)
+
+    @classmethod
     def from_id(cls, servable_id: ServableId) -> "ServableRequest":
         """Ask for exactly this."""
         return cls(servable_id.name, servable_id.version)
@@ -47,4 +53,6 @@ class ServableRequest(NamedTuple):
             return f"{self.name}, version {self.version}"
         if self.label is not None:
             return f"{self.name}, label {self.label!r}"
+        if self.default_version:
+            return f"{self.name}, default version"
         return f"{self.name}, {'earliest' if self.earliest_version else 'latest'} version"

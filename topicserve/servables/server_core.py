@@ -20,10 +20,11 @@ from topicserve.servables.kinds import known_kinds
 from topicserve.servables.load_problems import problem_of, with_load_errors
 from topicserve.servables.model_config_file import ModelConfigFile
 from topicserve.servables.model_metadata import model_metadata
+from topicserve.servables.model_status import model_status
 from topicserve.servables.retry import RetryPolicy
 from topicserve.servables.servable import Servable
 from topicserve.servables.servable_config import ServableConfig
-from topicserve.servables.servable_handle import ServableHandle
+from topicserve.servables.servable_handle import PinnedServable, ServableHandle
 from topicserve.servables.servable_id import ServableId
 from topicserve.servables.servable_request import ServableRequest
 from topicserve.servables.servable_state import ManagerState, ServableState
@@ -39,6 +40,7 @@ from topicserve.servables.sources.file_system_storage_path_source import (
 from topicserve.servables.sources.monitored_servable import ServableToMonitor
 from topicserve.servables.timer import TimerThread
 from topicserve.servables.version_labels import VersionLabels
+from topicserve.servables.version_roles import VersionRoles
 
 _MAX_BROKEN_VERSION_INTERVAL_SECONDS = 900.0
 
@@ -68,15 +70,23 @@ class ServerCore:
         self._timer = self._options.timer or self._own_timer
         self._bus: EventBus[ServableState] = EventBus(self._options.clock)
         self.monitor = ServableStateMonitor(self._bus)
-        self._manager = AspiredVersionsManager(
-            self._options.manager_options(self._bus, self._timer),
-            self._options.policy,
-            reload_servables_with_error=self._options.broken_version_interval_seconds > 0,
-        )
         self._labels = VersionLabels(
             self._is_available,
             strict=not self._options.allow_version_labels_for_unavailable_models,
         )
+        self._roles = VersionRoles(
+            self._labels,
+            lambda name: self._manager.available_versions(name),
+            self._options.guard,
+        )
+        self._manager = AspiredVersionsManager(
+            self._options.manager_options(self._bus, self._timer),
+            self._options.policy,
+            reload_servables_with_error=self._options.broken_version_interval_seconds > 0,
+            roles=self._roles.of,
+        )
+        if self._options.guard is not None:
+            self._options.guard.on_change(self._manager.reconsider)
         self._kinds = ServedKinds(self)
         self._router = KindRouter(self._manager)
         self._source = FileSystemStoragePathSource(self._source_config(()))
@@ -146,16 +156,17 @@ class ServerCore:
         Raises NotFoundError where it is not available now, InvalidArgumentError for a label that
         is not known.
         """
-        if request.label is not None:
-            request = self._resolved(request)
-        pinned = self._manager.pin_servable(request)
+        if request.label is not None or request.default_version:
+            pinned = self._pin_resolved(request)
+        else:
+            pinned = self._manager.pin_servable(request)
         return ServableHandle(pinned, sys._getframe(1))  # noqa: SLF001
 
     def get_servable_handles(
         self, requests: Sequence[ServableRequest]
     ) -> list[ServableHandle[Servable]]:
         """Return handles on versions that were all available at one moment, as the above does."""
-        resolved = [one if one.label is None else self._resolved(one) for one in requests]
+        resolved = [self._resolved(one) for one in requests]
         taken_in = sys._getframe(1)  # noqa: SLF001
         return [ServableHandle(one, taken_in) for one in self._manager.pin_servables(resolved)]
 
@@ -185,7 +196,7 @@ class ServerCore:
             problem = self._source.errors().get(name)
             because = f": {problem}" if problem is not None else ""
             raise NotFoundError(f"Could not find any versions of model {name}{because}")
-        return {"model_version_status": [_version_status(state) for state in versions.values()]}
+        return model_status(versions.values(), self._roles.rejections(name))
 
     def problem(self, name: str) -> str:
         """Return what keeps a servable from having a version; empty where nothing is known."""
@@ -246,8 +257,10 @@ class ServerCore:
             self._kinds.keep(configs, routes)
             self._configs = {config.name: config for config in configs}
             self._labels.set(labels)
+            self._roles.set(self._configs)
             self._router.set_routes(routes)
             self._source.update_config(self._source_config(configs))
+            self._manager.reconsider()
 
     def _check(self, configs: Sequence[ServableConfig]) -> None:
         names = [config.name for config in configs]
@@ -265,6 +278,11 @@ class ServerCore:
                 raise FailedPreconditionError(
                     f"servable {config.name} has version labels, which are switched off"
                 )
+            for label in (config.default_label, *config.apart_labels):
+                if label is not None and label not in config.version_labels:
+                    raise InvalidArgumentError(
+                        f"servable {config.name}: label {label!r} is not one of its version_labels"
+                    )
 
     def _source_config(
         self, configs: Sequence[ServableConfig]
@@ -277,7 +295,8 @@ class ServerCore:
                     if is_url(config.base_path)
                     else os.path.abspath(config.base_path),
                     config.version_policy,
-                    frozenset(self._labels.protected_versions(config.name)),
+                    self._roles.to_load(config.name),
+                    self._roles.apart(config.name),
                 )
                 for config in configs
             ),
@@ -286,8 +305,25 @@ class ServerCore:
             completeness=self._options.completeness,
         )
 
+    def _pin_resolved(self, request: ServableRequest) -> PinnedServable:
+        """Pin what a label or the default stands for; where it moves meanwhile, what it moves to.
+
+        Raises NotFoundError once both are of one moment: it did not move, and is not available.
+        """
+        resolved = self._resolved(request)
+        while True:
+            try:
+                return self._manager.pin_servable(resolved)
+            except NotFoundError:
+                before, resolved = resolved, self._resolved(request)
+                if resolved == before:
+                    raise
+
     def _resolved(self, request: ServableRequest) -> ServableRequest:
-        assert request.label is not None
+        if request.default_version:
+            return self._roles.default(request.name)
+        if request.label is None:
+            return request
         if not self._options.allow_version_labels:
             raise InvalidArgumentError(f"{request}: version labels are switched off")
         return ServableRequest.specific(
@@ -306,6 +342,7 @@ class ServerCore:
         if self._labels.became_available(state.id):
             with self._config_lock:
                 self._source.update_config(self._source_config(self.configs()))
+            self._manager.reconsider()
 
     def _poll_file_later(self) -> None:
         if self._file is not None and self._options.file_system_poll_wait_seconds > 0:
@@ -315,15 +352,3 @@ class ServerCore:
         if self._file is not None and not self._is_closed:
             self._file.poll()
             self._poll_file_later()
-
-
-def _version_status(state: ServableState) -> dict[str, Any]:
-    error = state.error
-    return {
-        "version": str(state.id.version),
-        "state": state.manager_state.name,
-        "status": {
-            "error_code": "OK" if error is None else error.code,
-            "error_message": "" if error is None else str(error),
-        },
-    }

@@ -16,6 +16,7 @@ from topicserve.servables.resource_util import ResourceUtil
 from topicserve.servables.retry import RetryPolicy
 from topicserve.servables.servable_state import ServableState
 from topicserve.servables.sources.completeness import CompletenessOptions
+from topicserve.servables.swap_guard import SwapGuard
 from topicserve.servables.timer import Timer
 
 
@@ -43,6 +44,8 @@ class ServerCoreOptions:
     allow_version_labels: bool = True
     allow_version_labels_for_unavailable_models: bool = True
     """Let a label wait for its version; otherwise the version must be available first."""
+    guard: SwapGuard | None = None
+    """Goes back to the version before when a new default fails; it must be told of records."""
     pre_load_hook: PreLoadHook | None = None
     clock: Callable[[], float] = time.monotonic
     timer: Timer | None = None

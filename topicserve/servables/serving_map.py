@@ -15,13 +15,15 @@ class Generation:
     disk nor the one loaded last.
     """
 
-    __slots__ = ("entries", "ids")
+    __slots__ = ("entries", "ids", "versions")
 
     def __init__(self, available: Iterable[PinnedServable]) -> None:
         in_order = sorted(available, key=lambda entry: entry.id)
         self.ids = tuple(entry.id for entry in in_order)
+        self.versions: dict[str, list[int]] = {}
         self.entries: dict[ServableRequest, PinnedServable] = {}
         for entry in in_order:
+            self.versions.setdefault(entry.id.name, []).append(entry.id.version)
             self.entries[ServableRequest.from_id(entry.id)] = entry
             self.entries[ServableRequest.latest(entry.id.name)] = entry
             self.entries.setdefault(ServableRequest.earliest(entry.id.name), entry)
@@ -44,6 +46,10 @@ class ServingMap:
     def ids(self) -> tuple[ServableId, ...]:
         """Return what is available now, in order."""
         return self._generation.ids
+
+    def versions(self, name: str) -> Sequence[int]:
+        """Return the versions of a name that are available now, in order."""
+        return self._generation.versions.get(name, ())
 
     def publish(self, available: Iterable[PinnedServable]) -> None:
         """Replace all. One call at a time; before a version is retired, one without it."""
@@ -80,8 +86,8 @@ def _pin_each(found: Sequence[PinnedServable]) -> list[PinnedServable] | None:
 
 
 def _not_found(request: ServableRequest) -> ServableError:
-    if request.label is not None:
+    if request.label is not None or request.default_version:
         return InvalidArgumentError(
-            f"{request}: labels are known to the server core only, not to a manager"
+            f"{request}: labels and defaults are known to the server core only, not to a manager"
         )
     return NotFoundError(f"servable not found for request: {request}")

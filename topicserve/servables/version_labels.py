@@ -81,6 +81,11 @@ class VersionLabels:
             )
         return version
 
+    def versions_of(self, name: str, label: str) -> frozenset[int]:
+        """Return the versions that one label stands for, or is to stand for."""
+        found = {self.of(name).get(label), self._wanted.get(name, {}).get(label)}
+        return frozenset(version for version in found if version is not None)
+
     def protected_versions(self, name: str) -> Iterable[int]:
         """Return the versions that a label stands for, or is to stand for."""
         return {*self.of(name).values(), *self._wanted.get(name, {}).values()}

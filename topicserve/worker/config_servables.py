@@ -10,9 +10,9 @@ from topicserve.worker.config_values import read_table, read_value, refuse_unkno
 
 ROUTING_KEYS = ("canary", "shadow")
 POLICY_KEYS = ("version_policy", "num_versions", "versions")
-_SERVABLE_KEYS = tuple(
-    one.name for one in fields(ServableConfig) if one.name not in ("name", "version_policy")
-)
+# Made of other keys.
+_NO_KEYS = ("name", "version_policy", "apart_versions", "apart_labels")
+_SERVABLE_KEYS = tuple(one.name for one in fields(ServableConfig) if one.name not in _NO_KEYS)
 
 
 def read_served(name: str, table: object) -> ServedConfig:

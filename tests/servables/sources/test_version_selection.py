@@ -29,16 +29,22 @@ def test_whatever_the_names_versions_are_numbers_once(names: list[str]) -> None:
         assert int(name) == number <= MAX_VERSION
 
 
-@given(SOME, POLICIES, SOME, SOME)
+@given(SOME, POLICIES, SOME, SOME, SOME)
 def test_what_is_selected_is_there_complete_and_wanted(
-    found: set[int], policy: VersionPolicy, protected: set[int], complete: set[int]
+    found: set[int],
+    policy: VersionPolicy,
+    protected: set[int],
+    complete: set[int],
+    apart: set[int],
 ) -> None:
-    """And nothing that is all three is left out."""
-    selected = select_versions(found, policy, protected, complete.__contains__)
+    """And nothing that is all three is left out; what is set apart is not counted as latest."""
+    selected = select_versions(found, policy, protected, complete.__contains__, apart)
 
     usable = sorted(found & complete)
     wanted = {
-        VersionPolicyKind.LATEST: set(usable[-max(1, policy.num_versions) :]),
+        VersionPolicyKind.LATEST: set(
+            [v for v in usable if v not in apart][-max(1, policy.num_versions) :]
+        ),
         VersionPolicyKind.ALL: set(usable),
         VersionPolicyKind.SPECIFIC: set(usable) & set(policy.versions),
     }[policy.kind]

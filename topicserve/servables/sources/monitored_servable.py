@@ -28,7 +28,9 @@ class ServableToMonitor:
     base_path: str
     version_policy: VersionPolicy = field(default_factory=VersionPolicy)
     protected_versions: frozenset[int] = frozenset()
-    """Aspired as well while they are there, whatever the policy says: labels point to them."""
+    """Aspired as well while they are there, whatever the policy says: names stand for them."""
+    apart_versions: frozenset[int] = frozenset()
+    """Not counted among the latest: a canary's, a shadow's."""
 
 
 class MonitoredServable:
@@ -151,6 +153,7 @@ class _Place:
             servable.version_policy,
             servable.protected_versions,
             lambda version: self.completeness.is_complete(paths[version]),
+            servable.apart_versions,
         )
         return [
             ServableData(ServableId(servable.name, version), StoragePath(paths[version]))

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from topicserve.servables.servable_config import VersionPolicy, VersionPolicyKind
 
@@ -36,13 +36,15 @@ def select_versions(
     policy: VersionPolicy,
     protected: Iterable[int],
     is_complete: Callable[[int], bool],
+    apart: Collection[int] = (),
 ) -> list[int]:
     """Return the versions that are aspired: those of the policy, and those that are protected.
 
-    Only complete ones count. `is_complete` is asked no more than it takes: it looks at files.
+    Only complete ones count, and those that are `apart` are not counted among the latest.
+    `is_complete` is asked no more than it takes: it looks at files.
     """
     present = sorted(found, reverse=True)
-    wanted = _by_policy(present, policy, is_complete)
+    wanted = _by_policy(present, policy, is_complete, apart)
     also = [
         version
         for version in sorted(set(protected), reverse=True)
@@ -52,11 +54,16 @@ def select_versions(
 
 
 def _by_policy(
-    present: Sequence[int], policy: VersionPolicy, is_complete: Callable[[int], bool]
+    present: Sequence[int],
+    policy: VersionPolicy,
+    is_complete: Callable[[int], bool],
+    apart: Collection[int],
 ) -> list[int]:
     if policy.kind is VersionPolicyKind.LATEST:
         latest: list[int] = []
         for version in present:
+            if version in apart:
+                continue
             if len(latest) < max(1, policy.num_versions) and is_complete(version):
                 latest.append(version)
         return latest
