@@ -239,6 +239,15 @@ version_policy = "latest"
 num_versions = 1
 # versions = [3, 5]
 
+# The version that answers records that name none; without either, the latest that is neither the
+# canary's nor the shadow's.
+# default_version = 3
+# default_label = "stable"
+
+# A new default that fails on more than this share of so many records is rejected; 0: no guard.
+guard_share = 0.5
+guard_records = 100
+
 [servables.version_labels]
 # stable = 3
 

@@ -80,6 +80,7 @@ class Served:
         self.handles = 0
         self.open_handles = 0
         self.lock = threading.Lock()
+        self.default: Callable[[], int | None] = lambda: max(self.versions, default=None)
 
     def get_servable_handle(self, request: ServableRequest) -> CountedHandle:
         version = request.version
@@ -88,7 +89,7 @@ class Served:
                 raise InvalidArgumentError(f"unrecognized label {request.label}")
             version = self.labels[request.label]
         if version is None:
-            version = max(self.versions, default=None)
+            version = self.default()
         if version not in self.versions:
             raise NotFoundError(f"{request.name} has no version {version}")
         assert version is not None
@@ -97,4 +98,4 @@ class Served:
         return CountedHandle(self.versions[version], ServableId(self.name, version), self)
 
     def may_become_available(self, request: ServableRequest) -> bool:
-        return request.version in self.coming or not self.versions
+        return request.default_version or request.version in self.coming or not self.versions

@@ -62,6 +62,52 @@ from tests.support.worker_config import MINIMAL, message
             "servables.digits.canary.label: must be one of version_labels, found 'new'",
         ),
         (
+            "default_version = 1\nversion_labels = { a = 1 }\ndefault_label = 'a'",
+            "servables.digits.default_label: must not be set beside default_version",
+        ),
+        (
+            "default_version = -1",
+            "servables.digits.default_version: must be at least 0, found -1",
+        ),
+        (
+            'default_label = "stable"',
+            "servables.digits.default_label: must be one of version_labels, found 'stable'",
+        ),
+        (
+            "versions = [1, 2]\ndefault_version = 3",
+            "servables.digits.default_version: must be one of versions, found 3",
+        ),
+        (
+            "versions = [1, 2]\n[servables.canary]\nshare = 0.1\nversion = 3",
+            "servables.digits.canary.version: must be one of versions, found 3",
+        ),
+        (
+            "default_version = 2\n[servables.canary]\nshare = 0.1\nversion = 2",
+            "servables.digits.default_version: must not be the canary's version, which is 2",
+        ),
+        (
+            "version_labels = { next = 2, stable = 2 }\ndefault_label = 'stable'\n"
+            "[servables.canary]\nshare = 0.1\nlabel = 'next'",
+            "servables.digits.default_label: must not be the canary's version, which is 2",
+        ),
+        (
+            "versions = [2]\n[servables.canary]\nshare = 0.1\nversion = 2",
+            "servables.digits.versions: must list one for the default, besides canary",
+        ),
+        (
+            "guard_share = 2",
+            "servables.digits.guard_share: must be at most 1, found 2",
+        ),
+        (
+            "guard_records = -1",
+            "servables.digits.guard_records: must be at least 0, found -1",
+        ),
+        (
+            "apart_versions = [1]",
+            "servables.digits.apart_versions: is not a key; "
+            "did you mean servables.digits.versions?",
+        ),
+        (
             'bas_path = "/x"',
             "servables.digits.bas_path: is not a key; did you mean servables.digits.base_path?",
         ),

@@ -100,7 +100,11 @@ def test_a_servables_failures_are_counted_from_the_start() -> None:
         ("servable_transitions_total", {"servable": "digits", "state": "START"}),
         ("predict_failures_total", {"servable": "digits", "reason": "INTERNAL"}),
         ("shadow_comparisons_total", {"servable": "digits", "outcome": "different"}),
+        ("shadow_comparisons_total", {"servable": "digits", "outcome": "unavailable"}),
         ("canary_records_total", {"servable": "digits"}),
+        ("canary_fallbacks_total", {"servable": "digits"}),
+        ("rejected_versions_total", {"servable": "digits"}),
+        ("guarded_records_total", {"servable": "digits"}),
         ("records_consumed_total", {"topic": "in"}),
     ):
         assert registry.get_sample_value(f"topicserve_{name}", labels) == 0

@@ -63,3 +63,28 @@ def test_what_is_no_longer_ours_is_left_out() -> None:
 
     assert (kept.polled, dropped) == ([requests[1]], [requests[0]])
     assert len(kept.records) == len(kept.reasons) == 1
+
+
+def test_results_of_another_version_name_it_and_are_counted_as_its_own() -> None:
+    """Whatever part of them is acknowledged."""
+    first, second, third = a_request(), a_request(), a_request()
+    batch = Predicted(
+        "digits",
+        3,
+        "serving_default",
+        [
+            Answers([first], {"y": np.arange(1)}),
+            Answers([second, third], {"y": np.arange(2)}, version=2),
+        ],
+        [],
+    )
+    registry = CollectorRegistry()
+
+    outgoing = ENCODER.encode(batch, [MISSING] * 3, [])
+    outgoing.where(lambda index: index < 2).count(WorkerMetrics(registry))
+
+    headers = [dict(record.headers)["ce_servableversion"] for record in outgoing.records]
+    assert headers == [b"3", b"2", b"2"]
+    for version in ("2", "3"):
+        labels = {"servable": "digits", "version": version}
+        assert registry.get_sample_value("topicserve_results_published_total", labels) == 1

@@ -37,23 +37,26 @@ class World:
         self.log = MemoryLog()
         self.registry = CollectorRegistry()
         served = [ServedConfig(ServableConfig("digits", "/"), shadow=ShadowConfig(share, 2))]
+        self.served = Served({1: Doubling(), 2: second})
         self.shadow = Shadow(
             served,
-            Served({1: Doubling(), 2: second}),
+            self.served,
             MemoryProducer(self.log),
             "differences",
             "worker-1",
             WorkerMetrics(self.registry),
         )
 
-    def offer(self, *requests: Request, start: bool = True) -> None:
-        """Offer a batch that version 1 has answered, and let the shadow finish."""
+    def offer(
+        self, *requests: Request, start: bool = True, version: int = 1, others: int | None = None
+    ) -> None:
+        """Offer a batch that a version has answered, and let the shadow finish."""
         rows = sum(request.input.rows for request in requests)
         values = np.arange(rows, dtype=np.float32) * 2
-        answers = [Answers(requests, {"y": values})]
+        answers = [Answers(requests, {"y": values}, version=others)]
         if start:
             self.shadow.start()
-        self.shadow.offer(Predicted("digits", 1, "serving_default", answers, []))
+        self.shadow.offer(Predicted("digits", version, "serving_default", answers, []))
         if start:
             self.shadow.close(10)
 
@@ -156,3 +159,38 @@ def test_an_id_of_the_producers_own_does_not_break_the_difference() -> None:
     (sent,) = world.log.published
     body = orjson.loads(sent.value or b"")
     assert body["id"] == body["primary"]["id"] == body["shadow"]["id"] == 'say"so\\'
+
+
+@pytest.mark.parametrize(("version", "others"), [(2, None), (1, 2)])
+def test_a_shadow_never_compares_a_version_with_itself(version: int, others: int | None) -> None:
+    """A canary's records, say; they are counted as such."""
+    world = World(Doubling())
+
+    world.offer(a_request(1.0), a_request(2.0), version=version, others=others)
+
+    assert world.count("same_version") == 2
+    assert world.count("equal") == 0
+    assert world.served.open_handles == 0
+
+
+def test_a_shadow_that_is_not_available_is_counted_and_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is no failure, and it is said when it is there."""
+    caplog.set_level("INFO", "topicserve")
+    world = World(Doubling())
+    second = world.served.versions.pop(2)
+    for _ in range(3):
+        world.offer(a_request(0.0), start=False)
+    task = world.shadow._waiting.get_nowait()
+    assert task is not None
+    for _ in range(2):
+        world.shadow._compare(task)
+    world.served.versions[2] = second
+
+    world.shadow.start()
+    world.shadow.close(10)
+
+    assert (world.count("unavailable"), world.count("equal"), world.count("failed")) == (2, 2, 0)
+    said = [one.message for one in caplog.records if one.message.startswith("shadow")]
+    assert said == ["shadow_unavailable", "shadow_available"]

@@ -186,6 +186,17 @@ class ServerCore:
         """Return what a servable's labels stand for now."""
         return self._labels.of(name)
 
+    def default_version(self, name: str) -> int | None:
+        """Return the version that answers by default now; None while that is not available."""
+        available = self._manager.available_versions(name)
+        if not available:
+            return None
+        try:
+            version = self._roles.default(name).version
+        except NotFoundError:
+            return None
+        return version if version in available else None
+
     def model_status(self, name: str) -> dict[str, Any]:
         """Return TF Serving's GetModelStatusResponse as JSON: all versions, the highest first.
 

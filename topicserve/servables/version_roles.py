@@ -39,7 +39,7 @@ class VersionRoles:
         """
         config = self._configs.get(name)
         if config is None:
-            return ServableRequest.latest(name)
+            raise NotFoundError(f"servable not found for request: {ServableRequest.default(name)}")
         if config.default_version is not None:
             return ServableRequest.specific(name, config.default_version)
         version = self._choose(config)

@@ -8,6 +8,7 @@ import numpy as np
 
 from topicserve.backends.broker import Consumer, Producer
 from topicserve.backends.metadata_store import MetadataStore
+from topicserve.servables.swap_guard import SwapGuard
 from topicserve.wire.limits import Limits
 from topicserve.worker.backoff import Patience
 from topicserve.worker.batch import Batcher
@@ -20,11 +21,12 @@ from topicserve.worker.delivery.at_least_once import AtLeastOnce
 from topicserve.worker.delivery.delivery import Delivery, Surroundings
 from topicserve.worker.delivery.exactly_once import ExactlyOnce
 from topicserve.worker.failure import Failure
+from topicserve.worker.handles import Servables
 from topicserve.worker.join import Joiner
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger
 from topicserve.worker.pipeline import Stages
-from topicserve.worker.predict import Predictor, Servables
+from topicserve.worker.predict import Predictor
 from topicserve.worker.progress import Progress
 from topicserve.worker.publish import Encoder, Outgoing
 from topicserve.worker.quarantine.quarantine import Quarantine
@@ -50,6 +52,7 @@ def build_stages(
     metrics: WorkerMetrics,
     clock: Callable[[], float] = time.monotonic,
     wall_clock: Callable[[], float] = time.time,
+    guard: SwapGuard | None = None,
 ) -> Stages:
     """Return the stages, connected to one another; nothing runs yet."""
     batching = config.batching
@@ -98,7 +101,9 @@ def build_stages(
         flow=flow,
         decoder=Decoder(router, Limits(**asdict(config.limits))),
         batcher=batcher,
-        predictor=Predictor(servables, batching, unknown_seconds, sizer, core, metrics, clock),
+        predictor=Predictor(
+            *(servables, batching, unknown_seconds, sizer, core, metrics, clock), guard=guard
+        ),
         joiner=Joiner(store, config.metadata, patience, metrics, clock),
         encoder=encoder,
         delivery=delivery,

@@ -263,6 +263,10 @@ class ServedConfig:
     servable: ServableConfig
     canary: CanaryConfig | None = None
     shadow: ShadowConfig | None = None
+    guard_share: Share = 0.5
+    """A new default version that fails on more than this share of its records is rejected."""
+    guard_records: Annotated[int, Limit(0, _MAX_COUNT)] = 100
+    """How many records decide; until then both versions are loaded. 0: no guard."""
 
 
 @dataclass(frozen=True, slots=True)

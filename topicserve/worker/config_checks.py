@@ -1,9 +1,9 @@
 """What must hold between the keys of a configuration."""
 
 import re
-from collections.abc import Mapping
 from itertools import pairwise
 
+from topicserve.servables.servable_config import ServableConfig
 from topicserve.worker.config import (
     BatchingConfig,
     CanaryConfig,
@@ -137,18 +137,57 @@ def _check_one(served: ServedConfig, shadow_topic: str) -> None:
             raise ConfigError(
                 f"{key}.version_labels.{label}", f"must be a label's version, found {version}"
             )
-    if served.canary is not None:
-        _check_share(served.canary, servable.version_labels, f"{key}.canary")
-    if served.shadow is not None:
-        _check_share(served.shadow, servable.version_labels, f"{key}.shadow")
-        if not shadow_topic:
-            raise missing("topics.shadow", f"{key}.shadow publishes its differences there")
+    for side, name in ((served.canary, "canary"), (served.shadow, "shadow")):
+        if side is not None:
+            _check_side(side, servable, f"{key}.{name}")
+    if served.shadow is not None and not shadow_topic:
+        raise missing("topics.shadow", f"{key}.shadow publishes its differences there")
+    _check_default(served, key)
 
 
-def _check_share(share: CanaryConfig | ShadowConfig, labels: Mapping[str, int], key: str) -> None:
-    if (share.version is None) == (share.label is None):
+def _check_side(side: CanaryConfig | ShadowConfig, servable: ServableConfig, key: str) -> None:
+    if (side.version is None) == (side.label is None):
         raise ConfigError(key, "must have either a version or a label")
-    if share.label is not None and share.label not in labels:
+    _check_named(side.version, side.label, servable, f"{key}.version", f"{key}.label")
+
+
+def _check_default(served: ServedConfig, key: str) -> None:
+    """Check that there is a default version, and that it is neither the canary nor the shadow."""
+    servable = served.servable
+    version, label = servable.default_version, servable.default_label
+    version_key, label_key = f"{key}.default_version", f"{key}.default_label"
+    if version is not None and label is not None:
+        raise ConfigError(label_key, "must not be set beside default_version")
+    if version is not None and version < 0:
+        raise ConfigError(version_key, f"must be at least 0, found {version}")
+    _check_named(version, label, servable, version_key, label_key)
+    default_key = version_key if label is None else label_key
+    default = _version_of(version, label, servable)
+    apart = {
+        name: _version_of(side.version, side.label, servable)
+        for name, side in (("canary", served.canary), ("shadow", served.shadow))
+        if side is not None
+    }
+    for name, other in apart.items():
+        if default == other:
+            raise ConfigError(default_key, f"must not be the {name}'s version, which is {other}")
+    listed = servable.version_policy.versions
+    if default is None and listed and not set(listed) - set(apart.values()):
         raise ConfigError(
-            f"{key}.label", f"must be one of version_labels, found {shown(share.label)}"
+            f"{key}.versions", f"must list one for the default, besides {' and '.join(apart)}"
         )
+
+
+def _check_named(
+    version: int | None, label: str | None, servable: ServableConfig, *keys: str
+) -> None:
+    """Check that a version or label may be found: keys of the two."""
+    listed = servable.version_policy.versions
+    if version is not None and listed and version not in listed:
+        raise ConfigError(keys[0], f"must be one of versions, found {version}")
+    if label is not None and label not in servable.version_labels:
+        raise ConfigError(keys[1], f"must be one of version_labels, found {shown(label)}")
+
+
+def _version_of(version: int | None, label: str | None, servable: ServableConfig) -> int | None:
+    return version if label is None else servable.version_labels[label]

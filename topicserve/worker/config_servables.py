@@ -1,18 +1,21 @@
 """Reads one of the [[servables]]: TF Serving's ModelConfig, and how records are routed to it."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from topicserve.servables.servable_config import ServableConfig, VersionPolicy, VersionPolicyKind
 from topicserve.worker.config import ConfigError, Count, ServedConfig, Version
 from topicserve.worker.config_values import read_table, read_value, refuse_unknown, require_table
 
-ROUTING_KEYS = ("canary", "shadow")
+ROUTING_KEYS = ("canary", "shadow", "guard_share", "guard_records")
 POLICY_KEYS = ("version_policy", "num_versions", "versions")
-# Made of other keys.
-_NO_KEYS = ("name", "version_policy", "apart_versions", "apart_labels")
-_SERVABLE_KEYS = tuple(one.name for one in fields(ServableConfig) if one.name not in _NO_KEYS)
+MADE_OF_OTHER_KEYS = {"apart_versions", "apart_labels"}
+_SERVABLE_KEYS = tuple(
+    one.name
+    for one in fields(ServableConfig)
+    if one.name not in {"name", "version_policy", *MADE_OF_OTHER_KEYS}
+)
 
 
 def read_served(name: str, table: object) -> ServedConfig:
@@ -27,7 +30,20 @@ def read_served(name: str, table: object) -> ServedConfig:
         name=name,
         version_policy=_version_policy(_only(content, POLICY_KEYS), key),
     )
-    return read_table(ServedConfig, _only(content, ROUTING_KEYS), key, servable=servable)
+    return _set_apart(
+        read_table(ServedConfig, _only(content, ROUTING_KEYS), key, servable=servable)
+    )
+
+
+def _set_apart(served: ServedConfig) -> ServedConfig:
+    """Set the versions of a canary and a shadow apart: they do not become the default."""
+    sides = [side for side in (served.canary, served.shadow) if side is not None]
+    servable = replace(
+        served.servable,
+        apart_versions=tuple(side.version for side in sides if side.version is not None),
+        apart_labels=tuple(side.label for side in sides if side.label is not None),
+    )
+    return replace(served, servable=servable)
 
 
 def _only(table: Mapping[str, object], names: tuple[str, ...]) -> dict[str, object]:

@@ -34,7 +34,7 @@ class WorkerHealth:
         if not self._stages.rebalance.joined:
             missing.append("the consumer group has not been joined yet")
         missing += [
-            f"servable {name!r} has no available version{self._because(name)}"
+            f"servable {name!r} has no available default version{self._because(name)}"
             for name in self._unavailable_servables()
         ]
         if self._stages.joiner.unavailable:

@@ -53,7 +53,10 @@ COMMIT_OUTCOMES = ("committed", "refused", "failed")
 TRANSACTION_OUTCOMES = ("committed", "aborted")
 RETRY_STAGES = ("predict", "join", "publish", "transaction")
 REBALANCE_EVENTS = ("assigned", "revoked", "lost")
-SHADOW_OUTCOMES = ("equal", "different", "failed", "dropped")
+SHADOW_OUTCOMES = (
+    *("equal", "different", "failed", "dropped"),
+    *("unavailable", "same_version"),
+)
 STATUS_CODES = tuple(
     sorted({ServableError.code, *(e.code for e in ServableError.__subclasses__())})
 )
@@ -104,7 +107,11 @@ class WorkerMetrics:
         for name in names:
             _at_zero(self.predict_failures, (name,), STATUS_CODES)
             _at_zero(self.shadow_comparisons, (name,), SHADOW_OUTCOMES)
-            _at_zero(self.canary_records, (name,))
+            for counter in (
+                *(self.canary_records, self.canary_fallbacks),
+                *(self.rejected_versions, self.guarded_records),
+            ):
+                _at_zero(counter, (name,))
 
     def _start_at_zero(self) -> None:
         """Show every counter whose labels are known at 0."""
@@ -300,14 +307,32 @@ class WorkerMetrics:
     def _declare_versions(self, registry: CollectorRegistry) -> None:
         self.canary_records = Counter(
             "topicserve_canary_records",
-            "Records that a canary's share sent to its version.",
+            "Records in a canary's share, whichever version answers them.",
+            ["servable"],
+            registry=registry,
+        )
+        self.canary_fallbacks = Counter(
+            "topicserve_canary_fallbacks",
+            "Of these, records for the default: the canary's version was not available.",
             ["servable"],
             registry=registry,
         )
         self.shadow_comparisons = Counter(
             "topicserve_shadow_comparisons",
-            "Records predicted by the shadow version too: equal, different, failed, dropped.",
+            "Shadowed records: equal, different, failed, dropped, unavailable, same_version.",
             ["servable", "outcome"],
+            registry=registry,
+        )
+        self.rejected_versions = Counter(
+            "topicserve_rejected_versions",
+            "New versions that the guard rejected: the version before is the default again.",
+            ["servable"],
+            registry=registry,
+        )
+        self.guarded_records = Counter(
+            "topicserve_guarded_records",
+            "Records that the version before answered, because a new default failed on them.",
+            ["servable"],
             registry=registry,
         )
 

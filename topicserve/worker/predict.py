@@ -4,9 +4,7 @@ A failing call is halved until the record at fault is alone, so one bad row neve
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Protocol
 
 from topicserve.servables.errors import (
     InvalidArgumentError,
@@ -16,37 +14,16 @@ from topicserve.servables.errors import (
     status_code,
 )
 from topicserve.servables.servable import Servable, Signature
-from topicserve.servables.servable_id import ServableId
-from topicserve.servables.servable_request import ServableRequest
+from topicserve.servables.swap_guard import SwapGuard
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.batch_sizer import BatchSizer
 from topicserve.worker.config import BatchingConfig
 from topicserve.worker.feeds import Feed, build_feeds
+from topicserve.worker.handles import Handle, Servables
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.request import Answers, Batch, Predicted, Rejection, Request, Route
 from topicserve.worker.shared_core import SharedCore
-
-
-class Handle(AbstractContextManager["Handle"], Protocol):
-    """Keeps one version loaded while it is open."""
-
-    @property
-    def servable(self) -> Servable:
-        """The version itself."""
-
-    @property
-    def id(self) -> ServableId:
-        """Its name and version."""
-
-
-class Servables(Protocol):
-    """Where handles come from: a ServerCore, or a manager of the caller's own."""
-
-    def get_servable_handle(self, request: ServableRequest) -> Handle:
-        """Return a handle at once, or raise NotFoundError or InvalidArgumentError."""
-
-    def may_become_available(self, request: ServableRequest) -> bool:
-        """Return whether what was not found is loading, or may still be loaded."""
+from topicserve.worker.version_choice import VersionChoice, request_of
 
 
 class NotNowError(Exception):
@@ -78,8 +55,10 @@ class Predictor:
         metrics: WorkerMetrics,
         clock: Callable[[], float],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        guard: SwapGuard | None = None,
     ) -> None:
         self._servables = servables
+        self._choice = VersionChoice(servables, guard, metrics)
         self._allowed_sizes = config.allowed_batch_sizes
         self._unknown_version_seconds = unknown_version_seconds
         self._sizer = sizer
@@ -94,18 +73,20 @@ class Predictor:
         if not requests:
             return Predicted(batch.route.servable, 0, batch.route.signature_name, [], expired)
         try:
-            handle = self._servables.get_servable_handle(_servable_request(batch.route))
+            handle, is_default = self._choice.open(batch.route)
         except (NotFoundError, InvalidArgumentError) as error:
             return self._without_version(batch, requests, expired, error)
         except ServableError as error:
             raise NotNowError(str(error)) from error
         with handle:
             predicted = self._with_handle(batch, requests, handle)
+        if is_default:
+            self._choice.answered_by_default(batch.route, predicted, self._predict_with)
         predicted.rejections += expired
         return predicted
 
     def _feeds(
-        self, servable: Servable, name: str, requests: list[Request]
+        self, servable: Servable, name: str, requests: Sequence[Request]
     ) -> tuple[list[Feed], list[Rejection]]:
         """Return what fits the signature, and the requests that do not.
 
@@ -149,7 +130,7 @@ class Predictor:
         """Wait for a version that may still come; for one that nobody knows, only so long."""
         route = batch.route
         patient = self._clock() - requests[0].polled_at < self._unknown_version_seconds
-        if patient or self._servables.may_become_available(_servable_request(route)):
+        if patient or self._servables.may_become_available(request_of(route)):
             raise NotNowError(str(error)) from error
         rejections = [Rejection(request, Reason.UNKNOWN_VERSION, error) for request in requests]
         return Predicted(
@@ -157,18 +138,22 @@ class Predictor:
         )
 
     def _with_handle(self, batch: Batch, requests: list[Request], handle: Handle) -> Predicted:
-        servable, name = handle.servable, batch.route.signature_name
-        predicted = Predicted(batch.route.servable, handle.id.version, name, [], [])
+        started = self._clock()
+        predicted = self._predict_with(requests, handle, batch.route)
+        self._sizer.observe(batch.route, batch.rows, self._clock() - started)
+        self._metrics.batch_rows.labels(predicted.servable).observe(batch.rows)
+        self._metrics.batch_wait_seconds.labels(predicted.servable).observe(batch.waited_seconds)
+        return predicted
+
+    def _predict_with(self, requests: Sequence[Request], handle: Handle, route: Route) -> Predicted:
+        servable, name = handle.servable, route.signature_name
+        predicted = Predicted(route.servable, handle.id.version, name, [], [])
         feeds, predicted.rejections = self._feeds(servable, name, requests)
         started = self._clock()
         for feed in feeds:
             self._predict_feed(servable, feed, predicted)
-        seconds = self._clock() - started
-        self._sizer.observe(batch.route, batch.rows, seconds)
         labels = (predicted.servable, str(predicted.version))
-        self._metrics.predict_seconds.labels(*labels).observe(seconds)
-        self._metrics.batch_rows.labels(predicted.servable).observe(batch.rows)
-        self._metrics.batch_wait_seconds.labels(predicted.servable).observe(batch.waited_seconds)
+        self._metrics.predict_seconds.labels(*labels).observe(self._clock() - started)
         return predicted
 
     def _predict_feed(self, servable: Servable, feed: Feed, predicted: Predicted) -> None:
@@ -217,11 +202,3 @@ def _signature(servable: Servable, name: str) -> Signature:
     if not isinstance(signature, Signature):
         raise PredictError(f"signature {name!r} is of type {type(signature).__name__}")
     return signature
-
-
-def _servable_request(route: Route) -> ServableRequest:
-    if route.version is not None:
-        return ServableRequest.specific(route.servable, route.version)
-    if route.label is not None:
-        return ServableRequest.labelled(route.servable, route.label)
-    return ServableRequest.latest(route.servable)

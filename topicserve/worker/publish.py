@@ -19,6 +19,7 @@ class Outgoing:
     """What is to be published: `records[i]` is the outcome of `polled[i]`.
 
     Where `reasons[i]` is None it is a result of the servable's version, else a dead letter.
+    `others` has the versions of results that another version gave, by the id of their record.
     """
 
     servable: str
@@ -26,6 +27,7 @@ class Outgoing:
     polled: list[Polled] = field(default_factory=list)
     records: list[OutgoingRecord] = field(default_factory=list)
     reasons: list[Reason | None] = field(default_factory=list)
+    others: dict[int, int] = field(default_factory=dict)
 
     def add(self, polled: Polled, record: OutgoingRecord, reason: Reason | None) -> None:
         """Add one outcome."""
@@ -35,7 +37,7 @@ class Outgoing:
 
     def where(self, wanted: Callable[[int], bool]) -> "Outgoing":
         """Return the outcomes whose index is wanted."""
-        part = Outgoing(self.servable, self.version)
+        part = Outgoing(self.servable, self.version, others=self.others)
         for index in filter(wanted, range(len(self.polled))):
             part.add(self.polled[index], self.records[index], self.reasons[index])
         return part
@@ -64,12 +66,21 @@ class Outgoing:
 
     def count(self, metrics: WorkerMetrics) -> None:
         """Count these outcomes as acknowledged."""
-        results = self.reasons.count(None)
         dead = Counter(reason for reason in self.reasons if reason is not None)
-        if results:
-            metrics.results_published.labels(self.servable, str(self.version)).inc(results)
+        for version, results in self._results_by_version().items():
+            metrics.results_published.labels(self.servable, str(version)).inc(results)
         for reason, count in dead.items():
             metrics.dead_letters.labels(reason.value).inc(count)
+
+    def _results_by_version(self) -> Counter[int]:
+        results = self.reasons.count(None)
+        if not self.others:
+            return Counter({self.version: results} if results else {})
+        return Counter(
+            self.others.get(id(polled), self.version)
+            for polled, reason in zip(self.polled, self.reasons, strict=True)
+            if reason is None
+        )
 
 
 class EncodeError(Exception):
@@ -121,6 +132,9 @@ class Encoder:
         rejected: set[int],
     ) -> None:
         requests = answers.requests
+        version = predicted.version_of(answers)
+        if version != predicted.version:
+            outgoing.others.update((id(request), version) for request in requests)
         try:
             results = self._results(predicted, answers, metadata)
         # A string column may hold anything, and a result may be too large for memory.
@@ -159,11 +173,10 @@ class Encoder:
     def _results(
         self, predicted: Predicted, answers: Answers, metadata: Sequence[Metadata]
     ) -> list[OutgoingRecord]:
+        version = predicted.version_of(answers)
         return encode_results(
             self._topic,
-            Origin(
-                predicted.servable, predicted.version, predicted.signature_name, self._worker_id
-            ),
+            Origin(predicted.servable, version, predicted.signature_name, self._worker_id),
             [request.input for request in answers.requests],
             [request.record.key for request in answers.requests],
             answers.outputs,

@@ -24,7 +24,7 @@ class Polled(msgspec.Struct, frozen=True, gc=False):
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
-    """Which version (or label, or else the latest) of which servable, and which signature."""
+    """Which version (or label, or else the default) of which servable, and which signature."""
 
     servable: str
     version: int | None
@@ -32,6 +32,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     signature_name: str
     is_suspect: bool = False
     """Whether the records may have ended a worker, so that they share no batch with others."""
+    is_canary: bool = False
+    """The record named no version: the default answers where the canary's is not available."""
 
 
 class Request(Polled, frozen=True, gc=False):
@@ -99,7 +101,10 @@ class Answers:
             rows = slice(start, start + count)
             start += count
             own = {n: c if n in self.whole else c[rows] for n, c in self.outputs.items()}
-            yield Answers([request], own, [count], self.whole)
+            yield Answers([request], own, [count], self.whole, self.version)
+
+    version: int | None = None
+    """Which version answered, where that is not the batch's."""
 
 
 @dataclass(slots=True)
@@ -111,6 +116,10 @@ class Predicted:
     signature_name: str
     answers: list[Answers]
     rejections: list[Rejection]
+
+    def version_of(self, answers: Answers) -> int:
+        """Return which version gave these answers."""
+        return self.version if answers.version is None else answers.version
 
     def answered(self) -> list[Request]:
         """Return the requests that were answered."""

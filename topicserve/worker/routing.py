@@ -82,4 +82,6 @@ class Router:
         if canary is None or share_of(record_id) >= canary.share:
             return route
         self._metrics.canary_records.labels(route.servable).inc()
-        return Route(route.servable, canary.version, canary.label, route.signature_name)
+        return Route(
+            route.servable, canary.version, canary.label, route.signature_name, is_canary=True
+        )

@@ -24,8 +24,11 @@ class ServedVersions:
     def may_become_available(self, request: ServableRequest) -> bool:
         """Return whether what was not found is on its way.
 
-        Where a servable has no version at all, all of its versions are: nothing is known yet.
+        Where a servable has no version at all, all of its versions are: nothing is known yet. So
+        is always the default: that it is missing is no record's fault.
         """
+        if request.default_version:
+            return True
         states = self._core.monitor.versions(request.name)
         if not any(state.manager_state is ManagerState.AVAILABLE for state in states.values()):
             return True
@@ -36,6 +39,6 @@ class ServedVersions:
         return state is not None and state.manager_state in _ON_ITS_WAY
 
     def unavailable(self) -> Sequence[str]:
-        """Return the names of the servables that have no available version."""
-        available = {found.name for found in self._core.list_available_servable_ids()}
-        return [name for name in self._core.servable_names() if name not in available]
+        """Return the names of the servables whose default version is not available."""
+        names = self._core.servable_names()
+        return [name for name in names if self._core.default_version(name) is None]

@@ -16,6 +16,7 @@ from topicserve.worker.assembly import build_stages
 from topicserve.worker.backoff import AbandonedError, Patience
 from topicserve.worker.breaker import OPEN_EXIT_CODE
 from topicserve.worker.config import Client, Guarantee, WorkerConfig
+from topicserve.worker.guarding import swap_guard
 from topicserve.worker.health import WorkerHealth
 from topicserve.worker.http import HttpServer
 from topicserve.worker.logging import log_event
@@ -63,6 +64,7 @@ class WorkerService:
             }
         )
         self._metrics.expect_topics(config.topics.input)
+        self._guard = swap_guard(config, self._metrics)
         self._patience = Patience(config.delivery.max_retry_pause_seconds)
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
@@ -146,6 +148,7 @@ class WorkerService:
             self._patience,
             shared_core,
             self._metrics,
+            guard=self._guard,
         )
         stages.shadow = self._open_shadow(core, broker, opened)
         opened.callback(stages.delivery.close, CLOSE_TIMEOUT_SECONDS)
@@ -178,6 +181,7 @@ class WorkerService:
             file_system_poll_wait_seconds=config.file_system_poll_wait_seconds,
             load_threads=config.load_threads,
             model_config_file=config.model_config_file or None,
+            guard=self._guard,
         )
         core.check_base_paths()
         opened.callback(core.close, CLOSE_TIMEOUT_SECONDS)

@@ -1,6 +1,7 @@
 """A second version predicts a share of the records, off their path; differences are published.
 
-What does not fit into the queue is dropped and counted: a shadow never holds a record up.
+What does not fit into the queue is dropped and counted: a shadow never holds a record up. Records
+that the shadow's own version answered are not compared.
 """
 
 import logging
@@ -16,7 +17,12 @@ from numpy.typing import NDArray
 
 from topicserve.backends.broker import Producer
 from topicserve.backends.errors import BackendError
-from topicserve.servables.errors import ServableError, error_text
+from topicserve.servables.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    ServableError,
+    error_text,
+)
 from topicserve.servables.servable import Servable
 from topicserve.servables.servable_request import ServableRequest
 from topicserve.wire import headers as names
@@ -26,11 +32,12 @@ from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.wire.result_encoder import Origin, encode_results
 from topicserve.worker.config import ServedConfig, ShadowConfig
 from topicserve.worker.feeds import Feed, build_feeds
+from topicserve.worker.handles import Servables
 from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.predict import Servables
 from topicserve.worker.request import Answers, Predicted, Request
 from topicserve.worker.routing import share_of
+from topicserve.worker.version_choice import Availability
 
 MAX_WAITING_BATCHES = 16
 # Two versions of one network differ in the last digits wherever they were compiled differently.
@@ -73,6 +80,7 @@ class Shadow:
         self._topic = topic
         self._worker_id = worker_id
         self._metrics = metrics
+        self._availability = Availability("shadow")
         self._waiting: queue.Queue[_Task | None] = queue.Queue(MAX_WAITING_BATCHES)
         self._thread = threading.Thread(target=self._run, name="topicserve-shadow", daemon=True)
 
@@ -85,10 +93,9 @@ class Shadow:
         shadow = self._shadows.get(predicted.servable)
         if shadow is None:
             return
-        origin = Origin(
-            predicted.servable, predicted.version, predicted.signature_name, self._worker_id
-        )
         for answers in predicted.answers:
+            version = predicted.version_of(answers)
+            origin = Origin(predicted.servable, version, predicted.signature_name, self._worker_id)
             chosen = _share(answers, shadow.share)
             if not chosen:
                 continue
@@ -117,7 +124,17 @@ class Shadow:
     def _compare(self, task: _Task) -> None:
         shadow, name = task.shadow, task.origin.servable
         request = ServableRequest(name, shadow.version, shadow.label)
-        with self._servables.get_servable_handle(request) as handle:
+        try:
+            opened = self._servables.get_servable_handle(request)
+        except (NotFoundError, InvalidArgumentError) as error:
+            self._availability.missing(name, str(error))
+            self._count(name, "unavailable", len(task.requests))
+            return
+        self._availability.found(name)
+        with opened as handle:
+            if handle.id.version == task.origin.version:
+                self._count(name, "same_version", len(task.requests))
+                return
             origin = task.origin.of_version(handle.id.version)
             signature = handle.servable.signatures.get(origin.signature_name)
             if signature is None:
