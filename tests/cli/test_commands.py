@@ -128,7 +128,8 @@ def test_a_missing_topic_is_named(
         (["--kafka-setting=acks"], "topicserve: --kafka-setting: must be NAME=VALUE"),
         (["--kafka-setting=no.such.setting=1"], "no.such.setting"),
         (["--redis-url=http://127.0.0.1"], "redis_url"),
-        (["--ttl-seconds=0"], "ttl_seconds"),
+        (["--ttl-seconds=0"], "topicserve: --ttl-seconds: must be a number of seconds above 0"),
+        (["--topic=a b"], "topicserve: topic must be one topic's name"),
     ],
 )
 def test_a_wrong_flag_is_named(

@@ -104,6 +104,11 @@ def test_any_key_can_be_set() -> None:
             "kafka.bootstrap_servers: must be host:port, with commas between, found 'kafka' "
             "(from --bootstrap-servers)",
         ),
+        (
+            ["--servable", "m=/m"],
+            "topics.input: is missing; set it in the file, with --input-topic or in "
+            "TOPICSERVE_TOPICS__INPUT",
+        ),
         ([*NEEDED, "--set", "http.port"], "--set: must be KEY=VALUE, found 'http.port'"),
         (
             [*NEEDED, "--kafka-setting", "=x"],

@@ -170,7 +170,8 @@ def test_a_wrong_key_is_named_with_what_to_write(tmp_path: Path, lines: str, exp
     [
         (
             'input = ["a"]',
-            "topics.output: is missing; set it in the file or in TOPICSERVE_TOPICS__OUTPUT",
+            "topics.output: is missing; set it in the file, with --output-topic or in "
+            "TOPICSERVE_TOPICS__OUTPUT",
         ),
         ('input = []\noutput = "b"', "topics.input: is missing; name at least one topic to read"),
         ('input = ["a", "a"]\noutput = "b"', "topics.input: names a topic twice"),

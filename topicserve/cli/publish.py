@@ -12,6 +12,7 @@ from topicserve.backends.redis_store import (
     DEFAULT_TTL_SECONDS,
     RedisMetadataStore,
 )
+from topicserve.cli.argument_types import count, seconds
 from topicserve.cli.connection import (
     DEFAULT_REDIS_URL,
     add_kafka_arguments,
@@ -22,6 +23,7 @@ from topicserve.cli.connection import (
 from topicserve.cli.errors import UsageError
 from topicserve.cli.json_lines import KEYS, numbered_lines, read_record
 from topicserve.cli.progress import CountProgress
+from topicserve.producer.arguments import topic_name
 from topicserve.producer.record_producer import RecordProducer
 from topicserve.wire.errors import InvalidRecordError
 
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_kafka_arguments(parser)
     parser.add_argument(
         "--create-topics",
-        type=int,
+        type=count("--create-topics"),
         metavar="PARTITIONS",
         help="create the topic where it is missing",
     )
@@ -48,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--redis-url", default=DEFAULT_REDIS_URL, metavar="URL", help="the store (%(default)s)"
     )
     parser.add_argument("--key-prefix", default=DEFAULT_KEY_PREFIX, metavar="TEXT")
-    parser.add_argument("--ttl-seconds", type=float, default=DEFAULT_TTL_SECONDS, metavar="S")
+    parser.add_argument(
+        "--ttl-seconds", type=seconds("--ttl-seconds"), default=DEFAULT_TTL_SECONDS, metavar="S"
+    )
     parser.add_argument(
         "--metadata-elsewhere",
         action="store_true",
@@ -62,12 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Publish every line, and return once all are acknowledged."""
     with opened(arguments.file) as file:
-        need_topic(arguments, arguments.topic, arguments.create_topics)
+        # What is only typed wrongly is said before anybody is waited for.
+        topic_name(arguments.topic)
         store = RedisMetadataStore(
             arguments.redis_url,
             key_prefix=arguments.key_prefix,
             ttl_seconds=arguments.ttl_seconds,
         )
+        need_topic(arguments, arguments.topic, arguments.create_topics)
         producer = RecordProducer(
             open_broker_of(arguments).producer(),
             store,

@@ -6,8 +6,10 @@ from contextlib import suppress
 from typing import Any
 
 from topicserve.backends.errors import CommitRefusedError
+from topicserve.cli.argument_types import count, seconds
 from topicserve.cli.connection import add_kafka_arguments, kafka_settings, need_topic
 from topicserve.cli.progress import CountProgress
+from topicserve.producer.arguments import topic_name
 from topicserve.producer.json_bytes import json_bytes
 from topicserve.producer.result_reader import DeadLetterReader, header_filter, open_consumer
 from topicserve.producer.topic_reader import OnInvalid, TopicReader
@@ -38,10 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on where this group left off, and commit; without it, read from the beginning",
     )
     parser.add_argument("--follow", action="store_true", help="wait for more, until Ctrl-C")
-    parser.add_argument("--limit", type=int, metavar="N", help="end after so many")
+    parser.add_argument("--limit", type=count("--limit"), metavar="N", help="end after so many")
     parser.add_argument(
         "--timeout-seconds",
-        type=float,
+        type=seconds("--timeout-seconds"),
         metavar="S",
         help="end when nothing came for so long (30; with --follow, never)",
     )
@@ -59,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the topic holds, and with --follow what comes."""
+    topic_name(arguments.topic)
     need_topic(arguments, arguments.topic)
     invalid = InvalidRecords()
     with open_reader(arguments, invalid.tell) as reader, CountProgress("read") as progress:

@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+from topicserve.cli.argument_types import port
 from topicserve.cli.errors import UsageError
 from topicserve.embedded.redis_server import need_server
 from topicserve.embedded.server_process import ServerStartError
@@ -36,8 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-dir", type=Path, metavar="D", help="keep records and metadata in this directory"
     )
-    parser.add_argument("--kafka-port", type=int, default=9092, metavar="P", help="0: a free one")
-    parser.add_argument("--redis-port", type=int, default=6379, metavar="P", help="0: a free one")
+    parser.add_argument(
+        "--kafka-port", type=port("--kafka-port"), default=9092, metavar="P", help="0: a free one"
+    )
+    parser.add_argument(
+        "--redis-port", type=port("--redis-port"), default=6379, metavar="P", help="0: a free one"
+    )
     parser.add_argument("--json", action="store_true", help="print the addresses as one JSON line")
 
 

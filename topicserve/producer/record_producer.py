@@ -17,6 +17,7 @@ from topicserve.backends.redis_store import (
     DEFAULT_TTL_SECONDS,
     RedisMetadataStore,
 )
+from topicserve.producer import arguments
 from topicserve.producer.backlog import Backlog, Entry
 from topicserve.producer.encoder import RecordEncoder
 from topicserve.producer.errors import PublishError
@@ -61,8 +62,10 @@ class RecordProducer:
     ) -> None:
         self._producer = producer
         self._metadata_store = metadata_store
-        self._encoder = RecordEncoder(topic, source, servable)
-        self._timeout_seconds = timeout_seconds
+        self._encoder = RecordEncoder(
+            arguments.topic_name(topic), source, arguments.text_or_none(servable, "servable")
+        )
+        self._timeout_seconds = arguments.seconds(timeout_seconds, "timeout_seconds")
         self._clock = clock
         self._backlog = Backlog(max_in_flight_records, max_in_flight_bytes)
         self._gave_up = threading.Event()
@@ -75,7 +78,7 @@ class RecordProducer:
     @classmethod
     def connect(
         cls,
-        bootstrap_servers: str,
+        bootstrap_servers: str | Sequence[str],
         redis_url: str | None,
         topic: str,
         *,
@@ -94,10 +97,18 @@ class RecordProducer:
         Raises BackendConfigError naming the setting that is wrong.
         """
         store = None
-        if redis_url is not None:
-            store = RedisMetadataStore(redis_url, key_prefix=key_prefix, ttl_seconds=ttl_seconds)
-        settings = {"delivery.timeout.ms": int(timeout_seconds * 1000)} | dict(kafka_settings or {})
-        broker = open_broker(client, {"bootstrap.servers": bootstrap_servers})
+        if arguments.text_or_none(redis_url, "redis_url") is not None:
+            store = RedisMetadataStore(
+                arguments.text(redis_url, "redis_url"),
+                key_prefix=arguments.text(key_prefix, "key_prefix"),
+                ttl_seconds=arguments.seconds(ttl_seconds, "ttl_seconds"),
+            )
+        arguments.topic_name(topic)  # before a connection is opened that would stay open
+        limit = arguments.seconds(timeout_seconds, "timeout_seconds", minimum=0.001)
+        settings: dict[str, object] = {"delivery.timeout.ms": int(limit * 1000)}
+        settings |= arguments.settings_of(kafka_settings)
+        servers = arguments.server_list(bootstrap_servers)
+        broker = open_broker(client, {"bootstrap.servers": servers})
         return cls(
             broker.producer(settings),
             store,

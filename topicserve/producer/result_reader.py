@@ -1,11 +1,13 @@
 """Reads results, filtered by their headers, and dead letters."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 from topicserve.backends.broker import Consumer
+from topicserve.backends.errors import BackendConfigError
 from topicserve.backends.kafka_clients import open_broker
+from topicserve.producer import arguments
 from topicserve.producer.topic_reader import OnInvalid, TopicReader
 from topicserve.wire import headers as names
 from topicserve.wire.dead_letter import DeadLetter, decode_dead_letter
@@ -36,7 +38,7 @@ class ResultReader(TopicReader[Result]):
     @classmethod
     def connect(
         cls,
-        bootstrap_servers: str,
+        bootstrap_servers: str | Sequence[str],
         topic: str,
         *,
         group_id: str | None = None,
@@ -53,6 +55,8 @@ class ResultReader(TopicReader[Result]):
         with the group's other members; without one it reads from the beginning, alone.
         `kafka_settings` are Kafka's own names and values.
         """
+        arguments.topic_name(topic)  # before a connection is opened that would stay open
+        header_filter(servable, version, metadata_status)
         return cls(
             open_consumer(bootstrap_servers, group_id, client, kafka_settings),
             topic,
@@ -69,7 +73,7 @@ def header_filter(
     """Return what tells by the headers whether a result is wanted; None wants any."""
     status = metadata_status.value if isinstance(metadata_status, MetadataStatus) else None
     if isinstance(metadata_status, str):
-        status = MetadataStatus(metadata_status).value
+        status = _status(metadata_status)
     named = {
         names.SERVABLE: servable,
         names.SERVABLE_VERSION: None if version is None else str(version),
@@ -86,6 +90,15 @@ def header_filter(
     return is_wanted
 
 
+def _status(given: str) -> str:
+    known = [status.value for status in MetadataStatus]
+    if given not in known:
+        raise BackendConfigError(
+            f"metadata_status must be one of {', '.join(known)}, found {given!r}"
+        )
+    return given
+
+
 class DeadLetterReader(TopicReader[DeadLetter]):
     """Yields the records that workers gave up, each with its reason, as they were read."""
 
@@ -97,7 +110,7 @@ class DeadLetterReader(TopicReader[DeadLetter]):
     @classmethod
     def connect(
         cls,
-        bootstrap_servers: str,
+        bootstrap_servers: str | Sequence[str],
         topic: str,
         *,
         group_id: str | None = None,
@@ -106,20 +119,24 @@ class DeadLetterReader(TopicReader[DeadLetter]):
         on_invalid: OnInvalid | None = None,
     ) -> Self:
         """Return a reader with a connection of its own; the same as ResultReader's."""
+        arguments.topic_name(topic)  # before a connection is opened that would stay open
         consumer = open_consumer(bootstrap_servers, group_id, client, kafka_settings)
         return cls(consumer, topic, on_invalid=on_invalid)
 
 
 def open_consumer(
-    bootstrap_servers: str,
+    bootstrap_servers: str | Sequence[str],
     group_id: str | None,
     client: str,
     kafka_settings: Mapping[str, object] | None,
 ) -> Consumer:
     """Open a member of the group, or of a group of its own, that starts at the beginning."""
     # Results of transactions that were aborted are no results.
-    settings = {"auto.offset.reset": "earliest", "isolation.level": "read_committed"}
-    broker = open_broker(client, {"bootstrap.servers": bootstrap_servers})
-    return broker.consumer(
-        group_id or f"topicserve-reader-{uuid.uuid4()}", settings | dict(kafka_settings or {})
-    )
+    settings: dict[str, object] = {
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+    }
+    settings |= arguments.settings_of(kafka_settings)
+    group = arguments.text_or_none(group_id, "group_id") or f"topicserve-reader-{uuid.uuid4()}"
+    broker = open_broker(client, {"bootstrap.servers": arguments.server_list(bootstrap_servers)})
+    return broker.consumer(group, settings)

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from topicserve.backends.broker import Consumer, Offsets
+from topicserve.producer import arguments
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
@@ -42,7 +43,7 @@ class TopicReader(Generic[T]):
     ) -> None:
         """`decode` returns None for a record that is not wanted."""
         self._consumer = consumer
-        self._topic = topic
+        self._topic = arguments.topic_name(topic)
         self._decode = decode
         self._on_invalid = on_invalid
         self._clock = clock
@@ -63,6 +64,15 @@ class TopicReader(Generic[T]):
         `until_end`, when everything that the topic holds has been read. Without any of these it
         never ends. What was polled but not yielded is kept for the next call.
         """
+        if limit is not None:
+            arguments.whole_number(limit, "limit")
+        if timeout_seconds is not None:
+            arguments.seconds(timeout_seconds, "timeout_seconds")
+        return self._read(limit, timeout_seconds, until_end)
+
+    def _read(
+        self, limit: int | None, timeout_seconds: float | None, until_end: bool
+    ) -> Iterator[T]:
         if not self._subscribed:
             self._consumer.subscribe([self._topic], self._positions)
             self._subscribed = True

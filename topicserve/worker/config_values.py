@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from topicserve.worker.config import DOTTED, ConfigError, Limit
+from topicserve.worker.config_flags import FLAG_BY_KEY
 
 T = TypeVar("T")
 
@@ -42,6 +43,8 @@ def read_table(cls: type[T], table: object, key: str, **given: object) -> T:
         if name in content:
             values[name] = read_value(hints[name], content[name], join(key, name))
         elif one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
+            if dataclasses.is_dataclass(hints[name]):
+                read_table(hints[name], {}, join(key, name))  # says what is missing in it
             raise missing(join(key, name))
     return cls(**values)
 
@@ -87,7 +90,8 @@ def refuse_unknown(table: Mapping[str, object], known: Iterable[str], key: str) 
 def missing(key: str, remedy: str = "") -> ConfigError:
     """Return the error for a key that must be given."""
     variable = "TOPICSERVE_" + key.upper().replace(".", "__")
-    return ConfigError(key, f"is missing; {remedy or f'set it in the file or in {variable}'}")
+    flag = f", with {FLAG_BY_KEY[key]}" if key in FLAG_BY_KEY else ""
+    return ConfigError(key, f"is missing; {remedy or f'set it in the file{flag} or in {variable}'}")
 
 
 def join(key: str, name: str) -> str:

@@ -1,0 +1,34 @@
+"""Flags whose values are checked while they are read."""
+
+from collections.abc import Callable
+
+import pytest
+
+from topicserve.cli.argument_types import count, port, seconds
+from topicserve.cli.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed"),
+    [
+        *((port, typed) for typed in ("-1", "65536", "x", "", "1.0", "9" * 5000, "\u0663")),
+        *((count, typed) for typed in ("0", "-1", "x", "1e3")),
+        *((seconds, typed) for typed in ("0", "-1", "nan", "inf", "x", "")),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_it_must_be(
+    kind: Callable[[str], Callable[[str], float]], typed: str
+) -> None:
+    """Before anything is started or connected to."""
+    with pytest.raises(UsageError, match=r"^--flag: must be a .*, found"):
+        kind("--flag")(typed)
+
+
+def test_right_values_are_taken() -> None:
+    """At their limits."""
+    assert [port("")("0"), port("")("65535"), count("")("1"), seconds("")("0.5")] == [
+        0,
+        65535,
+        1,
+        0.5,
+    ]
