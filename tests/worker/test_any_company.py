@@ -10,32 +10,22 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry
 
-from tests.support.records import ROUTE, ManualClock, a_request
-from tests.support.servables import Served
+from tests.support.outcomes import outcomes
+from tests.support.records import a_request
 from topicserve.servables.errors import InvalidArgumentError
 from topicserve.servables.servable import Columns, Scope, Signature, TensorSpec
 from topicserve.wire.json_body import Form
-from topicserve.wire.result import Metadata, MetadataStatus
-from topicserve.worker.batch_sizer import BatchSizer
-from topicserve.worker.config import BatchingConfig
-from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.predict import Predictor
-from topicserve.worker.publish import Encoder
-from topicserve.worker.request import Batch, Request
-from topicserve.worker.shared_core import SharedCore
+from topicserve.worker.request import Request
 
 Array = NDArray[Any]
 EXAMPLES = 2000 if os.environ.get("TOPICSERVE_CHAOS") else 250
 DTYPES = [np.dtype(np.float32), np.dtype(np.int64), np.dtype(object)]
 POISON = 7
-NO_METADATA = Metadata(MetadataStatus.ABSENT)
 # What a servable of these tests gives where its output's scope is not known.
 BY_ROW, CONSTANT, TOTAL = "by row", "constant", "total"
 
@@ -219,40 +209,6 @@ def cases(draw: Any) -> Case:
     )
 
 
-def outcomes(case: Case, requests: list[Request], sizes: tuple[int, ...]) -> dict[str, Any]:
-    """Return what is published for each record: topic, body and headers."""
-    registry = CollectorRegistry()
-    metrics = WorkerMetrics(registry)
-    predictor = Predictor(
-        Served({1: case.servable}),
-        BatchingConfig(allowed_batch_sizes=sizes),
-        30.0,
-        BatchSizer(1024, 0),
-        SharedCore(None, metrics.shared_core),
-        metrics,
-        ManualClock(),
-    )
-    predicted = predictor.predict(Batch(ROUTE, 0, requests, [], len(requests), 0.0))
-    outgoing = Encoder("out", "dead", "w").encode(
-        predicted, [NO_METADATA] * len(predicted.answered()), predicted.rejections
-    )
-    found = {
-        msgspec.structs.asdict(polled)["input"].record_id: _outcome(record, reason)
-        for polled, record, reason in zip(
-            outgoing.polled, outgoing.records, outgoing.reasons, strict=True
-        )
-    }
-    assert len(outgoing.polled) == len(found) == len(requests)
-    return found
-
-
-def _outcome(record: Any, reason: Any) -> Any:
-    headers = dict(record.headers)
-    if reason is not None:
-        return reason, headers["kafka_dlt-exception-message"]
-    return record.value
-
-
 def test_an_answer_is_the_same_in_any_company(record_property: Any) -> None:
     """Whatever the signature, the forms, the neighbours, their order, and the padding."""
     counts: Counter[str] = Counter()
@@ -264,12 +220,12 @@ def test_an_answer_is_the_same_in_any_company(record_property: Any) -> None:
     def run(case: Case) -> None:
         alone: dict[str, Any] = {}
         for request in case.requests:
-            alone |= outcomes(case, [request], ())
+            alone |= outcomes(case.servable, [request])
         for requests in (case.requests, case.shuffled):
             for sizes in ((), case.allowed_sizes):
-                assert outcomes(case, requests, sizes) == alone
+                assert outcomes(case.servable, requests, sizes) == alone
         for stop in range(2, len(case.requests)):
-            assert outcomes(case, case.requests[:stop], ()).items() <= alone.items()
+            assert outcomes(case.servable, case.requests[:stop]).items() <= alone.items()
         signature = case.servable.signatures["serving_default"]
         counts["records"] += len(case.requests)
         counts["answered"] += sum(isinstance(one, bytes) for one in alone.values())
@@ -294,7 +250,7 @@ def test_an_answer_alone_is_what_the_servable_says(case: Case) -> None:
     for request in case.requests:
         if request.input.form is not Form.TENSORS:
             continue
-        answer = outcomes(case, [request], ())[request.input.record_id]
+        answer = outcomes(case.servable, [request])[request.input.record_id]
         if not isinstance(answer, bytes):
             continue
         wanted = request.input.output_filter
@@ -317,6 +273,6 @@ def test_equal_call_inputs_share_a_call_and_others_do_not() -> None:
     servable = Mixing(signature, {})
     requests = [a_request({"x": n, "keep": n % 2}) for n in range(6)]
 
-    outcomes(Case(servable, requests, [], ()), requests, ())
+    outcomes(servable, requests)
 
     assert servable.sizes == [3, 3]

@@ -290,3 +290,73 @@ def counting() -> Mapping[str, Any]:
         "classify": signature({"inputs": serialized}, {"classes": classes}, CLASSIFY),
         "calls": signature({"row": row}, {"calls": row * 0 + calls}),
     }
+
+
+def scopes() -> Mapping[str, Any]:
+    """Build signatures with inputs and outputs that are not one value a row."""
+    x = tf1.placeholder(tf.float32, [None, 2], "x")
+    y = x * 2
+    keep = tf1.placeholder(tf.float32, None, "keep")
+    phase = tf1.placeholder(tf.bool, None, "phase")
+    scalar = tf1.placeholder(tf.int32, [], "scalar")
+    text = tf1.placeholder(tf.string, [], "text")
+    size = tf1.placeholder(tf.float32, [2], "size")
+    vector = tf1.placeholder(tf.float32, [3], "vector")
+    names = tf1.constant(["cat", "dog", "fox"])
+    unshaped = tf1.placeholder_with_default(names, None)
+    texts = tf1.strings.join([tf1.as_string(x[:, 0]), tf1.fill(tf1.shape(x)[:1], text)])
+    fails = tf1.debugging.check_numerics(y / tf1.zeros_like(y), "never")
+    return {
+        "image": signature({"x": x, "size": size}, {"y": x * size}),
+        "scalar": signature({"x": x, "n": scalar}, {"y": x * tf1.cast(scalar, tf.float32)}),
+        "text": signature({"x": x, "text": text}, {"y": texts}),
+        "untold": signature(
+            {"x": x, "keep": keep, "phase": phase},
+            {"y": tf1.cond(phase, lambda: x * 100.0, lambda: x / keep)},
+        ),
+        "names": signature({"x": x}, {"y": y, "names": names}),
+        "names_of_no_rank": signature({"x": x}, {"y": y, "names": unshaped}),
+        "of_size": signature({"x": x, "size": size}, {"y": y, "double": size * 2}),
+        "mean": signature({"x": x}, {"y": y, "mean": tf1.reduce_mean(x)}),
+        "first": signature({"x": x}, {"y": y, "first": x[0] * 1.0}),
+        "repeated": signature({"x": x}, {"y": tf1.concat([y, y], 0)}),
+        "no_batch": signature({"v": vector}, {"double": vector * 2, "sum": tf1.reduce_sum(vector)}),
+        "failing": signature({"x": x}, {"y": y, "fails": fails}),
+        "complex": signature({"x": x}, {"y": y, "z": tf1.complex(x, x)}),
+    }
+
+
+def export_labels(path: Path) -> str:
+    """Write a TF 2 export whose function, called by another one, gives class names beside scores.
+
+    `looped` passes a number for the call through a loop, into which the search does not look.
+    """
+
+    class Labels(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.names = tf.Variable(["cat", "dog"], trainable=False)
+
+        @tf.function  # type: ignore[untyped-decorator]
+        def inner(self, x: Any) -> Any:
+            return x + 1, tf.identity(self.names), tf.reduce_max(x)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, "x")])  # type: ignore[untyped-decorator]
+        def labels(self, x: Any) -> Any:
+            scores, names, _ = self.inner(x)
+            return {"scores": scores, "names": names}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, "x")])  # type: ignore[untyped-decorator]
+        def most(self, x: Any) -> Any:
+            scores, _, most = self.inner(x)
+            return {"scores": scores, "most": most}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, "x")])  # type: ignore[untyped-decorator]
+        def looped(self, x: Any) -> Any:
+            steps, _ = tf.while_loop(lambda i, _: i < 3, lambda i, v: (i + 1, v), [0, x])
+            return {"scores": x, "steps": steps}
+
+    module = Labels()
+    signatures = {"serving_default": module.labels, "most": module.most, "looped": module.looped}
+    tf.saved_model.save(module, str(path), signatures=signatures)
+    return str(path)

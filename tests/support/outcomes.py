@@ -1,0 +1,52 @@
+"""What the stages make of a batch: predicted and encoded, up to what is published."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from tests.support.records import ROUTE, ManualClock
+from tests.support.servables import Served
+from topicserve.wire.result import Metadata, MetadataStatus
+from topicserve.worker.batch_sizer import BatchSizer
+from topicserve.worker.config import BatchingConfig
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.predict import Predictor
+from topicserve.worker.publish import Encoder
+from topicserve.worker.request import Batch, Request, Route
+from topicserve.worker.shared_core import SharedCore
+
+_NO_METADATA = Metadata(MetadataStatus.ABSENT)
+
+
+def outcomes(
+    servable: Any,
+    requests: Sequence[Request],
+    allowed_batch_sizes: tuple[int, ...] = (),
+    signature_name: str = "serving_default",
+) -> dict[str, Any]:
+    """Return by record id: a result's body, or the reason and message of a dead letter."""
+    metrics = WorkerMetrics(CollectorRegistry())
+    predictor = Predictor(
+        Served({1: servable}),
+        BatchingConfig(allowed_batch_sizes=allowed_batch_sizes),
+        30.0,
+        BatchSizer(1024, 0),
+        SharedCore(None, metrics.shared_core),
+        metrics,
+        ManualClock(),
+    )
+    route = Route(ROUTE.servable, None, None, signature_name)
+    predicted = predictor.predict(Batch(route, 0, list(requests), [], len(requests), 0.0))
+    outgoing = Encoder("out", "dead", "w").encode(
+        predicted, [_NO_METADATA] * len(predicted.answered()), predicted.rejections
+    )
+    found: dict[str, Any] = {}
+    for polled, record, reason in zip(
+        outgoing.polled, outgoing.records, outgoing.reasons, strict=True
+    ):
+        assert isinstance(polled, Request)
+        message = dict(record.headers).get("kafka_dlt-exception-message")
+        found[polled.input.record_id] = record.value if reason is None else (reason, message)
+    assert len(outgoing.polled) == len(found) == len(requests)
+    return found
