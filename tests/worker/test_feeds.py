@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.outcomes import outcomes
 from tests.support.records import a_request
 from topicserve.servables.errors import FailedPreconditionError
 from topicserve.servables.servable import Scope, Signature, TensorSpec
@@ -280,3 +281,22 @@ def test_an_output_with_rows_has_exactly_those_of_the_call(shape: Any) -> None:
     """The message says what to do for a model that means something else."""
     with pytest.raises(FailedPreconditionError, match=r"for 2 rows; .*batch_records = false"):
         a_feed(Scope.ROW).answers({"y": np.zeros(shape)}, 2)
+
+
+def test_an_undeclared_loss_fails_the_records_of_json_alone() -> None:
+    """A servable may return another dtype than it declares."""
+
+    class Complex:
+        def __init__(self) -> None:
+            self.signatures = {"serving_default": Signature({"x": ROW}, {"y": ROW})}
+
+        def predict(self, inputs: Any, signature_name: str = "serving_default") -> Any:  # noqa: ARG002
+            return {"y": inputs["x"] * 1j}
+
+    requests = [a_request([1, 2]), a_request({"x": an_array([1, 2])}, form=Form.TENSORS)]
+
+    first, second = outcomes(Complex(), requests).values()
+
+    kinds = {type(first), type(second)}
+    assert kinds == {bytes, tuple}
+    assert isinstance(outcomes(Complex(), requests)[requests[1].input.record_id], bytes)

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from tests.support.kafka_doubles import MemoryLog, MemoryProducer
 from tests.support.records import a_request
 from tests.support.servables import Doubling, Served
-from topicserve.servables.servable import Columns
+from topicserve.servables.servable import Columns, Scope, Signature, TensorSpec
 from topicserve.servables.servable_config import ServableConfig
 from topicserve.wire.json_body import Form
 from topicserve.worker.config import ServedConfig, ShadowConfig
@@ -53,7 +53,8 @@ class World:
         """Offer a batch that a version has answered, and let the shadow finish."""
         rows = sum(request.input.rows for request in requests)
         values = np.arange(rows, dtype=np.float32) * 2
-        answers = [Answers(requests, {"y": values}, version=others)]
+        counts = [request.input.rows for request in requests]
+        answers = [Answers(requests, {"y": values}, counts, version=others)]
         if start:
             self.shadow.start()
         self.shadow.offer(Predicted("digits", version, "serving_default", answers, []))
@@ -194,3 +195,76 @@ def test_a_shadow_that_is_not_available_is_counted_and_said_once(
     assert (world.count("unavailable"), world.count("equal"), world.count("failed")) == (2, 2, 0)
     said = [one.message for one in caplog.records if one.message.startswith("shadow")]
     assert said == ["shadow_unavailable", "shadow_available"]
+
+
+NAMES = np.array([b"a", b"b"], object)
+
+
+class Labelled(Doubling):
+    """Takes a factor for the whole call, and gives names for it."""
+
+    def __init__(self, names: Any = NAMES) -> None:
+        super().__init__()
+        self.names = names
+
+    @property
+    def signatures(self) -> Any:
+        number = TensorSpec(np.dtype(np.float32), ())
+        factor = TensorSpec(np.dtype(np.float32), (), Scope.CALL)
+        names = TensorSpec(np.dtype(object), (2,), Scope.CALL)
+        return {"serving_default": Signature({"x": number, "f": factor}, {"y": number, "n": names})}
+
+    def predict(self, inputs: Any, signature_name: str = "serving_default") -> Any:  # noqa: ARG002
+        return {"y": inputs["x"] * inputs["f"], "n": self.names}
+
+
+@pytest.mark.parametrize(("names", "equal"), [(NAMES, 3), (np.array([b"a", b"c"], object), 0)])
+def test_what_belongs_to_the_call_is_compared_with_each_record(names: Any, equal: int) -> None:
+    """Records that shared a call of the first version may not share one here, and the other way."""
+    world = World(Labelled(names))
+    requests = [
+        a_request([{"x": n, "f": 2} for n in (0, 1)], form=Form.INSTANCES, rows=2),
+        a_request({"x": 2, "f": 2}),
+        a_request({"f": 5, "x": [1, 1]}, form=Form.INPUTS, rows=99),
+    ]
+    first = Answers(
+        [requests[0], requests[1]],
+        {"y": np.array([0, 2, 4], np.float32), "n": NAMES},
+        [2, 1],
+        frozenset({"n"}),
+    )
+    second = Answers(
+        [requests[2]],
+        {"y": np.array([5, 5], np.float32), "n": NAMES},
+        [2],
+        frozenset({"n"}),
+    )
+
+    world.shadow.start()
+    world.shadow.offer(Predicted("digits", 1, "serving_default", [first, second], []))
+    world.shadow.close(10)
+
+    assert (world.count("equal"), world.count("different")) == (equal, 3 - equal)
+    bodies = [orjson.loads(sent.value or b"") for sent in world.log.published]
+    if not equal:
+        assert [p["n"] for p in bodies[0]["shadow"]["predictions"]] == [["a", "c"]] * 2
+        assert bodies[2]["shadow"]["outputs"] == {"y": [5, 5], "n": ["a", "c"]}
+
+
+def test_complex_answers_are_compared_whole() -> None:
+    """And published as pairs of numbers, which JSON can hold."""
+
+    class Complex(Doubling):
+        def predict(self, inputs: Any, signature_name: str = "serving_default") -> Any:  # noqa: ARG002
+            return {"y": inputs["x"] + 2j}
+
+    world = World(Complex())
+    tensors = a_request({"x": np.array([1.0], np.float32)}, form=Form.TENSORS)
+    first = Answers([tensors], {"y": np.array([1 + 1j], np.complex64)}, [1])
+
+    world.shadow.start()
+    world.shadow.offer(Predicted("digits", 1, "serving_default", [first], []))
+    world.shadow.close(10)
+
+    (body,) = [orjson.loads(sent.value or b"") for sent in world.log.published]
+    assert (body["primary"]["outputs"], body["shadow"]["outputs"]) == ([[1, 1]], [[1, 2]])

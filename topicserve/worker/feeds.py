@@ -116,10 +116,17 @@ class Feed:
             else:
                 whole.append(name)
                 columns[name] = column
+            if not is_lossless(column.dtype) and not self._is_protobuf():
+                raise FailedPreconditionError(
+                    f"output {name!r} is {column.dtype.name}, which JSON cannot hold without loss"
+                )
         return Answers(self.requests, columns, self.counts, frozenset(whole))
 
     def _has_rows(self, name: str) -> bool:
         return self.signature.inputs[name].scope is Scope.ROW
+
+    def _is_protobuf(self) -> bool:
+        return all(request.input.form is Form.TENSORS for request in self.requests)
 
     def _selected(self, outputs: Columns) -> Columns:
         missing = sorted(self.signature.outputs.keys() - outputs.keys())

@@ -93,6 +93,8 @@ class Answers:
     """How many rows each of them has; None: one."""
     whole: frozenset[str] = frozenset()
     """Outputs that have no rows: each record gets them as they are."""
+    version: int | None = None
+    """Which version answered, where that is not the batch's."""
 
     def each(self) -> Iterator["Answers"]:
         """Yield what each record was answered, with its own rows alone."""
@@ -102,9 +104,6 @@ class Answers:
             start += count
             own = {n: c if n in self.whole else c[rows] for n, c in self.outputs.items()}
             yield Answers([request], own, [count], self.whole, self.version)
-
-    version: int | None = None
-    """Which version answered, where that is not the batch's."""
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import logging
 import queue
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -48,16 +49,11 @@ Outputs = Mapping[str, NDArray[Any]]
 
 
 class _Task(NamedTuple):
-    """What the first version answered, a record each."""
+    """What the first version answered; copies of its own."""
 
     shadow: ShadowConfig
     origin: Origin
-    answers: list[Answers]
-
-    @property
-    def requests(self) -> list[Request]:
-        """Return the records."""
-        return [request for own in self.answers for request in own.requests]
+    answers: Answers
 
 
 class Shadow:
@@ -97,12 +93,12 @@ class Shadow:
             version = predicted.version_of(answers)
             origin = Origin(predicted.servable, version, predicted.signature_name, self._worker_id)
             chosen = _share(answers, shadow.share)
-            if not chosen:
+            if not chosen.requests:
                 continue
             try:
                 self._waiting.put_nowait(_Task(shadow, origin, chosen))
             except queue.Full:
-                self._count(predicted.servable, "dropped", len(chosen))
+                self._count(predicted.servable, "dropped", len(chosen.requests))
 
     def close(self, timeout_seconds: float) -> None:
         """Finish what waits within the time given, and end."""
@@ -118,7 +114,7 @@ class Shadow:
                 self._compare(task)
             # Whatever the second version raises, SystemExit included, the records are answered.
             except BaseException as error:
-                self._count(task.origin.servable, "failed", len(task.requests))
+                self._count(task.origin.servable, "failed", len(task.answers.requests))
                 _log_failure(task.origin.servable, error)
 
     def _compare(self, task: _Task) -> None:
@@ -128,21 +124,21 @@ class Shadow:
             opened = self._servables.get_servable_handle(request)
         except (NotFoundError, InvalidArgumentError) as error:
             self._availability.missing(name, str(error))
-            self._count(name, "unavailable", len(task.requests))
+            self._count(name, "unavailable", len(task.answers.requests))
             return
         self._availability.found(name)
         with opened as handle:
             if handle.id.version == task.origin.version:
-                self._count(name, "same_version", len(task.requests))
+                self._count(name, "same_version", len(task.answers.requests))
                 return
             origin = task.origin.of_version(handle.id.version)
             signature = handle.servable.signatures.get(origin.signature_name)
             if signature is None:
                 raise ServableError(f"the shadow has no signature {origin.signature_name!r}")
-            feeds, rejections = build_feeds(task.requests, signature)
+            feeds, rejections = build_feeds(task.answers.requests, signature)
             self._count(name, "failed", len(rejections))
             said = [self._predict(handle.servable, feed, origin) for feed in feeds]
-        first = {id(own.requests[0]): own for own in task.answers}
+        first = {id(own.requests[0]): own for own in task.answers.each()}
         for answers in said:
             self._publish_differences(task.origin, origin, first, answers)
 
@@ -197,12 +193,23 @@ class Shadow:
             self._metrics.shadow_comparisons.labels(servable, outcome).inc(count)
 
 
-def _share(answers: Answers, share: float) -> list[Answers]:
+def _share(answers: Answers, share: float) -> Answers:
     """Return what the records were answered that the share takes."""
-    taken = [share_of(request.input.record_id) < share for request in answers.requests]
-    if not any(taken):
-        return []
-    return [own for own, is_taken in zip(answers.each(), taken, strict=True) if is_taken]
+    requests: list[Request] = []
+    counts: list[int] = []
+    rows: list[int] = []
+    start = 0
+    for request, count in zip(answers.requests, answers.counts or repeat(1), strict=False):
+        if share_of(request.input.record_id) < share:
+            requests.append(request)
+            counts.append(count)
+            rows.extend(range(start, start + count))
+        start += count
+    outputs = {
+        name: column if name in answers.whole else column[np.array(rows, np.intp)]
+        for name, column in answers.outputs.items()
+    }
+    return Answers(requests, outputs, counts, answers.whole, answers.version)
 
 
 def _equal(first: Outputs, second: Outputs) -> bool:
@@ -226,10 +233,16 @@ def _json_result(origin: Origin, own: Answers) -> bytes:
     asked = request.input
     if asked.form is Form.TENSORS:
         asked = msgspec.structs.replace(asked, form=Form.INPUTS)
+    outputs = {name: _in_pairs(column) for name, column in own.outputs.items()}
     (result,) = encode_results(
-        "", origin, [asked], [None], own.outputs, [_NO_METADATA], own.counts, own.whole
+        "", origin, [asked], [None], outputs, [_NO_METADATA], own.counts, own.whole
     )
     return result.value or b"null"
+
+
+def _in_pairs(column: NDArray[Any]) -> NDArray[Any]:
+    """Return complex numbers as [real, imaginary]; JSON has none."""
+    return np.stack([column.real, column.imag], -1) if column.dtype.kind == "c" else column
 
 
 def _log_failure(servable: str, error: BaseException) -> None:

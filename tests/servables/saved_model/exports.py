@@ -315,6 +315,7 @@ def scopes() -> Mapping[str, Any]:
             {"y": tf1.cond(phase, lambda: x * 100.0, lambda: x / keep)},
         ),
         "names": signature({"x": x}, {"y": y, "names": names}),
+        "titled": signature({"x": x}, {"y": y, "title": tf1.constant("one", name="title")}),
         "names_of_no_rank": signature({"x": x}, {"y": y, "names": unshaped}),
         "of_size": signature({"x": x, "size": size}, {"y": y, "double": size * 2}),
         "mean": signature({"x": x}, {"y": y, "mean": tf1.reduce_mean(x)}),

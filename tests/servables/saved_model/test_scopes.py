@@ -131,6 +131,19 @@ def test_constant_outputs_go_whole_to_each_record(model: SavedModel, labels: Sav
     assert tf2 == [{"names": NAMES[:2], "scores": [n + 1, n + 2]} for n in (1, 3)]
 
 
+def test_a_scalar_output_may_be_text(model: SavedModel) -> None:
+    """In rows, columns and protobuf."""
+    requests = [
+        a_request([1, 2]),
+        a_request([[1, 2]], form=Form.INPUTS),
+        a_request({"x": f32([1, 2])}, form=Form.TENSORS),
+    ]
+
+    values = values_of(model, "titled", *requests)
+
+    assert [value["title"] for value in values] == ["one", "one", b"one"]
+
+
 def test_call_inputs_keep_records_apart(model: SavedModel) -> None:
     """Whatever their form, and whatever agrees by chance."""
     requests = [

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from topicserve.servables.errors import InvalidArgumentError, UnimplementedError
@@ -77,8 +78,16 @@ class TensorCall:
     def _run(self, feeds: Sequence[Array], outputs: Collection[str] | None) -> dict[str, Array]:
         try:
             if outputs is None or len(outputs) == len(self._outputs):
-                return dict(zip(self._outputs, self._call(*feeds), strict=True))
-            found = self._call_for(frozenset(outputs))(*feeds)
-            return dict(zip(sorted(outputs), found, strict=True))
+                names, found = self._outputs, self._call(*feeds)
+            else:
+                names, found = sorted(outputs), self._call_for(frozenset(outputs))(*feeds)
         except tf.errors.OpError as error:
             raise translate(error) from error
+        return {name: _array(value) for name, value in zip(names, found, strict=True)}
+
+
+def _array(value: Any) -> Array:
+    """Return an array also for a scalar, which TensorFlow gives as numpy's or Python's."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.asarray(value, object if isinstance(value, bytes) else None)

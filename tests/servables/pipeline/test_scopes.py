@@ -1,0 +1,201 @@
+"""A pipeline's scopes are those that its steps show."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from tests.servables.pipeline.test_pipeline import load
+from tests.support.kind_context import FunctionServable, ServablesInMemory
+from tests.support.outcomes import outcomes
+from tests.support.records import a_request
+from topicserve.servables.errors import InvalidArgumentError
+from topicserve.servables.servable import Columns, Scope, Signature, TensorSpec
+from topicserve.wire.json_body import Form
+
+FLOAT32, STRING, INT64 = np.dtype(np.float32), np.dtype(object), np.dtype(np.int64)
+ROWS = TensorSpec(FLOAT32, ())
+KEEP = TensorSpec(FLOAT32, (), Scope.CALL)
+NAMES = np.array([b"a", b"bb", b"ccc"], object)
+
+
+class Scaling(FunctionServable):
+    """y = x * keep, with the names of classes and a mean; notes what it is asked for."""
+
+    def __init__(self) -> None:
+        outputs = {
+            "y": ROWS,
+            "names": TensorSpec(STRING, (3,), Scope.CALL),
+            "mean": TensorSpec(FLOAT32, (), Scope.BATCH),
+        }
+        super().__init__(Signature({"x": ROWS, "keep": KEEP}, outputs), self._scale)
+        self.asked: list[Any] = []
+
+    def _scale(self, inputs: Columns) -> Columns:
+        y: Any = np.multiply(inputs["x"], inputs["keep"], dtype=np.float32)
+        return {"y": y, "names": NAMES, "mean": np.asarray(y.mean())}
+
+    def predict_outputs(self, inputs: Columns, signature_name: str, outputs: Any) -> Columns:
+        self.asked.append(sorted(outputs))
+        found = self.predict(inputs, signature_name)
+        return {name: found[name] for name in outputs}
+
+
+def lengths(inputs: Columns) -> Columns:
+    """Return the lengths of texts."""
+    return {"length": np.array([len(text) for text in inputs["text"]], np.int64)}
+
+
+@pytest.fixture
+def context() -> ServablesInMemory:
+    """Return a core that serves them."""
+    texts = Signature({"text": TensorSpec(STRING, ())}, {"length": TensorSpec(INT64, ())})
+    plain = Signature({"x": ROWS}, {"y": ROWS})
+    untold = TensorSpec(FLOAT32, None, Scope.UNKNOWN)
+    return ServablesInMemory(
+        {
+            ("scale", 1): Scaling(),
+            ("lengths", 1): FunctionServable(texts, lengths),
+            ("plus", 1): FunctionServable(plain, lambda inputs: {"y": inputs["x"] + 1}),
+            ("echo", 1): FunctionServable(
+                Signature({"x": untold}, {"y": untold}), lambda inputs: {"y": inputs["x"]}
+            ),
+        }
+    )
+
+
+SCALE = {"name": "s", "servable": "scale", "inputs": {"x": "x", "keep": "keep"}}
+LENGTHS = {"name": "l", "servable": "lengths", "inputs": {"text": "s.names"}}
+
+
+def values_of(pipeline: Any, *requests: Any) -> list[Any]:
+    """Return predictions, the same alone and in the batch, padded or not."""
+    together = outcomes(pipeline, requests)
+    assert outcomes(pipeline, requests, (8,)) == together
+    for request in requests:
+        assert outcomes(pipeline, [request]).items() <= together.items()
+    bodies = [together[request.input.record_id] for request in requests]
+    return [orjson.loads(b)["prediction"] if isinstance(b, bytes) else b for b in bodies]
+
+
+def test_call_inputs_go_through_the_steps(tmp_path: Path, context: ServablesInMemory) -> None:
+    """A label table fed with class names gives one tensor for the call, and records still join."""
+    definition = {
+        "steps": [SCALE, LENGTHS],
+        "outputs": {"y": "s.y", "keep": "keep", "lengths": "l.length"},
+    }
+    pipeline = load(tmp_path, definition, context)
+    signature = pipeline.signatures["serving_default"]
+
+    values = values_of(
+        pipeline, *[a_request({"x": n, "keep": keep}) for n, keep in ((1, 2), (2, 2), (3, 5))]
+    )
+
+    assert {n: spec.scope for n, spec in signature.inputs.items()} == {
+        "x": Scope.ROW,
+        "keep": Scope.CALL,
+    }
+    assert signature.outputs == {
+        "y": ROWS,
+        "keep": KEEP,
+        "lengths": TensorSpec(INT64, (None,), Scope.CALL),
+    }
+    assert signature.joins_records
+    assert values == [
+        {"y": y, "keep": keep, "lengths": [1, 2, 3]} for y, keep in ((2, 2), (4, 2), (15, 5))
+    ]
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        {"steps": [SCALE], "outputs": {"y": "s.y", "mean": "s.mean"}},
+        # What is computed from all rows goes into each row's answer.
+        {
+            "steps": [SCALE, SCALE | {"name": "t", "inputs": {"x": "s.y", "keep": "s.mean"}}],
+            "outputs": {"y": "t.y"},
+        },
+        {
+            "steps": [SCALE, {"name": "e", "servable": "echo", "inputs": {"x": "s.y"}}],
+            "outputs": {"y": "s.y", "e": "e.y"},
+        },
+        # The same input is one a row here, and one for the call there.
+        {
+            "steps": [
+                {"name": "p", "servable": "plus", "inputs": {"x": "keep"}},
+                SCALE | {"inputs": {"x": "p.y", "keep": "keep"}},
+            ],
+            "outputs": {"p": "p.y"},
+        },
+    ],
+)
+def test_steps_that_rows_must_not_share_keep_records_apart(
+    tmp_path: Path, context: ServablesInMemory, definition: Any
+) -> None:
+    """Whichever of its outputs the pipeline gives."""
+    pipeline = load(tmp_path, definition, context)
+    inputs = pipeline.signatures["serving_default"].inputs
+
+    values_of(pipeline, *[a_request(dict.fromkeys(inputs, n)) for n in (1, 2, 3)])
+
+    assert not pipeline.signatures["serving_default"].joins_records
+
+
+def test_an_output_that_no_step_uses_keeps_none_apart(
+    tmp_path: Path, context: ServablesInMemory
+) -> None:
+    """The mean is there, but is neither used nor asked for."""
+    scale: Any = context.pinned[0].servable
+    pipeline = load(tmp_path, {"steps": [SCALE], "outputs": {"y": "s.y"}}, context)
+
+    assert values_of(pipeline, *[a_request({"x": n, "keep": 2}) for n in (1, 2)]) == [2, 4]
+    assert pipeline.signatures["serving_default"].joins_records
+    assert set(map(tuple, scale.asked)) == {("y",)}
+
+
+def test_a_filter_runs_only_the_steps_that_it_needs(
+    tmp_path: Path, context: ServablesInMemory
+) -> None:
+    """A step that fails is no fault of a record that does not want what it gives."""
+
+    def refuse(_: Columns) -> Columns:
+        raise InvalidArgumentError("never")
+
+    broken = FunctionServable(Signature({"x": ROWS}, {"y": ROWS}), refuse)
+    servables = {(one.id.name, one.id.version): one.servable for one in context.pinned}
+    context.publish(servables | {("broken", 1): broken})
+    definition = {
+        "steps": [
+            {"name": "p", "servable": "plus", "inputs": {"x": "x"}},
+            {"name": "b", "servable": "broken", "inputs": {"x": "p.y"}},
+        ],
+        "outputs": {"good": "p.y", "bad": "b.y"},
+    }
+    pipeline = load(tmp_path, definition, context)
+    tensors = {"x": np.ones(2, np.float32)}
+    good, everything = (
+        a_request(tensors, form=Form.TENSORS, output_filter=names) for names in (("good",), ())
+    )
+
+    found = outcomes(pipeline, [good, everything])
+
+    assert isinstance(found[good.input.record_id], bytes)
+    assert not isinstance(found[everything.input.record_id], bytes)
+
+
+def test_a_declared_signature_has_the_scopes_of_the_steps(
+    tmp_path: Path, context: ServablesInMemory
+) -> None:
+    """The author declares rows; for what belongs to the call that says nothing."""
+    number = {"dtype": "float32", "shape": []}
+    definition = {
+        "steps": [SCALE],
+        "outputs": {"y": "s.y"},
+        "signature": {"inputs": {"x": number, "keep": number}, "outputs": {"y": number}},
+    }
+
+    signature = load(tmp_path, definition, context).signatures["serving_default"]
+
+    assert signature == Signature({"x": ROWS, "keep": KEEP}, {"y": ROWS})
