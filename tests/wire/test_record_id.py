@@ -18,7 +18,7 @@ from topicserve.wire.headers import read_id
 from topicserve.wire.input_record import decode_input
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.protobuf_codec import encode_predict_request
-from topicserve.wire.record_id import canonical_record_id, new_record_id, read_record_id
+from topicserve.wire.record_id import canonical_record_id, new_record_id
 from topicserve.wire.result import Metadata, MetadataStatus, decode_result
 from topicserve.wire.result_encoder import Origin, encode_results
 
@@ -82,7 +82,7 @@ def id_at_the_producer(record_id: str) -> str | None:
 def test_a_producers_own_names_are_taken(record_id: str) -> None:
     """As they are."""
     assert canonical_record_id(record_id) == record_id
-    assert read_record_id(record_id.encode()) == record_id
+    assert read_id(record_id.encode()) == record_id
 
 
 @pytest.mark.parametrize("record_id", UNSAFE)

@@ -16,8 +16,8 @@ WANTED = (
 )
 
 # A canonical UUID, once each of its digits is an x. A regular expression takes six times as long.
-_UUID_SHAPE = b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
-_TO_UUID_SHAPE = bytes(
+UUID_SHAPE = b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+TO_UUID_SHAPE = bytes(
     ord("x") if byte in b"0123456789abcdef" else byte if byte == ord("-") else 0
     for byte in range(256)
 )
@@ -41,13 +41,6 @@ def new_record_id() -> str:
     chance = int.from_bytes(os.urandom(8)) >> 2
     number = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | chance
     return str(uuid.UUID(int=number))
-
-
-def read_record_id(value: bytes) -> str:
-    """Return a record id in its canonical form; raises ValueError for what is none."""
-    if value.translate(_TO_UUID_SHAPE) == _UUID_SHAPE:
-        return value.decode()
-    return canonical_record_id(value.decode())
 
 
 def canonical_record_id(text: str) -> str:
