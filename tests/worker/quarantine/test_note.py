@@ -57,8 +57,12 @@ def test_a_worker_that_finds_its_own_note_did_not_die(
 def test_a_death_accuses_all_that_may_have_been_in_flight() -> None:
     """Where the worker had not noted what it was predicting."""
     assert Note("dead").taken_over("next", 10, 60) == Note("next", 1, 60)
-    assert Note("dead", 1, 60).taken_over("next", 20, 50) == Note("next", 2, 60)
     assert Note("dead", 1, 60).taken_over("next", 60, 80) == Note("next", 1, 80)
+
+
+def test_a_death_between_two_chunks_accuses_nothing_more() -> None:
+    """Nothing of the partition was being predicted, so it was another's fault."""
+    assert Note("dead", 1, 60).taken_over("next", 20, 50) == Note("next", 1, 60)
 
 
 def test_a_death_accuses_the_suspects_alone_where_there_are_some() -> None:
@@ -66,4 +70,4 @@ def test_a_death_accuses_the_suspects_alone_where_there_are_some() -> None:
     noted = Note("dead", 1, 60, Suspects(10, 19, 1))
 
     assert noted.taken_over("next", 10, 99) == Note("next", 1, 60, Suspects(10, 19, 2))
-    assert noted.taken_over("next", 20, 60) == Note("next", 2, 60)
+    assert noted.taken_over("next", 20, 60) == Note("next", 1, 60)

@@ -87,7 +87,9 @@ class Note:
             return replace(
                 found, suspects=replace(found.suspects, deaths=found.suspects.deaths + 1)
             )
-        return replace(found, deaths=found.deaths + 1, until=max(end, found.until))
+        if found.deaths:
+            return found  # it was read in chunks, none of which was being predicted
+        return replace(found, deaths=1, until=end)
 
     def judged(self, max_attempts: int) -> "Note":
         """Return the note with a suspect given up that is alone and was tried often enough."""
