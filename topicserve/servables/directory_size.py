@@ -3,6 +3,7 @@
 import os
 
 from topicserve.servables.errors import NotFoundError
+from topicserve.servables.regular_files import walk_regular_files
 
 
 def directory_bytes(path: str) -> int:
@@ -14,8 +15,4 @@ def directory_bytes(path: str) -> int:
         return os.path.getsize(path)
     if not os.path.isdir(path):
         raise NotFoundError(f"{path}: there is no such file or directory")
-    return sum(
-        os.path.getsize(os.path.join(folder, name))
-        for folder, _, names in os.walk(path)
-        for name in names
-    )
+    return sum(found.st_size for _, found in walk_regular_files(path))

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 import numpy as np
 
-from topicserve.servables.errors import InvalidArgumentError, NotFoundError
+from topicserve.servables.errors import InvalidArgumentError
+from topicserve.servables.regular_files import read_regular_file
 from topicserve.servables.servable import TensorSpec
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -44,13 +45,7 @@ def read_json_file(path: str, name: str, content_type: type[T]) -> T:
     Raises NotFoundError or InvalidArgumentError, which name the file and the place in it.
     """
     file = path if os.path.isfile(path) else os.path.join(path, name)
-    try:
-        with open(file, "rb") as opened:
-            text = opened.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise NotFoundError(f"{file}: there is no such file") from None
-    if len(text) > MAX_FILE_BYTES:
-        raise InvalidArgumentError(f"{file}: must have at most {MAX_FILE_BYTES} bytes")
+    text = read_regular_file(file, MAX_FILE_BYTES)
     try:
         return msgspec.json.decode(text, type=content_type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

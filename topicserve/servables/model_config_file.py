@@ -12,8 +12,10 @@ from topicserve.protos.model_server_config_pb2 import (
     ModelServerConfig,
 )
 from topicserve.servables.errors import InvalidArgumentError, ServableError
+from topicserve.servables.regular_files import read_regular_file
 from topicserve.servables.servable_config import ServableConfig, VersionPolicy, VersionPolicyKind
 
+MAX_FILE_BYTES = 16 * 1024 * 1024
 _logger = logging.getLogger(__name__)
 
 
@@ -110,8 +112,8 @@ class ModelConfigFile:
 
     def _read_text(self) -> str:
         try:
-            return self._path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            return read_regular_file(self._path, MAX_FILE_BYTES).decode()
+        except (ServableError, UnicodeDecodeError) as error:
             raise InvalidArgumentError(
                 f"model_config_file {self._path} cannot be read: {error}"
             ) from error

@@ -1,4 +1,6 @@
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.lifecycle import ManualTimer
-from topicserve.servables.sources.completeness import Completeness, CompletenessOptions
+from topicserve.servables.sources import completeness as sources_completeness
+from topicserve.servables.sources.completeness import MANIFEST, Completeness, CompletenessOptions
 from topicserve.servables.sources.file_system import FileEntry, LocalFileSystem
+from topicserve.servables.sources.monitored_servable import MonitoredServable, ServableToMonitor
 
 NEVER_QUIET = CompletenessOptions(quiet_seconds=1e9, scan_interval_seconds=0)
 
@@ -170,8 +174,8 @@ class Scripted:
     def list_files(self, path: str) -> list[FileEntry]:  # noqa: ARG002
         return next(self._scans)
 
-    def read(self, path: str) -> bytes:
-        raise FileNotFoundError(path)
+    def read(self, path: str, max_bytes: int) -> bytes:
+        raise FileNotFoundError(path, max_bytes)
 
     def sha256(self, path: str) -> str:
         raise FileNotFoundError(path)
@@ -208,3 +212,120 @@ def test_complete_means_so_many_equal_looks_in_a_row(
         run = run + 1 if index and scan == scans[index - 1] else 1
         expected.append(any(expected) or (bool(scan) and run >= stable_scans))
     assert found == expected
+
+
+STRANGE: dict[str, Callable[[Path], object]] = {
+    "fifo": lambda version: os.mkfifo(version / "model"),
+    "device": lambda version: (version / "model").symlink_to("/dev/zero"),
+    "loop": lambda version: (version / "again").symlink_to(version),
+    "manifest-fifo": lambda version: os.mkfifo(version / MANIFEST),
+    "manifest-device": lambda version: (version / MANIFEST).symlink_to("/dev/zero"),
+    "manifest-without-end": lambda version: (version / MANIFEST).write_bytes(bytes(2000)),
+    "manifest-of-itself": lambda version: (version / MANIFEST).write_text(f"00  {MANIFEST}\n"),
+}
+
+
+@pytest.mark.parametrize("make", STRANGE.values(), ids=STRANGE)
+def test_a_strange_version_hides_no_other(
+    make: Callable[[Path], object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The one before it is aspired, and what is wrong is said once."""
+    monkeypatch.setattr(sources_completeness, "MAX_MANIFEST_BYTES", 1000)
+    good, strange = tmp_path / "1", tmp_path / "2"
+    for version in (good, strange):
+        version.mkdir()
+        (version / "data").write_text("whole")
+    make(strange)
+    heard: list[list[int]] = []
+    options = CompletenessOptions(quiet_seconds=0, scan_interval_seconds=0)
+    monitored = MonitoredServable(
+        ServableToMonitor("s", str(tmp_path)),
+        options,
+        lambda _, versions: heard.append([one.id.version for one in versions]),
+        versions_always_present=False,
+    )
+
+    for _ in range(3):
+        monitored.poll()
+
+    assert heard == [[1]]
+    assert monitored.error is None
+    left_out = [line for line in caplog.messages if f"version {strange} is left out" in line]
+    assert len(left_out) == 1
+
+
+def test_a_directory_that_cannot_be_read_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a link to itself beside it, and it is taken once it can be read."""
+    for name in ("1", "2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model").write_text("whole")
+    (tmp_path / "3").symlink_to("3")
+    list_files, refused = LocalFileSystem.list_files, [str(tmp_path / "2")]
+
+    def list_or_refuse(self: LocalFileSystem, path: str) -> list[FileEntry]:
+        if path in refused:
+            raise PermissionError(13, "Permission denied", path)
+        return list_files(self, path)
+
+    monkeypatch.setattr(LocalFileSystem, "list_files", list_or_refuse)
+    heard: list[list[int]] = []
+    monitored = MonitoredServable(
+        ServableToMonitor("s", str(tmp_path)),
+        CompletenessOptions(quiet_seconds=0, scan_interval_seconds=0),
+        lambda _, versions: heard.append([one.id.version for one in versions]),
+        versions_always_present=False,
+    )
+
+    monitored.poll()
+    refused.clear()
+    while heard[-1] == [1]:  # it is looked at again after a rest
+        monitored.poll()
+
+    assert heard == [[1], [2]]
+
+
+def test_a_manifest_that_names_a_file_often_is_checked_once(tmp_path: Path) -> None:
+    """A digest takes as long as the file is large."""
+    (tmp_path / "model").write_text("whole")
+    (tmp_path / MANIFEST).write_text(manifest(model="whole") * 100)
+
+    class Counting(LocalFileSystem):
+        digests = 0
+
+        def sha256(self, path: str) -> str:
+            self.digests += 1
+            return super().sha256(path)
+
+    file_system = Counting()
+
+    assert Completeness(file_system, CompletenessOptions()).is_complete(str(tmp_path))
+    assert file_system.digests == 1
+
+
+def test_a_version_that_was_refused_is_rested_from(tmp_path: Path) -> None:
+    """A look that took a second is repeated after twenty."""
+    clock = ManualTimer()
+
+    class Slow(LocalFileSystem):
+        looks = 0
+
+        def list_files(self, path: str) -> list[FileEntry]:
+            self.looks += 1
+            clock.advance(1)
+            raise PermissionError(path)
+
+    file_system = Slow()
+    looks = Completeness(file_system, CompletenessOptions(), clock=clock.clock)
+
+    looks.is_complete(str(tmp_path))
+    clock.advance(19)
+    looks.is_complete(str(tmp_path))
+    assert file_system.looks == 1
+    clock.advance(1)
+    looks.is_complete(str(tmp_path))
+    assert file_system.looks == 2

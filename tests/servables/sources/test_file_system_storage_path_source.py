@@ -13,6 +13,7 @@ from topicserve.servables.errors import InvalidArgumentError, NotFoundError, Ser
 from topicserve.servables.servable_config import VersionPolicy, VersionPolicyKind
 from topicserve.servables.source import connect_source_to_target
 from topicserve.servables.sources.completeness import CompletenessOptions
+from topicserve.servables.sources.file_system import FileEntry, LocalFileSystem
 from topicserve.servables.sources.file_system_storage_path_source import (
     FileSystemStoragePathSource,
     FileSystemStoragePathSourceConfig,
@@ -445,16 +446,23 @@ def test_a_version_that_is_being_copied_is_not_aspired(tmp_path: Path) -> None:
 
 
 def test_a_slow_base_path_delays_no_other(
-    tmp_path: Path, closing: Callable[[Callable[[], object]], None]
+    tmp_path: Path,
+    closing: Callable[[Callable[[], object]], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While one hangs, the others are polled again and again, and a removal does not wait."""
-    import os
-
     hanging = tmp_path / "hanging" / "1"
     good = tmp_path / "good"
     make(tmp_path / "hanging", "1")
     make(good, "1")
-    os.mkfifo(hanging / "SHA256SUMS")  # reading it waits for a writer
+    goes_on, list_files = threading.Event(), LocalFileSystem.list_files
+
+    def hang(self: LocalFileSystem, path: str) -> list[FileEntry]:
+        if path == str(hanging):
+            goes_on.wait(LIMIT_SECONDS)
+        return list_files(self, path)
+
+    monkeypatch.setattr(LocalFileSystem, "list_files", hang)
     servables = [
         ServableToMonitor("hanging", str(tmp_path / "hanging")),
         ServableToMonitor("good", str(good)),
@@ -469,7 +477,7 @@ def test_a_slow_base_path_delays_no_other(
     connect_source_to_target(source, target)
     source.start()
     closing(lambda: source.close(LIMIT_SECONDS))
-    closing(lambda: (hanging / "SHA256SUMS").write_text(""))
+    closing(goes_on.set)
     first = target.wait_for_call()
     make(good, "2")
     (good / "2" / "model").write_text("two")

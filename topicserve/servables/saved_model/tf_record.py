@@ -8,6 +8,7 @@ from typing import BinaryIO
 import crc32c
 
 from topicserve.servables.errors import DataLossError
+from topicserve.servables.regular_files import open_regular_file
 
 # A record is: its length, that length's checksum, its bytes, their checksum.
 _HEADER = struct.Struct("<QI")
@@ -24,7 +25,7 @@ def read_tf_records(path: Path) -> Iterator[bytes]:
 
     Raises DataLossError naming the file and the record where it is damaged or cut short.
     """
-    with path.open("rb") as file:
+    with open_regular_file(path) as file:
         number = 0
         while header := file.read(_HEADER.size):
             yield _read_record(file, header, f"{path}: record {number}")

@@ -4,10 +4,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from topicserve.servables.errors import as_servable_error
 from topicserve.servables.sources.file_system import FileEntry, FileSystem
 
 _logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+# A directory that cannot be taken may take long to look at: no more than a twentieth of the time.
+_REST = 20
 
 MANIFEST = "SHA256SUMS"
 """What `sha256sum` writes: a digest, two blanks and a relative path a line."""
@@ -49,27 +57,40 @@ class Completeness:
         self._clock = clock
         self._complete: set[str] = set()
         self._seen: dict[str, _Sighting] = {}
+        self._look_again_at: dict[str, float] = {}
+        self._complaints: dict[str, str] = {}
 
     def is_complete(self, path: str) -> bool:
         """Look at a version; True from the moment on at which it was found complete."""
         if path in self._complete:
             return True
-        if self._look_at(path):
+        started = self._clock()
+        if started < self._look_again_at.get(path, started):
+            return False
+        try:
+            is_complete = self._look_at(path)
+        # Whatever is wrong with one version, those before it can be served.
+        except Exception as error:
+            self._complain(path, str(as_servable_error(error)))
+            self._look_again_at[path] = self._clock() + _REST * (self._clock() - started)
+            return False
+        if is_complete:
             self._complete.add(path)
             self._seen.pop(path, None)
-            return True
-        return False
+        return is_complete
 
     def forget_all_but(self, paths: Iterable[str]) -> None:
         """Forget what is gone: should it come back, it is something new."""
         present = set(paths)
         self._complete &= present
-        self._seen = {path: seen for path, seen in self._seen.items() if path in present}
+        self._seen = _only(self._seen, present)
+        self._look_again_at = _only(self._look_again_at, present)
+        self._complaints = _only(self._complaints, present)
 
     def _look_at(self, path: str) -> bool:
+        files = self._file_system.list_files(path)
         if self._options.stable_scans <= 1 and not self._options.ready_marker:
             return True
-        files = self._file_system.list_files(path)
         names = {file.path for file in files}
         if self._options.ready_marker:
             return self._options.ready_marker in names
@@ -97,21 +118,35 @@ class Completeness:
         return latest + self._options.quiet_seconds <= self._wall_clock()
 
     def _matches_manifest(self, path: str, names: set[str]) -> bool:
-        manifest = self._file_system.read(self._file_system.join(path, MANIFEST)).decode(
+        manifest_path = self._file_system.join(path, MANIFEST)
+        manifest = self._file_system.read(manifest_path, MAX_MANIFEST_BYTES).decode(
             "utf-8", "replace"
         )
         lines = [line.split(maxsplit=1) for line in manifest.splitlines() if line.strip()]
+        digests: dict[str, str] = {}
         for line in lines:
             if len(line) != 2:
-                _logger.warning("%s/%s: a line is no digest and path: %s", path, MANIFEST, line)
+                self._complain(path, f"a line of {MANIFEST} is no digest and path: {line}")
                 return False
             digest, name = line[0], line[1].removeprefix("*").removeprefix("./")
             if name not in names:
                 return False
-            if self._file_system.sha256(self._file_system.join(path, name)) != digest.lower():
-                _logger.warning("%s: %s differs from its digest in %s", path, name, MANIFEST)
+            if name not in digests:
+                digests[name] = self._file_system.sha256(self._file_system.join(path, name))
+            if digests[name] != digest.lower():
+                self._complain(path, f"{name} differs from its digest in {MANIFEST}")
                 return False
         return bool(lines)
+
+    def _complain(self, path: str, complaint: str) -> None:
+        """Log what is wrong with a version when that changes, not at every look."""
+        if self._complaints.get(path) != complaint:
+            self._complaints[path] = complaint
+            _logger.warning("version %s is left out: %s", path, complaint[:500])
+
+
+def _only(found: dict[str, T], present: set[str]) -> dict[str, T]:
+    return {path: value for path, value in found.items() if path in present}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,16 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from topicserve.servables.errors import InvalidArgumentError
+from topicserve.servables.regular_files import (
+    MAX_FILES,
+    open_regular_file,
+    read_regular_file,
+    walk_regular_files,
+)
 
 
 class FileEntry(NamedTuple):
@@ -30,10 +36,13 @@ class FileSystem(Protocol):
         """Return the names of the files in a directory itself; nothing where it is missing."""
 
     def list_files(self, path: str) -> list[FileEntry]:
-        """Return all files under a directory, in order; nothing where it is missing."""
+        """Return all files under a directory, in order; nothing where it is missing.
 
-    def read(self, path: str) -> bytes:
-        """Return a small file's content; OSError where that is not to be had."""
+        InvalidArgumentError where something else than files is there, or too many of them.
+        """
+
+    def read(self, path: str, max_bytes: int) -> bytes:
+        """Return a small file's content; InvalidArgumentError where it is larger."""
 
     def sha256(self, path: str) -> str:
         """Return the digest of a file of any size, in hexadecimal digits."""
@@ -49,7 +58,7 @@ class LocalFileSystem:
         """Return the names of the directories in one, links to directories included."""
         try:
             with os.scandir(path) as children:
-                return sorted(child.name for child in children if child.is_dir())
+                return sorted(child.name for child in children if _is_directory(child))
         except (FileNotFoundError, NotADirectoryError):
             raise missing_base_path(path) from None
 
@@ -63,16 +72,25 @@ class LocalFileSystem:
 
     def list_files(self, path: str) -> list[FileEntry]:
         """Return all files under a directory."""
-        return sorted(_walk(path, ""))
+        return sorted(
+            # The change time, which nobody can set: copying tools set the modification time of the
+            # original before they have copied all.
+            FileEntry(
+                name,
+                found.st_size,
+                f"{found.st_ino} {found.st_mtime_ns} {found.st_ctime_ns}",
+                found.st_ctime,
+            )
+            for name, found in walk_regular_files(path)
+        )
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, max_bytes: int) -> bytes:
         """Return a file's content."""
-        with open(path, "rb") as file:
-            return file.read()
+        return read_regular_file(path, max_bytes)
 
     def sha256(self, path: str) -> str:
         """Return the digest of a file, read in pieces."""
-        with open(path, "rb") as file:
+        with open_regular_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def join(self, path: str, name: str) -> str:
@@ -105,6 +123,7 @@ class FsspecFileSystem:
         file_system, root = _open(path)
         file_system.invalidate_cache()
         found = file_system.find(root, detail=True)
+        _refuse_strange(path, found)
         return sorted(
             FileEntry(
                 name.removeprefix(root.rstrip("/") + "/"),
@@ -115,10 +134,12 @@ class FsspecFileSystem:
             for name, info in found.items()
         )
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, max_bytes: int) -> bytes:
         """Return a file's content."""
         file_system, root = _open(path)
-        content: bytes = file_system.cat_file(root)
+        content: bytes = file_system.cat_file(root, end=max_bytes + 1)
+        if len(content) > max_bytes:
+            raise InvalidArgumentError(f"{path}: must have at most {max_bytes} bytes")
         return content
 
     def sha256(self, path: str) -> str:
@@ -169,29 +190,21 @@ def missing_base_path(path: str) -> InvalidArgumentError:
     )
 
 
-def _walk(root: str, below: str) -> Iterator[FileEntry]:
+def _is_directory(child: "os.DirEntry[str]") -> bool:
     try:
-        with os.scandir(os.path.join(root, below)) as children:
-            found = list(children)
-    except (FileNotFoundError, NotADirectoryError):
-        return  # taken away while it was looked at
-    for child in found:
-        name = f"{below}/{child.name}" if below else child.name
-        if child.is_dir():
-            yield from _walk(root, name)
-        else:
-            yield from _entry(child, name)
+        return child.is_dir()
+    except OSError:  # a link that points to itself, say: the others are there all the same
+        return False
 
 
-def _entry(child: "os.DirEntry[str]", name: str) -> Iterator[FileEntry]:
-    try:
-        stat = child.stat()
-    except FileNotFoundError:
-        return
-    # The change time, which nobody can set: copying tools set the modification time of the
-    # original before they have copied all.
-    stamp = f"{stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-    yield FileEntry(name, stat.st_size, stamp, stat.st_ctime)
+def _refuse_strange(url: str, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise InvalidArgumentError for what must not be copied into a directory of this machine."""
+    if len(found) > MAX_FILES:
+        raise InvalidArgumentError(f"{url}: must have at most {MAX_FILES} files")
+    for name, info in found.items():
+        # Object stores have files alone, but their names may be anything.
+        if info.get("type", "file") != "file" or ".." in name.split("/"):
+            raise InvalidArgumentError(f"{url}: must have regular files alone, found {name}")
 
 
 def _open(url: str) -> tuple[Any, str]:

@@ -4,7 +4,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import grpc
@@ -15,6 +14,7 @@ from topicserve.protos.get_model_metadata_pb2 import (
 )
 from topicserve.protos.predict_pb2 import PredictRequest, PredictResponse
 from topicserve.servables.errors import InvalidArgumentError, ServableError, UnavailableError
+from topicserve.servables.regular_files import read_regular_file
 from topicserve.servables.retry import RetryPolicy
 from topicserve.servables.status_errors import error_of_status
 from topicserve.servables.tf_serving.options import TfServingOptions, TlsOptions
@@ -25,6 +25,8 @@ SERVICE = "tensorflow.serving.PredictionService"
 
 # Not the records' fault: the model may come back, and access may be granted.
 _PASSING = {"NOT_FOUND", "CANCELLED", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"}
+
+_MAX_PEM_BYTES = 1024 * 1024
 
 
 class PredictionChannel:
@@ -121,7 +123,7 @@ def _credentials(tls: TlsOptions) -> grpc.ChannelCredentials:
     files = (tls.root_certificates, tls.private_key, tls.certificate_chain)
     try:
         return grpc.ssl_channel_credentials(
-            *(None if file is None else Path(file).read_bytes() for file in files)
+            *(None if file is None else read_regular_file(file, _MAX_PEM_BYTES) for file in files)
         )
-    except OSError as error:
+    except ServableError as error:
         raise InvalidArgumentError(f"tls: {error}") from None

@@ -9,10 +9,11 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from topicserve.servables.directory_size import directory_bytes
-from topicserve.servables.errors import InvalidArgumentError, NotFoundError
+from topicserve.servables.errors import InvalidArgumentError
 from topicserve.servables.kind_options import KindOptions, read_options
 from topicserve.servables.loader import Loader
 from topicserve.servables.predict_checks import unknown_signature
+from topicserve.servables.regular_files import open_regular_file
 from topicserve.servables.resource_allocation import ResourceAllocation, main_ram
 from topicserve.servables.servable import Columns, Signature, TensorSpec
 from topicserve.servables.simple_loader import SimpleLoaderSourceAdapter
@@ -111,11 +112,8 @@ class Vocabulary:
 def load_vocabulary(path: str, options: VocabularyOptions) -> Vocabulary:
     """Read a version's vocabulary; errors name the file and the line."""
     file = _file(path, options)
-    try:
-        with open(file, "rb") as lines:
-            tokens = [line.removesuffix(b"\n").removesuffix(b"\r") for line in lines]
-    except FileNotFoundError:
-        raise NotFoundError(f"{file}: there is no such file") from None
+    with open_regular_file(file) as lines:
+        tokens = [line.removesuffix(b"\n").removesuffix(b"\r") for line in lines]
     vocabulary = Vocabulary(tokens, options)
     if len(set(tokens)) != len(tokens):
         raise InvalidArgumentError(f"{file}, {_repeated(tokens)}")
