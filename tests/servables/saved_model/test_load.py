@@ -106,7 +106,7 @@ def test_the_cause_is_named(
     kind: type[ServableError],
     says: str,
 ) -> None:
-    """What is missing or damaged, not what TensorFlow's saver says around it."""
+    """The file or op at fault, not what TensorFlow's saver says around it."""
     path = tmp_path / "damaged"
     shutil.copytree(half_plus_two_path, path)
     damage(path)

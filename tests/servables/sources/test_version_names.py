@@ -38,7 +38,7 @@ def test_other_directories_beside_versions_are_no_mistake(name: str) -> None:
 )
 def test_a_base_path_that_is_a_version_itself_says_what_to_do(base_path: str, remedy: str) -> None:
     """By its own name."""
-    says = what_was_seen(base_path, ["assets", "variables"], ["saved_model.pb"])
+    says = what_was_seen(base_path, ["variables"], ["fingerprint.pb", "saved_model.pb"])
 
     assert says.startswith(
         f"it holds 'saved_model.pb', so it is a version itself: {remedy}; {RULE}"

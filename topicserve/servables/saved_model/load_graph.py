@@ -1,4 +1,4 @@
-"""Loads a SavedModel's graph into a session, and says what is wrong where it does not load."""
+"""Loads a SavedModel's graph into a session, and names the cause where it does not load."""
 
 import os
 import re

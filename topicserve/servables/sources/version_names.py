@@ -21,16 +21,19 @@ def almost_versions(directories: Iterable[str]) -> list[str]:
 
 
 def what_was_seen(base_path: str, directories: Sequence[str], files: Sequence[str]) -> str:
-    """Return what is there instead of versions, and the remedy; empty where nothing is there."""
+    """Return which names are there instead of versions, and the remedy; empty without any."""
     path = base_path.rstrip("/")
     parent, _, own_name = path.rpartition("/")
     if not directories and not files:
         return ""
-    if any(name in _SAVED_MODEL for name in files):
+    saved_models = [name for name in files if name in _SAVED_MODEL]
+    if saved_models:
         remedy = f"move it to {path}/1"
         if parse_versions([own_name]):
             remedy = f"set base_path to {parent or '/'}"
-        return f"it holds {_quoted(files)}, so it is a version itself: {remedy}; {_rule(path)}"
+        return (
+            f"it holds {_quoted(saved_models)}, so it is a version itself: {remedy}; {_rule(path)}"
+        )
     return f"found {_quoted([*almost_versions(directories), *directories, *files])}; {_rule(path)}"
 
 

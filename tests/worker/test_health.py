@@ -1,0 +1,23 @@
+"""Readiness says what is missing, and why."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from topicserve.worker.health import WorkerHealth
+
+
+def test_readiness_says_why_a_servable_has_no_version() -> None:
+    """Where a reason is known."""
+    stages = SimpleNamespace(
+        rebalance=SimpleNamespace(joined=True),
+        joiner=SimpleNamespace(unavailable=None),
+        breaker=SimpleNamespace(open=False),
+        draining=False,
+    )
+    problems = {"broken": "version 1: a file is missing", "coming": ""}
+    health = WorkerHealth(cast(Any, stages), lambda: list(problems), 60.0, problems.__getitem__)
+
+    assert health.ready() == [
+        "servable 'broken' has no available version: version 1: a file is missing",
+        "servable 'coming' has no available version",
+    ]
