@@ -12,6 +12,7 @@ from tests.support.records import PARTITION, a_kafka_record
 from topicserve.protos.predict_pb2 import PredictRequest
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.headers import headers_bytes
+from topicserve.wire.kafka_record import UnreadableHeaders
 from topicserve.worker.decode import OVERHEAD_BYTES, Decoder
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import Slot
@@ -45,6 +46,27 @@ def test_each_record_is_judged_alone() -> None:
         (2, Reason.INVALID_RECORD),
         (3, Reason.UNKNOWN_SERVABLE),
     ]
+
+
+def test_what_the_client_could_not_read_is_rejected_with_what_it_could() -> None:
+    """One record for its header names, or a batch: its offsets are in the message."""
+    names = UnreadableHeaders("a header name is not UTF-8", [("good", b"1")])
+    batch = UnreadableHeaders("offsets 2 to 9 of in-0 cannot be read", first_offset=2)
+    records = [
+        replace(a_kafka_record(1), headers=names),
+        replace(a_kafka_record(9), headers=batch, value=None),
+        a_kafka_record(10),
+    ]
+
+    requests, rejections = a_decoder().decode(records, [Slot(PARTITION)] * 3, 0.0)
+
+    assert [request.record.offset for request in requests] == [10]
+    assert [(r.polled.record.offset, r.reason) for r in rejections] == [
+        (1, Reason.INVALID_RECORD),
+        (9, Reason.CORRUPT_BATCH),
+    ]
+    assert rejections[0].polled.record.headers == [("good", b"1")]
+    assert "offsets 2 to 9 of in-0" in str(rejections[1].error)
 
 
 def test_records_of_others_are_left_out() -> None:

@@ -19,6 +19,27 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+class UnreadableHeaders(tuple[()]):
+    """Stands for the headers of what a client could not read: it is empty, and says why.
+
+    Either one record, whose header names are no UTF-8, or, with `first_offset`, all records from
+    there up to its own offset, of a batch that is corrupt. Whoever decodes such a record refuses it
+    for what is missing, and finds the reason here; others pay nothing.
+    """
+
+    kept: Headers
+    first_offset: int | None
+    problem: str
+
+    def __new__(
+        cls, problem: str, kept: Headers = (), first_offset: int | None = None
+    ) -> "UnreadableHeaders":
+        """Keep what could be read, as `kept`."""
+        made = super().__new__(cls)
+        made.problem, made.kept, made.first_offset = problem, kept, first_offset
+        return made
+
+
 class KafkaRecord(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record on the way in."""
 

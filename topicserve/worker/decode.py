@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from topicserve.servables.errors import error_text
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import HeaderReader, headers_bytes
 from topicserve.wire.input_record import decode_input
-from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits
 from topicserve.worker.offsets import Slot
 from topicserve.worker.request import Polled, Rejection, Request
@@ -52,8 +54,21 @@ class Decoder:
 
 
 def _rejection(polled: Polled, error: Exception) -> Rejection:
+    unreadable = polled.record.headers
+    if isinstance(unreadable, UnreadableHeaders):
+        return _unreadable(polled, unreadable)
     if isinstance(error, UnknownServableError):
         return Rejection(polled, Reason.UNKNOWN_SERVABLE, error)
     if not isinstance(error, InvalidRecordError):
         error = InvalidRecordError("value", f"cannot be read: {error_text(error)}")
     return Rejection(polled, Reason.INVALID_RECORD, error)
+
+
+def _unreadable(polled: Polled, unreadable: UnreadableHeaders) -> Rejection:
+    """Reject what the client could not read, with what of it it could."""
+    is_batch = unreadable.first_offset is not None
+    return Rejection(
+        replace(polled, record=replace(polled.record, headers=unreadable.kept)),
+        Reason.CORRUPT_BATCH if is_batch else Reason.INVALID_RECORD,
+        InvalidRecordError("record", unreadable.problem),
+    )

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from operator import length_hint
 from typing import Any
 
 import confluent_kafka
@@ -13,12 +14,16 @@ from topicserve.backends.broker import ConsumerStats, Offsets, RebalanceListener
 from topicserve.backends.confluent.errors import PARTITION_EOF, translate, translated
 from topicserve.backends.confluent.offsets import from_client, to_client
 from topicserve.backends.errors import BackendUnavailableError, CommitRefusedError
-from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+from topicserve.wire.dead_letter import TRUNCATED_HEADER
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition, UnreadableHeaders
 
 log = logging.getLogger(__name__)
 
 # librdkafka's own limit for one call.
 _MAX_CONSUME = 1_000_000
+# How much of the time to close may go to the last rebalance, and for how long it is polled at once.
+_REBALANCE_SHARE = 0.5
+_LEAVE_POLL_SECONDS = 0.02
 
 
 class ConfluentConsumer:
@@ -133,47 +138,72 @@ class ConfluentConsumer:
         self._closed = True
         try:
             with translated():
-                self._calls.call("close", self._leave, timeout_seconds)
+                self._calls.call("close", lambda: self._leave(timeout_seconds), timeout_seconds)
         except BackendUnavailableError as error:
             # The group finds out by itself, after the session timeout.
             log.warning("left without saying so: %s", error)
 
-    def _leave(self) -> None:
+    def _leave(self, timeout_seconds: float) -> None:
         # A cooperative member without partitions leaves only if it unsubscribes; closed without,
         # it stays in the group, which then waits out its session to rebalance. (librdkafka 2.16.)
         try:
             self._client.unsubscribe()
+            self._let_partitions_go(self._clock() + timeout_seconds * _REBALANCE_SHARE)
         finally:
             self._client.close()
+
+    def _let_partitions_go(self, deadline: float) -> None:
+        """Take part in the last rebalance before `close`, so that none is left for it.
+
+        Within `close` the library's own callback holds the interpreter's lock while it waits for
+        librdkafka's main thread, which by then may not answer any more: the whole process would
+        stand still for good.
+        """
+        while self._clock() < deadline:
+            if self._client.poll(_LEAVE_POLL_SECONDS) is None and not self._client.assignment():
+                return
 
     def _poll_once(self, wait_seconds: float, max_records: int) -> list[KafkaRecord]:
         # `consume` waits until it has as many as asked for or the time is up, so it is only asked
         # for what is there already, behind the first, which is returned as soon as it comes.
         with translated():
             first = self._client.poll(wait_seconds)
-            if first is None:
-                self._raise_error()
-                return []
             rest = (
                 self._client.consume(min(max_records - 1, _MAX_CONSUME), 0)
-                if max_records > 1
+                if first is not None and max_records > 1
                 else []
             )
         self._raise_error()
+        if first is None:
+            return []
         rest.insert(0, first)
-        return [
-            KafkaRecord(
-                message.topic(),
-                message.partition(),
-                message.offset(),
-                message.timestamp()[1],
-                message.key(),
-                message.value(),
-                message.headers() or (),
-            )
-            for message in rest
-            if message.error() is None or self._event(message)
-        ]
+        return self._records(rest)
+
+    def _records(self, messages: list[Any]) -> list[KafkaRecord]:
+        records: list[KafkaRecord] = []
+        while True:
+            following = iter(messages)
+            try:
+                return records + [
+                    KafkaRecord(
+                        message.topic(),
+                        message.partition(),
+                        message.offset(),
+                        message.timestamp()[1],
+                        message.key(),
+                        message.value(),
+                        message.headers() or (),
+                    )
+                    for message in following
+                    if message.error() is None or self._event(message)
+                ]
+            except SystemError:
+                # What confluent-kafka raises for a header name that is not UTF-8, once: asked
+                # again it says that there are no headers. All of them are lost.
+                failed = len(messages) - length_hint(following) - 1
+            records += self._records(messages[:failed])
+            records.append(_unreadable(messages[failed]))
+            messages = messages[failed + 1 :]
 
     def _event(self, message: Any) -> bool:
         """Take note of what is no record, or raise it. Returns False."""
@@ -262,6 +292,20 @@ class ConfluentConsumer:
         if at is None or watermarks is None or watermarks[1] < 0:
             return None
         return max(int(watermarks[1]) - at, 0)
+
+
+def _unreadable(message: Any) -> KafkaRecord:
+    return KafkaRecord(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        UnreadableHeaders(
+            "a header name is not UTF-8", [(TRUNCATED_HEADER, b"headers=unreadable")]
+        ),
+    )
 
 
 def _raise_for_partitions(answers: Sequence[Any]) -> None:

@@ -89,5 +89,7 @@ def translated(*but: type[Exception]) -> Iterator[None]:
         raise BackendConfigError(f"confluent-kafka: {error}") from error
     except (BufferError, OSError) as error:
         raise BackendUnavailableError(f"confluent-kafka: {error}") from error
-    except RuntimeError as error:
-        raise BackendError(f"confluent-kafka: {error}") from error
+    except BackendError:
+        raise
+    except Exception as error:
+        raise BackendError(f"confluent-kafka: {type(error).__name__}: {error}") from error

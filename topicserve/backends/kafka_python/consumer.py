@@ -21,6 +21,7 @@ from topicserve.backends.kafka_python.errors import translated
 from topicserve.backends.kafka_python.mends import keep_joining, unpark_records
 from topicserve.backends.kafka_python.offsets import from_client, to_client
 from topicserve.backends.kafka_python.rebalance import Change, RebalanceThread
+from topicserve.backends.kafka_python.unreadable import read_on
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 log = logging.getLogger(__name__)
@@ -160,6 +161,7 @@ class KafkaPythonConsumer:
 
     def _open(self, timeout_seconds: float) -> Any:
         client = self._network.open(kafka.KafkaConsumer, self._arguments, timeout_seconds)
+        read_on(client)
         if self._topics:
             listener = RebalanceThread(self._on_change, self._network.call_soon)
             client.subscribe(topics=self._topics, listener=listener)

@@ -67,7 +67,7 @@ def translated(*but: type[Exception]) -> Iterator[None]:
     """Raise the port's errors for kafka-python's, but for those that the caller looks for."""
     try:
         yield
-    except but:
-        raise
-    except (errors.KafkaError, OSError, ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:
+        if isinstance(error, (BackendError, *but)):
+            raise
         raise translate(error) from error

@@ -1,0 +1,72 @@
+import kafka
+import pytest
+
+from tests.support.kafka_servers import Server
+from tests.support.port import Port
+from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
+
+
+class NotUtf8(str):
+    """A header name that kafka-python's producer writes as bytes that are not UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:  # noqa: ARG002
+        return b"\xff\xfe"
+
+
+def produce_by_hand(server: Server, topic: str) -> None:
+    """Write good, bad, good, bad, bad, good, in one batch."""
+    producer = kafka.KafkaProducer(bootstrap_servers=server.bootstrap_servers, linger_ms=200)
+    for number, is_good in enumerate((True, False, True, False, False, True)):
+        headers = [("good", b"1"), *([] if is_good else [(NotUtf8("bad"), b"v")])]
+        producer.send(topic, b"%d" % number, b"key", headers, 0)
+    producer.flush(30)
+    producer.close()
+
+
+@pytest.mark.parametrize("max_records", [1, 500])
+def test_a_header_name_that_is_no_utf8_spoils_no_other_record(
+    port: Port, server: Server, max_records: int
+) -> None:
+    """Its record is returned in its place, marked as unreadable, with its key and value."""
+    topic = port.topic(partitions=1)
+    produce_by_hand(server, topic)
+    member = port.member(topic)
+
+    member.poll_until(lambda: member.poll(max_records) is not None and len(member.records) >= 6)
+
+    assert [(r.offset, r.key, r.value) for r in member.records] == [
+        (n, b"key", b"%d" % n) for n in range(6)
+    ]
+    assert [n for n, record in enumerate(member.records) if is_unreadable(record)] == [1, 3, 4]
+    assert [list(member.records[n].headers) for n in (0, 2, 5)] == [[("good", b"1")]] * 3
+
+
+def test_headers_are_kept_as_far_as_they_can_be_read(
+    port: Port, server: Server, client: str
+) -> None:
+    """kafka-python escapes the name; confluent-kafka gives none of the record's headers."""
+    topic = port.topic(partitions=1)
+    produce_by_hand(server, topic)
+
+    headers = port.member(topic).read(6)[1].headers
+
+    assert isinstance(headers, UnreadableHeaders)
+    assert list(headers) == []
+    assert (
+        list(headers.kept)
+        == {
+            "kafka-python": [
+                ("good", b"1"),
+                ("\\xff\\xfe", b"v"),
+                ("topicserve-truncated", b"header-names=1"),
+            ],
+            "confluent": [("topicserve-truncated", b"headers=unreadable")],
+        }[client]
+    )
+
+
+def is_unreadable(record: KafkaRecord) -> bool:
+    """Return whether the client could not read a record."""
+    return isinstance(record.headers, UnreadableHeaders)
