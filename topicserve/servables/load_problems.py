@@ -13,7 +13,7 @@ _ON_ITS_WAY = (ManagerState.START, ManagerState.LOADING)
 def with_load_errors(
     states: Mapping[int, ServableState], managed: Iterable[ServableStateSnapshot]
 ) -> dict[int, ServableState]:
-    """Return the states by version; one that is still being loaded has the error of its last try."""
+    """Return the states by version; one that is being loaded has the error of its last try."""
     errors = {one.id.version: one.load_error for one in managed}
     return {
         version: replace(state, error=errors.get(version))
