@@ -9,7 +9,8 @@ from topicserve.wire.dead_letter import Reason
 from topicserve.worker.config_checks import OWN_SETTINGS
 from topicserve.worker.config_flags import FLAGS
 
-PAGES = [CHECKOUT / "docs" / name for name in ("operations.md", "wire_format.md", "metrics.md", "quarantine.md")]
+NAMES = ("operations.md", "wire_format.md", "metrics.md", "quarantine.md")
+PAGES = [CHECKOUT / "docs" / name for name in NAMES]
 KEYS = {key.dotted for key in keys()}
 TABLES = {key.table for key in keys() if key.table}
 # Flags that stand for no key, and those of the other commands that the pages use.

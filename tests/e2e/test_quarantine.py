@@ -35,9 +35,10 @@ def test_a_record_that_ends_its_worker_is_given_up_alone(
     client: str,
     guarantee: str,
 ) -> None:
-    """One that aborts the process, one that never returns; whatever stands around them is answered."""
+    """One that aborts the process, one that never returns; all others are answered."""
     installed = install_hazard(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([installed, os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join([installed, os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
     delivery = {
         "guarantee": guarantee,
         "max_attempts": MAX_ATTEMPTS,
