@@ -18,6 +18,6 @@ def test_readiness_says_why_a_servable_has_no_version() -> None:
     health = WorkerHealth(cast(Any, stages), lambda: list(problems), 60.0, problems.__getitem__)
 
     assert health.ready() == [
-        "servable 'broken' has no available version: version 1: a file is missing",
-        "servable 'coming' has no available version",
+        "servable 'broken' has no available default version: version 1: a file is missing",
+        "servable 'coming' has no available default version",
     ]
