@@ -36,6 +36,16 @@ def replica_down(scraped: Scraped) -> None:
     scraped.set("topicserve_replica_up", f"1x10 0x{MINUTES}", SUPERVISOR, replica="1")
 
 
+def broker_unreachable(scraped: Scraped) -> None:
+    """For the rest of the time."""
+    scraped.set("topicserve_broker_reachable", f"1x10 0x{MINUTES}")
+
+
+def records_deleted(scraped: Scraped) -> None:
+    """Lose a few, once."""
+    scraped.set("topicserve_deleted_records_total", f"0x20 7x{MINUTES}", topic="digits")
+
+
 def lag_grows(scraped: Scraped) -> None:
     """One partition falls behind."""
     name = "topicserve_consumer_lag_records"
@@ -111,6 +121,8 @@ FAILURES: list[tuple[str, Callable[[Scraped], None]]] = [
     ("TopicserveWorkerDown", worker_down),
     ("TopicserveNoWorkers", no_workers),
     ("TopicserveReplicaDown", replica_down),
+    ("TopicserveBrokerUnreachable", broker_unreachable),
+    ("TopicserveRecordsDeleted", records_deleted),
     ("TopicserveLagGrows", lag_grows),
     ("TopicserveNothingCommitted", nothing_committed),
     ("TopicserveNothingCommitted", one_replica_of_two_commits_nothing),

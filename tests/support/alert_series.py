@@ -86,6 +86,7 @@ def _worker_registry() -> CollectorRegistry:
     worker = WorkerMetrics(registry)
     worker.expect_topics(["digits"])
     worker.expect_servables(["digits"])
+    worker.broker_reachable.set(1)
     loaded = ServableState(ServableId("digits", 1), ManagerState.AVAILABLE, seconds=0.5)
     ServableMetrics(registry, ["digits"]).take(loaded)
     return registry

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 ADMIN_LIMIT_SECONDS = 30.0
@@ -23,6 +24,13 @@ def open_topics(bootstrap_servers: str, *topics: str, partitions: int = 4) -> It
     finally:
         for deleted in admin.delete_topics(list(topics)).values():
             deleted.result(ADMIN_LIMIT_SECONDS)
+
+
+def delete_records(bootstrap_servers: str, topic: str, partition: int, before: int) -> None:
+    """Delete the records below an offset, as retention would."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
+    for deleted in admin.delete_records([TopicPartition(topic, partition, before)]).values():
+        deleted.result(ADMIN_LIMIT_SECONDS)
 
 
 def _wait_until_known(admin: AdminClient, topic: str, partitions: int) -> None:

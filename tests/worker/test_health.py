@@ -21,3 +21,19 @@ def test_readiness_says_why_a_servable_has_no_version() -> None:
         "servable 'broken' has no available default version: version 1: a file is missing",
         "servable 'coming' has no available default version",
     ]
+
+
+def test_a_worker_without_a_broker_is_alive_and_not_ready() -> None:
+    """A restart would not help."""
+    stages = SimpleNamespace(
+        rebalance=SimpleNamespace(joined=True),
+        joiner=SimpleNamespace(unavailable=None),
+        breaker=SimpleNamespace(open=False),
+        progress=SimpleNamespace(stuck_seconds=lambda: 0.0),
+        draining=False,
+    )
+    silent = "no broker has answered for 20 seconds"
+    health = WorkerHealth(cast(Any, stages), list, 60.0, broker_problem=lambda: silent)
+
+    assert health.ready() == [silent]
+    assert health.live() == []

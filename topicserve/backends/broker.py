@@ -175,6 +175,15 @@ class Producer(Protocol):
         """Flush within the time given and close; what is left fails its `on_delivery`."""
 
 
+class LogOffsets(NamedTuple):
+    """Which offsets a partition has."""
+
+    start: int
+    """The first one: retention and DeleteRecords (KIP-107) move it on."""
+    end: int
+    """The next one to be written: the high watermark."""
+
+
 class Admin(Protocol):
     """What the program asks a broker outside the data path."""
 
@@ -206,6 +215,20 @@ class Admin(Protocol):
         """Close the connections."""
 
 
+class OffsetsAdmin(Admin, Protocol):
+    """An admin that also knows offsets by partition."""
+
+    def log_offsets(
+        self, partitions: Sequence[TopicPartition], timeout_seconds: float
+    ) -> dict[TopicPartition, LogOffsets]:
+        """Return which offsets these partitions have."""
+
+    def committed(
+        self, group_id: str, partitions: Sequence[TopicPartition], timeout_seconds: float
+    ) -> dict[TopicPartition, int | None]:
+        """Return a group's committed offsets, None where there is none."""
+
+
 class Broker(Protocol):
     """Opens consumers and producers of one client library.
 
@@ -224,5 +247,5 @@ class Broker(Protocol):
         "topicserve.max.in.flight.bytes". With "transactional.id" it is transactional.
         """
 
-    def admin(self) -> Admin:
+    def admin(self) -> OffsetsAdmin:
         """Open an admin connection."""

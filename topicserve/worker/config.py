@@ -92,6 +92,8 @@ class KafkaConfig:
     """The client library; "confluent" is several times faster and an extra to install."""
     group_instance_id: str | None = None
     """Static membership: a name that this replica alone has, and keeps over restarts."""
+    unreachable_seconds: PositiveSeconds = 15.0
+    """/readyz fails when no broker has answered for this long."""
     settings: KafkaSettings = field(default_factory=dict)
     """Kafka's settings for every connection, such as `security.protocol = "SASL_SSL"`."""
     consumer_settings: KafkaSettings = field(default_factory=dict)

@@ -72,6 +72,10 @@ class FlowControl:
         self._held.difference_update(partitions)
         self._lag.forget(partitions)
 
+    def is_pausing(self) -> bool:
+        """Return whether any partition is paused. Any thread may call it."""
+        return bool(self._paused or self._held)
+
     def know_ends(self, ends: Mapping[TopicPartition, int]) -> None:
         """Note where partitions end by now. Any thread may call it."""
         self._lag.know_ends(ends)

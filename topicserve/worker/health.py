@@ -14,11 +14,13 @@ class WorkerHealth:
         unavailable_servables: Callable[[], Sequence[str]],
         stuck_seconds: float,
         problem_of: Callable[[str], str] = lambda _: "",
+        broker_problem: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._stages = stages
         self._unavailable_servables = unavailable_servables
         self._stuck_seconds = stuck_seconds
         self._problem_of = problem_of
+        self._broker_problem = broker_problem
 
     def live(self) -> list[str]:
         """Return why the worker should be started anew; nothing means that it is alive."""
@@ -33,6 +35,8 @@ class WorkerHealth:
         missing = []
         if not self._stages.rebalance.joined:
             missing.append("the consumer group has not been joined yet")
+        if (problem := self._broker_problem()) is not None:
+            missing.append(problem)
         missing += [
             f"servable {name!r} has no available default version{self._because(name)}"
             for name in self._unavailable_servables()

@@ -101,6 +101,7 @@ class WorkerMetrics:
         """Show the input topics' counters at 0."""
         for topic in topics:
             self.records_consumed.labels(topic)
+            self.deleted_records.labels(topic)
 
     def expect_servables(self, names: Iterable[str]) -> None:
         """Show the counters of these servables at 0."""
@@ -289,6 +290,17 @@ class WorkerMetrics:
         self.paused_partitions = Gauge(
             "topicserve_paused_partitions",
             "Partitions not read from now, because enough is in flight.",
+            registry=registry,
+        )
+        self.deleted_records = Counter(
+            "topicserve_deleted_records",
+            "Offsets that the group did not read before the log began behind them (retention).",
+            ["topic"],
+            registry=registry,
+        )
+        self.broker_reachable = Gauge(
+            "topicserve_broker_reachable",
+            "1 when a broker has answered within kafka.unreachable_seconds.",
             registry=registry,
         )
         self.consumer_lag_records = Gauge(

@@ -218,6 +218,8 @@ class OffsetLedger:
         self._records = 0
         self._bytes = 0
         self._gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
+        self.polls = 0
+        """How often records were polled."""
         self.commits = 0
         """How often offsets moved on."""
         self.abandoned_records = 0
@@ -233,6 +235,7 @@ class OffsetLedger:
         """Take polled records in; None stands for one whose partition is no longer ours."""
         slots: list[Slot | None] = []
         with self._changed:
+            self.polls += 1
             for start, stop in _runs(records):
                 first = records[start]
                 slot = self._slots.get(TopicPartition(first.topic, first.partition))

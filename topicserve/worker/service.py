@@ -15,6 +15,7 @@ from topicserve.servables.server_core import ServerCore
 from topicserve.worker.assembly import build_stages
 from topicserve.worker.backoff import AbandonedError, Patience
 from topicserve.worker.breaker import OPEN_EXIT_CODE
+from topicserve.worker.broker_watch import BrokerWatch
 from topicserve.worker.config import Client, Guarantee, WorkerConfig
 from topicserve.worker.guarding import swap_guard
 from topicserve.worker.health import WorkerHealth
@@ -76,11 +77,13 @@ class WorkerService:
         with ExitStack() as opened:
             core = self._open_core(opened)
             stages = self._open_stages(core, opened)
+            watch = self._watch_broker(stages, opened)
             health = WorkerHealth(
                 stages,
                 ServedVersions(core).unavailable,
                 self._config.delivery.stuck_seconds,
                 core.problem,
+                watch.problem,
             )
             http = HttpServer(self._config.http, self._registry, health, core)
             on_ready(http.start())
@@ -104,7 +107,6 @@ class WorkerService:
 
     def _open_stages(self, core: ServerCore, opened: ExitStack) -> Stages:
         metadata = self._config.metadata
-        kafka = self._config.kafka
         store = RedisMetadataStore(
             metadata.redis_url,
             key_prefix=metadata.key_prefix,
@@ -116,14 +118,7 @@ class WorkerService:
         if reaper is not None:
             reaper.start()
             opened.callback(reaper.close, CLOSE_TIMEOUT_SECONDS)
-        broker = open_broker(
-            kafka.client.value,
-            {
-                "bootstrap.servers": kafka.bootstrap_servers,
-                "client.id": self._worker_id,
-                **kafka.settings,
-            },
-        )
+        broker = self._open_broker()
         others = set(threading.enumerate())
         consumer = self._open_consumer(broker)
         # Taken down in the reverse order: the producer ends first, since a member that leaves the
@@ -155,6 +150,32 @@ class WorkerService:
         opened.callback(self._patience.give_up)  # before all: whoever waits, waits no longer
         stages.delivery.start(START_TIMEOUT_SECONDS)
         return stages
+
+    def _watch_broker(self, stages: Stages, opened: ExitStack) -> BrokerWatch:
+        watch = BrokerWatch(
+            self._open_broker().admin,
+            self._config.kafka.group_id,
+            self._config.topics.input,
+            stages.ledger,
+            stages.flow.is_pausing,
+            stages.flow.know_ends,
+            self._metrics,
+            self._config.kafka.unreachable_seconds,
+        )
+        watch.start()
+        opened.callback(watch.close, CLOSE_TIMEOUT_SECONDS)
+        return watch
+
+    def _open_broker(self) -> Broker:
+        kafka = self._config.kafka
+        return open_broker(
+            kafka.client.value,
+            {
+                "bootstrap.servers": kafka.bootstrap_servers,
+                "client.id": self._worker_id,
+                **kafka.settings,
+            },
+        )
 
     def _open_shadow(self, core: ServerCore, broker: Broker, opened: ExitStack) -> Shadow | None:
         if not any(entry.shadow for entry in self._config.servables):

@@ -2,11 +2,13 @@ import asyncio
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka.record import MemoryRecords
 
 from tests.support.record_batches import a_batch
+from topicserve.embedded.broker.error_codes import KafkaError
 from topicserve.embedded.broker.partition import AbortedTransaction, Partition
 from topicserve.embedded.broker.partition_files import PartitionFiles
 from topicserve.embedded.broker.record_batch import RecordBatch, transaction_marker
@@ -232,3 +234,26 @@ def test_a_write_that_fails_leaves_the_log_as_it_was(tmp_path: Path) -> None:
     assert failed
     assert partition.append(a_batch([b"next"])) == 1
     assert read(partition) == [b"kept", b"next"]
+
+
+def test_records_below_an_offset_are_deleted() -> None:
+    """Whole segments free their memory; the rest is hidden, also from a search by time."""
+    partition = a_partition(segment_bytes=1)
+    for value in (b"a", b"b", b"c"):
+        partition.append(a_batch([value, value]))
+    held = partition.size_bytes
+
+    freed = partition.delete_before(3)
+
+    assert partition.log_start_offset == 3
+    assert 0 < freed == held - partition.size_bytes
+    found = partition.find_time(0)
+    assert found is not None
+    assert found[0] >= 3
+    assert partition.delete_before(1) == 0
+    assert partition.log_start_offset == 3
+    with pytest.raises(KafkaError):
+        partition.delete_before(7)
+    partition.delete_before(6)
+    assert (partition.log_start_offset, partition.end_offset, partition.size_bytes) == (6, 6, 0)
+    assert partition.append(a_batch([b"d"])) == 6

@@ -1,7 +1,7 @@
 """The broker port's admin on confluent-kafka."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -9,6 +9,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
+from topicserve.backends.broker import LogOffsets
 from topicserve.backends.confluent.errors import translate, translated
 from topicserve.backends.confluent.settings import opened
 from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
@@ -101,6 +102,48 @@ class ConfluentAdmin:
         except KafkaException as error:
             raise translate(error.args[0]) from error
         return {TopicPartition(t.topic, t.partition): a.offset for t, a in found.items()}
+
+    def log_offsets(
+        self, partitions: Sequence[TopicPartition], timeout_seconds: float
+    ) -> dict[TopicPartition, LogOffsets]:
+        starts, ends = (
+            self._offsets(partitions, spec, timeout_seconds)
+            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+        )
+        return {p: LogOffsets(starts[p], ends[p]) for p in partitions}
+
+    def _offsets(
+        self, partitions: Sequence[TopicPartition], spec: Any, timeout_seconds: float
+    ) -> dict[TopicPartition, int]:
+        asked = {confluent_kafka.TopicPartition(*partition): spec for partition in partitions}
+        answers = self._answer(
+            lambda limit: self._client.list_offsets(asked, request_timeout=limit), timeout_seconds
+        )
+        return {TopicPartition(t.topic, t.partition): a.offset for t, a in answers.items()}
+
+    def committed(
+        self, group_id: str, partitions: Sequence[TopicPartition], timeout_seconds: float
+    ) -> dict[TopicPartition, int | None]:
+        theirs = [confluent_kafka.TopicPartition(*partition) for partition in partitions]
+        asked = [confluent_kafka.ConsumerGroupTopicPartitions(group_id, theirs)]
+        answers = self._answer(
+            lambda limit: self._client.list_consumer_group_offsets(asked, request_timeout=limit),
+            timeout_seconds,
+        )
+        return {
+            TopicPartition(theirs.topic, theirs.partition): (
+                int(theirs.offset) if theirs.offset >= 0 else None
+            )
+            for theirs in answers[group_id].topic_partitions
+        }
+
+    def _answer(
+        self, question: Callable[[float], Mapping[Any, "Future[Any]"]], timeout_seconds: float
+    ) -> dict[Any, Any]:
+        try:
+            return self._ask(question, timeout_seconds)
+        except KafkaException as error:
+            raise translate(error.args[0]) from error
 
     def close(self) -> None:
         # The library closes an AdminClient when nothing refers to it.

@@ -1,6 +1,7 @@
 """The broker port's admin on kafka-python."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import kafka
@@ -8,6 +9,7 @@ from kafka import errors
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 
 from topicserve.backends.bounded_calls import BoundedCalls
+from topicserve.backends.broker import LogOffsets
 from topicserve.backends.errors import UnknownTopicError
 from topicserve.backends.kafka_errors import class_of_code
 from topicserve.backends.kafka_python.connection import Network
@@ -89,6 +91,45 @@ class KafkaPythonAdmin:
             timeout_seconds,
         )
         return {TopicPartition(*theirs): answer.offset for theirs, answer in found.items()}
+
+    def log_offsets(
+        self, partitions: Sequence[TopicPartition], timeout_seconds: float
+    ) -> dict[TopicPartition, LogOffsets]:
+        theirs = [kafka.TopicPartition(*partition) for partition in partitions]
+        client = self._opened(timeout_seconds)
+        timeout_ms = int(timeout_seconds * 1000)
+        starts, ends = (
+            self._ask(
+                "list_partition_offsets",
+                partial(
+                    client.list_partition_offsets,
+                    dict.fromkeys(theirs, spec),
+                    timeout_ms=timeout_ms,
+                ),
+                timeout_seconds,
+            )
+            for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
+        )
+        return {
+            partition: LogOffsets(starts[their].offset, ends[their].offset)
+            for partition, their in zip(partitions, theirs, strict=True)
+        }
+
+    def committed(
+        self, group_id: str, partitions: Sequence[TopicPartition], timeout_seconds: float
+    ) -> dict[TopicPartition, int | None]:
+        client = self._opened(timeout_seconds)
+        theirs = [kafka.TopicPartition(*partition) for partition in partitions]
+        found = self._ask(
+            "list_group_offsets",
+            lambda: client.list_group_offsets({group_id: theirs}),
+            timeout_seconds,
+        )[group_id]
+        offsets = {p: found.get(their) for p, their in zip(partitions, theirs, strict=True)}
+        return {
+            partition: None if one is None or one.offset < 0 else int(one.offset)
+            for partition, one in offsets.items()
+        }
 
     def close(self) -> None:
         if self._client is not None:

@@ -59,6 +59,7 @@ APIS = {
         Api(metadata.ApiVersionsRequest, 0, 4, api_versions),
         Api(admin.CreateTopicsRequest, 2, 7, topics.create_topics),
         Api(admin.DeleteTopicsRequest, 1, 5, topics.delete_topics),
+        Api(admin.DeleteRecordsRequest, 0, 2, topics.delete_records),
         Api(producer.InitProducerIdRequest, 0, 4, transactions.init_producer_id),
         Api(producer.AddPartitionsToTxnRequest, 0, 3, transactions.add_partitions_to_txn),
         Api(producer.AddOffsetsToTxnRequest, 0, 3, transactions.add_offsets_to_txn),

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.partition_files import PartitionFiles
 from topicserve.embedded.broker.producer_states import ProducerStates
 from topicserve.embedded.broker.record_batch import RecordBatch, first_record_since
@@ -32,6 +33,7 @@ class Partition:
         self._files = files
         self._segments = [Segment(0)]
         self._end_offset = 0
+        self._start_offset = 0
         self._aborted: list[AbortedTransaction] = []
         self._waiters: set[asyncio.Future[None]] = set()
         if files is not None:
@@ -40,7 +42,7 @@ class Partition:
     @property
     def log_start_offset(self) -> int:
         """Return the offset of the first record that is still here."""
-        return self._segments[0].base_offset
+        return max(self._start_offset, self._segments[0].base_offset)
 
     @property
     def end_offset(self) -> int:
@@ -104,7 +106,7 @@ class Partition:
         for batch in self._batches():
             if batch.max_timestamp >= timestamp and not batch.is_control:
                 found = first_record_since(batch.payload, timestamp)
-                if found is not None:
+                if found is not None and found[0] >= self.log_start_offset:
                     return found
         return None
 
@@ -124,6 +126,21 @@ class Partition:
         self._aborted = self.aborted_between(self.log_start_offset, self._end_offset)
         self.producers.forget_before(self.log_start_offset)
         return segment.size_bytes
+
+    def delete_before(self, offset: int) -> int:
+        """Let the records below an offset go; return how many bytes that freed.
+
+        Raises KafkaError OFFSET_OUT_OF_RANGE for an offset behind the end.
+        """
+        if not 0 <= offset <= self._end_offset:
+            raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
+        self._start_offset = max(self._start_offset, offset)
+        freed_bytes = 0
+        while self._segments[-1].base_offset < self._end_offset == offset or (
+            len(self._segments) > 1 and self._segments[1].base_offset <= offset
+        ):
+            freed_bytes += self.drop_oldest_segment()
+        return freed_bytes
 
     def wait(self, waiter: asyncio.Future[None]) -> None:
         """Complete this future at the next change, unless it is given up before."""

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from topicserve.embedded.broker.config import BrokerConfig
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
-from topicserve.embedded.broker.journal import Journal
+from topicserve.embedded.broker.journal import Journal, Key
 from topicserve.embedded.broker.partition import Partition
 from topicserve.embedded.broker.partition_files import PartitionFiles
 from topicserve.embedded.broker.record_batch import RecordBatch
@@ -49,6 +49,9 @@ class Topics:
         for (name,), fact in journal.facts("topic").items():
             topic = Topic(str(name), UUID(fact["topic_id"]), fact["configs"])
             self._open(topic, fact["partitions"])
+        for (name, index), fact in journal.facts("log_start").items():
+            partition = self.partition(str(name), int(index))
+            self._size_bytes -= partition.delete_before(min(fact["offset"], partition.end_offset))
         self._delete_orphans()
 
     def __iter__(self) -> Iterator[Topic]:
@@ -108,7 +111,10 @@ class Topics:
     def delete(self, topic: Topic) -> None:
         """Delete a topic and its records."""
         # First the fact, then the files: a start in between finds files that belong to no topic.
-        self._journal.put({("topic", topic.name): None})
+        starts: dict[Key, Any] = {
+            ("log_start", topic.name, each.index): None for each in topic.partitions
+        }
+        self._journal.put({("topic", topic.name): None, **starts})
         del self._topics[topic.name]
         for partition in topic.partitions:
             self._size_bytes -= partition.size_bytes
@@ -125,6 +131,17 @@ class Topics:
             largest = max(self._partitions(), key=lambda each: each.size_bytes)
             self._size_bytes -= largest.drop_oldest_segment()
         return offset
+
+    def delete_records(self, name: str, index: int, offset: int) -> int:
+        """Let a partition begin at an offset, -1 for its end; return where it begins then.
+
+        Raises KafkaError UNKNOWN_TOPIC_OR_PARTITION, OFFSET_OUT_OF_RANGE.
+        """
+        partition = self.partition(name, index)
+        wanted = partition.end_offset if offset == -1 else offset
+        self._size_bytes -= partition.delete_before(wanted)
+        self._journal.put({("log_start", name, index): {"offset": partition.log_start_offset}})
+        return partition.log_start_offset
 
     def message_max_bytes(self, name: str) -> int:
         """Return how large a batch may be in a topic."""

@@ -4,6 +4,7 @@ from typing import Any
 from kafka.protocol.admin import (
     CreatePartitionsResponse,
     CreateTopicsResponse,
+    DeleteRecordsResponse,
     DeleteTopicsResponse,
 )
 
@@ -43,6 +44,29 @@ def create_partitions(broker: Broker, request: Any, client: Client) -> Response:
             code, message = error.code, error.message
         results.append(Struct(name=wanted.name, error_code=code, error_message=message))
     return CreatePartitionsResponse(throttle_time_ms=0, results=results)
+
+
+def delete_records(broker: Broker, request: Any, client: Client) -> Response:
+    """Delete the records below offsets (KIP-107)."""
+    topics = [
+        Struct(
+            name=topic.name,
+            partitions=[_delete_records(broker, topic.name, each) for each in topic.partitions],
+        )
+        for topic in request.topics
+    ]
+    return DeleteRecordsResponse(throttle_time_ms=0, topics=topics)
+
+
+def _delete_records(broker: Broker, topic: str, wanted: Any) -> Struct:
+    code, low_watermark = ErrorCode.NONE, -1
+    try:
+        low_watermark = broker.topics.delete_records(topic, wanted.partition_index, wanted.offset)
+    except KafkaError as error:
+        code = error.code
+    return Struct(
+        partition_index=wanted.partition_index, low_watermark=low_watermark, error_code=code
+    )
 
 
 def _create(broker: Broker, wanted: Any, validate_only: bool) -> Struct:

@@ -1,0 +1,124 @@
+from prometheus_client import CollectorRegistry
+
+from tests.support.kafka_servers import Server
+from tests.support.port import LIMIT_SECONDS, Member, Port, eventually, numbered, send, unique
+from tests.support.records import ManualClock
+from tests.support.topics import delete_records
+from topicserve.backends.broker import LogOffsets
+from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.broker_watch import ASK_SECONDS, BrokerWatch
+from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.offsets import OffsetLedger
+
+
+def test_a_log_begins_where_records_were_deleted(port: Port, server: Server) -> None:
+    """Other partitions are as they were, and nothing that is left is lost."""
+    topic = port.topic(partitions=2)
+    send(port.producer(), numbered(topic, 10, partition=0))
+
+    delete_records(server.bootstrap_servers, topic, 0, 4)
+
+    found = port.broker.admin().log_offsets(
+        [TopicPartition(topic, 0), TopicPartition(topic, 1)], LIMIT_SECONDS
+    )
+    assert found == {
+        TopicPartition(topic, 0): LogOffsets(4, 10),
+        TopicPartition(topic, 1): LogOffsets(0, 0),
+    }
+    read = port.member(topic).read(6)
+    assert [record.offset for record in read] == list(range(4, 10))
+
+
+def test_a_groups_offsets_can_be_asked_from_outside(port: Port) -> None:
+    """None where nothing was committed."""
+    topic, group = port.topic(partitions=2), unique("group")
+    send(port.producer(), numbered(topic, 10, partition=0))
+    member = port.member(topic, group)
+    member.poll_until(lambda: member.assigned)
+    member.consumer.commit({TopicPartition(topic, 0): 7}, LIMIT_SECONDS)
+
+    found = port.broker.admin().committed(
+        group, [TopicPartition(topic, 0), TopicPartition(topic, 1)], LIMIT_SECONDS
+    )
+
+    assert found == {TopicPartition(topic, 0): 7, TopicPartition(topic, 1): None}
+
+
+class Watched:
+    """A member whose ledger is watched, step by step."""
+
+    def __init__(self, port: Port, topic: str, group: str) -> None:
+        self.registry = CollectorRegistry()
+        self.ledger, self.clock, self._topic = OffsetLedger(), ManualClock(), topic
+        self.member: Member = port.member(topic, group)
+        metrics = WorkerMetrics(self.registry)
+        metrics.expect_topics([topic])
+        self.watch = BrokerWatch(
+            port.broker.admin,
+            group,
+            [topic],
+            self.ledger,
+            lambda: False,
+            lambda _: None,
+            metrics,
+            15.0,
+            self.clock,
+        )
+        self._assigned = False
+
+    def poll(self) -> list[int]:
+        """Poll once as the worker does; return the offsets of all records so far."""
+        polled = self.member.poll()
+        if self.member.assigned and not self._assigned:
+            self._assigned = True
+            self.ledger.assign(self.member.assigned)
+            self.watch.step()
+        self.ledger.track(polled)
+        if self._assigned:
+            self.ledger.pass_to(self.member.consumer.stats().positions)
+        return [record.offset for record in self.member.records]
+
+    def deleted(self) -> float | None:
+        """Return how many records are counted as deleted."""
+        self.clock.advance(ASK_SECONDS)
+        self.watch.step()
+        labels = {"topic": self._topic}
+        return self.registry.get_sample_value("topicserve_deleted_records_total", labels)
+
+
+def test_records_deleted_while_the_group_was_away_are_counted(port: Port, server: Server) -> None:
+    """From the group's offset to the log's start, each once."""
+    topic, group = port.topic(partitions=1), unique("group")
+    send(port.producer(), numbered(topic, 10, partition=0))
+    before = port.member(topic, group)
+    before.poll_until(lambda: before.assigned)
+    before.consumer.commit({TopicPartition(topic, 0): 3}, LIMIT_SECONDS)
+    before.consumer.close(LIMIT_SECONDS)
+    delete_records(server.bootstrap_servers, topic, 0, 8)
+
+    watched = Watched(port, topic, group)
+    eventually(lambda: watched.poll() == [8, 9])
+
+    assert watched.deleted() == 5
+    assert watched.deleted() == 5
+
+
+def test_records_deleted_ahead_of_a_paused_member_are_counted(port: Port, server: Server) -> None:
+    """Also where none is left: the next record, or the position, tells."""
+    topic = port.topic(partitions=1)
+    partition, producer = TopicPartition(topic, 0), port.producer()
+    send(producer, numbered(topic, 10, partition=0))
+    watched = Watched(port, topic, unique("group"))
+    eventually(lambda: len(watched.poll()) == 10)
+    assert watched.deleted() == 0
+
+    watched.member.consumer.pause([partition])
+    for _ in range(8):  # the fetch that had begun brings nothing
+        watched.poll()
+    send(producer, numbered(topic, 10, partition=0))
+    delete_records(server.bootstrap_servers, topic, 0, 20)
+    watched.member.consumer.resume([partition])
+    send(producer, numbered(topic, 1, partition=0))
+    eventually(lambda: watched.poll() == [*range(10), 20])
+
+    assert watched.deleted() == 10
