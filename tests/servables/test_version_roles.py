@@ -13,6 +13,7 @@ from topicserve.servables.servable_config import VersionPolicy, VersionPolicyKin
 from topicserve.servables.servable_request import ServableRequest
 from topicserve.servables.servable_state import ManagerState
 from topicserve.servables.server_core import ServerCore
+from topicserve.servables.swap_guard import GuardLimits, SwapGuard
 
 S = ManagerState
 DEFAULT, LATEST = ServableRequest.default("table"), ServableRequest.latest("table")
@@ -27,7 +28,13 @@ class World:
         self.path = path
         self.running: Core
 
-    def start(self, *versions: int, gate: Gate | None = None, **changes: Any) -> None:
+    def start(
+        self,
+        *versions: int,
+        gate: Gate | None = None,
+        guard: SwapGuard | None = None,
+        **changes: Any,
+    ) -> None:
         """Serve these versions; `gate` holds up the load of version 6."""
         for version in versions:
             put_version(self.path, version)
@@ -37,7 +44,7 @@ class World:
                 gate()
 
         config = a_config("table", self.path, **changes)
-        self.running = Core([config], max_load_retries=0, pre_load_hook=hold)
+        self.running = Core([config], max_load_retries=0, pre_load_hook=hold, guard=guard)
         self.running.start()
 
     def reload(self, **changes: Any) -> None:
@@ -176,6 +183,54 @@ def test_a_named_version_stays_when_its_directory_is_removed(world: World) -> No
     world.wait_for(1, S.END)
 
     assert kept == [1]
+
+
+def swap_to(world: World, version: int) -> None:
+    """Write a version and wait until it is the default."""
+    put_version(world.path, version)
+    world.wait_for(version)
+    assert world.answers(DEFAULT) == [version]
+
+
+def test_the_version_before_is_unloaded_when_the_guard_accepts_the_new_one(world: World) -> None:
+    """Not before, and then without anything else happening."""
+    guard = SwapGuard(lambda _: GuardLimits())
+    world.start(1, guard=guard)
+    world.wait_for(1)
+    swap_to(world, 2)
+    guard.observe("table", 2, 99, 0)
+    before = world.answers(ServableRequest.specific("table", 1))
+
+    guard.observe("table", 2, 1, 0)
+
+    world.wait_for(1, S.END)
+    assert (before, world.answers(DEFAULT)) == ([1], [2])
+
+
+def test_a_rejected_version_is_listed_with_its_reason_until_it_is_unloaded(world: World) -> None:
+    """It answers who names it; a new version takes over from the one before."""
+    guard = SwapGuard(lambda _: GuardLimits())
+    world.start(1, guard=guard)
+    world.wait_for(1)
+    swap_to(world, 2)
+
+    guard.observe("table", 2, 0, 10)
+    rejected = world.answers(DEFAULT, LATEST, ServableRequest.specific("table", 2))
+    statuses = world.running.core.model_status("table")["model_version_status"]
+    default = world.running.core.default_version("table")
+    swap_to(world, 3)
+    guard.observe("table", 3, 100, 0)
+
+    for version in (1, 2):
+        world.wait_for(version, S.END)
+    assert (rejected, default) == ([1, 2, 2], 1)
+    assert [(one["version"], one["state"]) for one in statuses] == [
+        ("2", "AVAILABLE"),
+        ("1", "AVAILABLE"),
+    ]
+    assert statuses[0]["status"]["error_code"] == "FAILED_PRECONDITION"
+    assert "failed on 10 of 10 records" in statuses[0]["status"]["error_message"]
+    assert statuses[1]["status"] == {"error_code": "OK", "error_message": ""}
 
 
 @pytest.mark.parametrize("key", ["default_label", "apart_labels"])
