@@ -240,15 +240,17 @@ def test_json_is_refused_where_it_would_lose_something(dtype: Any) -> None:
 
 def test_padding_and_halving_leave_call_inputs_alone() -> None:
     """Only what has rows is filled up or split."""
-    requests = [a_request({"x": [n, n], "keep": 0.5}) for n in range(3)]
-    (feed,), _ = build_feeds(requests, KEEP)
+    size = TensorSpec(FLOAT32, (3,), Scope.CALL)
+    signature = Signature({"x": ROW, "size": size}, {"y": ROW})
+    requests = [a_request({"x": [n, n], "size": [1, 2, 3]}) for n in range(3)]
+    (feed,), _ = build_feeds(requests, signature)
 
     padded = feed.padded(8)
     first, second = feed.halves()
 
-    assert (padded["x"].shape, padded["keep"].shape) == ((8, 2), ())
+    assert (padded["x"].shape, padded["size"].tolist()) == ((8, 2), [1, 2, 3])
     assert [half.columns["x"].shape for half in (first, second)] == [(1, 2), (2, 2)]
-    assert [half.columns["keep"].shape for half in (first, second)] == [(), ()]
+    assert [half.columns["size"].tolist() for half in (first, second)] == [[1, 2, 3]] * 2
 
 
 def a_feed(scope: Scope, has_rows: bool = True) -> Feed:
