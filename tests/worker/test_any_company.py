@@ -100,7 +100,7 @@ class Case:
 
 SHAPES: dict[Scope, list[Any]] = {
     Scope.ROW: [(), (2,), (None,), None],
-    Scope.CALL: [(), (2,)],
+    Scope.CALL: [(), (2,), (2,)],
     Scope.UNKNOWN: [None, (2,), (None, 2)],
 }
 JOINING = [Scope.ROW, Scope.CALL]

@@ -67,6 +67,19 @@ def rows_of_a_call(signature_def: Any, signature: Signature) -> int | None:
     return sizes[0] if len(set(sizes)) == 1 and sizes[0] > 0 else None
 
 
+def why_alone(signature: Signature) -> str | None:
+    """Return why each record has a call of its own, for the log; None where records share calls."""
+    if signature.joins_records:
+        return None
+    for side, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for name, spec in specs.items():
+            if spec.scope is Scope.UNKNOWN:
+                return f"whether the {side} {name!r} has rows is not declared"
+            if spec.scope is Scope.BATCH:
+                return f"the {side} {name!r} is for the whole call, and may be computed from rows"
+    return "no input has rows"
+
+
 def takes_examples(signature: Signature) -> bool:
     """Return whether TF Serving would feed this signature with tf.Examples."""
     return (

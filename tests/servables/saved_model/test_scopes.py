@@ -292,3 +292,22 @@ def test_an_output_of_other_rows_names_the_remedy(model: SavedModel) -> None:
 
     assert reason is Reason.PREDICT_FAILED
     assert b"'y' has the shape [2, 2] for 1 rows" in message
+
+
+def test_a_load_says_which_signatures_are_called_for_each_record_alone(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And why; with the option set, the owner knows."""
+    caplog.set_level("INFO", "topicserve")
+
+    SavedModel.load(path, SavedModelOptions()).close()
+    said = [
+        one.getMessage() for one in caplog.records if "for each record alone" in one.getMessage()
+    ]
+    caplog.clear()
+    SavedModel.load(path, SavedModelOptions(batch_records=False)).close()
+
+    assert sorted(line.split("'")[1] for line in said) == ["first", "mean", "no_batch", "untold"]
+    assert any("'mean' is for the whole call, and may be computed" in line for line in said)
+    assert any("whether the input 'keep' has rows is not declared" in line for line in said)
+    assert not [one for one in caplog.records if "record alone" in one.getMessage()]

@@ -21,6 +21,7 @@ from topicserve.servables.saved_model.signature_call import SignatureCall
 from topicserve.servables.saved_model.variables import certain_reads, find_uninitialized
 from topicserve.servables.saved_model.warm_up import warm_up
 from topicserve.servables.servable import Columns, Signature
+from topicserve.servables.signature_def import why_alone
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -137,7 +138,22 @@ def _bind_signatures(
     if not bound:
         reason = "; ".join(problems[:3]) or "it has no signatures"
         raise InvalidArgumentError(f"{path}: nothing in it can be called: {reason}")
+    if batch_records is None:
+        _say_what_is_alone(path, bound)
     return bound
+
+
+def _say_what_is_alone(path: str, bound: Mapping[str, BoundSignature]) -> None:
+    """Log what costs a call a record: the owner may know the model better than its shapes say."""
+    for name, one in bound.items():
+        reason = why_alone(one.call.signature)
+        if reason is not None:
+            _logger.info(
+                "%s: signature %r is called for each record alone: %s (option batch_records)",
+                path,
+                name,
+                reason,
+            )
 
 
 def _check_variables(
