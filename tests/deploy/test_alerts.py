@@ -93,6 +93,12 @@ def version_failed_in_a_new_worker(scraped: Scraped) -> None:
     scraped.add(name, f"_x20 1x{MINUTES}", NEW, servable="digits", reason="DATA_LOSS")
 
 
+def version_rejected(scraped: Scraped) -> None:
+    """One, after a swap."""
+    name = "topicserve_rejected_versions_total"
+    scraped.add(name, f"0x20 1x{MINUTES}", servable="digits")
+
+
 def no_version(scraped: Scraped) -> None:
     """Unload the only one."""
     name = "topicserve_servable_state"
@@ -131,6 +137,7 @@ FAILURES: list[tuple[str, Callable[[Scraped], None]]] = [
     ("TopicserveBreakerOpen", breaker_open),
     ("TopicserveVersionFailed", version_failed),
     ("TopicserveVersionFailed", version_failed_in_a_new_worker),
+    ("TopicserveVersionRejected", version_rejected),
     ("TopicserveNoVersion", no_version),
     ("TopicserveNoVersion", never_a_version),
     ("TopicserveMetadataMissing", metadata_missing),
