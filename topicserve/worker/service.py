@@ -28,6 +28,7 @@ from topicserve.worker.reaper import MetadataReaper
 from topicserve.worker.served import ServedVersions
 from topicserve.worker.shadow import Shadow
 from topicserve.worker.shared_core import SharedCore
+from topicserve.worker.stop_watchdog import CLOSE_SECONDS, stop_watchdog
 
 START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0
@@ -74,7 +75,8 @@ class WorkerService:
         `on_ready` is called once with the HTTP address, before the first record is polled. Raises
         BackendError, ServableError or OSError for what cannot be opened at the start.
         """
-        with ExitStack() as opened:
+        limit_seconds = self._config.delivery.shutdown_seconds + CLOSE_SECONDS
+        with stop_watchdog(stop, limit_seconds), ExitStack() as opened:
             core = self._open_core(opened)
             stages = self._open_stages(core, opened)
             watch = self._watch_broker(stages, opened)
@@ -103,6 +105,8 @@ class WorkerService:
             problem = f"{type(error).__name__}: {error}"
             log_event("worker_failed", logging.ERROR, problem=problem, traceback_of=error)
             return 1
+        finally:
+            stop.set()  # whatever ended it: what follows is the stop, which has its time
         return 0
 
     def _open_stages(self, core: ServerCore, opened: ExitStack) -> Stages:

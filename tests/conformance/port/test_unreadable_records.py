@@ -1,9 +1,10 @@
 import kafka
 import pytest
+from kafka.record import default_records
 
 from tests.support.kafka_servers import Server
-from tests.support.port import Port
-from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
+from tests.support.port import Port, send
+from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, UnreadableHeaders
 
 
 class NotUtf8(str):
@@ -65,6 +66,41 @@ def test_headers_are_kept_as_far_as_they_can_be_read(
             "confluent": [("topicserve-truncated", b"headers=unreadable")],
         }[client]
     )
+
+
+@pytest.mark.parametrize("broker_name", ["embedded"], indirect=True)
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_batch_that_cannot_be_decoded_is_passed_over(
+    port: Port, server: Server, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one unreadable record at its last offset; what is before and behind it is read.
+
+    Apache Kafka refuses to take such a batch.
+    """
+    topic = port.topic(partitions=1)
+    send(port.producer(), [OutgoingRecord(topic, None, b"before")])
+    with monkeypatch.context() as patch:
+        patch.setattr(default_records, "gzip_encode", lambda _: b"not gzip")
+        producer = kafka.KafkaProducer(
+            bootstrap_servers=server.bootstrap_servers, linger_ms=200, compression_type="gzip"
+        )
+        for _ in range(count):
+            producer.send(topic, b"v" * 100)
+        producer.flush(30)
+        producer.close()
+    send(port.producer(), [OutgoingRecord(topic, None, b"behind")] * 3)
+
+    records = port.member(topic).read(5)
+
+    assert [(r.offset, r.value) for r in records] == [
+        (0, b"before"),
+        (count, None),
+        *((count + n, b"behind") for n in (1, 2, 3)),
+    ]
+    headers = records[1].headers
+    assert isinstance(headers, UnreadableHeaders)
+    assert headers.first_offset == 1
+    assert f"offsets 1 to {count} of {topic}-0 cannot be read" in headers.problem
 
 
 def is_unreadable(record: KafkaRecord) -> bool:

@@ -29,6 +29,8 @@ _CONSUMER_DEFAULTS: dict[str, object] = {
     "max.partition.fetch.bytes": 256 * 1024,
     # How soon it fetches more when there is room again; by default after a second.
     "fetch.queue.backoff.ms": 10,
+    # Altered bytes would be predicted on; kafka-python and Java check by default.
+    "check.crcs": True,
     # A fetch that waits for new records holds up the fetch of a partition that is resumed.
     "fetch.max.wait.ms": 100,
 }

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError
 
 from topicserve.backends.bounded_calls import BoundedCalls
 from topicserve.backends.broker import ConsumerStats, Offsets, RebalanceListener, metadata_of
+from topicserve.backends.confluent.corrupt import CorruptBatches
 from topicserve.backends.confluent.errors import PARTITION_EOF, translate, translated
 from topicserve.backends.confluent.offsets import from_client, to_client
 from topicserve.backends.errors import BackendUnavailableError, CommitRefusedError
@@ -47,6 +48,7 @@ class ConfluentConsumer:
         self._sought: dict[TopicPartition, int] = {}
         self._error: BaseException | None = None
         self._calls = BoundedCalls("confluent-consumer")
+        self._corrupt = CorruptBatches(self._seek_to, self._log_end)
         self._closed = False
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
@@ -71,6 +73,8 @@ class ConfluentConsumer:
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         kept = self._assigned.intersection(partitions)
         self._paused |= kept
+        for partition in kept:
+            self._corrupt.forget(partition)
         if kept:
             with translated():
                 self._client.pause(_theirs(kept))
@@ -94,6 +98,7 @@ class ConfluentConsumer:
             if partition not in self._assigned:
                 continue
             self._ends.pop(partition, None)
+            self._corrupt.forget(partition)
             if partition in self._paused:
                 self._sought[partition] = offset
             with translated():
@@ -177,7 +182,8 @@ class ConfluentConsumer:
         if first is None:
             return []
         rest.insert(0, first)
-        return self._records(rest)
+        records = self._records(self._corrupt.filter(rest))
+        return records + self._corrupt.take_found()
 
     def _records(self, messages: list[Any]) -> list[KafkaRecord]:
         records: list[KafkaRecord] = []
@@ -210,6 +216,9 @@ class ConfluentConsumer:
         error = message.error()
         if error.code() == PARTITION_EOF:
             self._ends[TopicPartition(message.topic(), message.partition())] = message.offset()
+            return False
+        if self._corrupt.failed(message):
+            log.warning("%s-%s: %s", message.topic(), message.partition(), error.str())
             return False
         problem = translate(error)
         if isinstance(problem, BackendUnavailableError | CommitRefusedError):
@@ -284,6 +293,18 @@ class ConfluentConsumer:
         for partition in partitions:
             self._ends.pop(partition, None)
             self._sought.pop(partition, None)
+            self._corrupt.forget(partition)
+
+    def _seek_to(self, partition: TopicPartition, offset: int) -> None:
+        with translated():
+            self._client.seek(confluent_kafka.TopicPartition(*partition, offset))
+
+    def _log_end(self, partition: TopicPartition) -> int | None:
+        with translated():
+            watermarks = self._client.get_watermark_offsets(
+                confluent_kafka.TopicPartition(*partition), cached=True
+            )
+        return None if watermarks is None or watermarks[1] < 0 else int(watermarks[1])
 
     def _lag_records(self, theirs: Any, end: int | None, position: int | None) -> int | None:
         at = max((known for known in (end, position) if known is not None), default=None)
