@@ -69,6 +69,9 @@ JSON_BODIES = {
     "a signature name without end": body({"signature_name": "s" * 500_000, "instances": [[1]]}),
     "b64 that is none": b'{"signature_name":"strings","instance":{"b64":"%%%"}}',
     "an object where a number was expected": body({"instance": [{}, [], None]}),
+    "a string without end behind a token": b'{"instances":[NaN' + b'"\\' * 500_000,
+    "many lists within lists": b'{"instances":[{"b64":"%%"},%b]}'
+    % b",".join([nested(60, b"")] * 8000),
     "no body": b"",
 }
 TENSORS = {

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from topicserve.wire.base64_text import decode_base64
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.json_text import load_json, without_number_tokens
-from topicserve.wire.limits import DEFAULT_LIMITS, Limits, exceeds, shortened
+from topicserve.wire.json_bytes import with_bytes
+from topicserve.wire.json_text import load_json, load_with_tokens, without_number_tokens
+from topicserve.wire.limits import DEFAULT_LIMITS, Limits
 
 
 class Form(Enum):
@@ -55,6 +55,7 @@ class _Body(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Body).decode
+_INSTANCE = Form.INSTANCE.value
 
 # What objects of CPython 3.11 to 3.14 take, each with the pointer to it.
 _VALUE_BYTES, _LIST_BYTES, _DICT_BYTES = 48, 96, 240
@@ -88,37 +89,30 @@ def read_json_body(value: bytes | None, limits: Limits = DEFAULT_LIMITS) -> Json
     """Return a body, or raise InvalidRecordError naming the field at fault."""
     if value is None:
         raise InvalidRecordError("value", "is null; a JSON object was expected")
-    body = _read_body(value)
+    body, tree = _read_body(value)
     if body.instances is UNSET and body.inputs is UNSET and body.instance is not UNSET:
-        content = LONE_ROW_OPENING + bytes(body.instance) + LONE_ROW_CLOSING
+        row = bytes(body.instance) if tree is None else json.dumps(tree[_INSTANCE]).encode()
+        content = LONE_ROW_OPENING + row + LONE_ROW_CLOSING
         return JsonBody(Form.INSTANCE, content, 1, body.signature_name)
-    return _read_many(body, limits)
+    return _read_many(body, tree, limits)
 
 
-def _read_body(value: bytes) -> _Body:
+def _read_body(value: bytes) -> tuple[_Body, Any]:
+    """Return a body; and its tree, if it had to be read as a whole."""
     try:
         try:
-            return _decode(value)
+            return _decode(value), None
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
             plain = without_number_tokens(value)
             if plain is None:
                 raise
-            return _with_number_tokens(_decode(plain), value)
+            return _decode(plain), load_with_tokens(value, plain)
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
     except (ValueError, RecursionError) as error:  # msgspec.DecodeError is a ValueError
         raise InvalidRecordError("value", f"is not JSON: {error}") from None
-
-
-def _with_number_tokens(body: _Body, value: bytes) -> _Body:
-    """Return a body that was read with 0 for each token, with its own content again."""
-    tree = load_json(value)
-    for form in (Form.INSTANCE, Form.INSTANCES, Form.INPUTS):
-        if form.value in tree:
-            setattr(body, form.value, Raw(json.dumps(tree[form.value]).encode()))
-    return body
 
 
 def read_tree(content: bytes, field: str, limits: Limits = DEFAULT_LIMITS) -> Any:
@@ -127,11 +121,7 @@ def read_tree(content: bytes, field: str, limits: Limits = DEFAULT_LIMITS) -> An
         tree = load_json(content)
     except (ValueError, RecursionError) as error:
         raise InvalidRecordError(field, f"is not JSON: {error}") from None
-    # Without a string there is nothing to replace, and few brackets cannot be nested deeply.
-    brackets = content.count(b"[") + content.count(b"{")
-    if b'"' not in content and brackets <= limits.max_nesting_depth:
-        return tree
-    return _with_bytes(tree, (None, field), 0, limits.max_nesting_depth)
+    return with_bytes(tree, content, field, limits.max_nesting_depth)
 
 
 def tree_bytes(content: bytes) -> int:
@@ -151,7 +141,7 @@ def _invalid(error: msgspec.ValidationError) -> InvalidRecordError:
     return InvalidRecordError("value", "must be a JSON object")
 
 
-def _read_many(body: _Body, limits: Limits) -> JsonBody:
+def _read_many(body: _Body, tree: Any, limits: Limits) -> JsonBody:
     given = [
         (form, content)
         for form, content in (
@@ -167,7 +157,10 @@ def _read_many(body: _Body, limits: Limits) -> JsonBody:
         )
     ((form, content),) = given
     text = bytes(content)
-    tree = read_tree(text, form.value, limits)
+    if tree is None:
+        tree = read_tree(text, form.value, limits)
+    else:
+        tree = with_bytes(tree[form.value], text, form.value, limits.max_nesting_depth)
     rows = _count_rows(tree, form)
     return JsonBody(form, tree, rows, body.signature_name, tree_bytes(text))
 
@@ -187,51 +180,3 @@ def _count_rows(tree: Any, form: Form) -> int:
         )
     columns = tree.values() if isinstance(tree, dict) else [tree]
     return max(next((len(column) for column in columns if isinstance(column, list)), 1), 1)
-
-
-_Path = tuple[Any, str | int]
-"""Where a node of a tree is: the place of the node around it, and a name or an index."""
-
-
-def _with_bytes(node: Any, path: _Path, depth: int, max_depth: int) -> Any:
-    """Return the tree with every `{"b64": text}` replaced by its bytes, as TF Serving reads it."""
-    if depth > max_depth:
-        raise exceeds(_place(path), "is nested too deeply", "max_nesting_depth", max_depth)
-    if isinstance(node, list):
-        # Rows of plain numbers are the common case and hold nothing to replace.
-        if all(type(item) is float for item in node):
-            return node
-        return [
-            _with_bytes(item, (path, index), depth + 1, max_depth)
-            if isinstance(item, (list, dict))
-            else item
-            for index, item in enumerate(node)
-        ]
-    if not isinstance(node, dict):
-        return node
-    if len(node) == 1 and isinstance(node.get("b64"), str):
-        return _bytes(node["b64"], path)
-    return {
-        name: _with_bytes(item, (path, name), depth + 1, max_depth) for name, item in node.items()
-    }
-
-
-def _bytes(text: str, path: _Path) -> bytes:
-    try:
-        return decode_base64(text)
-    except ValueError as error:
-        raise InvalidRecordError(f"{_place(path)}.b64", str(error)) from None
-
-
-def _place(path: _Path) -> str:
-    """Return a place in words, such as `instances[2].x`."""
-    # Only for an error: made for each node, long names would cost their length each time.
-    parts: list[str] = []
-    around: Any = path
-    while around is not None:
-        around, step = around
-        if isinstance(step, int):
-            parts.append(f"[{step}]")
-        else:
-            parts.append(shortened(step) if around is None else f".{shortened(step)}")
-    return "".join(reversed(parts))

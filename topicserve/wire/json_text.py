@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-_STRING_OR_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|NaN|-?Infinity', re.DOTALL)
+# A string that does not end matches, too: each quotation mark is looked at once, whatever follows.
+_STRING_OR_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|NaN|-?Infinity', re.DOTALL)
 
 
 def load_json(content: bytes | str) -> Any:
@@ -23,9 +24,14 @@ def load_json(content: bytes | str) -> Any:
         plain = without_number_tokens(text)
         if plain is None:
             raise
-        # Python's parser is the more lenient of the two: everything else must please both.
-        orjson.loads(plain)
-        return json.loads(text.decode())
+        return load_with_tokens(text, plain)
+
+
+def load_with_tokens(text: bytes, plain: bytes) -> Any:
+    """Return what a JSON text holds of which `plain` is `without_number_tokens`."""
+    # Python's parser is the more lenient of the two: everything else must please both.
+    orjson.loads(plain)
+    return json.loads(text.decode())
 
 
 def without_number_tokens(content: bytes) -> bytes | None:

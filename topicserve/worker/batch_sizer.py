@@ -2,6 +2,9 @@
 
 from topicserve.worker.request import Route
 
+# Records name signatures, versions and labels: more routes than this are not remembered.
+REMEMBERED_ROUTES = 1024
+
 
 class BatchSizer:
     """Learns how many rows a servable predicts within the target latency.
@@ -32,3 +35,10 @@ class BatchSizer:
         # A batch smaller than the limit says little about larger ones: at most double.
         after = before + self.NEWEST_SHARE * (min(fits, before * 2) - before)
         self._limits[route] = min(max(after, 1.0), float(self._max_batch_size))
+        if len(self._limits) > REMEMBERED_ROUTES:
+            del self._limits[next(iter(self._limits))]
+
+    @property
+    def remembered(self) -> int:
+        """Return of how many routes something was learned."""
+        return len(self._limits)

@@ -42,6 +42,8 @@ class Fetch:
 
     record_ids: list[str]
     pending: PendingMetadata | None
+    is_first: bool = False
+    """Whether the store was not asked before."""
 
     def cancel(self) -> None:
         """Give the answer up: the batch is not predicted now."""
@@ -86,6 +88,11 @@ class Joiner:
         except _WAITED_FOR:
             return Fetch(record_ids, None)  # `finish` asks again, and waits
 
+    def later(self, requests: Sequence[Request]) -> Fetch:
+        """Return what `finish` asks for: for a batch that is not likely to be predicted now."""
+        record_ids = _ids_of([r for r in requests if not r.input.metadata_absent])
+        return Fetch(record_ids, None, is_first=True)
+
     def finish(self, requests: Sequence[Request], fetch: Fetch) -> Joined:
         """Return each request's metadata; raises AbandonedError if the worker gives up.
 
@@ -110,7 +117,8 @@ class Joiner:
         for attempt in self._patience.tries():
             try:
                 if pending is None:
-                    self._metrics.retries.labels("join").inc()
+                    if attempt or not fetch.is_first:
+                        self._metrics.retries.labels("join").inc()
                     pending = self._store.request_many(fetch.record_ids)
                 answer = dict(zip(fetch.record_ids, pending.result(), strict=True))
             except _WAITED_FOR as error:

@@ -125,7 +125,10 @@ class Pipeline:
     def serve(self, batch: Batch) -> None:
         """Live one batch's life, up to where the broker's acknowledgement takes over."""
         stages = self._stages
-        fetch = stages.joiner.start(batch.requests)  # the store answers while the model works
+        # The store answers while the model works. A batch that came back may do so again: giving
+        # up an answer costs a connection.
+        ask = stages.joiner.later if batch.returns_before else stages.joiner.start
+        fetch = ask(batch.requests)
         try:
             with stages.watch.predicting(batch):
                 predicted = stages.predictor.predict(batch)  # one handle, one version

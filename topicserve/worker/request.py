@@ -71,6 +71,8 @@ class Batch:
     """How often batches of its lane had come back to the batcher when it was taken."""
     turns: dict[Slot, int] = field(default_factory=dict)
     """By partition, how many batches with records of it were cut before (see PublishOrder)."""
+    returns: object = None
+    """Keeps the count of its lane's returns alive until this batch is settled."""
 
     def share_of(self, slots: Collection[Slot] | None) -> "Batch":
         """Return the batch with the records of these slots alone; None stands for all."""

@@ -11,6 +11,7 @@ from topicserve.worker.request import Route
 DEFAULT_SIGNATURE = "serving_default"
 # Producers ask for few different things; more than this are worked out anew each time.
 _REMEMBERED_ROUTES = 4096
+_REMEMBERED_CHARACTERS = 512
 
 
 class UnknownServableError(Exception):
@@ -58,6 +59,16 @@ class Router:
         route = self._routes.get(target)
         if route is None:
             route = self._work_out(target)
+            if (
+                sum(
+                    map(
+                        len,
+                        (target.servable or "", target.label or "", target.signature_name or ""),
+                    )
+                )
+                > _REMEMBERED_CHARACTERS
+            ):
+                return route
             if len(self._routes) >= _REMEMBERED_ROUTES:
                 self._routes.clear()
             self._routes[target] = route
