@@ -230,7 +230,7 @@ def test_version_policies(tmp_path: Path, lines: str, policy: VersionPolicy) -> 
             "batching.maxbatchsize: is not a key; did you mean batching.max_batch_size? "
             "(from TOPICSERVE_BATCHING__MAXBATCHSIZE)",
         ),
-        ("TOPICSERVE_KAFKA", "x", "kafka: must be a table, found 'x' (from TOPICSERVE_KAFKA)"),
+        ("TOPICSERVE_KAFKA", "x", "kafka: must be a table, found a text (from TOPICSERVE_KAFKA)"),
         (
             "TOPICSERVE_LOAD_THREAD",
             "1",
@@ -239,7 +239,7 @@ def test_version_policies(tmp_path: Path, lines: str, policy: VersionPolicy) -> 
         (
             "TOPICSERVE_SERVABLES",
             "digits",
-            "servables: must be NAME=BASE_PATH, found 'digits' (from TOPICSERVE_SERVABLES)",
+            "servables: must be NAME=BASE_PATH (from TOPICSERVE_SERVABLES)",
         ),
         (
             "TOPICSERVE_METADATA__DELETE_AFTER_PUBLISH",

@@ -29,6 +29,13 @@ def open_broker(client: str, settings: Mapping[str, object]) -> Broker:
     if client not in _ADAPTERS:
         names = " or ".join(f'"{name}"' for name in _ADAPTERS)
         raise BackendConfigError(f'kafka.client must be {names}, found "{client}"')
+    servers = settings.get("bootstrap.servers", "")
+    if "@" in str(servers):
+        # Clients and brokers' errors would show it, with what stands before the @.
+        raise BackendConfigError(
+            "bootstrap.servers: must be host:port[,host:port...]; user and password go to "
+            "sasl.username and sasl.password"
+        )
     module, adapter, extra = _ADAPTERS[client]
     try:
         opened: Callable[[Mapping[str, object]], Broker] = getattr(import_module(module), adapter)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module, metadata
+from typing import NoReturn
 
 from topicserve.backends.errors import BackendError
 from topicserve.cli.errors import UsageError
@@ -69,7 +70,7 @@ def _configure_logging(verbose: bool) -> None:
 
 def parser_of(command: str | None) -> argparse.ArgumentParser:
     """Return the parser; only the command that is asked for is imported and gets its arguments."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="topicserve",
         description="TensorFlow Serving's servable lifecycle, fed by Kafka topics.",
     )
@@ -81,6 +82,18 @@ def parser_of(command: str | None) -> argparse.ArgumentParser:
         if name == command:
             _add_arguments(name, one)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Shows no values of arguments that it does not know: one may be a password."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print how the command is used, and what is wrong; exit with 2."""
+        kind, colon, words = message.partition(": ")
+        if kind in ("unrecognized arguments", "ambiguous option"):
+            flags = [word.partition("=")[0] for word in words.split() if word.startswith("--")]
+            message = f"{kind}{colon}{' '.join(flags) or 'a word where none belongs'}"
+        super().error(message)
 
 
 def _add_arguments(command: str, parser: argparse.ArgumentParser) -> None:

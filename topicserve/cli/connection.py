@@ -45,7 +45,7 @@ def kafka_settings(arguments: argparse.Namespace) -> dict[str, object]:
     for setting in arguments.kafka_setting:
         name, equals, value = setting.partition("=")
         if not name or not equals:
-            raise UsageError(f"--kafka-setting: must be NAME=VALUE, found {setting!r}")
+            raise UsageError("--kafka-setting: must be NAME=VALUE; one of them is not")
         settings[name] = value
     return settings
 

@@ -100,8 +100,9 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
 
 def _pair(flag: str, form: str, setting: str) -> tuple[str, str]:
     name, equals, value = setting.partition("=")
-    if not name or not equals:
-        raise UsageError(f"{flag}: must be {form}, found {setting!r}")
+    # What was typed is not shown: where the = is missing or misplaced, it may be a password.
+    if not name or not equals or set(name) & set(":@/ "):
+        raise UsageError(f"{flag}: must be {form}; one of them is not")
     return name, value
 
 

@@ -94,11 +94,11 @@ class KafkaConfig:
     """Static membership: a name that this replica alone has, and keeps over restarts."""
     unreachable_seconds: PositiveSeconds = 15.0
     """/readyz fails when no broker has answered for this long."""
-    settings: KafkaSettings = field(default_factory=dict)
+    settings: KafkaSettings = field(default_factory=dict, repr=False)
     """Kafka's settings for every connection, such as `security.protocol = "SASL_SSL"`."""
-    consumer_settings: KafkaSettings = field(default_factory=dict)
+    consumer_settings: KafkaSettings = field(default_factory=dict, repr=False)
     """Kafka's settings for the consumer, such as `session.timeout.ms = 10000`."""
-    producer_settings: KafkaSettings = field(default_factory=dict)
+    producer_settings: KafkaSettings = field(default_factory=dict, repr=False)
     """Kafka's settings for the producer, such as `compression.type = "lz4"`."""
 
 
@@ -122,7 +122,7 @@ class TopicsConfig:
 class MetadataConfig:
     """[metadata]: the store, and what to do when it has nothing."""
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
     """The store: redis://, rediss:// (TLS) or unix://, with user and password where needed."""
     key_prefix: str = "topicserve:metadata:"
     """What stands before the record id in a key; may be empty."""

@@ -17,7 +17,7 @@ from topicserve.worker.config import (
 from topicserve.worker.config_values import missing, shown
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-_SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,\[\]]+):(\d{1,5})", re.ASCII)
+_SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,@/\[\]]+):(\d{1,5})", re.ASCII)
 
 OWN_SETTINGS = {
     "bootstrap.servers": "set kafka.bootstrap_servers instead",
@@ -42,12 +42,12 @@ def check(config: WorkerConfig) -> None:
 
 
 def _check_kafka(kafka: KafkaConfig) -> None:
-    for server in kafka.bootstrap_servers.split(","):
+    for number, server in enumerate(kafka.bootstrap_servers.split(","), start=1):
         found = _SERVER.fullmatch(server.strip())
         if not found or not 0 < int(found[2]) < 65_536:
             raise ConfigError(
                 "kafka.bootstrap_servers",
-                f"must be host:port, with commas between, found {shown(kafka.bootstrap_servers)}",
+                f"must be host:port, with commas between; number {number} is not",
             )
     if not kafka.group_id:
         raise ConfigError("kafka.group_id", "must be the consumer group's name")
@@ -85,7 +85,7 @@ def _check_batch_sizes(batching: BatchingConfig) -> None:
     key = "batching.allowed_batch_sizes"
     sizes = batching.allowed_batch_sizes
     if any(before >= after for before, after in pairwise(sizes)):
-        raise ConfigError(key, f"must be increasing, found {shown(list(sizes))}")
+        raise ConfigError(key, f"must be increasing, found {list(sizes)}")
     if sizes and sizes[-1] != batching.max_batch_size:
         raise ConfigError(
             key,

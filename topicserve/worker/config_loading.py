@@ -4,6 +4,9 @@ A key `batching.max_batch_size` is TOPICSERVE_BATCHING__MAX_BATCH_SIZE in the en
 underscores between table and key. Lists are written with commas. A servable's keys have its name
 between, TOPICSERVE_SERVABLES__DIGITS__BASE_PATH, in any case; one that the file does not have is
 added. Kafka's settings have underscores for dots: TOPICSERVE_KAFKA__SETTINGS__SECURITY_PROTOCOL.
+
+Any of these with _FILE behind it names a file that holds the value, as Docker's secrets do. No
+error shows a value that may be a password, or text that may hold one.
 """
 
 import difflib
@@ -14,15 +17,20 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from topicserve.servables.errors import ServableError
+from topicserve.servables.regular_files import read_regular_file
 from topicserve.worker.config import ConfigError, WorkerConfig
 from topicserve.worker.config_checks import check
 from topicserve.worker.config_flags import FLAG_BY_KEY
 from topicserve.worker.config_servables import read_served
-from topicserve.worker.config_values import Text, join, read_table, shown
+from topicserve.worker.config_values import Text, join, not_a_table, read_table, shown
 
 PREFIX = "TOPICSERVE_"
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 _INDEX = re.compile(r"\[\d+\]$")
+_MAX_SECRET_BYTES = 64 * 1024
+# Keys whose own name ends so.
+_KEYS_OF_FILES = ("model_config_file",)
 _KEYS = tuple(one.name for one in fields(WorkerConfig))
 
 Tree = dict[str, Any]
@@ -94,7 +102,7 @@ def _by_name(servables: object) -> Tree:
     for index, table in enumerate(servables):
         key = f"servables[{index}]"
         if not isinstance(table, dict):
-            raise ConfigError(key, f"must be a table, found {shown(table)}")
+            raise not_a_table(key, table)
         name = table.pop("name", None)
         if not isinstance(name, str) or not name:
             raise ConfigError(f"{key}.name", "must be the servable's name")
@@ -109,10 +117,31 @@ def _apply_environment(tree: Tree, environ: Mapping[str, str], sources: dict[str
     for variable, text in sorted(environ.items()):
         if variable.startswith(PREFIX):
             path = variable.removeprefix(PREFIX).lower().split("__")
-            if len(path) == 1 and path[0] not in _KEYS:
+            if len(path) == 1 and not {path[0], path[0].removesuffix("_file")} & set(_KEYS):
                 _refuse_slip(variable, path[0])
                 continue
+            path, text = _from_file(path, text, variable, environ)
             _set(tree, _places(tree, path), Text(text, variable), sources)
+
+
+def _from_file(
+    path: list[str], text: str, variable: str, environ: Mapping[str, str]
+) -> tuple[list[str], str]:
+    """Return a key and its value, read from the file that a variable `..._FILE` names."""
+    key = path[-1].removesuffix("_file")
+    is_file = key and key != path[-1] and path[0] not in _KEYS_OF_FILES
+    # A servable's options are its kind's to name.
+    if not is_file or (path[0] == "servables" and "options" in path[2:3]):
+        return path, text
+    if variable.removesuffix("_FILE") in environ:
+        raise ConfigError(variable, f"and {variable.removesuffix('_FILE')} exclude each other")
+    try:
+        content = read_regular_file(text, _MAX_SECRET_BYTES).decode()
+    except UnicodeDecodeError:
+        raise ConfigError(variable, f"{text} must be UTF-8 text") from None
+    except ServableError as error:
+        raise ConfigError(variable, str(error)) from None
+    return [*path[:-1], key], content.rstrip("\r\n")
 
 
 def _refuse_slip(variable: str, name: str) -> None:
@@ -170,18 +199,16 @@ def _set(tree: Tree, path: Sequence[str], value: object, sources: dict[str, str]
         key = join(key, name)
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
-            raise ConfigError(key, f"must be a table, found {shown(table)}")
+            raise not_a_table(key, table)
     table[path[-1]] = value
 
 
 def _pairs(value: object) -> Iterator[tuple[str, Text]]:
     """Yield the servables of NAME=BASE_PATH[,NAME=BASE_PATH...]."""
     if not isinstance(value, Text):
-        raise ConfigError("servables", f"must be NAME=BASE_PATH, found {shown(value)}")
+        raise ConfigError("servables", "must be NAME=BASE_PATH")
     for pair in value.text.split(","):
         name, _, base_path = pair.partition("=")
         if not name or not base_path:
-            raise ConfigError(
-                "servables", f"must be NAME=BASE_PATH, found {shown(Text(pair, value.source))}"
-            )
+            raise ConfigError("servables", f"must be NAME=BASE_PATH (from {value.source})")
         yield name, Text(base_path, value.source)

@@ -16,6 +16,10 @@ T = TypeVar("T")
 
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _MAX_SHOWN = 64
+_SECRET = re.compile(
+    r"redis_url|bootstrap|password|secret|token|credential|jaas|sasl|(?:^|[._])key(?!_prefix)",
+    re.IGNORECASE,
+)
 _SCALARS: dict[type, tuple[str, tuple[type, ...]]] = {
     str: ("a string", (str,)),
     bool: ("true or false", (bool,)),
@@ -74,7 +78,13 @@ def require_table(value: object, key: str) -> Mapping[str, object]:
     """Return a table, or raise ConfigError naming the key that should be one."""
     if isinstance(value, Mapping):
         return value
-    raise ConfigError(key, f"must be a table, found {shown(value)}")
+    raise not_a_table(key, value)
+
+
+def not_a_table(key: str, value: object) -> ConfigError:
+    """Return the error for a value where a table must be; a table's text may hold passwords."""
+    where = f", found a text (from {value.source})" if isinstance(value, Text) else ""
+    return ConfigError(key, f"must be a table{where}")
 
 
 def refuse_unknown(table: Mapping[str, object], known: Iterable[str], key: str) -> None:
@@ -99,11 +109,25 @@ def join(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
 
 
-def shown(value: object) -> str:
-    """Return what was found, short enough for a message, and where it was said."""
-    if isinstance(value, Text):
-        return f"{_cut(repr(value.text))} (from {value.source})"
-    return _cut(repr(value))
+def is_secret(key: str) -> bool:
+    """Return whether what is under a key may hold a password."""
+    return _SECRET.search(key) is not None
+
+
+def shown(value: object, key: str = "") -> str:
+    """Return what was found, short enough for a message, and where it was said.
+
+    Of tables and lists only that it is one: a password may be in them. So it may under some keys.
+    """
+    where = f" (from {value.source})" if isinstance(value, Text) else ""
+    found = value.text if isinstance(value, Text) else value
+    if is_secret(key):
+        return f"something that is not shown{where}"
+    if isinstance(found, Mapping):
+        return "a table"
+    if isinstance(found, (list, tuple)):
+        return "a list"
+    return f"{_cut(repr(found))}{where}"
 
 
 def literal(text: str) -> object:
@@ -139,13 +163,12 @@ def _flat(table: Mapping[str, object], key: str) -> Iterable[tuple[str, object]]
         if isinstance(value, Mapping):
             yield from ((f"{name}.{rest}", found) for rest, found in _flat(value, inner))
         elif isinstance(value, Text):
-            secret = "password" in name or "secret" in name
-            yield name, value.text if secret else literal(value.text)
+            yield name, value.text if is_secret(name) else literal(value.text)
         elif isinstance(value, (str, bool, int, float)):
             yield name, value
         else:
             raise ConfigError(
-                inner, f"must be a string, a number, true or false, found {shown(value)}"
+                inner, f"must be a string, a number, true or false, found {shown(value, inner)}"
             )
 
 
@@ -153,10 +176,10 @@ def _within(limit: Limit, number: float, value: object, key: str) -> float:
     low, high, above = limit
     if number < low or (above and number == low):
         raise ConfigError(
-            key, f"must be {'above' if above else 'at least'} {low}, found {shown(value)}"
+            key, f"must be {'above' if above else 'at least'} {low}, found {shown(value, key)}"
         )
     if number > high:
-        raise ConfigError(key, f"must be at most {high}, found {shown(value)}")
+        raise ConfigError(key, f"must be at most {high}, found {shown(value, key)}")
     return number
 
 
@@ -167,7 +190,7 @@ def _items(hint: Any, value: object, key: str) -> Iterable[Any]:
     elif isinstance(value, str):
         value = [value]
     if not isinstance(value, (list, tuple)):
-        raise ConfigError(key, f"must be a list, found {shown(value)}")
+        raise ConfigError(key, f"must be a list, found {shown(value, key)}")
     return [read_value(hint, item, f"{key}[{index}]") for index, item in enumerate(value)]
 
 
@@ -184,7 +207,7 @@ def _scalar(kind: Any, value: object, key: str) -> Any:
             return plain
         if math.isfinite(number := _float(plain)):
             return number
-    raise ConfigError(key, f"must be {wanted}, found {shown(value)}")
+    raise ConfigError(key, f"must be {wanted}, found {shown(value, key)}")
 
 
 def _float(number: Any) -> float:
@@ -214,4 +237,4 @@ def _choice(kind: type[Enum], value: object, key: str) -> Enum:
         if member.value == plain:
             return member
     choices = " or ".join(repr(member.value) for member in kind)
-    raise ConfigError(key, f"must be {choices}, found {shown(value)}")
+    raise ConfigError(key, f"must be {choices}, found {shown(value, key)}")

@@ -119,9 +119,9 @@ def _assignors(name: str, value: object) -> object:
 
 def _bootstrap_servers(name: str, value: object) -> object:
     servers = [server.strip() for server in str(value).split(",") if server.strip()]
-    wrong = [server for server in servers if not re.fullmatch(r".+:\d+", server)]
+    wrong = [server for server in servers if not re.fullmatch(r"[^@/\s]+:\d+", server)]
     if wrong or not servers:
-        raise BackendConfigError(f"{name} must be host:port[,host:port...], found {value!r}")
+        raise BackendConfigError(f"{name} must be host:port[,host:port...]; one of them is not")
     return servers
 
 
