@@ -169,7 +169,7 @@ def test_a_lower_version_is_the_operators_choice() -> None:
 
 
 def test_a_changed_configuration_begins_again() -> None:
-    """With what is the default then."""
+    """Then the newest version is the default again."""
     stream = Stream()
     stream.swap(1)
     stream.swap(2)
@@ -205,7 +205,7 @@ def test_a_version_without_one_before_is_not_on_probation() -> None:
 
 
 def test_a_label_that_moves_to_a_rejected_version_goes_to_the_one_before() -> None:
-    """Whoever asks for the label by name gets what it stands for."""
+    """Until that one is gone too."""
     guard = SwapGuard(lambda _: GuardLimits())
     available = [1, 2]
     assert guard.choose("s", lambda: available, lambda _: [1]) == 1
@@ -236,7 +236,7 @@ STEPS = st.one_of(
 def test_whatever_happens_there_is_a_default_and_nothing_leaks(
     steps: list[tuple[str, Any]], records: int
 ) -> None:
-    """What is kept beside the aspired versions is the one predecessor, and only while it serves."""
+    """Beside the aspired versions, one predecessor is kept at most, and only while it serves."""
     stream = Stream(records=records)
     for kind, value in steps:
         if kind == "swap":

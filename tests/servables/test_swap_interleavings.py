@@ -103,7 +103,7 @@ class World:
             yield self._settled(at.having(action.id.version, S.LOADING if is_load else None))
 
     def _settled(self, at: Moment) -> Moment:
-        """Manage what is aspired, and let go of what is neither aspired nor in use."""
+        """Manage aspired versions, and let go of those that are neither aspired nor in use."""
         aspired = self.aspired(at)
         for version in aspired:
             if version not in dict(at.states):

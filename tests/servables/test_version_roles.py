@@ -118,7 +118,7 @@ def test_a_broken_successor_leaves_the_latest_serving_beside_a_labelled_version(
 def test_the_default_is_the_latest_unless_it_is_configured_or_set_apart(
     world: World, changes: dict[str, Any], default: int, policy: VersionPolicy
 ) -> None:
-    """Whatever the policy; what is named is loaded. The latest stays TF Serving's."""
+    """Whatever the policy; named versions are loaded. The latest stays TF Serving's."""
     world.start(1, 2, version_policy=policy, **changes)
     world.wait_for(2)
     if default == 1:
@@ -208,7 +208,7 @@ def test_the_version_before_is_unloaded_when_the_guard_accepts_the_new_one(world
 
 
 def test_a_rejected_version_is_listed_with_its_reason_until_it_is_unloaded(world: World) -> None:
-    """It answers who names it; a new version takes over from the one before."""
+    """It answers requests that name it; a new version takes over from the one before."""
     guard = SwapGuard(lambda _: GuardLimits())
     world.start(1, guard=guard)
     world.wait_for(1)

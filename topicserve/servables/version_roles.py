@@ -11,7 +11,7 @@ from topicserve.servables.version_labels import VersionLabels
 
 
 class VersionRoles:
-    """Answers by the configuration, the labels and what is available. Any thread may call it."""
+    """Knows the configuration, labels and available versions. Any thread may call it."""
 
     def __init__(
         self,
