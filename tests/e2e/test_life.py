@@ -44,6 +44,9 @@ def test_sigterm_finishes_what_was_begun(deploy: Deploy, client: str, guarantee:
     assert exit_code == 0
     assert traffic.seen.duplicates == 0
     assert not traffic.seen.dead_letters
+    log = first.log()
+    for event in ("version_available", "worker_started", "partitions_assigned", "worker_stopped"):
+        assert len(re.findall(rf" INFO {event} ", log)) == 1, event
 
 
 def test_a_second_signal_ends_a_worker_that_cannot_finish(

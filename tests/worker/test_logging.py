@@ -8,6 +8,9 @@ import pytest
 from topicserve.worker.config import LogFormat, LoggingConfig, LogLevel
 from topicserve.worker.logging import (
     BURST,
+    LIBRARIES_BURST,
+    LIBRARY_BURST,
+    LIBRARY_WINDOW_SECONDS,
     LOGGER,
     MAX_TRACEBACK_CHARACTERS,
     MAX_VALUE_CHARACTERS,
@@ -204,3 +207,31 @@ def test_the_memory_of_events_is_bounded() -> None:
         limit.filter(LOGGER.makeRecord("lib", logging.INFO, "", 0, f"n {number}", (), None))
 
     assert len(limit._windows) <= RepeatLimit.MAX_EVENTS
+
+
+def test_few_lines_of_one_library_template_are_written() -> None:
+    """Whatever they are filled with; the next minute's first line says how many were not shown."""
+    clock = ManualClock()
+    stream = log_to(clock)
+
+    for number in range(LIBRARY_BURST + 30):
+        logging.getLogger("kafka.net").warning("connection %d failed", number)
+    clock.seconds = LIBRARY_WINDOW_SECONDS
+    logging.getLogger("kafka.net").warning("connection %d failed", 99)
+
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == LIBRARY_BURST + 1
+    assert lines[-1].endswith('message="connection 99 failed" not_shown=30')
+
+
+def test_few_lines_of_all_libraries_together_are_written() -> None:
+    """Also where each is another one, and whatever they push out; our own come all the same."""
+    stream = log_to()
+
+    for number in range(3 * RepeatLimit.MAX_EVENTS):
+        logging.getLogger(f"lib{number}").warning(f"text {number}")
+    log_event("broker_away")
+
+    lines = without_time(stream)
+    assert len(lines) == LIBRARIES_BURST + 1
+    assert lines[-1] == "INFO broker_away"

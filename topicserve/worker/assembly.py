@@ -20,6 +20,7 @@ from topicserve.worker.decode import Decoder
 from topicserve.worker.delivery.at_least_once import AtLeastOnce
 from topicserve.worker.delivery.delivery import Delivery, Surroundings
 from topicserve.worker.delivery.exactly_once import ExactlyOnce
+from topicserve.worker.event_log import DeadLetterLog
 from topicserve.worker.failure import Failure
 from topicserve.worker.handles import Servables
 from topicserve.worker.join import Joiner
@@ -56,6 +57,7 @@ def build_stages(
 ) -> Stages:
     """Return the stages, connected to one another; nothing runs yet."""
     batching = config.batching
+    dead_letters = DeadLetterLog(clock)
     ledger, failure, waiting = OffsetLedger(), Failure(), WaitingRoutes()
     sizer = BatchSizer(batching.max_batch_size, batching.target_latency_seconds)
     batcher = Batcher(batching, sizer, clock)
@@ -75,7 +77,7 @@ def build_stages(
             patience=patience,
             metrics=metrics,
             clock=clock,
-            acknowledged=_after_acknowledgement(reaper, metrics, clock, wall_clock),
+            acknowledged=_after_acknowledgement(reaper, metrics, clock, wall_clock, dead_letters),
             failure=failure,
             waiting=waiting,
             breaker=breaker,
@@ -111,6 +113,7 @@ def build_stages(
         progress=Progress(ledger, clock),
         failure=failure,
         waiting=waiting,
+        dead_letters=dead_letters,
         core=core,
         quarantine=quarantine,
         watch=PredictWatch(clock),
@@ -128,6 +131,7 @@ def _after_acknowledgement(
     metrics: WorkerMetrics,
     clock: Callable[[], float],
     wall_clock: Callable[[], float],
+    dead_letters: DeadLetterLog,
 ) -> Callable[[Outgoing], None]:
     def acknowledged(outgoing: Outgoing) -> None:
         now = clock()
@@ -141,6 +145,7 @@ def _after_acknowledgement(
         # topic's format is so old that there is no timestamp, it is negative.
         ages = (wall_clock() - published_ms[published_ms >= 0] / 1000).clip(0)
         metrics.publish_to_result_seconds.observe_each(ages)
+        dead_letters.note(outgoing)
         if reaper is not None:
             reaper.delete(outgoing.record_ids())
 

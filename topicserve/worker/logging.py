@@ -21,6 +21,11 @@ MAX_VALUE_CHARACTERS = 1000
 MAX_TRACEBACK_CHARACTERS = 8000
 BURST = 10
 WINDOW_SECONDS = 10.0
+# Other libraries' lines: of one template, and of all templates together, in a window.
+LIBRARY_BURST = 3
+LIBRARIES_BURST = 20
+LIBRARY_WINDOW_SECONDS = 60.0
+_ALL_LIBRARIES = ("", "")
 
 
 def log_event(
@@ -72,9 +77,11 @@ def libraries_silenced() -> Generator[None]:
 
 
 class RepeatLimit(logging.Filter):
-    """Lets BURST lines of one event through in each window, and counts the others.
+    """Lets a few lines of one event through in each window, and counts the others.
 
-    The first line of a later window carries the count as `not_shown`.
+    The first line of a later window carries the count as `not_shown`. Of other libraries' lines
+    fewer are shown, and few of all of them together: a client that finds no broker writes dozens
+    of different ones.
     """
 
     MAX_EVENTS = 1000
@@ -87,18 +94,30 @@ class RepeatLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether this line is to be written."""
-        now = self._clock()
-        key = (record.name, record.msg)
         with self._lock:
-            start, count = self._windows.get(key, (now, 0))
-            if now - start >= WINDOW_SECONDS:
-                if count > BURST:
-                    record.not_shown = count - BURST
-                start, count = now, 0
-            if len(self._windows) >= self.MAX_EVENTS and key not in self._windows:
-                self._windows.clear()
-            self._windows[key] = (start, count + 1)
-        return count < BURST
+            if hasattr(record, "fields"):
+                return self._admit(record, (record.name, record.msg), BURST, WINDOW_SECONDS)
+            template = (record.name, record.msg)
+            return self._admit(
+                record, template, LIBRARY_BURST, LIBRARY_WINDOW_SECONDS
+            ) and self._admit(record, _ALL_LIBRARIES, LIBRARIES_BURST, LIBRARY_WINDOW_SECONDS)
+
+    def _admit(
+        self, record: logging.LogRecord, key: tuple[str, object], burst: int, seconds: float
+    ) -> bool:
+        now = self._clock()
+        start, count = self._windows.get(key, (now, 0))
+        if now - start >= seconds:
+            if count > burst:
+                record.not_shown = getattr(record, "not_shown", 0) + count - burst
+            start, count = now, 0
+        if len(self._windows) >= self.MAX_EVENTS and key not in self._windows:
+            all_libraries = self._windows.get(_ALL_LIBRARIES)
+            self._windows.clear()
+            if all_libraries is not None:
+                self._windows[_ALL_LIBRARIES] = all_libraries
+        self._windows[key] = (start, count + 1)
+        return count < burst
 
 
 class Lines(logging.Formatter):

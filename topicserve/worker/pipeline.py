@@ -20,6 +20,7 @@ from topicserve.worker.config import WorkerConfig
 from topicserve.worker.consume import FlowControl
 from topicserve.worker.decode import Decoder
 from topicserve.worker.delivery.delivery import Delivery
+from topicserve.worker.event_log import DeadLetterLog
 from topicserve.worker.failure import Failure
 from topicserve.worker.join import Joiner
 from topicserve.worker.logging import log_event
@@ -64,6 +65,7 @@ class Stages:
     progress: Progress
     failure: Failure
     waiting: WaitingRoutes
+    dead_letters: DeadLetterLog
     core: SharedCore
     quarantine: Quarantine
     watch: PredictWatch
@@ -119,6 +121,7 @@ class Pipeline:
         self._look_for_hanging()
         stages.delivery.tick(idle=not records)
         stages.flow.observe()
+        stages.dead_letters.tick()
         stages.core.tick()
         stages.progress.note(is_paused=stages.breaker.open)
 

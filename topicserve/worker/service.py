@@ -7,8 +7,10 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import version
+from typing import Any
 
 from topicserve.backends.broker import Broker, Consumer, Producer
+from topicserve.backends.errors import FencedError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.servables.server_core import ServerCore
@@ -17,6 +19,7 @@ from topicserve.worker.backoff import AbandonedError, Patience
 from topicserve.worker.breaker import OPEN_EXIT_CODE
 from topicserve.worker.broker_watch import BrokerWatch
 from topicserve.worker.config import Client, Guarantee, WorkerConfig
+from topicserve.worker.event_log import log_version
 from topicserve.worker.guarding import swap_guard
 from topicserve.worker.health import WorkerHealth
 from topicserve.worker.http import HttpServer
@@ -48,6 +51,23 @@ _SIZE_LIMITS = {"max.request.size", "message.max.bytes"}
 _LINGER_MS = {Client.KAFKA_PYTHON: 0, Client.CONFLUENT: 1}
 
 
+def exit_code_of(run: Callable[[], None]) -> int:
+    """Run a worker to its end, and return the exit code; what it fails at is logged."""
+    try:
+        run()
+    except AbandonedError:
+        return 1
+    except FencedError as error:
+        # Expected where another process has the same name: it needs no traceback.
+        log_event("worker_fenced", logging.ERROR, problem=str(error))
+        return 1
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+        log_event("worker_failed", logging.ERROR, problem=problem, traceback_of=error)
+        return 1
+    return 0
+
+
 class WorkerService:
     """One worker of the group. Building it touches nothing; `run` does all, once."""
 
@@ -56,15 +76,14 @@ class WorkerService:
         self._worker_id = worker_id
         self._registry = new_registry()
         self._metrics = WorkerMetrics(self._registry)
-        self._metrics.build.info(
-            {
-                "release": version("topicserve"),
-                "worker_id": worker_id,
-                "group": config.kafka.group_id,
-                "client": config.kafka.client.value,
-                "guarantee": config.delivery.guarantee.value,
-            }
-        )
+        self._build: dict[str, Any] = {
+            "release": version("topicserve"),
+            "worker_id": worker_id,
+            "group": config.kafka.group_id,
+            "client": config.kafka.client.value,
+            "guarantee": config.delivery.guarantee.value,
+        }
+        self._metrics.build.info(self._build)
         self._metrics.expect_topics(config.topics.input)
         self._guard = swap_guard(config, self._metrics)
         self._patience = Patience(config.delivery.max_retry_pause_seconds)
@@ -88,26 +107,28 @@ class WorkerService:
                 watch.problem,
             )
             http = HttpServer(self._config.http, self._registry, health, core)
-            on_ready(http.start())
+            address = http.start()
             opened.callback(http.close)
+            self._log_start(address)
+            on_ready(address)
             code = self._serve(Pipeline(stages, self._config, self._metrics), stop)
-            return OPEN_EXIT_CODE if code == 0 and stages.breaker.open else code
+            if code == 0 and stages.breaker.open:
+                code = OPEN_EXIT_CODE
+        log_event("worker_stopped", exit_code=code)
+        return code
+
+    def _log_start(self, address: str) -> None:
+        fields: dict[str, Any] = {"address": address, "topics": ",".join(self._config.topics.input)}
+        log_event("worker_started", **fields, **self._build)
 
     def _serve(self, pipeline: Pipeline, stop: threading.Event) -> int:
         gc.collect()
         gc.freeze()  # what is loaded by now stays; collections need not look at it again
         gc.set_threshold(*_GC_THRESHOLD)
         try:
-            pipeline.run(stop.is_set)
-        except AbandonedError:
-            return 1
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
-            log_event("worker_failed", logging.ERROR, problem=problem, traceback_of=error)
-            return 1
+            return exit_code_of(lambda: pipeline.run(stop.is_set))
         finally:
             stop.set()  # whatever ended it: what follows is the stop, which has its time
-        return 0
 
     def _open_stages(self, core: ServerCore, opened: ExitStack) -> Stages:
         metadata = self._config.metadata
@@ -213,6 +234,7 @@ class WorkerService:
         names = core.servable_names()
         self._metrics.expect_servables(names)
         ServableMetrics(self._registry, names).subscribe(core)
+        core.subscribe(lambda event: log_version(event.event))
         core.start()
         return core
 
