@@ -53,6 +53,7 @@ class Deliveries:
             encoder=Encoder("out", "dead", "worker-1"),
             config=DeliveryConfig(commit_interval_seconds=0.5, drain_seconds=0.0),
             max_in_flight_records=16,
+            max_in_flight_bytes=1000,
             transaction_timeout_seconds=10.0,
             patience=Patience(max_pause_seconds=0.001),
             metrics=WorkerMetrics(registry),

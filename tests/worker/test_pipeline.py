@@ -155,6 +155,24 @@ def test_every_record_gets_its_result_with_its_metadata(guarantee: Guarantee) ->
     assert world.log.committed == ends
 
 
+def test_results_count_as_in_flight_until_they_are_acknowledged(guarantee: Guarantee) -> None:
+    """With their metadata: a small record may have a large result."""
+    world = World(records(5), guarantee)
+    counted: list[int] = []
+    count_outcomes = world.stages.ledger.count_outcomes
+
+    def count(size_bytes: int) -> None:
+        counted.append(size_bytes)
+        count_outcomes(size_bytes)
+
+    world.stages.ledger.count_outcomes = count  # type: ignore[method-assign]
+
+    world.run()
+
+    assert sum(counted) == sum(len(sent.value or b"") for sent in world.log.published)
+    assert (world.stages.ledger.outcome_bytes, world.stages.ledger.in_flight_bytes) == (0, 0)
+
+
 def test_results_do_not_wait_for_records_that_do_not_come(guarantee: Guarantee) -> None:
     """However long the interval is: the run ends when all is published."""
     world = World(records(9), guarantee, commit_interval_seconds=3600)
@@ -362,5 +380,7 @@ def test_whatever_goes_wrong_nothing_is_lost(seed: int, guarantee: Guarantee) ->
 
     ids = world.log.ids()
     assert set(ids) == {an_id(number) for number in range(150)}
+    # What was counted was taken off once, whatever became of it.
+    assert world.stages.ledger.outcome_bytes == 0
     if guarantee is Guarantee.EXACTLY_ONCE:
         assert len(ids) == 150

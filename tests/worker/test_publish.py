@@ -61,7 +61,7 @@ def test_what_is_no_longer_ours_is_left_out() -> None:
 
     kept, dropped = outgoing.without_closed()
 
-    assert (kept.polled, dropped) == ([requests[1]], [requests[0]])
+    assert (kept.polled, dropped.polled) == ([requests[1]], [requests[0]])
     assert len(kept.records) == len(kept.reasons) == 1
 
 

@@ -73,6 +73,7 @@ def build_stages(
             encoder=encoder,
             config=config.delivery,
             max_in_flight_records=batching.max_in_flight_records,
+            max_in_flight_bytes=batching.max_in_flight_bytes,
             transaction_timeout_seconds=config.transaction_timeout_ms / 1000,
             patience=patience,
             metrics=metrics,

@@ -155,7 +155,7 @@ class BatchingConfig:
     max_in_flight_records: Count = 16_384
     """Records polled and not yet acknowledged; when as many are, partitions are paused."""
     max_in_flight_bytes: Count = 64 * 1024 * 1024
-    """The same bound in bytes."""
+    """The same bound in bytes: of records as they lie in memory, and of results."""
     predict_threads: Annotated[int, Limit(1, 256)] = 1
     """Batches predicted at the same time; TensorFlow uses all cores for one already."""
 

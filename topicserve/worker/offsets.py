@@ -217,6 +217,7 @@ class OffsetLedger:
         self._slots: dict[TopicPartition, Slot] = {}
         self._records = 0
         self._bytes = 0
+        self._outcome_bytes = 0
         self._gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
         self.polls = 0
         """How often records were polled."""
@@ -251,7 +252,13 @@ class OffsetLedger:
         with self._changed:
             self._bytes += size_bytes
 
-    def finish(self, tracked: Sequence[Tracked]) -> None:
+    def count_outcomes(self, size_bytes: int) -> None:
+        """Count the bytes of results and dead letters; `finish` takes them off, or less than 0."""
+        with self._changed:
+            self._outcome_bytes += size_bytes
+            self._changed.notify_all()
+
+    def finish(self, tracked: Sequence[Tracked], outcome_bytes: int = 0) -> None:
         """Note that these records' results or dead letters are acknowledged, in any order."""
         by_slot: dict[Slot, list[int]] = {}
         size_bytes = 0
@@ -264,6 +271,7 @@ class OffsetLedger:
                     slot.finish(offsets)
                     self._records -= len(offsets)
             self._bytes -= size_bytes
+            self._outcome_bytes -= outcome_bytes
             self._changed.notify_all()
 
     def committable(self) -> dict[TopicPartition, int]:
@@ -436,8 +444,13 @@ class OffsetLedger:
 
     @property
     def in_flight_bytes(self) -> int:
-        """Return how many bytes of records are held, given-up partitions' included."""
-        return self._bytes
+        """Return how many bytes of records and outcomes are held, given-up partitions' included."""
+        return self._bytes + self._outcome_bytes
+
+    @property
+    def outcome_bytes(self) -> int:
+        """Return how many bytes of results and dead letters are not acknowledged."""
+        return self._outcome_bytes
 
     def wait_until(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
         """Wait until a condition on this ledger holds; False if the time ran out first.

@@ -41,6 +41,8 @@ from topicserve.worker.waiting import WaitingRoutes
 # Long enough that a kafka-python consumer gets to join its group; records end it at once.
 POLL_SECONDS = 0.1
 MAX_POLL_RECORDS = 2048
+# How often a thread that waits for acknowledgements looks whether the worker has failed.
+ROOM_SECONDS = 1.0
 # A prediction is slow when it has taken this long.
 SLOW_PREDICT_SECONDS = 5.0
 # How long a lane rests whose servable is not available: a look-up costs next to nothing.
@@ -145,16 +147,19 @@ class Pipeline:
         joined = stages.joiner.finish(predicted.answered(), fetch)
         rejections = [*batch.rejections, *predicted.rejections, *joined.rejections]
         outgoing = stages.encoder.encode(predicted, joined.metadata, rejections)
+        stages.ledger.count_outcomes(outgoing.measure())
 
         def settle(slots: Collection[Slot] | None) -> None:
+            share = outgoing.share_of(slots)
             if stages.batcher.overtakes(batch):
+                stages.ledger.count_outcomes(-share.counted_bytes)
                 stages.batcher.put_back(batch.share_of(slots), 0)
                 return
-            share = outgoing.share_of(slots)
             refused = [one for one in rejections if slots is None or one.polled.slot in slots]
             if stages.breaker.admit(len(share.polled), refused):
                 stages.delivery.publish(batch.epoch, share)
-            # Otherwise it is held back: it stays in the ledger, uncommitted.
+            else:  # held back: the records stay in the ledger, uncommitted
+                stages.ledger.count_outcomes(-share.counted_bytes)
 
         self._order.settle(batch, settle)
         if stages.shadow is not None:
@@ -210,12 +215,20 @@ class Pipeline:
     def _live_batches(self) -> None:
         stages = self._stages
         try:
-            while (batch := stages.batcher.take()) is not None:
+            while (batch := self._take()) is not None:
                 self.serve(batch)
         except AbandonedError:
             return
         except BaseException as error:
             stages.failure.report(error)
+
+    def _take(self) -> Batch | None:
+        """Take a batch, once what was answered before has gone far enough."""
+        stages = self._stages
+        while not stages.delivery.wait_for_room(ROOM_SECONDS):
+            if stages.failure.error is not None:
+                return None
+        return stages.batcher.take()
 
     def _finish(self, threads: Sequence[threading.Thread]) -> None:
         is_paused = self._stages.breaker.open

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from topicserve.servables.errors import error_text
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
+from topicserve.wire.headers import METADATA_JSON
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import Metadata
 from topicserve.wire.result_encoder import Origin, encode_results
@@ -28,6 +29,23 @@ class Outgoing:
     records: list[OutgoingRecord] = field(default_factory=list)
     reasons: list[Reason | None] = field(default_factory=list)
     others: dict[int, int] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=list)
+    """The bytes that were counted for each outcome; empty before they are counted."""
+
+    @property
+    def counted_bytes(self) -> int:
+        """Return the bytes that were counted for these outcomes."""
+        return sum(self.sizes)
+
+    def measure(self) -> int:
+        """Return the bytes of these outcomes, and keep them: an outcome may be replaced later."""
+        self.sizes = [len(record.value or b"") for record in self.records]
+        for index, record in enumerate(self.records):
+            # Metadata is part of a JSON result, and a header of its own beside a protobuf one.
+            name, value = record.headers[-1] if record.headers else ("", None)
+            if name == METADATA_JSON and value is not None:
+                self.sizes[index] += len(value)
+        return sum(self.sizes)
 
     def add(self, polled: Polled, record: OutgoingRecord, reason: Reason | None) -> None:
         """Add one outcome."""
@@ -40,6 +58,8 @@ class Outgoing:
         part = Outgoing(self.servable, self.version, others=self.others)
         for index in filter(wanted, range(len(self.polled))):
             part.add(self.polled[index], self.records[index], self.reasons[index])
+            if self.sizes:
+                part.sizes.append(self.sizes[index])
         return part
 
     def share_of(self, slots: Collection[Slot] | None) -> "Outgoing":
@@ -48,13 +68,15 @@ class Outgoing:
             return self
         return self.where(lambda index: self.polled[index].slot in slots)
 
-    def without_closed(self) -> tuple["Outgoing", list[Polled]]:
-        """Return the outcomes whose partitions are still ours, and the records that are not."""
+    def without_closed(self) -> tuple["Outgoing", "Outgoing"]:
+        """Return the outcomes whose partitions are still ours, and those that are not."""
         # There are few partitions, and many records of each.
         if not any(slot.closed for slot in {polled.slot for polled in self.polled}):
-            return self, []
-        dropped = [polled for polled in self.polled if polled.slot.closed]
-        return self.where(lambda index: not self.polled[index].slot.closed), dropped
+            return self, Outgoing(self.servable, self.version)
+        return (
+            self.where(lambda index: not self.polled[index].slot.closed),
+            self.where(lambda index: self.polled[index].slot.closed),
+        )
 
     def record_ids(self) -> list[str]:
         """Return the record ids of those that got a result."""

@@ -234,3 +234,18 @@ def test_partitions_go_at_once_while_a_version_is_away(world: Deliveries) -> Non
     assert world.delivery.revoke([PARTITION]) == {}
 
     assert world.around.ledger.partitions() == []
+
+
+def test_batches_wait_while_results_take_more_than_may_be_in_flight(world: Deliveries) -> None:
+    """Until the broker acknowledges enough of them; what is only polled keeps no batch waiting."""
+    (polled,) = world.polled(0)
+    ledger = world.around.ledger
+    ledger.count_bytes(5000)
+    assert world.delivery.wait_for_room(0)
+
+    ledger.count_outcomes(1000)
+    assert not world.delivery.wait_for_room(0)
+    ledger.finish([polled], 400)
+
+    assert world.delivery.wait_for_room(0)
+    assert ledger.outcome_bytes == 600

@@ -476,3 +476,20 @@ def test_partitions_go_at_once_while_a_version_is_away(world: Deliveries) -> Non
     assert world.delivery.revoke([PARTITION]) == {}
 
     assert world.around.ledger.partitions() == [OTHER]
+
+
+def test_a_transaction_ends_early_when_its_results_take_much_memory(world: Deliveries) -> None:
+    """A quarter of what may be in flight, though no batch ever waits for room."""
+    first, second = world.polled(0, 1)
+    world.around.ledger.count_outcomes(249)
+    world.delivery.tick()
+    assert world.delivery.gathering == world.delivery.publishing
+
+    world.around.ledger.count_outcomes(1)
+    world.delivery.tick()
+    assert world.delivery.gathering == world.delivery.publishing + 1
+    world.publish(first, second)
+    wait_for_commits(world)
+
+    world.around.ledger.count_outcomes(10_000)
+    assert world.delivery.wait_for_room(0)

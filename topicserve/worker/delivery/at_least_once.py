@@ -51,9 +51,15 @@ class AtLeastOnce:
 
     def publish(self, epoch: int, outgoing: Outgoing) -> None:  # noqa: ARG002
         outgoing, dropped = outgoing.without_closed()
-        self._ledger.finish(dropped)
+        self._ledger.finish(dropped.polled, dropped.counted_bytes)
         if outgoing.polled:
             self._send(outgoing)
+
+    def wait_for_room(self, timeout_seconds: float) -> bool:
+        # What is counted is on its way to the broker, and needs no other batch to get there.
+        return self._ledger.wait_until(
+            lambda: self._ledger.outcome_bytes < self._around.max_in_flight_bytes, timeout_seconds
+        )
 
     def tick(self, *, idle: bool = False) -> None:  # noqa: ARG002 - results are out already
         if self._clock() >= self._commit_at:
@@ -120,7 +126,7 @@ class AtLeastOnce:
         return found is not None
 
     def _settle(self, outgoing: Outgoing) -> None:
-        self._ledger.finish(outgoing.polled)
+        self._ledger.finish(outgoing.polled, outgoing.counted_bytes)
         outgoing.count(self._metrics)
         self._acknowledged(outgoing)
 

@@ -28,6 +28,7 @@ class Surroundings:
     encoder: Encoder
     config: DeliveryConfig
     max_in_flight_records: int
+    max_in_flight_bytes: int
     transaction_timeout_seconds: float
     patience: Patience
     metrics: WorkerMetrics
@@ -68,6 +69,12 @@ class Delivery(Protocol):
         """Publish the outcomes of one batch, now or with its epoch; may wait for room.
 
         Raises AbandonedError when the worker gives up. What is no longer ours is dropped.
+        """
+
+    def wait_for_room(self, timeout_seconds: float) -> bool:
+        """Wait until outcomes take less memory than may be in flight; False if the time ran out.
+
+        Called by batch threads before they take a batch.
         """
 
     def tick(self, *, idle: bool = False) -> None:

@@ -52,6 +52,7 @@ class ExactlyOnce:
         self._acknowledged = around.acknowledged
         # The rest of what may be in flight is polled and predicted while this much is committed.
         self._enough_records = around.max_in_flight_records * ENOUGH_SHARE
+        self._enough_bytes = around.max_in_flight_bytes * ENOUGH_SHARE
         self._cut_at = self._clock() + around.config.commit_interval_seconds
         self._positions_at = self._clock() + POSITIONS_SECONDS
         self._epochs = Epochs()
@@ -81,7 +82,10 @@ class ExactlyOnce:
     def publish(self, epoch: int, outgoing: Outgoing) -> None:
         if not self._epochs.add(epoch, outgoing):
             # It was begun anew: all of its slots are closed.
-            self._ledger.finish(outgoing.polled)
+            self._ledger.finish(outgoing.polled, outgoing.counted_bytes)
+
+    def wait_for_room(self, timeout_seconds: float) -> bool:  # noqa: ARG002
+        return True  # an epoch is committed when all of its batches are done: none may wait
 
     def tick(self, *, idle: bool = False) -> None:
         if self._epochs.doomed is not None:
@@ -91,6 +95,7 @@ class ExactlyOnce:
             idle
             or self._clock() >= self._cut_at
             or self._epochs.gathered_records() >= self._enough_records
+            or self._ledger.outcome_bytes >= self._enough_bytes
         ):
             self._cut()
         if idle:
@@ -199,7 +204,7 @@ class ExactlyOnce:
         wanted = []
         for outgoing in epoch.outcomes:
             kept, dropped = outgoing.without_closed()
-            self._ledger.finish(dropped)
+            self._ledger.finish(dropped.polled, dropped.counted_bytes)
             if kept.polled:
                 wanted.append(kept)
         epoch.outcomes = wanted
@@ -210,7 +215,7 @@ class ExactlyOnce:
         self._metrics.commits.labels("committed").inc()
         self._ledger.committed(offsets)
         for outgoing in epoch.outcomes:
-            self._ledger.finish(outgoing.polled)
+            self._ledger.finish(outgoing.polled, outgoing.counted_bytes)
             outgoing.count(self._metrics)
             self._acknowledged(outgoing)
         self._epochs.committed()
@@ -225,7 +230,9 @@ class ExactlyOnce:
             offsets = self._ledger.restart()
             self._ledger.finish(self._batcher.drop_closed())
             for outgoing in self._epochs.begin_anew():
-                self._ledger.finish(outgoing.polled)  # gives their bytes back
+                self._ledger.finish(
+                    outgoing.polled, outgoing.counted_bytes
+                )  # gives their bytes back
         log_event("rewound", why=why, records=redone)
         self._consumer.seek(offsets)
         self._metrics.redeliveries.labels("transaction_aborted").inc(redone)
