@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         BacklogFullError,
         CommitRefusedError,
         DeliveryTimeoutError,
+        ForkedError,
         RecordTooLargeError,
         UnknownTopicError,
     )
@@ -39,6 +40,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetterReader",
     "DeliveryTimeoutError",
+    "ForkedError",
     "InvalidRecordError",
     "MetadataStatus",
     "PublishError",
@@ -61,6 +63,7 @@ _HOMES = {
         "BacklogFullError",
         "CommitRefusedError",
         "DeliveryTimeoutError",
+        "ForkedError",
         "RecordTooLargeError",
         "UnknownTopicError",
     ],

@@ -7,6 +7,7 @@ BackendError
     BacklogFullError: what is in flight stayed at its bound -> try again
     BackendBusyError: it answers that it cannot serve now  -> wait for as long as it takes
   AuthenticationError: refused: credentials, ACLs, TLS  -> stop loudly
+  ForkedError: made before os.fork(), used in the child  -> make one in each process
   UnknownTopicError: the topic is not there and is not created  -> exit 2 / stop
   RecordRefusedError: this record alone can never be written  -> dead letter
     RecordTooLargeError: because it is larger than a limit  -> a smaller one
@@ -42,6 +43,10 @@ class BackendBusyError(BackendUnavailableError):
 
 class AuthenticationError(BackendError):
     """Credentials, ACLs or TLS were refused. Trying again does not help."""
+
+
+class ForkedError(BackendError):
+    """This object's threads and connections are those of another process; make one in this."""
 
 
 class UnknownTopicError(BackendError):

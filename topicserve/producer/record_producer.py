@@ -12,6 +12,7 @@ from topicserve.backends.broker import Producer
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.metadata_store import MetadataStore
+from topicserve.backends.own_process import own_process
 from topicserve.backends.redis_store import (
     DEFAULT_KEY_PREFIX,
     DEFAULT_TTL_SECONDS,
@@ -34,14 +35,19 @@ MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 _MAX_STORED_TOGETHER = 1000
 _FIRST_PAUSE_SECONDS = 0.05
 _MAX_PAUSE_SECONDS = 2.0
+_MARGIN_SECONDS = 30.0
 
 
+@own_process("RecordProducer")
 class RecordProducer:
     """Publishes records to one topic; any thread may call it.
 
     A record is sent only after its metadata is stored, so no worker meets one whose metadata is
     still on its way. Records of one key keep their order. While the store is away a record waits
     for `timeout_seconds` and then fails, as it does when the broker does not acknowledge it.
+
+    It belongs to the process that made it: after `os.fork()` the child's calls raise ForkedError.
+    Servers that fork (gunicorn, multiprocessing) make one in each process.
 
     Owns the Kafka producer and the store it is given, and closes them. Leaving the context waits
     for everything published and raises PublishError if any of it failed.
@@ -66,6 +72,8 @@ class RecordProducer:
             arguments.topic_name(topic), source, arguments.text_or_none(servable, "servable")
         )
         self._timeout_seconds = arguments.seconds(timeout_seconds, "timeout_seconds")
+        # Storing its metadata and its way to the broker each have that long.
+        self._future_seconds = 2 * self._timeout_seconds + _MARGIN_SECONDS
         self._clock = clock
         self._backlog = Backlog(max_in_flight_records, max_in_flight_bytes)
         self._gave_up = threading.Event()
@@ -135,7 +143,7 @@ class RecordProducer:
         self._start()
         futures = []
         for one in encoded:
-            future = PublishFuture(one.record_id)
+            future = PublishFuture(one.record_id, self._future_seconds)
             entry = Entry(one, future, self._clock() + self._timeout_seconds)
             self._backlog.put(entry, self._timeout_seconds)
             futures.append(future)

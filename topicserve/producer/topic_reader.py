@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from topicserve.backends.broker import Consumer, Offsets
+from topicserve.backends.own_process import own_process
 from topicserve.producer import arguments
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
@@ -24,6 +25,7 @@ CLOSE_SECONDS = 5.0
 COMMIT_SECONDS = 10.0
 
 
+@own_process("reader")
 class TopicReader(Generic[T]):
     """Yields what `decode` makes of a topic's records; one thread uses it, and closes it.
 

@@ -13,11 +13,13 @@ from topicserve.backends.broker import LogOffsets
 from topicserve.backends.confluent.errors import translate, translated
 from topicserve.backends.confluent.settings import opened
 from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
+from topicserve.backends.own_process import own_process
 from topicserve.wire.kafka_record import TopicPartition
 
 _POLL_SECONDS = 0.05
 
 
+@own_process("Kafka admin client")
 class ConfluentAdmin:
     """Asks a broker."""
 

@@ -15,6 +15,7 @@ from topicserve.backends.confluent.corrupt import CorruptBatches
 from topicserve.backends.confluent.errors import PARTITION_EOF, translate, translated
 from topicserve.backends.confluent.offsets import from_client, to_client
 from topicserve.backends.errors import BackendUnavailableError, CommitRefusedError
+from topicserve.backends.own_process import own_process
 from topicserve.wire.dead_letter import TRUNCATED_HEADER
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition, UnreadableHeaders
 
@@ -27,6 +28,7 @@ _REBALANCE_SHARE = 0.5
 _LEAVE_POLL_SECONDS = 0.02
 
 
+@own_process("Kafka consumer")
 class ConfluentConsumer:
     """A member of a group. The listener is called inside `poll`, on the thread that polls."""
 

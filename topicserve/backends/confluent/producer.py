@@ -22,6 +22,7 @@ from topicserve.backends.errors import (
     UnknownTopicError,
 )
 from topicserve.backends.in_flight import InFlight
+from topicserve.backends.own_process import own_process
 from topicserve.backends.transactional_calls import TransactionalCalls
 from topicserve.wire.kafka_record import OutgoingRecord
 
@@ -37,6 +38,7 @@ _TOPIC_STEP_SECONDS = 1.0
 _TOPIC_RETRY_SECONDS = 0.05
 
 
+@own_process("Kafka producer")
 class ConfluentProducer:
     """Sends lists of records; what librdkafka reports is counted on the delivery thread."""
 

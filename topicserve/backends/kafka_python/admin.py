@@ -14,11 +14,13 @@ from topicserve.backends.errors import UnknownTopicError
 from topicserve.backends.kafka_errors import class_of_code
 from topicserve.backends.kafka_python.connection import Network
 from topicserve.backends.kafka_python.errors import translated
+from topicserve.backends.own_process import own_process
 from topicserve.wire.kafka_record import TopicPartition
 
 T = TypeVar("T")
 
 
+@own_process("Kafka admin client")
 class KafkaPythonAdmin:
     """Asks a broker; connects with the first question."""
 

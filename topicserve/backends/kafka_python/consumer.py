@@ -22,6 +22,7 @@ from topicserve.backends.kafka_python.mends import keep_joining, unpark_records
 from topicserve.backends.kafka_python.offsets import from_client, to_client
 from topicserve.backends.kafka_python.rebalance import Change, RebalanceThread
 from topicserve.backends.kafka_python.unreadable import read_on
+from topicserve.backends.own_process import own_process
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ _TOPIC_CHECK_SECONDS = 2.0
 _REVOKE_COMMIT_SECONDS = 10.0
 
 
+@own_process("Kafka consumer")
 class KafkaPythonConsumer:
     """A member of a group. Connects at the first `poll`; the listener is called inside `poll`."""
 

@@ -24,6 +24,7 @@ from topicserve.backends.kafka_python.transactions import (
     transactional,
     translate_transactional,
 )
+from topicserve.backends.own_process import own_process
 from topicserve.backends.transactional_calls import TransactionalCalls
 from topicserve.wire.kafka_record import OutgoingRecord
 
@@ -34,6 +35,7 @@ _OPEN_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
 
 
+@own_process("Kafka producer")
 class KafkaPythonProducer:
     """Sends lists of records. Connects with the first of them."""
 
