@@ -185,16 +185,28 @@ def test_a_transaction_is_written_when_all_of_it_is_reported() -> None:
     books.wait_written(0)
 
 
-def test_a_transaction_has_failed_before_anything_is_reported() -> None:
-    """Nothing is committed between a failure and its report."""
-    books, reports = in_flight(ManualClock()), Reports()
+def test_a_transaction_has_failed_once_the_failure_is_told() -> None:
+    """Not before: whoever aborts must know by then which record was refused."""
+    books = in_flight(ManualClock())
+    refused = RecordTooLargeError("2 MB")
+    failures: list[Sequence[BackendError | None]] = []
+
+    def heard(errors: Sequence[BackendError | None]) -> None:
+        with pytest.raises(BackendUnavailableError):
+            books.wait_written(0)
+        failures.append(errors)
+
     books.begin_transaction()
-    books.admit(some(2), reports.append).settle(1, RecordTooLargeError("2 MB"))
+    shipment = books.admit(some(2), heard)
+    shipment.settle(1, refused)
+    shipment.settle(0, None)
+    with pytest.raises(BackendUnavailableError):
+        books.wait_written(0)
+    books.report(0)
 
     with pytest.raises(TransactionAbortedError):
-        books.wait_written(30)
-
-    assert reports == []
+        books.wait_written(0)
+    assert failures == [[None, refused]]
 
 
 def test_a_transaction_is_not_failed_by_the_one_before() -> None:

@@ -28,7 +28,7 @@ _TIMED_OUT = DeliveryTimeoutError("the broker did not acknowledge it within deli
 
 
 class Transaction:
-    """The lists sent in one transaction; `failed` as soon as one record of them has failed.
+    """The lists sent in one transaction; `failed` once a failed record of them is reported.
 
     Everything that is sent outside of transactions belongs to one that nobody asks for.
     """
@@ -83,8 +83,6 @@ class Shipment:
     def settle(self, index: int, error: BackendError | None) -> None:
         """Say of one record that it was written, or why it was not."""
         self.errors[index] = error
-        if error is not None:
-            self.transaction.failed = True
         if self._settled() == self._last:
             self._on_settled(self)
 
@@ -186,15 +184,11 @@ class InFlight:
     def wait_written(self, timeout_seconds: float) -> None:
         """Wait until every record of the transaction is reported, each one as written.
 
-        Raises TransactionAbortedError as soon as one is known not to be, and
-        BackendUnavailableError if some are not reported in time. Ask before offsets are sent or
-        the transaction is committed: without this, it could commit before a failure is known.
+        Raises TransactionAbortedError if one was not, and BackendUnavailableError if some are not
+        reported in time. Ask before offsets are sent or the transaction is committed: without
+        this, it could commit before a failure is known.
         """
-        transaction = self._transaction
-        with self._changed:
-            reported = self._changed.wait_for(
-                lambda: transaction.failed or self._is_reported(transaction), timeout_seconds
-            )
+        transaction, reported = self._transaction, self.wait_reported(timeout_seconds)
         if transaction.failed:
             raise TransactionAbortedError("records of this transaction were not written")
         if not reported:
@@ -250,14 +244,14 @@ class InFlight:
         on_delivery, shipment.on_delivery = shipment.on_delivery, None
         if on_delivery is None:
             return  # settled after it was reported as timed out
-        if any(shipment.errors):
-            shipment.transaction.failed = True
         try:
             on_delivery(list(shipment.errors))
         except Exception:
             # Against the contract; the others' deliveries must be reported all the same.
             log.exception("on_delivery raised")
         with self._changed:
+            # Only now: whoever aborts for a failure must find that its cause was told.
+            shipment.transaction.failed |= any(shipment.errors)
             del self._unreported[shipment]
             self._changed.notify_all()
 

@@ -1,4 +1,6 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -388,6 +390,36 @@ def test_a_dead_letter_that_is_too_large_is_truncated_the_next_time(world: Deliv
     assert dict(letter.headers)["topicserve-truncated"] == b"value=1048230"
     assert world.count("topicserve_dead_letters_truncated_total") == 1
     assert world.around.failure.error is None
+
+
+def test_a_refusal_told_after_the_abort_is_noted(world: Deliveries) -> None:
+    """It would be refused again and again: the delivery thread may be late."""
+    late: list[Callable[[], None]] = []
+    send = world.producer.send
+
+    def send_late(records: Any, on_delivery: Any, timeout_seconds: float | None = None) -> None:
+        send(records, lambda errors: late.append(partial(on_delivery, errors)), timeout_seconds)
+
+    world.producer.send = send_late  # type: ignore[method-assign]
+    world.producer.fail_send = lambda sent: (
+        RecordTooLargeError("1 MB")
+        if sent.topic == "out" and world.id_in(sent).endswith("1")
+        else None
+    )
+    aborts = iter([TransactionAbortedError("records of this transaction were not written")])
+    world.producer.fail_commit = lambda: next(aborts, None)
+    world.publish(*world.polled(0, 1))
+    world.commit_when_due()
+    wait_for_doom(world)
+    world.delivery.tick()
+    late.pop()()
+    world.producer.send = send  # type: ignore[method-assign]
+
+    world.publish(*world.polled(0, 1))
+    world.commit_when_due()
+    wait_for_commits(world)
+
+    assert [sent.topic for sent in world.log.published] == ["out", "dead"]
 
 
 def test_revoked_partitions_are_finished_in_their_transaction(world: Deliveries) -> None:

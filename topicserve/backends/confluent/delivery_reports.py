@@ -81,7 +81,6 @@ class _Receipt:
         """Note why a record was not written."""
         known = translate(error) if isinstance(error, KafkaError) else error
         self._shipment.errors[index] = known
-        self._shipment.transaction.failed = True
 
     def __del__(self) -> None:
         self._complete.append(self._shipment)

@@ -94,12 +94,18 @@ class Transactions:
         self, epoch: Epoch, outgoing: Outgoing, errors: Sequence[BackendError | None]
     ) -> None:
         """Doom the transaction where a record did not get into it. Runs on the delivery thread."""
-        if epoch.aborted or not any(errors):
+        if not any(errors):
+            return
+        # All refusals are noted before the first one dooms the transaction, and also if that is
+        # aborted already: what is not noted would be refused again, and again.
+        replaced = [
+            isinstance(error, RecordRefusedError) and self._replace(outgoing, index, error)
+            for index, error in enumerate(errors)
+        ]
+        if epoch.aborted:
             return  # what an abort throws away is reported as failed, too
-        for index, error in enumerate(errors):
-            if isinstance(error, RecordRefusedError) and self._replace(outgoing, index, error):
-                self._epochs.doom(f"a record was refused: {error}")
-            elif isinstance(error, _DOOMING):
+        for error, is_replaced in zip(errors, replaced, strict=True):
+            if is_replaced or isinstance(error, _DOOMING):
                 self._epochs.doom(str(error))
             elif error is not None:
                 self._failure.report(error)
