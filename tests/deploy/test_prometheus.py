@@ -109,7 +109,7 @@ def test_every_panel_says_what_it_shows() -> None:
     for panel in panels():
         assert panel["description"].endswith(".")
         first = _NAME.findall(panel["targets"][0]["expr"])[0]
-        seconds = "_seconds_bucket" in first
+        seconds = first.endswith(("_seconds", "_seconds_bucket"))
         assert (panel["fieldConfig"]["defaults"]["unit"] == "s") == seconds
 
 

@@ -42,6 +42,11 @@ class WorkerProcess(ChildProcess):
             raise AssertionError(f"no HTTP address in {line!r}\n{self.log_tail()}")
         self._address = found.group()
 
+    @property
+    def address(self) -> str:
+        """Return its HTTP address, once it is ready."""
+        return self._address
+
     def get(self, path: str) -> tuple[int, str]:
         """Return the status and body of one of its pages, whatever the status."""
         try:
