@@ -2,12 +2,12 @@ import threading
 
 import pytest
 
-from tests.support.port import LIMIT_SECONDS, Port, numbered, send, unique
+from tests.support.port import LIMIT_SECONDS, Member, Port, numbered, send, unique
 from tests.support.scale import CHAOS
 
 # `make chaos` leaves 2,000 times: the process was seen to freeze once in some 1,000.
 LEAVES = 2000 if CHAOS else 6
-SETTINGS = {"heartbeat.interval.ms": 100}
+SETTINGS = {"auto.offset.reset": "earliest", "heartbeat.interval.ms": 100}
 
 
 @pytest.mark.timeout(3600)
@@ -23,20 +23,26 @@ def test_members_leave_under_load_again_and_again(port: Port) -> None:
 
     thread = threading.Thread(target=load, daemon=True)
     thread.start()
-    members = [port.member(topic, group_id, SETTINGS)]
-    members[0].poll_until(lambda: members[0].assigned)
+    member = join(port, topic, group_id)
+    member.poll_until(lambda: member.assigned)
     try:
         for _ in range(LEAVES):
-            joining = port.member(topic, group_id, SETTINGS)
+            joining = join(port, topic, group_id)
             while not joining.assigned:
                 joining.poll()
-                members[0].poll()
-            leaving, members = members[0], [joining]
-            leaving.consumer.close(LIMIT_SECONDS)
-            for member in (leaving, joining):
-                member.records.clear()
+                member.poll()
+            member.consumer.close(LIMIT_SECONDS)
+            member = joining
+            member.records.clear()
+        member.poll_until(lambda: len(member.assigned) == 4)
     finally:
         stop.set()
         thread.join()
+        member.consumer.close(LIMIT_SECONDS)
 
-    members[0].poll_until(lambda: len(members[0].assigned) == 4)
+
+def join(port: Port, topic: str, group_id: str) -> Member:
+    """Return a new member that nothing else holds: each client has one of 1,024 thread keys."""
+    member = Member(port.broker.consumer(group_id, SETTINGS))
+    member.consumer.subscribe([topic], member)
+    return member
