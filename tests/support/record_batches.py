@@ -13,13 +13,14 @@ def a_payload(
     timestamps: Sequence[int] = (),
     producer: tuple[int, int, int] = (-1, -1, -1),
     transactional: bool = False,
+    compression: int = 0,
 ) -> bytes:
     """Return one batch as bytes; `producer` is its id, epoch and first sequence number."""
     producer_id, producer_epoch, base_sequence = producer
     builder = MemoryRecordsBuilder(
         magic=2,
-        compression_type=0,
-        batch_size=1 << 20,
+        compression_type=compression,
+        batch_size=1 << 30,
         transactional=transactional,
         producer_id=producer_id,
         producer_epoch=producer_epoch,

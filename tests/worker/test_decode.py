@@ -52,18 +52,21 @@ def test_what_the_client_could_not_read_is_rejected_with_what_it_could() -> None
     """One record for its header names, or a batch: its offsets are in the message."""
     names = UnreadableHeaders("a header name is not UTF-8", [("good", b"1")])
     batch = UnreadableHeaders("offsets 2 to 9 of in-0 cannot be read", first_offset=2)
+    large = UnreadableHeaders("decompresses to more", first_offset=10, is_too_large=True)
     records = [
         replace(a_kafka_record(1), headers=names),
         replace(a_kafka_record(9), headers=batch, value=None),
-        a_kafka_record(10),
+        replace(a_kafka_record(12), headers=large, value=None),
+        a_kafka_record(13),
     ]
 
-    requests, rejections = a_decoder().decode(records, [Slot(PARTITION)] * 3, 0.0)
+    requests, rejections = a_decoder().decode(records, [Slot(PARTITION)] * 4, 0.0)
 
-    assert [request.record.offset for request in requests] == [10]
+    assert [request.record.offset for request in requests] == [13]
     assert [(r.polled.record.offset, r.reason) for r in rejections] == [
         (1, Reason.INVALID_RECORD),
         (9, Reason.CORRUPT_BATCH),
+        (12, Reason.BATCH_TOO_LARGE),
     ]
     assert rejections[0].polled.record.headers == [("good", b"1")]
     assert "offsets 2 to 9 of in-0" in str(rejections[1].error)

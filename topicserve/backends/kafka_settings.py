@@ -8,6 +8,7 @@ Settings = Mapping[str, object]
 
 MAX_IN_FLIGHT_RECORDS = "topicserve.max.in.flight.records"
 MAX_IN_FLIGHT_BYTES = "topicserve.max.in.flight.bytes"
+MAX_DECOMPRESSED_BYTES = "topicserve.max.decompressed.bytes"
 
 # A killed member's partitions are to be served again within 12 s: its session must end, the others
 # must hear of it with their next heartbeat, and all join again.
@@ -22,6 +23,7 @@ _CONSUMER_DEFAULTS: dict[str, object] = {
     # librdkafka's own defaults differ.
     "allow.auto.create.topics": True,
     "isolation.level": "read_uncommitted",
+    MAX_DECOMPRESSED_BYTES: 128 * 1024 * 1024,
 }
 _PRODUCER_DEFAULTS: dict[str, object] = {
     "acks": "all",
@@ -50,6 +52,7 @@ _CONSUMERS_ONLY = (
     "partition.assignment.strategy",
     "queued.",
     "session.timeout.ms",
+    MAX_DECOMPRESSED_BYTES,
 )
 _PRODUCERS_ONLY = (
     "acks",

@@ -51,6 +51,7 @@ class Reason(Enum):
     TIMED_OUT = "timed_out"
     RESULT_REFUSED = "result_refused"
     CORRUPT_BATCH = "corrupt_batch"
+    BATCH_TOO_LARGE = "batch_too_large"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,20 +23,27 @@ class UnreadableHeaders(tuple[()]):
     """Stands for the headers of what a client could not read: it is empty, and says why.
 
     Either one record, whose header names are no UTF-8, or, with `first_offset`, all records from
-    there up to its own offset, of a batch that is corrupt. Whoever decodes such a record refuses it
-    for what is missing, and finds the reason here; others pay nothing.
+    there up to its own offset, of a batch that is corrupt or too large. Whoever decodes such a
+    record refuses it for what is missing, and finds the reason here; others pay nothing.
     """
 
     kept: Headers
     first_offset: int | None
     problem: str
+    is_too_large: bool
 
     def __new__(
-        cls, problem: str, kept: Headers = (), first_offset: int | None = None
+        cls,
+        problem: str,
+        kept: Headers = (),
+        first_offset: int | None = None,
+        *,
+        is_too_large: bool = False,
     ) -> "UnreadableHeaders":
         """Keep what could be read, as `kept`."""
         made = super().__new__(cls)
         made.problem, made.kept, made.first_offset = problem, kept, first_offset
+        made.is_too_large = is_too_large
         return made
 
 

@@ -66,9 +66,11 @@ def _rejection(polled: Polled, error: Exception) -> Rejection:
 
 def _unreadable(polled: Polled, unreadable: UnreadableHeaders) -> Rejection:
     """Reject what the client could not read, with what of it it could."""
-    is_batch = unreadable.first_offset is not None
+    reason = Reason.INVALID_RECORD
+    if unreadable.first_offset is not None:
+        reason = Reason.BATCH_TOO_LARGE if unreadable.is_too_large else Reason.CORRUPT_BATCH
     return Rejection(
         replace(polled, record=replace(polled.record, headers=unreadable.kept)),
-        Reason.CORRUPT_BATCH if is_batch else Reason.INVALID_RECORD,
+        reason,
         InvalidRecordError("record", unreadable.problem),
     )

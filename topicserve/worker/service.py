@@ -12,6 +12,7 @@ from typing import Any
 from topicserve.backends.broker import Broker, Consumer, Producer
 from topicserve.backends.errors import FencedError
 from topicserve.backends.kafka_clients import open_broker
+from topicserve.backends.kafka_settings import MAX_DECOMPRESSED_BYTES
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.servables.server_core import ServerCore
 from topicserve.worker.assembly import build_stages
@@ -243,6 +244,7 @@ class WorkerService:
         settings: dict[str, object] = {
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
+            MAX_DECOMPRESSED_BYTES: kafka.max_decompressed_bytes,
         }
         if kafka.group_instance_id:
             settings["group.instance.id"] = kafka.group_instance_id

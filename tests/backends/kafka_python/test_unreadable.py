@@ -1,4 +1,6 @@
+import contextlib
 import struct
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ from kafka import errors
 from kafka.record.memory_records import MemoryRecords
 
 from tests.support.record_batches import a_payload
+from topicserve.backends.kafka_python.decompress import decompress
 from topicserve.backends.kafka_python.unreadable import MAX_FETCHES, ReadableRecords
 from topicserve.wire.kafka_record import UnreadableHeaders
 
@@ -21,6 +24,7 @@ class Fetching:
 
     def __init__(self, *payloads: bytes) -> None:
         self.end = 0
+        self.max_bytes = 1 << 20
         self.batches: list[tuple[int, bytes]] = []
         for payload in payloads:
             (last_delta,) = struct.unpack_from(">i", payload, 23)
@@ -38,7 +42,9 @@ class Fetching:
         """Return all records; never more than `limit` fetches."""
         found: list[Any] = []
         counts: dict[tuple[Any, int], int] = {}
-        kind = type("Records", (ReadableRecords,), {"_fetches": counts})
+        kind = type(
+            "Records", (ReadableRecords,), {"_fetches": counts, "_max_bytes": self.max_bytes}
+        )
         while self.position < self.end:
             self.fetches += 1
             assert self.fetches <= limit
@@ -153,3 +159,49 @@ class _Failing:
 
     def next_batch(self) -> Any:
         return next(self._fail())
+
+
+CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+
+
+@pytest.mark.parametrize("compression", CODECS.values(), ids=CODECS)
+def test_a_compressed_batch_within_the_limit_is_read(compression: int) -> None:
+    """As it was written, whatever the codec, and of many pieces, too."""
+    contents = [b"a", b"b" * 3_000_000, b"c"]
+    fetching = Fetching(a_payload(contents, compression=compression))
+    fetching.max_bytes = 4_000_000
+
+    assert values(fetching.read()) == contents
+
+
+@pytest.mark.parametrize("compression", CODECS.values(), ids=CODECS)
+def test_a_batch_that_decompresses_to_too_much_is_passed_over(compression: int) -> None:
+    """At once, as one record that names its offsets; it takes no more memory than is allowed."""
+    bomb = a_payload([bytes(50_000_000), b"b"], compression=compression)
+    fetching = Fetching(a_payload([b"a"]), bomb, a_payload([b"d"]))
+
+    tracemalloc.start()
+    records = fetching.read()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert values(records) == [b"a", None, b"d"]
+    headers = records[1].headers
+    assert isinstance(headers, UnreadableHeaders)
+    assert (headers.first_offset, records[1].offset, headers.is_too_large) == (1, 2, True)
+    assert "offsets 1 to 2 of in-0 cannot be read" in headers.problem
+    assert "more than 1048576 bytes (kafka.max_decompressed_bytes)" in headers.problem
+    assert fetching.fetches == 1
+    assert peak < 4 * len(bomb) + 8_000_000
+
+
+@pytest.mark.parametrize("compression", CODECS.values(), ids=CODECS)
+@given(cut=st.integers(1, 40), at=st.integers(0, 60), octet=st.integers(0, 255))
+def test_a_spoilt_stream_ends_in_an_error(compression: int, cut: int, at: int, octet: int) -> None:
+    """Whatever was cut off or altered, decompressing ends, within the limit."""
+    payload = bytearray(a_payload([b"abc" * 20, b"d" * 2000], compression=compression)[61:])
+    payload[at % len(payload)] = octet
+
+    for data in (bytes(payload), bytes(payload[:-cut])):
+        with contextlib.suppress(Exception):
+            assert len(decompress(compression, data, 100_000)) <= 100_000

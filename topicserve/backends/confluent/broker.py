@@ -12,6 +12,7 @@ from topicserve.backends.confluent.producer import ConfluentProducer
 from topicserve.backends.confluent.settings import opened, to_confluent
 from topicserve.backends.in_flight import InFlight
 from topicserve.backends.kafka_settings import (
+    MAX_DECOMPRESSED_BYTES,
     MAX_IN_FLIGHT_BYTES,
     MAX_IN_FLIGHT_RECORDS,
     for_admin,
@@ -68,6 +69,8 @@ class ConfluentBroker:
         self, group_id: str, settings: Mapping[str, object] | None = None
     ) -> ConfluentConsumer:
         merged = _CONSUMER_DEFAULTS | for_consumer(self._settings, group_id, settings or {})
+        # librdkafka decompresses before it asks anyone; it has no such limit for all codecs.
+        take_integer(merged, MAX_DECOMPRESSED_BYTES)
         configuration = to_confluent(merged) | _CONSUMER_FIXED
         return ConfluentConsumer(_opener(confluent_kafka.Consumer, configuration))
 

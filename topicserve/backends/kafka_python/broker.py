@@ -11,6 +11,7 @@ from topicserve.backends.kafka_python.producer import KafkaPythonProducer
 from topicserve.backends.kafka_python.producer_client import ProducerClient
 from topicserve.backends.kafka_python.settings import to_kafka_python
 from topicserve.backends.kafka_settings import (
+    MAX_DECOMPRESSED_BYTES,
     MAX_IN_FLIGHT_BYTES,
     MAX_IN_FLIGHT_RECORDS,
     for_admin,
@@ -37,9 +38,10 @@ class KafkaPythonBroker:
         self, group_id: str, settings: Mapping[str, object] | None = None
     ) -> KafkaPythonConsumer:
         merged = for_consumer(self._settings, group_id, settings or {})
+        max_decompressed_bytes = take_integer(merged, MAX_DECOMPRESSED_BYTES)
         # The port commits explicit offsets only.
         arguments = to_kafka_python(merged, "consumer") | {"enable_auto_commit": False}
-        return KafkaPythonConsumer(arguments)
+        return KafkaPythonConsumer(arguments, max_decompressed_bytes=max_decompressed_bytes)
 
     def producer(self, settings: Mapping[str, object] | None = None) -> KafkaPythonProducer:
         merged = for_producer(self._settings, settings or {})

@@ -45,8 +45,11 @@ class KafkaPythonConsumer:
         arguments: dict[str, Any],
         clock: Callable[[], float] = time.monotonic,
         network: Network | None = None,
+        *,
+        max_decompressed_bytes: int = 128 * 1024 * 1024,
     ) -> None:
         """`arguments` are KafkaConsumer's."""
+        self._max_decompressed_bytes = max_decompressed_bytes
         self._arguments = arguments
         self._clock = clock
         self._network = network or Network()
@@ -163,7 +166,7 @@ class KafkaPythonConsumer:
 
     def _open(self, timeout_seconds: float) -> Any:
         client = self._network.open(kafka.KafkaConsumer, self._arguments, timeout_seconds)
-        read_on(client)
+        read_on(client, self._max_decompressed_bytes)
         if self._topics:
             listener = RebalanceThread(self._on_change, self._network.call_soon)
             client.subscribe(topics=self._topics, listener=listener)

@@ -18,6 +18,7 @@ from kafka import errors
 from kafka.consumer.fetcher import ConsumerRecord, Fetcher
 from kafka.record.default_records import DefaultRecordBatch
 
+from topicserve.backends.kafka_python.decompress import BatchTooLargeError, bounded
 from topicserve.wire.dead_letter import TRUNCATED_HEADER
 from topicserve.wire.kafka_record import UnreadableHeaders
 
@@ -27,12 +28,13 @@ MAX_FETCHES = 3
 _MAX_REMEMBERED = 1000
 
 
-def read_on(client: Any) -> None:
-    """To a new consumer: have its fetcher read on after what cannot be decoded."""
+def read_on(client: Any, max_decompressed_bytes: int) -> None:
+    """To a new consumer: have its fetcher read on after what cannot be decoded, or is too large."""
     fetches: dict[tuple[Any, int], int] = {}
 
     class Records(ReadableRecords):
         _fetches = fetches
+        _max_bytes = max_decompressed_bytes
 
     client._fetcher.PartitionRecords = Records
 
@@ -42,11 +44,13 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
 
     _fetches: dict[tuple[Any, int], int]
     """How often a batch was fetched that cannot be decoded."""
+    _max_bytes: int = 128 * 1024 * 1024
+    """What a batch may decompress to."""
 
     def _unpack_records(
         self, tp: Any, records: Any, key_deserializer: Any, value_deserializer: Any
     ) -> Iterator[Any]:
-        batches = _Batches(records)
+        batches = _Batches(records, self._max_bytes)
         while True:
             try:
                 yield from super()._unpack_records(
@@ -79,8 +83,9 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
     def _corrupt(self, tp: Any, batches: "_Batches", error: Exception) -> Any:
         batch = batches.current
         place = tp, batch.base_offset
+        is_too_large = isinstance(error, BatchTooLargeError)
         fetches = self._fetches.get(place, 0) + 1
-        if fetches < MAX_FETCHES:
+        if fetches < MAX_FETCHES and not is_too_large:  # which fetching again does not change
             if len(self._fetches) >= _MAX_REMEMBERED:
                 self._fetches.clear()
             self._fetches[place] = fetches
@@ -94,7 +99,7 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
             f"offsets {first} to {last} of {tp.topic}-{tp.partition} cannot be read: "
             f"{type(error).__name__}: {error}"
         )
-        headers = UnreadableHeaders(problem, first_offset=first)
+        headers = UnreadableHeaders(problem, first_offset=first, is_too_large=is_too_large)
         return ConsumerRecord(
             *(tp.topic, tp.partition, self.leader_epoch, last, 0, 0, None, None, headers),
             *(None, -1, -1, -1),
@@ -124,8 +129,9 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
 class _Batches:
     """Gives a fetcher the batches of an answer, and remembers which one it has."""
 
-    def __init__(self, records: Any) -> None:
+    def __init__(self, records: Any, max_bytes: int) -> None:
         self._records = records
+        self._max_bytes = max_bytes
         self._resumed: Any = None
         self.current: Any = None
 
@@ -133,7 +139,7 @@ class _Batches:
         """Return the next batch, or the rest of one that is resumed; None at the end."""
         self.current, self._resumed = self._resumed, None
         if self.current is None:
-            self.current = self._records.next_batch()
+            self.current = bounded(self._records.next_batch(), self._max_bytes)
         return self.current
 
     def resume(self, batch: Any) -> None:
