@@ -1,5 +1,6 @@
 # `make help` lists everything. CI runs the same targets as a person.
 VENV := .venv
+FUZZ_SECONDS ?= 3600
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -46,8 +47,9 @@ bench-handle: setup ## what looking up a servable costs, also while versions swa
 docs: setup ## write the tables of metrics and keys anew from the code
 	$(BIN)/python -m tests.support.reference_pages
 
-chaos: setup ## the end-to-end tests at full length: 60 kills, long outages, 20,000 fuzzed records
+chaos: setup ## the end-to-end tests at full length: 60 kills, long outages, 20,000 fuzzed records, each stage for FUZZ_SECONDS
 	TOPICSERVE_CHAOS=1 $(BIN)/python -m pytest tests/e2e tests/conformance/port/test_leaving.py
+	$(BIN)/python -m tests.support.fuzz_stages $(FUZZ_SECONDS)
 
 format: setup ## rewrite the code in the project's format
 	$(BIN)/ruff format .

@@ -179,8 +179,17 @@ def odd(offset: int = 1) -> KafkaRecord:
     return a_kafka_record(offset, [13.0, 2.0, 3.0])
 
 
+_ran = [0]
+
+
+def cases() -> int:
+    """Return how many records were put through between good ones."""
+    return _ran[0]
+
+
 def check_alone(line: Line, poison: KafkaRecord) -> OutgoingRecord:
     """Put a record through between good ones; return its outcome, theirs being results."""
+    _ran[0] += 1
     outcomes = line.run(good(0), poison, good(2))
     assert set(outcomes) == {0, 1, 2}
     assert reason_of(outcomes[0]) is None

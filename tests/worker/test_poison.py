@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -531,3 +532,16 @@ def test_any_outputs_are_written_or_fail_that_record_alone(made: Any) -> None:
 def test_any_metadata_is_joined_or_refused_alone(content: bytes) -> None:
     """Whatever the store has under the record's id."""
     check_alone(Line(metadata={an_id(1): content}), a_kafka_record(1, [1.0, 2.0, 3.0]))
+
+
+def test_every_stage_can_be_fuzzed_for_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make chaos` runs these properties for an hour, and says how many cases that were."""
+    from tests.support import fuzz_stages
+
+    monkeypatch.setattr(fuzz_stages, "CORPUS", tmp_path)
+
+    cases, failed = fuzz_stages.fuzz(seconds=0.001, round_examples=3)
+
+    assert (cases, failed) == (3, {})
