@@ -1,4 +1,5 @@
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,6 +13,7 @@ from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger
 
 PARTITION = TopicPartition("in", 0)
+LIMIT_SECONDS = 10
 
 
 class FakeAdmin:
@@ -20,6 +22,7 @@ class FakeAdmin:
     def __init__(self) -> None:
         self.asked = 0
         self.closed = 0
+        self.on_committed: Callable[[], object] = lambda: None
         self.error: BackendError | None = None
         self.stood: dict[TopicPartition, int | None] = {}
         self.log = LogOffsets(0, 0)
@@ -43,6 +46,7 @@ class FakeAdmin:
         timeout_seconds: float,  # noqa: ARG002
     ) -> dict[TopicPartition, int | None]:
         self._answer()
+        self.on_committed()
         return {partition: self.stood.get(partition) for partition in partitions}
 
     def close(self) -> None:
@@ -219,3 +223,18 @@ def test_a_broker_that_refuses_answers_all_the_same(caplog: pytest.LogCaptureFix
 
     assert world.watch.problem() is None
     assert set(events(caplog)) == {"broker_refuses"}
+
+
+def test_an_assignment_is_looked_at_at_once() -> None:
+    """Once the worker has committed, the group does not tell any more where it stood."""
+    world = World()
+    asked = threading.Event()
+    world.admin.on_committed = asked.set
+    world.watch.start()
+    try:
+        world.ledger.assign([PARTITION])
+        assert asked.wait(LIMIT_SECONDS)
+    finally:
+        world.watch.close(LIMIT_SECONDS)
+
+    assert world.admin.closed == 1

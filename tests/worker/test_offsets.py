@@ -177,6 +177,20 @@ def test_the_oldest_unfinished_record_has_the_timestamp_of_its_poll() -> None:
     assert ledger.oldest_timestamps_ms() == {}
 
 
+def test_what_is_committed_behind_a_marker_is_not_taken_back() -> None:
+    """By the next record that is in flight."""
+    ledger = OffsetLedger()
+    ledger.assign([PARTITION])
+    ledger.finish(track(ledger, [5]))
+    ledger.pass_to({PARTITION: 9})
+    ledger.committed(ledger.committable())
+
+    track(ledger, [9, 10])
+
+    assert ledger.committable() == {}
+    assert ledger.release([PARTITION]) == {}
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """Polls, finishes in any order, commits, loses partitions and crashes, at any step."""
 
@@ -226,6 +240,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def commit(self) -> None:
         offsets = self.ledger.committable()
+        assert offsets.get(PARTITION, self.committed) >= self.committed
         self.committed = offsets.get(PARTITION, self.committed)
         self.ledger.committed(offsets)
 

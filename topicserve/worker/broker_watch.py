@@ -54,7 +54,8 @@ class BrokerWatch:
         self._heard_at = self._asked_at = clock()
         self._activity = (0, 0)
         self._away = False
-        self._stop = threading.Event()
+        self._stopping = False
+        self._wake = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name="topicserve-broker-watch", daemon=True
         )
@@ -62,11 +63,14 @@ class BrokerWatch:
 
     def start(self) -> None:
         """Begin to watch."""
+        # Where the group stands is to be asked before the first offset is committed.
+        self._ledger.on_assign = self._wake.set
         self._thread.start()
 
     def close(self, timeout_seconds: float) -> None:
         """End the thread; an answer that is still waited for is left to it."""
-        self._stop.set()
+        self._stopping = True
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
 
@@ -91,12 +95,19 @@ class BrokerWatch:
         self._metrics.broker_reachable.set(self.problem() is None)
 
     def _run(self) -> None:
-        while not self._stop.wait(STEP_SECONDS):
-            try:
-                self.step()
-            except Exception as error:  # what it watches is more important than the watch
-                log_event("broker_watch_failed", logging.ERROR, traceback_of=error)
+        self._guarded(lambda: self._ask([]))  # connects, while there is nothing to wait for
+        while not self._stopping:
+            self._wake.wait(STEP_SECONDS)
+            self._wake.clear()
+            if not self._stopping:
+                self._guarded(self.step)
         self._close_admin()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # what it watches is more important than the watch
+            log_event("broker_watch_failed", logging.ERROR, traceback_of=error)
 
     def _note_activity(self) -> None:
         activity = (self._ledger.polls, self._ledger.commits)

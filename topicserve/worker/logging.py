@@ -22,8 +22,8 @@ MAX_TRACEBACK_CHARACTERS = 8000
 BURST = 10
 WINDOW_SECONDS = 10.0
 # Other libraries' lines: of one template, and of all templates together, in a window.
-LIBRARY_BURST = 3
-LIBRARIES_BURST = 20
+LIBRARY_BURST = 1
+LIBRARIES_BURST = 10
 LIBRARY_WINDOW_SECONDS = 60.0
 _ALL_LIBRARIES = ("", "")
 

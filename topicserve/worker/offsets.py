@@ -159,11 +159,11 @@ class Slot:
         Where everything polled is finished it is the position: other tools would take the markers
         and aborted records before that for a lag that never goes.
         """
-        bases = (self.next_offset, self.committed, self.start_offset)
-        base = next((offset for offset in bases if offset is not None), None)
-        position = self.position
+        known = [one for one in (self.next_offset, self.committed) if one is not None]
+        done = max(known, default=None)  # what was committed may lie behind a marker
+        base, position = self.start_offset if done is None else done, self.position
         if self._pending or base is None or position is None or position <= base:
-            return self.next_offset
+            return done
         return position
 
     @property
@@ -219,6 +219,8 @@ class OffsetLedger:
         self._bytes = 0
         self._outcome_bytes = 0
         self._gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
+        self.on_assign: Callable[[], None] = lambda: None
+        """Called when partitions were assigned; it must return at once."""
         self.polls = 0
         """How often records were polled."""
         self.commits = 0
@@ -231,6 +233,7 @@ class OffsetLedger:
         with self._changed:
             for partition in partitions:
                 self._slots[partition] = Slot(partition)
+        self.on_assign()
 
     def track(self, records: Sequence[KafkaRecord]) -> list[Slot | None]:
         """Take polled records in; None stands for one whose partition is no longer ours."""

@@ -157,6 +157,7 @@ class Quarantine:
         except BackendUnavailableError as error:
             log_event("attempts_not_noted", logging.WARNING, problem=str(error))
             return
+        self._ledger.start_at({p: int(o) for p, o in found.items() if o is not None})
         lags = self._consumer.stats().lag_records
         for partition in opening:
             offset = found[partition]
