@@ -309,6 +309,7 @@ class OffsetLedger:
                 if slot is not None:
                     slot.committed = int(offset)
                     slot.committed_note = metadata_of(offset)
+            self._changed.notify_all()
 
     def first_offsets(self) -> dict[TopicPartition, int]:
         """Return the first offset polled of each partition that had one."""
@@ -458,7 +459,7 @@ class OffsetLedger:
     def wait_until(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
         """Wait until a condition on this ledger holds; False if the time ran out first.
 
-        The condition is looked at whenever a record is finished, with the ledger's lock held.
+        The condition is checked whenever a record is finished or committed, with the lock held.
         """
         with self._changed:
             return self._changed.wait_for(condition, timeout_seconds)
