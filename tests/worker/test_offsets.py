@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -280,3 +282,26 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedgerMachine = LedgerMachine.TestCase
+
+
+def test_offsets_that_go_back_are_another_topics(caplog: pytest.LogCaptureFixture) -> None:
+    """A topic was created again: nothing that is known of the old one is committed for the new."""
+    ledger = OffsetLedger()
+    ledger.assign([PARTITION])
+    finished, unfinished = track(ledger, [100, 101])
+    ledger.finish([finished])
+    ledger.committed(ledger.committable())
+
+    with caplog.at_level(logging.WARNING, "topicserve"):
+        first, second = track(ledger, [0, 1])
+    ledger.finish([unfinished, first])
+
+    assert ledger.committable() == {PARTITION: 1}
+    assert ledger.in_flight_records == 1
+    assert (unfinished.slot.closed, second.slot.closed) == (True, False)
+    assert ledger.abandoned_records == 1
+    (line,) = caplog.records
+    assert line.msg == "offsets_went_back"
+    fields = line.__dict__["fields"]
+    assert (fields["topic"], fields["partition"]) == PARTITION
+    assert (fields["from_offset"], fields["to_offset"]) == (102, 0)

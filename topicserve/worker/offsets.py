@@ -1,5 +1,6 @@
 """The offset ledger: which records are under way, and up to where each partition is finished."""
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -7,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from topicserve.backends.broker import OffsetAndMetadata, metadata_of
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+from topicserve.worker.logging import log_event
 
 MAX_GAPS = 1000
 
@@ -244,11 +246,34 @@ class OffsetLedger:
                 first = records[start]
                 slot = self._slots.get(TopicPartition(first.topic, first.partition))
                 if slot is not None:
+                    slot = self._from_the_beginning(slot, first.offset)
                     offsets = [record.offset for record in records[start:stop]]
                     self._note_gap(slot.track(offsets, first.timestamp_ms))
                     self._records += stop - start
                 slots += [slot] * (stop - start)
         return slots
+
+    def _from_the_beginning(self, slot: Slot, offset: int) -> Slot:
+        """Return the slot, or a new one where the offsets have gone back.
+
+        They do so where a topic was deleted and created again, or its end was lost, and the client
+        goes on without a new assignment. What is known of the old offsets is about other records.
+        """
+        position = slot.position
+        if position is None or offset >= position:
+            return slot
+        log_event(
+            "offsets_went_back",
+            logging.WARNING,
+            topic=slot.partition.topic,
+            partition=slot.partition.partition,
+            from_offset=position,
+            to_offset=offset,
+        )
+        self.abandoned_records += slot.in_flight
+        self._release([slot.partition])
+        new = self._slots[slot.partition] = Slot(slot.partition)
+        return new
 
     def count_bytes(self, size_bytes: int) -> None:
         """Count the bytes of records that were tracked; `finish` takes them off again."""

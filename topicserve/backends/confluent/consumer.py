@@ -14,7 +14,11 @@ from topicserve.backends.broker import ConsumerStats, Offsets, RebalanceListener
 from topicserve.backends.confluent.corrupt import CorruptBatches
 from topicserve.backends.confluent.errors import PARTITION_EOF, translate, translated
 from topicserve.backends.confluent.offsets import from_client, to_client
-from topicserve.backends.errors import BackendUnavailableError, CommitRefusedError
+from topicserve.backends.errors import (
+    BackendUnavailableError,
+    CommitRefusedError,
+    UnknownTopicError,
+)
 from topicserve.backends.own_process import own_process
 from topicserve.wire.dead_letter import TRUNCATED_HEADER
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition, UnreadableHeaders
@@ -42,6 +46,7 @@ class ConfluentConsumer:
         self._clock = clock
         self._listener: RebalanceListener | None = None
         self._assigned: set[TopicPartition] = set()
+        self._found_topics: set[str] = set()
         self._paused: set[TopicPartition] = set()
         # Where the end of a partition was met: past aborted records and markers, which `position`
         # does not count, since it follows records.
@@ -227,6 +232,10 @@ class ConfluentConsumer:
             # The client reconnects, or joins again, by itself.
             log.warning("%s", problem)
             return False
+        topic = message.topic()
+        if isinstance(problem, UnknownTopicError) and topic in self._found_topics:
+            log.warning('the topic "%s" was deleted; waiting until it is created again', topic)
+            return False
         raise problem
 
     def _on_error(self, error: KafkaError) -> None:
@@ -261,6 +270,7 @@ class ConfluentConsumer:
         assert self._listener is not None
         if partitions:
             self._assigned.update(partitions)
+            self._found_topics.update(partition.topic for partition in partitions)
             self._listener.on_assigned(partitions)
 
     def _on_revoked(self, partitions: list[TopicPartition]) -> None:

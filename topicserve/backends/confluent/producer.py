@@ -56,6 +56,7 @@ class ConfluentProducer:
         self._client = ProducerClient(open_client, self._on_error)
         self._calls = TransactionalCalls("confluent-transactions")
         self._known_topics: set[str] = set()
+        self._is_cut_off = False
         self._closed = threading.Event()
         self._delivery_thread = threading.Thread(
             target=self._report, name="confluent-delivery", daemon=True
@@ -137,7 +138,9 @@ class ConfluentProducer:
         # Aborted while partitions are being added to the transaction, librdkafka may ask the broker
         # to end what it has not begun, and takes the answer (INVALID_TXN_STATE) for fatal.
         in_time = self._in_flight.wait_reported(min(timeout_seconds, _SETTLE_SECONDS))
-        if self._calls.needs_takeover(self._client.give_up, is_lost=not in_time):
+        if self._calls.needs_takeover(
+            self._client.give_up, is_lost=not in_time or self._is_cut_off
+        ):
             self._take_over(timeout_seconds)
             return
         client = self._client.current
@@ -164,6 +167,7 @@ class ConfluentProducer:
         self.init_transactions(timeout_seconds)
         # What the old client failed to send must not be counted against the next transaction.
         self._in_flight.wait_empty(timeout_seconds)
+        self._is_cut_off = False
         self._calls.taken_over()
 
     def _meet(self, topic: str) -> None:
@@ -178,9 +182,12 @@ class ConfluentProducer:
                 problem = error
             if problem is None:
                 self._known_topics.add(topic)
+                self._is_cut_off = False
                 return
             self._raise_fatal()
             if self._clock() >= deadline:
+                # A transactional client never looks for a cluster that moved (see settings.py).
+                self._is_cut_off = isinstance(problem, BackendUnavailableError)
                 raise problem
             self._closed.wait(_TOPIC_RETRY_SECONDS)
 

@@ -1,5 +1,6 @@
 """Opens kafka-python's clients so that one which cannot connect leaves nothing behind."""
 
+import random
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -93,7 +94,10 @@ class Network:
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library is untyped
-    """Tells why a connection failed: kafka-python takes a wrong password for a broker away."""
+    """Tells why a connection failed: kafka-python takes a wrong password for a broker away.
+
+    And it finds a cluster again whose addresses have changed.
+    """
 
     def __init__(
         self, net: Any, on_failure: Callable[[Any, Exception], None], **configs: Any
@@ -106,6 +110,27 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
         connection = super().get_connection(node_id, *args, **kwargs)
         connection.init_future.add_errback(lambda error: self._on_failure(self, error))
         return connection
+
+    def least_loaded_node(self) -> Any:
+        """Return a broker for any question, as the library's own does.
+
+        Where none of the known ones can be reached, the bootstrap addresses are asked as well
+        (KIP-899): kafka-python would try the known ones for ever, though all may have moved.
+        """
+        found = super().least_loaded_node()
+        known = [broker.node_id for broker in self.cluster.brokers()]
+        if any(self._is_reachable(node_id) for node_id in known):
+            return found
+        bootstrap = [broker.node_id for broker in self.cluster.bootstrap_brokers()]
+        choices = [node_id for node_id in bootstrap if not self.connection_delay(node_id)]
+        if found is not None:
+            choices.append(found)
+        return random.choice(choices) if choices else None
+
+    def _is_reachable(self, node_id: Any) -> bool:
+        connection = self._conns.get(node_id)
+        is_connected = connection is not None and connection.connected
+        return is_connected or node_id not in self._backoff  # nothing failed since it was reached
 
     async def _build_transport(self, *args: Any, **kwargs: Any) -> Any:
         transport = await super()._build_transport(*args, **kwargs)

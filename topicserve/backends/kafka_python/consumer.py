@@ -61,6 +61,8 @@ class KafkaPythonConsumer:
         self._assigned: set[TopicPartition] = set()
         self._paused: set[TopicPartition] = set()
         self._topics_checked_at = clock()
+        self._found_topics: set[str] = set()
+        self._gone_topics: set[str] = set()
         self._closed = False
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
@@ -211,6 +213,7 @@ class KafkaPythonConsumer:
         assert self._listener is not None
         if change is Change.ASSIGNED:
             self._assigned.update(partitions)
+            self._found_topics.update(partition.topic for partition in partitions)
             self._listener.on_assigned(partitions)
             return
         self._assigned.difference_update(partitions)
@@ -223,8 +226,11 @@ class KafkaPythonConsumer:
             self._commit_revoked(self._listener.on_revoked(partitions))
 
     def _commit_revoked(self, offsets: Offsets) -> None:
+        # The client repeats what a topic that is gone refuses until the time is up.
+        missing = self._missing()
+        left = {partition: o for partition, o in offsets.items() if partition.topic not in missing}
         try:
-            self.commit(offsets, _REVOKE_COMMIT_SECONDS)
+            self.commit(left, _REVOKE_COMMIT_SECONDS)
         except (CommitRefusedError, BackendUnavailableError) as error:
             # The partitions go all the same; their next owner does the records again.
             log.warning("offsets of revoked partitions were not committed: %s", error)
@@ -235,7 +241,7 @@ class KafkaPythonConsumer:
             raise error
 
     def _check_topics(self) -> None:
-        """Raise UnknownTopicError for a topic that the brokers have not; Kafka would wait."""
+        """Raise UnknownTopicError for a topic that never was; one that is deleted is waited for."""
         now = self._clock()
         if now < self._topics_checked_at + _TOPIC_CHECK_SECONDS:
             return
@@ -243,10 +249,24 @@ class KafkaPythonConsumer:
         # What is missing may not have been heard of yet, so it is asked for before it is missed.
         if self._missing() and self._network.refresh_metadata(_METADATA_SECONDS):
             for topic in self._missing():
+                if topic in self._found_topics:
+                    self._note_gone(topic)
+                    continue
                 raise UnknownTopicError(
                     f'the topic "{topic}" does not exist: create it, or let the brokers do so '
                     "(auto.create.topics.enable)"
                 )
+
+        for topic in set(self._topics) - set(self._missing()):
+            self._found_topics.add(topic)
+            if topic in self._gone_topics:
+                self._gone_topics.remove(topic)
+                log.warning('the topic "%s" is there again', topic)
+
+    def _note_gone(self, topic: str) -> None:
+        if topic not in self._gone_topics:
+            self._gone_topics.add(topic)
+            log.warning('the topic "%s" was deleted; waiting until it is created again', topic)
 
     def _missing(self) -> list[str]:
         cluster = self._network.cluster
