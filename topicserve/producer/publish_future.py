@@ -1,11 +1,10 @@
 """What becomes of one record."""
 
-import os
 import time
 from concurrent.futures import Future
 
 from topicserve.backends.errors import BackendUnavailableError
-from topicserve.backends.own_process import require_process
+from topicserve.backends.own_process import require_process, this_process
 
 
 class PublishFuture(Future[None]):
@@ -22,7 +21,7 @@ class PublishFuture(Future[None]):
     def __init__(self, record_id: str, limit_seconds: float) -> None:
         super().__init__()
         self.record_id = record_id
-        self._process_id = os.getpid()
+        self._process_id = this_process()
         self._limit_seconds = limit_seconds
         self._give_up_at = time.monotonic() + limit_seconds
 
