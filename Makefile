@@ -47,8 +47,10 @@ bench-handle: setup ## what looking up a servable costs, also while versions swa
 docs: setup ## write the tables of metrics and keys anew from the code
 	$(BIN)/python -m tests.support.reference_pages
 
-chaos: setup ## the end-to-end tests at full length: 60 kills, long outages, 20,000 fuzzed records, each stage for FUZZ_SECONDS
+chaos: setup ## the end-to-end tests at full length: 60 kills, brokers killed in turn, outages, each stage fuzzed for FUZZ_SECONDS; newer Kafka
 	TOPICSERVE_CHAOS=1 $(BIN)/python -m pytest tests/e2e tests/conformance/port/test_leaving.py
+	for version in $$($(BIN)/python -m tests.support.kafka_jars); do \
+	  TOPICSERVE_KAFKA_VERSION=$$version $(BIN)/python -m pytest tests/conformance -m kafka || exit 1; done
 	$(BIN)/python -m tests.support.fuzz_stages $(FUZZ_SECONDS)
 
 format: setup ## rewrite the code in the project's format

@@ -1,4 +1,4 @@
-"""Apache Kafka for tests, benchmarks and the demo's tests: one KRaft node, without Docker.
+"""Apache Kafka for tests, benchmarks and the demo's tests: a KRaft node, without Docker.
 
     with ApacheKafka() as kafka:
         kafka.bootstrap_servers
@@ -21,17 +21,21 @@ from typing import Self
 
 from kafka.protocol.metadata import ApiVersionsRequest
 
-from tests.support.certificates import make_certificates
-from tests.support.kafka_jars import CACHE, JAVA, classpath, locked, run_tool, skip_or_fail
+from tests.support.kafka_jars import JAVA, classpath, run_tool, skip_or_fail
+from tests.support.kafka_properties import (
+    USERS,
+    Ports,
+    node_properties,
+    security_properties,
+    write_properties,
+)
+from tests.support.kafka_storage import copy_formatted
 from tests.support.stack import raw_client
 
 __all__ = ["ApacheKafka", "freeze_process", "run_tool", "skip_or_fail"]
 
 START_LIMIT_SECONDS = 90
-# Users of a server that was opened with `secure`; "nobody" may log in and do nothing.
-USERS = {"admin": "admin-secret", "nobody": "nobody-secret"}
 
-_CLUSTER_ID = "dG9waWNzZXJ2ZS10ZXN0cw"
 _START_ATTEMPTS = 3
 _STOP_LIMIT_SECONDS = 30
 # The shell outlives nobody: when whoever holds its stdin dies, however it dies, it takes the
@@ -44,23 +48,30 @@ class ApacheKafka:
 
     `settings` go to its server.properties. With `secure` clients must use SASL_SSL with PLAIN as
     one of `USERS` and trust `certificates.authority`; every topic and group is denied to others
-    than admin. Port and data are kept over `kill` and `restart`.
+    than admin. Port and data are kept over `kill` and `restart`. A KafkaCluster makes several of
+    one, each with a `node_id` of its own.
     """
 
     def __init__(
-        self, settings: Mapping[str, object] | None = None, *, secure: bool = False
+        self,
+        settings: Mapping[str, object] | None = None,
+        *,
+        secure: bool = False,
+        node_id: int = 1,
     ) -> None:
+        self.node_id = node_id
+        self.ports = Ports()
+        self._voters: Mapping[int, int] = {}
         self._settings = dict(settings or {})
         self._secure = secure
         self._process: subprocess.Popen[str] | None = None
         self._folder = Path()
-        self._ports = (0, 0, 0)
         self.pid = 0
 
     @property
     def bootstrap_servers(self) -> str:
         """Return the address that clients are given."""
-        return f"127.0.0.1:{self._ports[0]}"
+        return f"127.0.0.1:{self.ports.clients}"
 
     @property
     def jars(self) -> str:
@@ -89,13 +100,12 @@ class ApacheKafka:
         return self._folder / "certificates" / "ca.pem"
 
     def __enter__(self) -> Self:
-        classpath()
-        self._folder = Path(tempfile.mkdtemp(prefix="topicserve-kafka-"))
+        self.prepare()
         try:
-            shutil.copytree(_formatted_directory(), self._folder / "data")
             for attempt in range(1, _START_ATTEMPTS + 1):
-                self._choose_ports()
-                if self._start(may_fail=attempt < _START_ATTEMPTS):
+                self.ports = Ports.free()
+                self.launch({self.node_id: self.ports.controller})
+                if self.wait_until_answering(may_fail=attempt < _START_ATTEMPTS):
                     return self
         except BaseException:
             self.__exit__(None, None, None)
@@ -111,9 +121,17 @@ class ApacheKafka:
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def prepare(self) -> None:
+        """Make its directory and choose its ports."""
+        classpath()
+        self._folder = Path(tempfile.mkdtemp(prefix="topicserve-kafka-"))
+        copy_formatted(self._folder / "data", self.node_id)
+        self.ports = Ports.free()
+
     def start(self) -> None:
         """Start again after `kill` or `stop`, on the same port and data, and wait for answers."""
-        self._start(may_fail=False)
+        self.launch(self._voters)
+        self.wait_until_answering()
 
     def stop(self) -> None:
         """Shut the server down as an operator does."""
@@ -157,16 +175,11 @@ class ApacheKafka:
         """Run one of Apache Kafka's console tools against this server (not a secure one)."""
         return run_tool(name, ["--bootstrap-server", self.bootstrap_servers, *arguments], stdin)
 
-    def _choose_ports(self) -> None:
-        with socket.socket() as clients, socket.socket() as controller, socket.socket() as inner:
-            sockets = (clients, controller, inner)
-            for one in sockets:
-                one.bind(("127.0.0.1", 0))
-            self._ports = tuple(one.getsockname()[1] for one in sockets)
-
-    def _start(self, *, may_fail: bool) -> bool:
+    def launch(self, voters: Mapping[int, int]) -> None:
+        """Start the process as one of these controllers (ports by node id), without waiting."""
+        self._voters = voters
         properties = self._folder / "server.properties"
-        properties.write_text("".join(f"{k}={v}\n" for k, v in self._properties().items()))
+        write_properties(properties, self._properties())
         server = [*JAVA, "-cp", classpath(), "kafka.Kafka", str(properties)]
         with (self._folder / "log").open("a") as log:
             self._process = subprocess.Popen(
@@ -179,11 +192,11 @@ class ApacheKafka:
             )
         assert self._process.stdout is not None
         self.pid = int(self._process.stdout.readline())
-        return self._wait_until_answering(may_fail)
 
-    def _wait_until_answering(self, may_fail: bool) -> bool:
+    def wait_until_answering(self, *, may_fail: bool = False) -> bool:
+        """Wait until clients are answered; False if it ends before and `may_fail`."""
         deadline = time.monotonic() + START_LIMIT_SECONDS
-        while not self._answers():
+        while not self.answers():
             if not _alive(self.pid) or time.monotonic() > deadline:
                 self.kill()
                 if may_fail:
@@ -192,12 +205,12 @@ class ApacheKafka:
             self._wait_briefly()
         return True
 
-    def _answers(self) -> bool:
-        clients, _, inner = self._ports
+    def answers(self) -> bool:
+        """Tell whether clients are answered at the moment."""
         try:
-            socket.create_connection(("127.0.0.1", clients), timeout=1).close()
+            socket.create_connection(("127.0.0.1", self.ports.clients), timeout=1).close()
             # Asked where nobody has to log in: behind both listeners is the same broker.
-            with raw_client(f"127.0.0.1:{inner}") as frames:
+            with raw_client(f"127.0.0.1:{self.ports.inner}") as frames:
                 return bool(frames.ask(ApiVersionsRequest(), 0).error_code == 0)
         except OSError:
             return False
@@ -214,51 +227,12 @@ class ApacheKafka:
             os.kill(self.pid, number)
 
     def _properties(self) -> dict[str, object]:
-        clients, controller, inner = self._ports
-        outer = "SASL_SSL" if self._secure else "PLAINTEXT"
-        properties: dict[str, object] = {
-            "process.roles": "broker,controller",
-            "node.id": 1,
-            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "controller.listener.names": "CONTROLLER",
-            "inter.broker.listener.name": "INNER",
-            "listeners": f"CLIENTS://127.0.0.1:{clients},INNER://127.0.0.1:{inner},"
-            f"CONTROLLER://127.0.0.1:{controller}",
-            "listener.security.protocol.map": f"CLIENTS:{outer},INNER:PLAINTEXT,"
-            "CONTROLLER:PLAINTEXT",
-            "log.dirs": self._folder / "data",
-            "num.partitions": 4,
-            "offsets.topic.replication.factor": 1,
-            "offsets.topic.num.partitions": 4,
-            "transaction.state.log.replication.factor": 1,
-            "transaction.state.log.min.isr": 1,
-            "transaction.state.log.num.partitions": 4,
-            "share.coordinator.state.topic.replication.factor": 1,
-            "share.coordinator.state.topic.min.isr": 1,
-            "share.coordinator.state.topic.num.partitions": 4,
-            "group.initial.rebalance.delay.ms": 0,
-            "group.min.session.timeout.ms": 1000,
-            # A killed server may come back when its old registration has ended; 9 s otherwise.
-            "broker.session.timeout.ms": 1000,
-            "broker.heartbeat.interval.ms": 200,
-            # A crashed transaction is looked for so often; ten seconds otherwise.
-            "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,
-        }
-        return properties | (self._security() if self._secure else {}) | self._settings
-
-    def _security(self) -> dict[str, object]:
-        made = make_certificates(self._folder / "certificates")
-        users = " ".join(f'user_{user}="{password}"' for user, password in USERS.items())
-        listener = "listener.name.clients"
-        return {
-            f"{listener}.ssl.keystore.type": "PEM",
-            f"{listener}.ssl.keystore.location": made.server,
-            f"{listener}.sasl.enabled.mechanisms": "PLAIN",
-            f"{listener}.plain.sasl.jaas.config": "org.apache.kafka.common.security.plain."
-            f"PlainLoginModule required {users};",
-            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "super.users": "User:ANONYMOUS;User:admin",
-        }
+        protocol = "SASL_SSL" if self._secure else "PLAINTEXT"
+        data = self._folder / "data"
+        properties = node_properties(self.node_id, self.ports, self._voters, data, protocol)
+        if self._secure:
+            properties |= security_properties(self._folder / "certificates")
+        return properties | self._settings
 
 
 def freeze_process(pid: int) -> None:
@@ -267,28 +241,6 @@ def freeze_process(pid: int) -> None:
     deadline = time.monotonic() + _STOP_LIMIT_SECONDS
     while any(_state(task) != "T" for task in Path(f"/proc/{pid}/task").iterdir()):
         assert time.monotonic() < deadline, f"process {pid} was not stopped"
-
-
-def _formatted_directory() -> Path:
-    """Return a directory as `kafka-storage format` leaves it; it is made once and copied."""
-    formatted = CACHE / "formatted"
-    with locked(CACHE):
-        if not formatted.exists():
-            with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-                _format(Path(scratch))
-                Path(scratch, "data").rename(formatted)
-    return formatted
-
-
-def _format(scratch: Path) -> None:
-    server = ApacheKafka()
-    server._folder = scratch
-    properties = scratch / "server.properties"
-    properties.write_text("".join(f"{k}={v}\n" for k, v in server._properties().items()))
-    command = [*JAVA, "-cp", classpath(), "kafka.tools.StorageTool", "format"]
-    subprocess.run(
-        [*command, "-t", _CLUSTER_ID, "-c", str(properties)], check=True, capture_output=True
-    )
 
 
 def _alive(pid: int) -> bool:

@@ -32,6 +32,7 @@ class Deployment:
         check: Callable[[Sent, Result], None],
         tables: Tables | None = None,
         partitions: int = 4,
+        replication_factor: int = 1,
     ) -> None:
         self.topics = Topics.fresh()
         self.group_id = f"group-{self.topics.input}"
@@ -39,7 +40,7 @@ class Deployment:
         self._bootstrap_servers, self._redis_url = bootstrap_servers, redis_url
         self._directory, self._servables, self._check = directory, servables, check
         self._tables = tables or {}
-        self._partitions = partitions
+        self._partitions, self._replication_factor = partitions, replication_factor
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:
@@ -49,6 +50,7 @@ class Deployment:
                 self._bootstrap_servers,
                 *(topics.input, topics.output, topics.dead_letter),
                 partitions=self._partitions,
+                replication_factor=self._replication_factor,
             )
         )
         self.traffic = self._opened.enter_context(

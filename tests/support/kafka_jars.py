@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
-KAFKA_VERSION = "4.3.1"
+# The first is what `make test` runs on; `make chaos` runs the conformance suites on the others too.
+KAFKA_VERSIONS = ("4.3.1", "4.4.0")
+KAFKA_VERSION = os.environ.get("TOPICSERVE_KAFKA_VERSION", KAFKA_VERSIONS[0])
 CACHE = Path(__file__).parents[2] / ".cache" / f"apache-kafka-{KAFKA_VERSION}"
 
 # Enough for tests: a small heap, the collector and the compiler that start soonest.
@@ -116,3 +118,7 @@ def run_tool(
     if done.returncode != 0:
         raise RuntimeError(f"{tool} {' '.join(arguments)}: {done.stdout}{done.stderr}")
     return done.stdout
+
+
+if __name__ == "__main__":
+    print(*KAFKA_VERSIONS[1:])  # for the Makefile

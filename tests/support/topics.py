@@ -11,10 +11,12 @@ ADMIN_LIMIT_SECONDS = 30.0
 
 
 @contextmanager
-def open_topics(bootstrap_servers: str, *topics: str, partitions: int = 4) -> Iterator[None]:
+def open_topics(
+    bootstrap_servers: str, *topics: str, partitions: int = 4, replication_factor: int = 1
+) -> Iterator[None]:
     """Create topics, and delete them in the end: what runs leave behind adds up."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
-    new = [NewTopic(topic, num_partitions=partitions, replication_factor=1) for topic in topics]
+    new = [NewTopic(topic, partitions, replication_factor) for topic in topics]
     for created in admin.create_topics(new).values():
         created.result(ADMIN_LIMIT_SECONDS)
     for topic in topics:

@@ -33,6 +33,8 @@ from topicserve.wire.result import Result, decode_result
 
 STEP_SECONDS = 0.05
 READ_RECORDS = 5_000
+# What is measured is how soon others are back, not these clients: librdkafka's own is 10 s.
+RECONNECT_MS = 500
 METADATA_PREFIX = "topicserve:metadata:"
 
 
@@ -128,6 +130,9 @@ class Traffic:
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap_servers,
+                # Tries again where a broker went away, which must not write a record twice.
+                "enable.idempotence": True,
+                "reconnect.backoff.max.ms": RECONNECT_MS,
                 "linger.ms": 5,
                 "partitioner": "murmur2_random",
                 "log_level": 2,
@@ -138,6 +143,15 @@ class Traffic:
 
     def publish(self, records: Iterable[Sent]) -> None:
         """Store the records' metadata, then write them; they are durable when this returns."""
+        self._begin_writing(records)
+        self.until_written(ADMIN_LIMIT_SECONDS)
+
+    def until_written(self, limit_seconds: float) -> None:
+        """Wait until all records are durable that were published so far."""
+        left = self._producer.flush(limit_seconds)
+        assert left == 0, f"{left} records were not written\n{self._describe()}"
+
+    def _begin_writing(self, records: Iterable[Sent]) -> None:
         records = list(records)
         found = {
             METADATA_PREFIX + record.key.decode(): orjson.dumps(record.metadata)
@@ -151,14 +165,21 @@ class Traffic:
             self._producer.produce(
                 self._topics.input, record.value, key=record.key, headers=record.headers
             )
-        left = self._producer.flush(ADMIN_LIMIT_SECONDS)
-        assert left == 0, f"{left} records were not written\n{self._describe()}"
+        self._producer.poll(0)
 
     def step(self, records: Iterable[Sent] = ()) -> None:
         """Publish records and read for a moment."""
         records = list(records)
         if records:
             self.publish(records)
+        self._read()
+
+    def step_unwritten(self, records: Iterable[Sent]) -> None:
+        """Step without waiting for the records to be written: a broker may be away."""
+        self._begin_writing(records)
+        self._read()
+
+    def _read(self) -> None:
         messages = self._reader.consume(READ_RECORDS, STEP_SECONDS)
         # The reader tells of a broker that is away in the same way.
         outcomes = [message for message in messages if not message.error()]
@@ -203,6 +224,10 @@ class Traffic:
     def owed(self) -> int:
         """Return how many published records have neither result nor dead letter yet."""
         return len(self.sent) - len(self.seen.answers.keys() | self.seen.dead_letters.keys())
+
+    def owed_keys(self) -> set[bytes]:
+        """Return which they are."""
+        return self.sent.keys() - self.seen.answers.keys() - self.seen.dead_letters.keys()
 
     def uncommitted_records(self, group_id: str) -> int:
         """Return how many input records lie behind the group's committed offsets."""
@@ -281,6 +306,7 @@ def topic_reader(bootstrap_servers: str, isolation_level: str, *topics: str) -> 
             "enable.auto.commit": False,
             "isolation.level": isolation_level,
             "fetch.wait.max.ms": 50,
+            "reconnect.backoff.max.ms": RECONNECT_MS,
             "log_level": 2,
         }
     )

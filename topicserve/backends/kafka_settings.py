@@ -10,6 +10,10 @@ MAX_IN_FLIGHT_RECORDS = "topicserve.max.in.flight.records"
 MAX_IN_FLIGHT_BYTES = "topicserve.max.in.flight.bytes"
 MAX_DECOMPRESSED_BYTES = "topicserve.max.decompressed.bytes"
 
+# Kafka's own, where kafka-python's is 30 s and librdkafka's 10 s: for that long a client would not
+# notice a broker that is back.
+RECONNECT_BACKOFF_MAX_MS = 1_000
+
 # A killed member's partitions are to be served again within 12 s: its session must end, the others
 # must hear of it with their next heartbeat, and all join again.
 _SESSION_TIMEOUT_MS = 9_000

@@ -1,6 +1,25 @@
+import confluent_kafka
 import pytest
 
-from topicserve.backends.confluent.settings import to_confluent
+from topicserve.backends.confluent.settings import opened, to_confluent
+
+
+def test_a_broker_that_is_back_is_soon_noticed() -> None:
+    """Clients look for it every second at least, as Kafka's do, or as often as they are told."""
+    told = to_confluent({"reconnect.backoff.max.ms": 5_000})
+
+    assert to_confluent({})["reconnect.backoff.max.ms"] == 1_000
+    assert told["reconnect.backoff.max.ms"] == 5_000
+
+
+@pytest.mark.parametrize("first_ms", [3_000, "3000"])
+def test_a_longer_first_pause_before_a_reconnect_is_allowed(first_ms: object) -> None:
+    """The longest pause is then as long, where librdkafka would refuse our default."""
+    configuration = to_confluent({"reconnect.backoff.ms": first_ms})
+
+    opened(confluent_kafka.Producer, configuration)
+
+    assert configuration["reconnect.backoff.max.ms"] == 3_000
 
 
 def test_a_transactional_producer_keeps_the_brokers_it_knows() -> None:

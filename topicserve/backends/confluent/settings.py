@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from topicserve.backends.confluent.errors import translated
 from topicserve.backends.errors import BackendConfigError
+from topicserve.backends.kafka_settings import RECONNECT_BACKOFF_MAX_MS
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ _TRANSACTIONAL_PRODUCERS: dict[str, Any] = {"metadata.recovery.strategy": "none"
 
 def to_confluent(settings: Mapping[str, object]) -> dict[str, Any]:
     """Return a client's configuration. Values stay as they are: librdkafka reads them itself."""
-    configuration = dict(_ALL_CLIENTS)
+    configuration = _ALL_CLIENTS | {"reconnect.backoff.max.ms": _reconnect_backoff_max_ms(settings)}
     if "transactional.id" in settings:
         configuration |= _TRANSACTIONAL_PRODUCERS
     for name, value in settings.items():
@@ -51,6 +52,12 @@ def to_confluent(settings: Mapping[str, object]) -> dict[str, Any]:
             value = "none"
         configuration[_NAMES.get(name, name)] = value
     return configuration
+
+
+def _reconnect_backoff_max_ms(settings: Mapping[str, object]) -> int:
+    # librdkafka refuses a longest pause that is shorter than the first.
+    first = str(settings.get("reconnect.backoff.ms", 0))
+    return max(RECONNECT_BACKOFF_MAX_MS, int(first) if first.isdecimal() else 0)
 
 
 def opened(kind: Callable[[dict[str, Any]], T], configuration: dict[str, Any]) -> T:

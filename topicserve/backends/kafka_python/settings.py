@@ -11,6 +11,7 @@ from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from topicserve.backends.errors import BackendConfigError
+from topicserve.backends.kafka_settings import RECONNECT_BACKOFF_MAX_MS
 
 # Names that are not Kafka's with underscores for dots. The librdkafka spellings are what Kafka's
 # documentation leaves to Java's key stores and login modules.
@@ -46,8 +47,6 @@ _KNOWN = {
     "producer": KafkaProducer.DEFAULT_CONFIG,
     "admin": KafkaAdminClient.DEFAULT_CONFIG,
 }
-# Kafka's own, where kafka-python's is 30 s: that long a broker that is back would not be noticed.
-_RECONNECT_BACKOFF_MAX_MS = 1_000
 # Set by objects, which nobody can write into a file.
 _OBJECTS = re.compile(r"serializer|selector|kafka_client|reporters|callback|context|socket_options")
 _TRUE_FALSE = {"true": True, "false": False}
@@ -59,7 +58,7 @@ def to_kafka_python(settings: Mapping[str, object], role: str) -> dict[str, Any]
     Raises BackendConfigError, which names the setting, for one that kafka-python does not have or
     a value that it cannot be.
     """
-    arguments: dict[str, Any] = {"reconnect_backoff_max_ms": _RECONNECT_BACKOFF_MAX_MS}
+    arguments: dict[str, Any] = {"reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS}
     if "metrics_enabled" in _KNOWN[role]:
         arguments["metrics_enabled"] = False  # the client's own, which nobody reads here
     for name, value in settings.items():
