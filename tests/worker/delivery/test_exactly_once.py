@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.deliveries import Deliveries, limit_of
 from tests.support.records import ROUTE
+from topicserve.backends.broker import metadata_of
 from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
@@ -274,6 +275,37 @@ def test_positions_alone_are_committed_once_all_is_at_rest(world: Deliveries) ->
     assert world.log.committed == {PARTITION: 4}
     assert world.around.ledger.committable() == {}
     assert len(world.log.published) == 1
+
+
+def test_no_transaction_follows_a_commit_of_notes_that_is_in_doubt(world: Deliveries) -> None:
+    """It may still come to the broker, and would take the transaction's offsets back."""
+    polled = world.polled(0)
+    world.around.ledger.note(PARTITION, "a note")
+    world.consumer.commit_error = BackendUnavailableError("no answer in time")
+    assert not world.delivery.commit_notes()
+
+    world.publish(*polled)
+    world.commit_when_due()
+    assert world.producer.commits == 0
+    world.consumer.commit_error = None
+    world.delivery.tick()
+
+    wait_for_commits(world)
+    assert world.log.committed == {PARTITION: 1}
+    assert metadata_of(world.log.committed[PARTITION]) == "a note"
+
+
+def test_a_refused_commit_of_notes_holds_no_transaction_up(world: Deliveries) -> None:
+    """The group has moved on, and refuses it whenever it comes."""
+    polled = world.polled(0)
+    world.around.ledger.note(PARTITION, "a note")
+    world.consumer.commit_error = CommitRefusedError("the group has moved on")
+    assert not world.delivery.commit_notes()
+
+    world.publish(*polled)
+    world.commit_when_due()
+
+    wait_for_commits(world)
 
 
 def test_positions_alone_wait_for_records_in_flight(world: Deliveries) -> None:

@@ -48,7 +48,8 @@ class Epochs:
         # Guards all of it, and the epochs' counts; told of every change.
         self._changed = threading.Condition()
         self._epochs = {0: Epoch()}
-        self._closed = False
+        self.closed = False
+        """Whether nothing more is added or committed."""
 
     def admit(self, records: int) -> None:
         """Count records into the epoch gathering."""
@@ -68,7 +69,7 @@ class Epochs:
         Raises AbandonedError once closed.
         """
         with self._changed:
-            if self._closed:
+            if self.closed:
                 raise AbandonedError
             epoch = self._epochs.get(number)
             if epoch is None:
@@ -100,9 +101,9 @@ class Epochs:
         """Wait until the current epoch can be committed; False when none will be."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._closed or (self.doomed is None and self.current.complete)
+                lambda: self.closed or (self.doomed is None and self.current.complete)
             )
-            return not self._closed
+            return not self.closed
 
     def wait_past(self, number: int, timeout_seconds: float) -> bool:
         """Wait until an epoch is committed, or doomed; False if the time ran out first."""
@@ -158,5 +159,5 @@ class Epochs:
     def close(self) -> None:
         """Let nobody wait, or add, any more."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._changed.notify_all()

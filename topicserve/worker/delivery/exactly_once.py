@@ -57,8 +57,10 @@ class ExactlyOnce:
         self._positions_at = self._clock() + POSITIONS_SECONDS
         self._epochs = Epochs()
         self._transactions = Transactions(around, self._epochs)
-        # Held by whoever begins, fills or ends a transaction.
+        # Held by whoever begins, fills or ends a transaction, or commits notes.
         self._transaction = threading.Lock()
+        self._notes_settled = threading.Event()
+        self._notes_settled.set()
         self._thread = threading.Thread(
             target=self._commit_epochs, name="topicserve-transactions", daemon=True
         )
@@ -88,6 +90,8 @@ class ExactlyOnce:
         return True  # an epoch is committed when all of its batches are done: none may wait
 
     def tick(self, *, idle: bool = False) -> None:
+        if not self._notes_settled.is_set():
+            self.commit_notes()
         if self._epochs.doomed is not None:
             self._rewind()
         elif (
@@ -108,16 +112,35 @@ class ExactlyOnce:
         if not self._transaction.acquire(timeout=COMMIT_TIMEOUT_SECONDS):
             return False
         try:
-            offsets = {} if self._epochs.doomed else self._ledger.committable_notes()
-            if offsets:
-                self._consumer.commit(offsets, COMMIT_TIMEOUT_SECONDS)
-                self._ledger.committed(offsets)
-            return self._epochs.doomed is None
-        except (CommitRefusedError, BackendUnavailableError) as error:
-            log_event("commit_failed", problem=str(error))
-            return False
+            if self._epochs.doomed is not None:
+                return False
+            return self._commit_notes(self._ledger.committable_notes())
         finally:
             self._transaction.release()
+
+    def _commit_notes(self, offsets: Offsets) -> bool:
+        """Commit outside a transaction; False, and no transaction goes on, while that is in doubt.
+
+        A commit that was not answered may still come to the broker. Behind a transaction's it would
+        take the group's offsets back, and have records answered twice.
+        """
+        if not offsets:
+            self._notes_settled.set()
+            return True
+        try:
+            self._consumer.commit(offsets, COMMIT_TIMEOUT_SECONDS)
+        except CommitRefusedError as error:
+            # The group has moved on, and refuses that commit whenever it comes.
+            self._notes_settled.set()
+            log_event("commit_failed", problem=str(error))
+            return False
+        except BackendUnavailableError as error:
+            self._notes_settled.clear()
+            log_event("commit_failed", problem=str(error))
+            return False
+        self._notes_settled.set()
+        self._ledger.committed(offsets)
+        return True
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         if not (
@@ -178,7 +201,7 @@ class ExactlyOnce:
 
     def _commit_epochs(self) -> None:
         try:
-            while self._epochs.wait_complete():
+            while self._epochs.wait_complete() and self._wait_for_notes():
                 with self._transaction, self._metrics.commit_seconds.time():
                     self._commit(self._epochs.current)
         except AbandonedError:
@@ -190,6 +213,8 @@ class ExactlyOnce:
         """Write an epoch, unless all was doomed or begun anew before its turn came."""
         if self._epochs.doomed is not None or epoch.cut is None:
             return
+        if not self._notes_settled.is_set():
+            return  # a commit of notes went wrong since it was asked
         self._drop_closed(epoch)
         offsets = self._ledger.with_notes(epoch.cut)  # those of the cut may be out of date
         try:
@@ -198,6 +223,13 @@ class ExactlyOnce:
             self._epochs.doom(str(error))
         else:
             self._committed(epoch, offsets)
+
+    def _wait_for_notes(self) -> bool:
+        """Wait until no commit of notes is in doubt; the polling thread commits them again."""
+        while not self._notes_settled.wait(1.0):
+            if self._epochs.closed:
+                return False
+        return True
 
     def _drop_closed(self, epoch: Epoch) -> None:
         """Leave out an epoch's outcomes of partitions that went meanwhile."""
