@@ -14,7 +14,6 @@ from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.predict import Predictor
 from topicserve.worker.publish import Encoder
 from topicserve.worker.request import Batch, Request, Route
-from topicserve.worker.shared_core import SharedCore
 
 _NO_METADATA = Metadata(MetadataStatus.ABSENT)
 
@@ -32,7 +31,6 @@ def outcomes(
         BatchingConfig(allowed_batch_sizes=allowed_batch_sizes),
         30.0,
         BatchSizer(1024, 0),
-        SharedCore(None, metrics.shared_core),
         metrics,
         ManualClock(),
     )

@@ -26,7 +26,6 @@ from topicserve.worker.predict import Predictor
 from topicserve.worker.publish import Encoder
 from topicserve.worker.request import Batch
 from topicserve.worker.routing import Router
-from topicserve.worker.shared_core import SharedCore
 
 LARGE = np.dtype(np.float32)
 SIGNATURES = {
@@ -108,7 +107,6 @@ class Line:
             BatchingConfig(**batching),
             0.0,
             BatchSizer(1024, 0),
-            SharedCore(None, metrics.shared_core),
             metrics,
             clock,
         )

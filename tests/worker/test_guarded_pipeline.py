@@ -13,7 +13,6 @@ from topicserve.worker.batch_sizer import BatchSizer
 from topicserve.worker.config import BatchingConfig, Guarantee
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.predict import Predictor
-from topicserve.worker.shared_core import SharedCore
 
 RECORDS = 300
 
@@ -40,7 +39,7 @@ class SwapWorld(World):
         metrics = WorkerMetrics(CollectorRegistry())
         self.stages.predictor = Predictor(
             *(served, BatchingConfig(), 30.0, BatchSizer(7, 0)),
-            *(SharedCore(None, metrics.shared_core), metrics, lambda: 0.0),
+            *(metrics, lambda: 0.0),
             guard=guard,
         )
 

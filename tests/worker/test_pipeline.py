@@ -32,7 +32,6 @@ from topicserve.worker.config import (
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.pipeline import Pipeline
 from topicserve.worker.publish import Encoder, Outgoing
-from topicserve.worker.shared_core import SharedCore
 
 PARTITIONS = [TopicPartition("in", number) for number in range(3)]
 LIMIT_SECONDS = 30
@@ -77,7 +76,6 @@ class World:
             self.store,
             None,
             Patience(max_pause_seconds=0.001),
-            SharedCore(None, metrics.shared_core),
             metrics,
             clock,
             wall_clock=lambda: 1_700_000_002.5,

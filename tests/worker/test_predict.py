@@ -18,7 +18,6 @@ from topicserve.worker.config import BatchingConfig
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.predict import NotNowError, Predictor
 from topicserve.worker.request import Batch, Predicted, Request, Route
-from topicserve.worker.shared_core import SharedCore
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -37,7 +36,6 @@ class World:
             BatchingConfig(**batching),
             30.0,
             BatchSizer(1024, 0),
-            SharedCore(None, metrics.shared_core),
             metrics,
             self.clock,
             lambda: NOW,

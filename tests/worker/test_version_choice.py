@@ -15,7 +15,6 @@ from topicserve.worker.config import BatchingConfig
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.predict import NotNowError, Predictor
 from topicserve.worker.request import Batch, Predicted, Route
-from topicserve.worker.shared_core import SharedCore
 
 CANARY = Route("digits", 2, None, "serving_default", is_canary=True)
 LABELLED = Route("digits", None, "next", "serving_default", is_canary=True)
@@ -50,7 +49,6 @@ class World:
             BatchingConfig(),
             30.0,
             BatchSizer(1024, 0),
-            SharedCore(None, metrics.shared_core),
             metrics,
             ManualClock(),
             guard=self.guard,

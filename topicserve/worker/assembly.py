@@ -35,7 +35,6 @@ from topicserve.worker.quarantine.watch import PredictWatch
 from topicserve.worker.reaper import MetadataReaper
 from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.routing import Router
-from topicserve.worker.shared_core import SharedCore
 from topicserve.worker.waiting import WaitingRoutes
 
 
@@ -49,7 +48,6 @@ def build_stages(
     store: MetadataStore,
     reaper: MetadataReaper | None,
     patience: Patience,
-    core: SharedCore,
     metrics: WorkerMetrics,
     clock: Callable[[], float] = time.monotonic,
     wall_clock: Callable[[], float] = time.time,
@@ -105,7 +103,7 @@ def build_stages(
         decoder=Decoder(router, Limits(**asdict(config.limits))),
         batcher=batcher,
         predictor=Predictor(
-            *(servables, batching, unknown_seconds, sizer, core, metrics, clock), guard=guard
+            *(servables, batching, unknown_seconds, sizer, metrics, clock), guard=guard
         ),
         joiner=Joiner(store, config.metadata, patience, metrics, clock),
         encoder=encoder,
@@ -115,7 +113,6 @@ def build_stages(
         failure=failure,
         waiting=waiting,
         dead_letters=dead_letters,
-        core=core,
         quarantine=quarantine,
         watch=PredictWatch(clock),
     )

@@ -294,8 +294,6 @@ class WorkerConfig:
     """Versions loaded at the same time."""
     default_servable: str = ""
     """For records that name none; empty: the only servable there is."""
-    share_core: bool = True
-    """Whether Python's threads, while busy, share one processor core (on Linux), the freest."""
     start_seconds: PositiveSeconds = 10.0
     """How long the broker and the store are waited for at the start, before giving up."""
 

@@ -269,11 +269,6 @@ class WorkerMetrics:
             "1 when the worker stopped because too large a share of records was given up.",
             registry=registry,
         )
-        self.shared_core = Gauge(
-            "topicserve_shared_core",
-            "The processor core that the worker's Python threads share; -1 for none.",
-            registry=registry,
-        )
 
     def _declare_group(self, registry: CollectorRegistry) -> None:
         self.rebalances = Counter(

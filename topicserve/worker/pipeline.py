@@ -35,7 +35,6 @@ from topicserve.worker.quarantine.watch import PredictWatch
 from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.request import Batch
 from topicserve.worker.shadow import Shadow
-from topicserve.worker.shared_core import SharedCore
 from topicserve.worker.waiting import WaitingRoutes
 
 # Long enough that a kafka-python consumer gets to join its group; records end it at once.
@@ -68,7 +67,6 @@ class Stages:
     failure: Failure
     waiting: WaitingRoutes
     dead_letters: DeadLetterLog
-    core: SharedCore
     quarantine: Quarantine
     watch: PredictWatch
     shadow: Shadow | None = None
@@ -94,7 +92,6 @@ class Pipeline:
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until asked to stop, then finish what is under way. Raises what made it fail."""
         threads = self._start_batch_threads()
-        self._stages.core.join([threading.current_thread(), *threads])
         self._stages.consumer.subscribe(self._config.topics.input, self._stages.rebalance)
         while not stop() and self._stages.failure.error is None:
             self._poll()
@@ -124,7 +121,6 @@ class Pipeline:
         stages.delivery.tick(idle=not records)
         stages.flow.observe()
         stages.dead_letters.tick()
-        stages.core.tick()
         stages.progress.note(is_paused=stages.breaker.open)
 
     def serve(self, batch: Batch) -> None:

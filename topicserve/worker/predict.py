@@ -22,7 +22,6 @@ from topicserve.worker.feeds import Feed, build_feeds
 from topicserve.worker.handles import Handle, Servables
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.request import Answers, Batch, Predicted, Rejection, Request, Route
-from topicserve.worker.shared_core import SharedCore
 from topicserve.worker.version_choice import VersionChoice, request_of
 
 
@@ -51,7 +50,6 @@ class Predictor:
         config: BatchingConfig,
         unknown_version_seconds: float,
         sizer: BatchSizer,
-        core: SharedCore,
         metrics: WorkerMetrics,
         clock: Callable[[], float],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -62,7 +60,6 @@ class Predictor:
         self._allowed_sizes = config.allowed_batch_sizes
         self._unknown_version_seconds = unknown_version_seconds
         self._sizer = sizer
-        self._core = core
         self._metrics = metrics
         self._clock = clock
         self._now = now
@@ -185,9 +182,7 @@ class Predictor:
         rows = feed.rows
         # Padding would go into what is computed from all rows, or into what may be no rows at all.
         size = self._padded_rows(rows) if feed.signature.joins_records else rows
-        with self._core.apart():
-            outputs = feed.predict(servable, signature_name, size)
-        return feed.answers(outputs, size)
+        return feed.answers(feed.predict(servable, signature_name, size), size)
 
     def _padded_rows(self, rows: int) -> int:
         return next((size for size in self._allowed_sizes if size >= rows), rows)

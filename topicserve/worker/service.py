@@ -27,11 +27,9 @@ from topicserve.worker.http import HttpServer
 from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import ServableMetrics, WorkerMetrics, new_registry
 from topicserve.worker.pipeline import Pipeline, Stages
-from topicserve.worker.processor import find_processor
 from topicserve.worker.reaper import MetadataReaper
 from topicserve.worker.served import ServedVersions
 from topicserve.worker.shadow import Shadow
-from topicserve.worker.shared_core import SharedCore
 from topicserve.worker.stop_watchdog import CLOSE_SECONDS, stop_watchdog
 
 START_TIMEOUT_SECONDS = 60.0
@@ -145,18 +143,11 @@ class WorkerService:
             reaper.start()
             opened.callback(reaper.close, CLOSE_TIMEOUT_SECONDS)
         broker = self._open_broker()
-        others = set(threading.enumerate())
         consumer = self._open_consumer(broker)
         # Taken down in the reverse order: the producer ends first, since a member that leaves the
         # group while it still publishes would publish what is somebody else's by then.
         opened.callback(consumer.close, CLOSE_TIMEOUT_SECONDS)
         producer = self._open_producer(broker)
-        shared_core = SharedCore(
-            find_processor() if self._config.share_core else None, self._metrics.shared_core
-        )
-        opened.callback(shared_core.close)
-        # The clients' own: what they send and what is acknowledged passes through these.
-        shared_core.join(set(threading.enumerate()) - others)
         stages = build_stages(
             self._config,
             self._worker_id,
@@ -167,7 +158,6 @@ class WorkerService:
             store,
             reaper,
             self._patience,
-            shared_core,
             self._metrics,
             guard=self._guard,
         )
