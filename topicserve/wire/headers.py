@@ -132,44 +132,55 @@ class HeaderReader:
         return self._read_one_by_one(headers)
 
     def _read_one_by_one(self, headers: Headers) -> InputHeaders:
-        size = self._checked_size(headers)
+        self._check_count(headers)
         record_id: bytes | None = None
         deadline: bytes | None = None
         trace = []
         repeated = []
+        others = 0
         kind_of = _KINDS.get
         for header in headers:
             kind = kind_of(header[0])
             if kind == _REPEATED:
                 repeated.append(header)
             elif kind == _RECORD_ID:
+                others += record_id is not None  # of several the last counts
                 record_id = header[1]
             elif kind == _DEADLINE:
                 deadline = header[1]
             elif kind == _TRACE:
                 trace.append(header)
+            else:
+                others += 1
+        key = tuple(repeated)
+        known = self._envelopes.get(key)
+        if known is None or others or trace or deadline is not None:
+            size = self._checked_size(headers)
+            envelope = self._new_envelope(key) if known is None else known[0]
+        else:
+            envelope, size = known  # nothing but what was counted before, and an id
         return (
             read_id(record_id),
-            self._envelope(tuple(repeated)),
+            envelope,
             None if deadline is None else _deadline(deadline),
             tuple(trace),
             size,
         )
 
+    def _check_count(self, headers: Headers) -> None:
+        limit = self.limits.max_headers
+        if len(headers) > limit:
+            raise exceeds("headers", f"are {len(headers)}", "max_headers", limit)
+
     def _checked_size(self, headers: Headers) -> int:
         limits = self.limits
-        if len(headers) > limits.max_headers:
-            raise exceeds("headers", f"are {len(headers)}", "max_headers", limits.max_headers)
         size = headers_bytes(headers)
         if size - _HEADER_BYTES * len(headers) > limits.max_header_bytes:
             found = f"have {size - _HEADER_BYTES * len(headers)} bytes"
             raise exceeds("headers", found, "max_header_bytes", limits.max_header_bytes)
         return size
 
-    def _envelope(self, repeated: tuple[tuple[str, bytes | None], ...]) -> Envelope:
-        known = self._envelopes.get(repeated)
-        if known is not None:
-            return known[0]
+    def _new_envelope(self, repeated: tuple[tuple[str, bytes | None], ...]) -> Envelope:
         envelope = _read_envelope(repeated, self.limits)
         # With the id, which is not among them, as it stands in most records.
         size = headers_bytes(repeated) + headers_bytes([_USUAL_ID])

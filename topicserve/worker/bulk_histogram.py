@@ -25,6 +25,7 @@ class BulkHistogram(Collector):
         self._name = name
         self._documentation = documentation
         self._bounds = [*buckets, float("inf")]
+        self._bounds_array = np.array(self._bounds)
         self._counts = [0] * len(self._bounds)
         self._sum = 0.0
         self._lock = threading.Lock()
@@ -38,7 +39,7 @@ class BulkHistogram(Collector):
 
     def observe_each(self, values: NDArray[np.float64]) -> None:
         """Count many values, each its own, in one step."""
-        buckets = np.searchsorted(self._bounds, values)
+        buckets = np.searchsorted(self._bounds_array, values)
         counts = np.bincount(buckets, minlength=len(self._bounds)).tolist()
         with self._lock:
             self._counts = [old + new for old, new in zip(self._counts, counts, strict=True)]
