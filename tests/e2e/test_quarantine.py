@@ -57,7 +57,7 @@ def test_a_record_that_ends_its_worker_is_given_up_alone(
     deployment.traffic.publish([*good[:middle], killer, hanging, *good[middle:]])
 
     exit_codes: list[int | None] = []
-    while deployment.traffic.owed() and len(exit_codes) <= 4 * MAX_ATTEMPTS:
+    while deployment.traffic.owed() and len(exit_codes) <= 5 * MAX_ATTEMPTS:
         worker.start()
         worker.wait_ready()
         deployment.traffic.until(

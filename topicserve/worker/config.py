@@ -183,7 +183,7 @@ class DeliveryConfig:
     predict_timeout_seconds: Seconds = 120.0
     """The worker notes a batch whose prediction takes longer, and ends; 0 waits for ever."""
     max_attempts: Annotated[int, Limit(0, 100)] = 3
-    """A record in flight at so many deaths or timeouts of a worker is given up; 0 never."""
+    """A record in flight at so many deaths (twice alone) or timeouts is given up; 0 never."""
     unknown_version_seconds: Seconds = 30.0
     """How long records wait for a version or label that is neither there nor on its way."""
     breaker_window_records: Count = 1000

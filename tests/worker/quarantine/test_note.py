@@ -6,8 +6,11 @@ from topicserve.worker.quarantine.note import Note, Suspects
 offsets = st.integers(0, 2**63 - 1)
 counts = st.integers(1, 1000)
 suspects = st.builds(
-    lambda first, more, deaths, timed_out: Suspects(first, first + more, deaths, timed_out),
+    lambda first, more, deaths, alone, timed_out: Suspects(
+        first, first + more, deaths, alone, timed_out
+    ),
     offsets,
+    st.integers(0, 1000),
     st.integers(0, 1000),
     st.integers(0, 1000),
     st.booleans(),
@@ -71,3 +74,22 @@ def test_a_death_accuses_the_suspects_alone_where_there_are_some() -> None:
 
     assert noted.taken_over("next", 10, 99) == Note("next", 1, 60, Suspects(10, 19, 2))
     assert noted.taken_over("next", 20, 60) == Note("next", 1, 60)
+
+
+def test_one_record_alone_is_given_up_when_it_was_so_twice() -> None:
+    """Whoever kills workers at random kills them with one record or the other in flight."""
+    once = Note("dead", 1, 60, Suspects(10, 10, 2)).taken_over("next", 10, 60)
+    assert once.suspects == Suspects(10, 10, 3, alone=1)
+    assert once.judged(3) == once
+
+    twice = once.taken_over("last", 10, 60).judged(3)
+
+    assert twice.suspects is None
+    assert twice.given_up == {10: False}
+
+
+def test_one_record_that_timed_out_alone_is_given_up_at_once() -> None:
+    """A prediction that does not return is no accident."""
+    noted = Note("dead", 0, 0, Suspects(10, 10, 2, timed_out=True))
+
+    assert noted.taken_over("next", 10, 60).judged(3).given_up == {10: True}

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 _FORMAT = "topicserve1"
 # Keeps the text far below what brokers take, 4,096 bytes.
 _MAX_GIVEN_UP = 100
+_DEATHS_ALONE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,19 @@ class Suspects:
     last: int
     deaths: int
     """How many workers died with these records in flight."""
+    alone: int = 0
+    """At how many of those deaths one record was noted, and no other."""
     timed_out: bool = False
     """Whether the prediction did not return in time, rather than end the process."""
+
+    @property
+    def is_one(self) -> bool:
+        """Return whether there is but one."""
+        return self.first == self.last
+
+    def after_a_death(self) -> "Suspects":
+        """Return them with one death more."""
+        return replace(self, deaths=self.deaths + 1, alone=self.alone + self.is_one)
 
     def __contains__(self, offset: int) -> bool:
         """Return whether an offset is among them."""
@@ -69,6 +81,7 @@ class Note:
                 f"suspects={suspects.first}-{suspects.last}",
                 f"suspect_deaths={suspects.deaths}",
             ]
+            words += [f"alone={suspects.alone}"] if suspects.alone else []
             words += ["timed_out"] if suspects.timed_out else []
         if self.given_up:
             offsets = [f"{offset}{'t' * out}" for offset, out in sorted(self.given_up.items())]
@@ -84,17 +97,21 @@ class Note:
         if self.worker in ("", worker):
             return found
         if found.suspects is not None:
-            return replace(
-                found, suspects=replace(found.suspects, deaths=found.suspects.deaths + 1)
-            )
+            return replace(found, suspects=found.suspects.after_a_death())
         if found.deaths:
             return found  # it was read in chunks, none of which was being predicted
         return replace(found, deaths=1, until=end)
 
     def judged(self, max_attempts: int) -> "Note":
-        """Return the note with a suspect given up that is alone and was tried often enough."""
+        """Return the note with a suspect given up that is alone and was tried often enough.
+
+        A worker that is killed from outside dies with one record or the other in flight. That it is
+        twice the same one is no accident; that a prediction did not return never is.
+        """
         suspects = self.suspects
-        if suspects is None or suspects.first != suspects.last or suspects.deaths < max_attempts:
+        if suspects is None or not suspects.is_one or suspects.deaths < max_attempts:
+            return self
+        if suspects.alone < _DEATHS_ALONE and not suspects.timed_out:
             return self
         given_up = {**self.given_up, suspects.first: suspects.timed_out}
         return replace(self, suspects=None, given_up=given_up)
@@ -125,7 +142,11 @@ def _parse(words: list[str]) -> Note:
     if "suspects" in fields:
         first, _, last = fields["suspects"].partition("-")
         suspects = Suspects(
-            int(first), int(last), int(fields["suspect_deaths"]), "timed_out" in words
+            int(first),
+            int(last),
+            int(fields["suspect_deaths"]),
+            int(fields.get("alone", 0)),
+            "timed_out" in words,
         )
     return Note(
         fields.get("working", ""),

@@ -74,6 +74,12 @@ class _Partition:
             last = max(last, suspects.first)
         return self.note.deaths if offset < self.note.until or offset <= last else None
 
+    def alone(self, first: int, last: int) -> int:
+        """Return at how many deaths a record was alone: known of the one that is suspected now."""
+        suspects = self.note.suspects
+        is_the_one = suspects is not None and suspects.first == first == last == suspects.last
+        return suspects.alone if suspects is not None and is_the_one else 0
+
 
 @dataclass(slots=True)
 class _Chunk:
@@ -227,7 +233,8 @@ class Quarantine:
         for partition, found in offsets.items():
             state = self._careful.get(partition) or _Partition(Note(self._worker))
             first, last = min(found), max(found)
-            suspects = Suspects(first, last, state.deaths(first) or 0, timed_out=True)
+            deaths, alone = state.deaths(first) or 0, state.alone(first, last)
+            suspects = Suspects(first, last, deaths, alone, timed_out=True)
             self._ledger.note(partition, replace(state.note, suspects=suspects).text)
             self._timed_out.add(partition)
         self._delivery.commit_notes()
@@ -280,7 +287,7 @@ class Quarantine:
             offset=record.offset,
             reason=reason.value,
         )
-        times = f"{max(self._max_attempts, 2)} times in a row, the last time alone"
+        times = f"at least {max(self._max_attempts, 2)} times in a row, at last alone"
         if timed_out:
             error: Exception = PredictTimeoutError(f"its prediction did not return {times}")
         else:
@@ -327,7 +334,7 @@ class Quarantine:
             return False
         requests = self._next_chunk(state, deaths)
         first, last = requests[0][1].record.offset, requests[-1][1].record.offset
-        suspects = Suspects(first, last, deaths)
+        suspects = Suspects(first, last, deaths, state.alone(first, last))
         self._ledger.note(partition, replace(state.note, suspects=suspects).text)
         if not self._delivery.commit_notes():
             state.held.extendleft(reversed(requests))
