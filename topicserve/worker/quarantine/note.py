@@ -1,12 +1,13 @@
 """What a worker commits beside a partition's offset, for whichever replica reads it next.
 
-    topicserve1 working=5f0c2e77 deaths=1 until=16484 suspects=128-191 suspect_deaths=1 given_up=99
+    topicserve1 working=5f0c2e77 deaths=1 until=16484 suspects=128-191 suspect_deaths=1 predicting
 
 A worker that has a partition says `working` with its own name, and takes that back when it gives
 the partition up in order. So a replica that finds another's name knows that the other died, or was
 cut off, and what was in flight then: anything below `until`, or the `suspects`, where the other had
-noted what it was predicting. Records that are `given_up` stay in the note until the partition is
-committed past them, since the worker may die of another one before (a `t` says that it timed out).
+noted that it was `predicting` them. Records that are `given_up` stay in the note until the
+partition is committed past them, since the worker may die of another one before (a `t` says that it
+timed out).
 """
 
 from collections.abc import Mapping
@@ -55,6 +56,8 @@ class Note:
     """How many workers died with the records below `until` in flight."""
     until: int = 0
     suspects: Suspects | None = None
+    is_predicting: bool = False
+    """Whether the suspects are being predicted; otherwise they are what is remembered."""
     given_up: Mapping[int, bool] = field(default_factory=dict)
     """Offsets that are to become dead letters, and whether each timed out."""
 
@@ -83,6 +86,7 @@ class Note:
             ]
             words += [f"alone={suspects.alone}"] if suspects.alone else []
             words += ["timed_out"] if suspects.timed_out else []
+            words += ["predicting"] if self.is_predicting else []
         if self.given_up:
             offsets = [f"{offset}{'t' * out}" for offset, out in sorted(self.given_up.items())]
             words.append(f"given_up={','.join(offsets[:_MAX_GIVEN_UP])}")
@@ -93,12 +97,12 @@ class Note:
 
         `end` is the offset below which everything is that the worker before may have had in flight.
         """
-        found = replace(self._without_past(next_offset), worker=worker)
+        found = replace(self._without_past(next_offset), worker=worker, is_predicting=False)
         if self.worker in ("", worker):
             return found
-        if found.suspects is not None:
+        if found.suspects is not None and self.is_predicting:
             return replace(found, suspects=found.suspects.after_a_death())
-        if found.deaths:
+        if found.deaths or found.suspects is not None:
             return found  # it was read in chunks, none of which was being predicted
         return replace(found, deaths=1, until=end)
 
@@ -118,7 +122,7 @@ class Note:
 
     def handed_over(self) -> "Note":
         """Return the note of a worker that gives the partition up in order."""
-        return replace(self, worker="")
+        return replace(self, worker="", is_predicting=False)
 
     def _without_past(self, next_offset: int) -> "Note":
         """Return the note without what is about offsets that are finished."""
@@ -153,5 +157,6 @@ def _parse(words: list[str]) -> Note:
         int(fields.get("deaths", 0)),
         int(fields.get("until", 0)),
         suspects,
+        suspects is not None and "predicting" in words,
         given_up,
     )

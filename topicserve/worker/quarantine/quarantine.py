@@ -235,7 +235,9 @@ class Quarantine:
             first, last = min(found), max(found)
             deaths, alone = state.deaths(first) or 0, state.alone(first, last)
             suspects = Suspects(first, last, deaths, alone, timed_out=True)
-            self._ledger.note(partition, replace(state.note, suspects=suspects).text)
+            self._ledger.note(
+                partition, replace(state.note, suspects=suspects, is_predicting=True).text
+            )
             self._timed_out.add(partition)
         self._delivery.commit_notes()
 
@@ -335,7 +337,9 @@ class Quarantine:
         requests = self._next_chunk(state, deaths)
         first, last = requests[0][1].record.offset, requests[-1][1].record.offset
         suspects = Suspects(first, last, deaths, state.alone(first, last))
-        self._ledger.note(partition, replace(state.note, suspects=suspects).text)
+        self._ledger.note(
+            partition, replace(state.note, suspects=suspects, is_predicting=True).text
+        )
         if not self._delivery.commit_notes():
             state.held.extendleft(reversed(requests))
             self._retry_at = self._clock() + _RETRY_SECONDS
@@ -378,7 +382,7 @@ class Quarantine:
         """Take back that a chunk is being predicted; a death from here on is not its fault."""
         state = self._careful.get(partition)
         if state is not None:
-            self._ledger.note(partition, replace(state.note, suspects=None).text)
+            self._ledger.note(partition, state.note.text)
 
     def _take_back(self) -> None:
         """Hold again what came back because its servable is not available."""
