@@ -68,6 +68,7 @@ def test_a_line_without_metadata_declares_it_absent_unless_told_otherwise() -> N
         (b'{"instance": 1, "version": "3"}', "version"),
         (b'{"instance": 1, "version": true}', "version"),
         (b'{"instance": 1, "deadline": "soon"}', "deadline"),
+        (b'{"instance": 1, "deadline": "2030-01-02T03:04Z"}', "deadline"),
     ],
 )
 def test_a_bad_line_is_refused_by_its_key(line: bytes, field: str) -> None:

@@ -154,13 +154,15 @@ def test_headers_say_everything_that_the_record_says() -> None:
         tracestate="a=b",
     )
 
-    read = as_read(encode(record))
+    sent = encode(record)
+    read = as_read(sent)
 
     assert read.record_id == ID
     assert read.target.servable == "faces"
     assert (read.target.version, read.target.label) == (3, None)
     assert read.target.signature_name == "embed"
     assert read.deadline == deadline
+    assert dict(sent.outgoing.headers)["ce_expirytime"] == b"2030-01-02T03:04:05+00:00"
     assert dict(read.trace)["tracestate"] == b"a=b"
     assert dict(read.trace)["traceparent"] is not None
 

@@ -47,6 +47,7 @@ _ODD_HEADERS = (
     (names.SIGNATURE, b"nobody"),
     (names.DEADLINE, b"yesterday"),
     (names.DEADLINE, b"2001-01-01T00:00:00Z"),
+    (names.EXPIRY_TIME, b"2001-01-01T00:00:00Z"),
     (names.METADATA, b"perhaps"),
     ("ce_unheard_of", None),
 )

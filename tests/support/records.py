@@ -39,15 +39,17 @@ def an_id(number: int) -> str:
 
 
 def a_kafka_record(offset: int = 0, instance: Any = 1.0, **changes: Any) -> KafkaRecord:
-    """Return a well-formed input record of one row."""
+    """Return a well-formed input record of one row; `headers` replace those of their names."""
+    given = changes.pop("headers", [])
     headers = [
         ("ce_specversion", b"1.0"),
         ("ce_type", b"topicserve.input"),
         ("ce_source", b"/tests"),
         ("ce_id", an_id(offset).encode()),
         ("content-type", b"application/json"),
-        *changes.pop("headers", []),
     ]
+    replaced = {name for name, _ in given}
+    headers = [*(header for header in headers if header[0] not in replaced), *given]
     value = changes.pop("value", orjson.dumps({"instance": instance}))
     record = KafkaRecord("in", 0, offset, 1_700_000_000_000, b"key", value, headers)
     return replace(record, **changes)

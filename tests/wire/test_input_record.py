@@ -49,6 +49,36 @@ def test_reads_what_the_headers_ask_for() -> None:
     assert decoded.deadline == datetime(2026, 11, 24, 8, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("name", ["ce_expirytime", "ce_deadline"])
+def test_a_deadline_has_two_names(name: str) -> None:
+    """CloudEvents' own, and ours; also together, where both say the same."""
+    time = datetime(2026, 11, 24, 8, tzinfo=UTC)
+    both = {"ce_expirytime": b"2026-11-24T08:00:00Z", "ce_deadline": b"2026-11-24T10:00:00+02:00"}
+
+    assert decode_input(a_record(**{name: b"2026-11-24T08:00:00Z"})).deadline == time
+    assert decode_input(a_record(**both)).deadline == time
+
+
+def test_two_deadlines_are_refused_by_both_names() -> None:
+    """Neither is more right than the other."""
+    record = a_record(ce_expirytime=b"2026-11-24T08:00:00Z", ce_deadline=b"2026-11-24T08:00:01Z")
+
+    with pytest.raises(InvalidRecordError, match="ce_expirytime and ce_deadline"):
+        decode_input(record)
+
+
+def test_two_ids_are_refused() -> None:
+    """Which of them has the metadata? The same one twice is one."""
+    good = a_record()
+    twice = replace(good, headers=[*good.headers, ("ce_id", RECORD_ID.encode())])
+    two = replace(good, headers=[*good.headers, ("ce_id", b"order-4711")])
+
+    for _ in range(2):  # with nothing remembered, and after a record that is
+        with pytest.raises(InvalidRecordError, match=r"^ce_id: .*twice"):
+            decode_input(two)
+        assert decode_input(twice).record_id == decode_input(good).record_id == RECORD_ID
+
+
 @given(headers=st.permutations(a_record(ce_servable=b"digits", other=b"x").headers))
 def test_headers_mean_the_same_in_any_order(headers: list[tuple[str, bytes | None]]) -> None:
     """Wherever the id stands, and whatever was read before."""
@@ -83,6 +113,8 @@ def test_the_body_names_the_signature_before_the_header() -> None:
         (a_record(ce_servableversion=b"1", ce_servablelabel=b"stable"), "ce_servablelabel"),
         (a_record(ce_deadline=b"tomorrow"), "ce_deadline"),
         (a_record(ce_deadline=b"2026-11-24T08:00:00"), "ce_deadline"),
+        (a_record(ce_expirytime=b"tomorrow"), "ce_expirytime"),
+        (a_record(ce_deadline=b"2026-W01-1T08:00:00Z"), "ce_deadline"),
         (a_record(None), "value"),
         (a_record(b"{"), "value"),
         (a_record(b"[]"), "value"),
@@ -168,7 +200,7 @@ def test_only_a_string_is_base64() -> None:
 @given(value=st.binary(), header=st.binary(), record_id=st.uuids())
 def test_no_bytes_raise_anything_else(value: bytes, header: bytes, record_id: uuid.UUID) -> None:
     """A worker can rely on one error, whatever a topic holds."""
-    for name in ("ce_servableversion", "ce_deadline", "content_type", "ce_servable"):
+    for name in ("ce_servableversion", "ce_deadline", "ce_expirytime", "content_type"):
         record = a_record(value, ce_id=str(record_id).encode(), **{name: header})
         with suppress(InvalidRecordError):
             _ = decode_input(record).payload

@@ -7,6 +7,7 @@ from typing import IO, Any
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.json_text import load_json
+from topicserve.wire.rfc3339 import read_time
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
@@ -90,6 +91,6 @@ def _version(body: dict[str, Any]) -> int | None:
 def _deadline(body: dict[str, Any]) -> datetime | None:
     text = _text(body, "deadline")
     try:
-        return None if text is None else datetime.fromisoformat(text)
+        return None if text is None else read_time(text)
     except ValueError:
         raise InvalidRecordError("deadline", "must be RFC 3339 with an offset from UTC") from None

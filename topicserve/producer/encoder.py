@@ -14,6 +14,7 @@ from topicserve.wire import headers as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.record_id import WANTED, canonical_record_id, new_record_id
+from topicserve.wire.rfc3339 import write_time
 
 _JSON_FORMS = ("instance", "instances", "inputs")
 _FORMS = (*_JSON_FORMS, "tensors")
@@ -69,7 +70,7 @@ class RecordEncoder:
             names.SERVABLE_VERSION: _version(record.version),
             names.SERVABLE_LABEL: _optional_text(record.label, "label"),
             names.SIGNATURE: _optional_text(record.signature_name, "signature_name"),
-            names.DEADLINE: _deadline(record.deadline),
+            names.EXPIRY_TIME: _deadline(record.deadline),
             names.METADATA: names.METADATA_ABSENT if record.metadata is None else None,
             **{name: _optional_text(getattr(record, name), name) for name in names.TRACE},
         }
@@ -124,9 +125,11 @@ def _deadline(deadline: Any) -> str | None:
         raise InvalidRecordError(
             "deadline", f"must be a datetime with its offset, found {_shown(deadline)}"
         )
+    if deadline != deadline:  # pandas' NaT, a datetime to isinstance: no deadline in this row
+        return None
     if deadline.utcoffset() is None:
         raise InvalidRecordError("deadline", "must have its offset from UTC (tzinfo)")
-    return deadline.isoformat()
+    return write_time(deadline)
 
 
 def _metadata(metadata: Any) -> bytes | None:

@@ -14,6 +14,7 @@ from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import Headers
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits, check_name, exceeds
 from topicserve.wire.record_id import TO_UUID_SHAPE, UUID_SHAPE, WANTED, canonical_record_id
+from topicserve.wire.rfc3339 import read_time
 
 ID = "ce_id"
 SPECVERSION = "ce_specversion"
@@ -24,7 +25,10 @@ SERVABLE = "ce_servable"
 SERVABLE_VERSION = "ce_servableversion"
 SERVABLE_LABEL = "ce_servablelabel"
 SIGNATURE = "ce_signature"
+EXPIRY_TIME = "ce_expirytime"
+"""CloudEvents' own name of a deadline."""
 DEADLINE = "ce_deadline"
+"""Means the same."""
 METADATA = "ce_metadata"
 """`absent`: the producer declares that this record has no metadata."""
 CONTENT_TYPE = "content-type"
@@ -90,7 +94,7 @@ _KINDS = {
         _REPEATED,
     ),
     ID: _RECORD_ID,
-    DEADLINE: _DEADLINE,
+    **dict.fromkeys((EXPIRY_TIME, DEADLINE), _DEADLINE),
     **dict.fromkeys(TRACE, _TRACE),
 }
 
@@ -134,7 +138,7 @@ class HeaderReader:
     def _read_one_by_one(self, headers: Headers) -> InputHeaders:
         self._check_count(headers)
         record_id: bytes | None = None
-        deadline: bytes | None = None
+        deadlines = []
         trace = []
         repeated = []
         others = 0
@@ -144,17 +148,19 @@ class HeaderReader:
             if kind == _REPEATED:
                 repeated.append(header)
             elif kind == _RECORD_ID:
-                others += record_id is not None  # of several the last counts
+                if record_id is not None and record_id != header[1]:
+                    raise InvalidRecordError(ID, "is there twice, with different values")
+                others += record_id is not None
                 record_id = header[1]
             elif kind == _DEADLINE:
-                deadline = header[1]
+                deadlines.append(header)
             elif kind == _TRACE:
                 trace.append(header)
             else:
                 others += 1
         key = tuple(repeated)
         known = self._envelopes.get(key)
-        if known is None or others or trace or deadline is not None:
+        if known is None or others or trace or deadlines:
             size = self._checked_size(headers)
             envelope = self._new_envelope(key) if known is None else known[0]
         else:
@@ -162,7 +168,7 @@ class HeaderReader:
         return (
             read_id(record_id),
             envelope,
-            None if deadline is None else _deadline(deadline),
+            _deadline(deadlines) if deadlines else None,
             tuple(trace),
             size,
         )
@@ -279,13 +285,20 @@ def _version(headers: Mapping[str, str]) -> int | None:
     )
 
 
-def _deadline(value: bytes) -> datetime:
-    text = _text(DEADLINE, value)
+def _deadline(headers: Headers) -> datetime | None:
+    """Return when a record expires; headers that say so twice must say the same."""
+    times = {_time(name, value) for name, value in headers if value is not None}
+    if len(times) > 1:
+        named = " and ".join(dict.fromkeys(name for name, _ in headers))
+        raise InvalidRecordError(named, "given more than once, with different times")
+    return times.pop() if times else None
+
+
+def _time(name: str, value: bytes | None) -> datetime:
+    text = _text(name, value)
     try:
-        deadline = datetime.fromisoformat(text)
+        return read_time(text)
     except ValueError:
-        deadline = None
-    # fromisoformat takes more than RFC 3339 (week dates, basic format): those have no "T" there.
-    if deadline is None or deadline.tzinfo is None or text[10:11] not in ("T", "t", " "):
-        raise InvalidRecordError(DEADLINE, f"must be RFC 3339 with an offset, found {text[:64]!r}")
-    return deadline
+        raise InvalidRecordError(
+            name, f"must be RFC 3339 with an offset, found {text[:64]!r}"
+        ) from None

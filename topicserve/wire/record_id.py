@@ -21,16 +21,17 @@ TO_UUID_SHAPE = bytes(
     ord("x") if byte in b"0123456789abcdef" else byte if byte == ord("-") else 0
     for byte in range(256)
 )
-# The spellings of RFC 9562 and of common libraries: capitals, no hyphens, braces, a URN.
-_UUID = re.compile(
-    r"(?:urn:uuid:)?\{?([0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12})\}?", re.ASCII | re.IGNORECASE
-)
-# White space, control characters, and what is invisible or changes how its surroundings look. The
-# ranges are written out: Python's own notion of printable grows from version to version.
+# RFC 9562's own form. 32 digits without hyphens may be an MD5 sum or a trace id, whose metadata
+# their producer has stored under that very text.
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+# White space, control characters, and what is invisible or changes how its surroundings look:
+# Unicode's Default_Ignorable_Code_Point, and the blank U+2800. The ranges are written out: Python's
+# own notion of printable grows from version to version.
 _UNSAFE = re.compile(
-    "[\\x00-\\x20\\x7f-\\xa0\\xad\\u034f\\u061c\\u1680\\u180e\\u2000-\\u200f\\u2028-\\u202f"
-    "\\u205f-\\u206f\\u3000\\ud800-\\udfff\\ufe00-\\ufe0f\\ufeff\\ufff0-\\uffff"
-    "\\U000e0000-\\U000e0fff]"
+    "[\\x00-\\x20\\x7f-\\xa0\\xad\\u034f\\u061c\\u115f\\u1160\\u1680\\u17b4\\u17b5\\u180b-\\u180f"
+    "\\u2000-\\u200f\\u2028-\\u202f\\u205f-\\u206f\\u2800\\u3000\\u3164\\ud800-\\udfff"
+    "\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\uffff\\U0001bca0-\\U0001bca3"
+    "\\U0001d173-\\U0001d17a\\U000e0000-\\U000e0fff]"
 )
 
 
@@ -44,13 +45,13 @@ def new_record_id() -> str:
 
 
 def canonical_record_id(text: str) -> str:
-    """Return a UUID in lower case with hyphens, any other id as it is; ValueError for what is none.
+    """Return a hyphenated UUID in lower case, any other id as it is.
 
-    One form each: the metadata's key must be the same for the producer and the worker.
+    Raises ValueError for what is no id. The metadata's key must be the same for the producer and
+    the worker.
     """
-    found = _UUID.fullmatch(text)
-    if found:
-        return str(uuid.UUID(found[1]))
+    if _UUID.fullmatch(text):
+        return text.lower()
     if _UNSAFE.search(text) or not 0 < len(text.encode()) <= MAX_RECORD_ID_BYTES:
         raise ValueError(f"must be {WANTED}")
     return text

@@ -113,7 +113,7 @@ class Predictor:
             if deadline is None or deadline > now:
                 kept.append(request)
             else:
-                error = DeadlineError(f"ce_deadline {deadline.isoformat()} had passed")
+                error = DeadlineError(f"the deadline {deadline.isoformat()} had passed")
                 expired.append(Rejection(request, Reason.DEADLINE_EXCEEDED, error))
         return kept, expired
 
