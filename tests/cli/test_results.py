@@ -12,10 +12,11 @@ from tests.support.records import a_kafka_record, an_id
 from topicserve.backends.broker import Offsets
 from topicserve.backends.errors import CommitRefusedError
 from topicserve.cli import results
+from topicserve.cli.errors import UsageError
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.results import InvalidRecords, add_arguments, line_of, print_lines
 from topicserve.producer.result_reader import DeadLetterReader, ResultReader
-from topicserve.wire.dead_letter import DeadLetter, Reason
+from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import Target
 from topicserve.wire.input_record import InputRecord
@@ -173,6 +174,32 @@ def test_the_reader_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch
     assert isinstance(letters, DeadLetterReader)
     assert not isinstance(wanted, DeadLetterReader)
     assert list(wanted.read(until_end=True)) == []
+
+
+def test_dead_letters_are_filtered_by_the_servable_that_they_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the record's own header, which stays in the dead letter."""
+    records = []
+    for offset, headers in enumerate([[("ce_servable", b"digits")], [("ce_servable", b"x")], []]):
+        record = a_kafka_record(offset, headers=headers)
+        sent = encode_dead_letter(DeadLetter(record, Reason.INVALID_INPUT, "e", "m"), "dead")
+        records.append(KafkaRecord(*P0, offset, 0, sent.key, sent.value, sent.headers))
+    consumer = ReadConsumer(MemoryLog(records), P0)
+    consumer.lag_records = {P0: 0}
+    monkeypatch.setattr(results, "open_consumer", lambda *_: consumer)
+    asked = parsed("--dead-letters", "--servable=digits")
+
+    read = list(results.open_reader(asked, InvalidRecords().tell).read(until_end=True))
+
+    assert [item.record.offset for item in read] == [0]
+
+
+@pytest.mark.parametrize("flag", ["--version=1", "--version=0", "--metadata-status=found"])
+def test_filters_that_no_dead_letter_has_are_refused(flag: str) -> None:
+    """Nothing is left out without a word."""
+    with pytest.raises(UsageError, match=flag.partition("=")[0]):
+        results.run(parsed("--dead-letters", flag))
 
 
 def a_shadow_record(value: bytes, version: bytes = b"2") -> KafkaRecord:

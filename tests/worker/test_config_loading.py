@@ -153,6 +153,38 @@ def test_a_servable_flag_moves_the_one_of_that_name(tmp_path: Path) -> None:
     ]
 
 
+def test_repeated_flags_are_never_split() -> None:
+    """A path may have a comma; each flag is one item, also where there is only one."""
+    flags = {"topics.input": ["a"], "topics.output": "out", "servables": ["x=/models/a,b=c"]}
+
+    config = load_config(None, {}, flags)
+
+    assert [one.servable.name for one in config.servables] == ["x"]
+    assert config.servables[0].servable.base_path == "/models/a,b=c"
+    with pytest.raises(ConfigError, match=r"^topics\.input.*a,b.*\(from --input-topic\)"):
+        load_config(None, {}, {**flags, "topics.input": ["a,b"]})
+    with pytest.raises(ConfigError, match=r"NAME=BASE_PATH \(from --servable\)$"):
+        load_config(None, {}, {**flags, "servables": ["x=/x", "y"]})
+
+
+def test_lists_in_the_environment_may_have_a_comma_in_an_item() -> None:
+    """With a backslash before it."""
+    environ = {"TOPICSERVE_SERVABLES": r"x=/models/a\,b, y=/y,"}
+
+    config = load_config(None, environ, {"topics.input": "a,b", "topics.output": "out"})
+
+    assert [one.servable.base_path for one in config.servables] == ["/models/a,b", "/y"]
+    assert config.topics.input == ("a", "b")
+
+
+def test_an_error_names_no_source_where_there_is_none() -> None:
+    """Nothing is from a file without a file."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, {}, {"topics.input": "a", "topics.output": "b"})
+
+    assert "(from" not in str(caught.value)
+
+
 def test_kafka_settings_may_be_quoted_or_not(tmp_path: Path) -> None:
     """TOML reads unquoted dots as nested tables; both come out as Kafka's own names."""
     config = load(
@@ -235,6 +267,12 @@ def test_version_policies(tmp_path: Path, lines: str, policy: VersionPolicy) -> 
             "TOPICSERVE_LOAD_THREAD",
             "1",
             "TOPICSERVE_LOAD_THREAD: is not a key; did you mean TOPICSERVE_LOAD_THREADS?",
+        ),
+        (
+            "TOPICSERVE_BATCHING__ALLOWED_BATCH_SIZES",
+            "[7,50]",
+            "batching.allowed_batch_sizes: must be written as a,b without brackets, found '[7,50]' "
+            "(from TOPICSERVE_BATCHING__ALLOWED_BATCH_SIZES)",
         ),
         (
             "TOPICSERVE_SERVABLES",
@@ -396,3 +434,8 @@ def test_what_is_missing_came_from_nowhere(tmp_path: Path) -> None:
         load(tmp_path, "[topics]\ninput = ['a']")
 
     assert "(from " not in str(caught.value)
+
+
+def test_the_known_keys_of_the_file_include_its_servables(tmp_path: Path) -> None:
+    """They are read apart, but they are a key like the others."""
+    assert ", servables, " in message(tmp_path, MINIMAL.replace("[topics]", "[zzzzzzz]\n[topics]"))

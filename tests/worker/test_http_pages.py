@@ -61,7 +61,9 @@ def one_version(version: int, state: str) -> dict[str, Any]:
 
 def pages(health: FakeHealth | None = None, registry: CollectorRegistry | None = None) -> Pages:
     """Return the pages of a worker with two versions of one servable, and none of another."""
-    servables = FakeServables({"digits": {1: "AVAILABLE", 2: "LOADING"}, "empty": {}})
+    servables = FakeServables(
+        {"digits": {1: "AVAILABLE", 2: "LOADING"}, "empty": {}, "größe/a b": {1: "AVAILABLE"}}
+    )
     return Pages(registry or CollectorRegistry(), health or FakeHealth(), servables)
 
 
@@ -128,6 +130,8 @@ def test_model_status_is_tf_servings() -> None:
         ("/v1/models/digits/versions/2", 2, "LOADING"),
         ("/v1/models/digits/versions/01", 1, "AVAILABLE"),
         ("/v1/models/digits/labels/stable", 1, "AVAILABLE"),
+        ("/v1/models/digits/labels/%73table", 1, "AVAILABLE"),
+        ("/v1/models/gr%C3%B6%C3%9Fe%2Fa%20b/versions/1", 1, "AVAILABLE"),
     ],
 )
 def test_one_version_can_be_asked_for(path: str, version: int, state: str) -> None:
@@ -165,6 +169,7 @@ def test_what_is_not_there_is_said_as_tf_serving_says_it(
         ("digits/metadata", 200, {"asked": ["digits", None, None]}),
         ("digits/versions/1/metadata", 200, {"asked": ["digits", 1, None]}),
         ("digits/labels/stable/metadata", 200, {"asked": ["digits", None, "stable"]}),
+        ("gr%C3%B6%C3%9Fe%2Fa%20b/metadata", 200, {"asked": ["größe/a b", None, None]}),
         ("digits/versions/7/metadata", 404, {"error": "Servable not found"}),
         ("digits/labels/new/metadata", 400, {"error": "there is no label 'new'"}),
         ("other/metadata", 404, {"error": "Servable not found"}),

@@ -8,6 +8,7 @@ from typing import Any
 from topicserve.backends.errors import CommitRefusedError
 from topicserve.cli.argument_types import count, seconds
 from topicserve.cli.connection import add_kafka_arguments, kafka_settings, need_topic
+from topicserve.cli.errors import UsageError
 from topicserve.cli.progress import CountProgress
 from topicserve.producer.arguments import topic_name
 from topicserve.producer.json_bytes import json_bytes
@@ -47,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="end when nothing came for so long (30; with --follow, never)",
     )
-    parser.add_argument("--servable", metavar="NAME", help="only this servable's")
+    parser.add_argument(
+        "--servable",
+        metavar="NAME",
+        help="only this servable's; of dead letters those whose ce_servable names it",
+    )
     parser.add_argument("--version", type=int, metavar="N", help="only this version's")
     parser.add_argument(
         "--metadata-status",
@@ -62,11 +67,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print what the topic holds, and with --follow what comes."""
     topic_name(arguments.topic)
+    refuse_other_filters(arguments)
     need_topic(arguments, arguments.topic)
     invalid = InvalidRecords()
     with open_reader(arguments, invalid.tell) as reader, CountProgress("read") as progress:
         print_lines(arguments, reader, progress)
     return EXIT_INVALID if invalid.count else 0
+
+
+def refuse_other_filters(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for a filter by something that no dead letter has."""
+    if not arguments.dead_letters:
+        return
+    for flag, value in (
+        ("--version", arguments.version),
+        ("--metadata-status", arguments.metadata_status),
+    ):
+        if value is not None:
+            raise UsageError(
+                f"{flag}: dead letters have none, since nothing was predicted; "
+                "leave it out with --dead-letters"
+            )
 
 
 def open_reader(arguments: argparse.Namespace, on_invalid: OnInvalid) -> AnyReader:
@@ -75,7 +96,9 @@ def open_reader(arguments: argparse.Namespace, on_invalid: OnInvalid) -> AnyRead
         arguments.bootstrap_servers, arguments.group, arguments.client, kafka_settings(arguments)
     )
     if arguments.dead_letters:
-        return DeadLetterReader(consumer, arguments.topic, on_invalid=on_invalid)
+        return DeadLetterReader(
+            consumer, arguments.topic, servable=arguments.servable, on_invalid=on_invalid
+        )
     is_wanted = header_filter(arguments.servable, arguments.version, arguments.metadata_status)
 
     def decode(record: KafkaRecord) -> Result | ShadowRecord | None:

@@ -100,12 +100,25 @@ def _status(given: str) -> str:
 
 
 class DeadLetterReader(TopicReader[DeadLetter]):
-    """Yields the records that workers gave up, each with its reason, as they were read."""
+    """Yields the records that workers gave up, each with its reason, as they were read.
+
+    `servable` leaves out those whose own header `ce_servable` names another one, or none.
+    """
 
     def __init__(
-        self, consumer: Consumer, topic: str, *, on_invalid: OnInvalid | None = None
+        self,
+        consumer: Consumer,
+        topic: str,
+        *,
+        servable: str | None = None,
+        on_invalid: OnInvalid | None = None,
     ) -> None:
-        super().__init__(consumer, topic, decode_dead_letter, on_invalid=on_invalid)
+        is_wanted = header_filter(servable, None, None)
+
+        def decode(record: KafkaRecord) -> DeadLetter | None:
+            return decode_dead_letter(record) if is_wanted(record) else None
+
+        super().__init__(consumer, topic, decode, on_invalid=on_invalid)
 
     @classmethod
     def connect(
@@ -116,12 +129,14 @@ class DeadLetterReader(TopicReader[DeadLetter]):
         group_id: str | None = None,
         client: str = "kafka-python",
         kafka_settings: Mapping[str, object] | None = None,
+        servable: str | None = None,
         on_invalid: OnInvalid | None = None,
     ) -> Self:
         """Return a reader with a connection of its own; the same as ResultReader's."""
         arguments.topic_name(topic)  # before a connection is opened that would stay open
+        header_filter(servable, None, None)
         consumer = open_consumer(bootstrap_servers, group_id, client, kafka_settings)
-        return cls(consumer, topic, on_invalid=on_invalid)
+        return cls(consumer, topic, servable=servable, on_invalid=on_invalid)
 
 
 def open_consumer(

@@ -1,7 +1,8 @@
-"""Reads a worker's configuration: the TOML file, then the environment, then flags over both.
+r"""Reads a worker's configuration: the TOML file, then the environment, then flags over both.
 
 A key `batching.max_batch_size` is TOPICSERVE_BATCHING__MAX_BATCH_SIZE in the environment: two
-underscores between table and key. Lists are written with commas. A servable's keys have its name
+underscores between table and key. Lists are written with commas, and a comma within an item as
+`\,`; a flag that may be repeated has one item each time instead. A servable's keys have its name
 between, TOPICSERVE_SERVABLES__DIGITS__BASE_PATH, in any case; one that the file does not have is
 added. Kafka's settings have underscores for dots: TOPICSERVE_KAFKA__SETTINGS__SECURITY_PROTOCOL.
 
@@ -23,7 +24,7 @@ from topicserve.worker.config import ConfigError, WorkerConfig
 from topicserve.worker.config_checks import check
 from topicserve.worker.config_flags import FLAG_BY_KEY
 from topicserve.worker.config_servables import read_served
-from topicserve.worker.config_values import Text, join, not_a_table, read_table, shown
+from topicserve.worker.config_values import Text, join, not_a_table, read_table, shown, split_list
 
 PREFIX = "TOPICSERVE_"
 _MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -49,7 +50,8 @@ def load_config(
     try:
         tree = _read_file(path) if path is not None else {}
         tree["servables"] = _by_name(tree.get("servables", []))
-        sources |= {key: str(path) for key in _keys_of(tree, "")}
+        if path is not None:
+            sources |= {key: str(path) for key in _keys_of(tree, "")}
         _apply_environment(tree, environ, sources)
         _apply_flags(tree, flags, sources)
         served = tuple(read_served(name, table) for name, table in tree.pop("servables").items())
@@ -174,7 +176,7 @@ def _apply_flags(tree: Tree, flags: Mapping[str, object], sources: dict[str, str
             continue
         source = FLAG_BY_KEY.get(key, key)
         if isinstance(value, Sequence) and not isinstance(value, (str, Text)):
-            value = ",".join(map(str, value))
+            value = [Text(str(one), source) for one in value]
         value = Text(value, source) if isinstance(value, str) else value
         _set(tree, _split(key), value, sources)
 
@@ -192,8 +194,10 @@ def _set(tree: Tree, path: Sequence[str], value: object, sources: dict[str, str]
         for name, base_path in _pairs(value):
             _set(tree, ["servables", name, "base_path"], base_path, sources)
         return
-    if isinstance(value, Text):
-        sources[".".join(path)] = value.source
+    texts = value if isinstance(value, list) else [value]
+    for one in texts:
+        if isinstance(one, Text):
+            sources[".".join(path)] = one.source
     table, key = tree, ""
     for name in path[:-1]:
         key = join(key, name)
@@ -204,11 +208,12 @@ def _set(tree: Tree, path: Sequence[str], value: object, sources: dict[str, str]
 
 
 def _pairs(value: object) -> Iterator[tuple[str, Text]]:
-    """Yield the servables of NAME=BASE_PATH[,NAME=BASE_PATH...]."""
-    if not isinstance(value, Text):
+    """Yield the servables of NAME=BASE_PATH[,NAME=BASE_PATH...], or of a list of such pairs."""
+    pairs = split_list(value) if isinstance(value, Text) else value
+    if not isinstance(pairs, list):
         raise ConfigError("servables", "must be NAME=BASE_PATH")
-    for pair in value.text.split(","):
-        name, _, base_path = pair.partition("=")
+    for pair in pairs:
+        name, _, base_path = pair.text.partition("=")
         if not name or not base_path:
-            raise ConfigError("servables", f"must be NAME=BASE_PATH (from {value.source})")
-        yield name, Text(base_path, value.source)
+            raise ConfigError("servables", f"must be NAME=BASE_PATH (from {pair.source})")
+        yield name, Text(base_path, pair.source)

@@ -15,6 +15,7 @@ from topicserve.worker.config_flags import FLAG_BY_KEY
 T = TypeVar("T")
 
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_SEPARATOR = re.compile(r"(?<!\\),")
 _MAX_SHOWN = 64
 _SECRET = re.compile(
     r"redis_url|bootstrap|password|secret|token|credential|jaas|sasl|(?:^|[._])key(?!_prefix)",
@@ -41,7 +42,7 @@ def read_table(cls: type[T], table: object, key: str, **given: object) -> T:
     hints = get_type_hints(cls, include_extras=True)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in given}  # type: ignore[arg-type]
     content = require_table(table, key)
-    refuse_unknown(content, fields, key)
+    refuse_unknown(content, [*fields, *(given if not key else ())], key)
     values = dict(given)
     for name, one in fields.items():
         if name in content:
@@ -185,13 +186,22 @@ def _within(limit: Limit, number: float, value: object, key: str) -> float:
 
 def _items(hint: Any, value: object, key: str) -> Iterable[Any]:
     if isinstance(value, Text):
-        parts = (part.strip() for part in value.text.split(","))
-        value = [Text(part, value.source) for part in parts if part]
+        if value.text.startswith("[") and value.text.endswith("]"):
+            raise ConfigError(
+                key, f"must be written as a,b without brackets, found {shown(value, key)}"
+            )
+        value = split_list(value)
     elif isinstance(value, str):
         value = [value]
     if not isinstance(value, (list, tuple)):
         raise ConfigError(key, f"must be a list, found {shown(value, key)}")
     return [read_value(hint, item, f"{key}[{index}]") for index, item in enumerate(value)]
+
+
+def split_list(value: Text) -> list[Text]:
+    r"""Return the items of a list in one text: commas separate them, `\,` is a comma in one."""
+    parts = (part.replace("\\,", ",").strip() for part in _SEPARATOR.split(value.text))
+    return [Text(part, value.source) for part in parts if part]
 
 
 def _scalar(kind: Any, value: object, key: str) -> Any:

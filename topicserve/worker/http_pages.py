@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -103,6 +104,7 @@ class Pages:
         if found is None:
             return error_page(400, f"Malformed request: GET {path}")
         name, version, label, wants_metadata = found.groups()
+        name, label = unquote(name), None if label is None else unquote(label)
         if wants_metadata:
             return self._metadata(name, None if version is None else int(version), label)
         try:
