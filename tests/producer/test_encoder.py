@@ -3,7 +3,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -280,6 +280,122 @@ def test_rows_may_be_any_iterable(rows: Any) -> None:
         (Record(instance={"x": rows}), {"x": [1.5, 2.5]}),
     ):
         assert as_read(encode(record)).payload == payload
+
+
+class Row(Series):
+    """A row or a column as pandas has it, with a label for each value."""
+
+    def __init__(self, values: list[Any], index: list[Any]) -> None:
+        super().__init__(values)
+        self.index = index
+
+    def to_dict(self) -> dict[Any, Any]:
+        return dict(zip(self.index, self.tolist(), strict=True))
+
+
+class Pair(NamedTuple):
+    """A row as DataFrame.itertuples has it."""
+
+    b: float
+    a: float
+
+
+_STRUCTURED = np.array([(1.0, 2.0)], [("b", "f4"), ("a", "f4")])
+
+
+@pytest.mark.parametrize(
+    ("row", "remedy"),
+    [
+        (Row([1.0, 2.0], ["b", "a"]), r"row\.to_dict\(\)"),
+        (Pair(1.0, 2.0), r"row\._asdict\(\)"),
+        (_STRUCTURED[0], r"dict\(zip\(row\.dtype\.names"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_names_of_a_row_are_not_lost(row: Any, remedy: str) -> None:
+    """It is refused with what to give: a worker would read the values in another order."""
+    for record, field in (
+        (Record(instance=row), "instance"),
+        (Record(instances=[[1.0, 2.0], row]), r"instances\[1\]"),
+        (Record(instances=iter([row])), r"instances\[0\]"),
+        (Record(inputs={"x": [row]}), r"inputs\.x\[0\]"),
+    ):
+        with pytest.raises(InvalidRecordError, match=f"^{field}: .*{remedy}"):
+            encode(record)
+
+
+@pytest.mark.parametrize("columns", [Pair(1.0, 2.0), _STRUCTURED], ids=["namedtuple", "structured"])
+def test_names_of_columns_are_not_lost(columns: Any) -> None:
+    """Neither of a structured array, nor of a namedtuple with a column in each field."""
+    for record in (Record(instances=columns), Record(inputs=columns)):
+        with pytest.raises(InvalidRecordError, match="names would be lost"):
+            encode(record)
+
+
+def test_a_column_of_a_frame_may_have_labels() -> None:
+    """They name its rows; a row that is numbered from 0 is a list."""
+    column = Row([1.5, 2.5], ["mon", "tue"])
+
+    assert as_read(encode(Record(instances=column))).payload == [1.5, 2.5]
+    assert as_read(encode(Record(inputs={"x": column}))).payload == {"x": [1.5, 2.5]}
+    assert as_read(encode(Record(instance=Row([1.5, 2.5], [0, 1])))).payload == [1.5, 2.5]
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2", ">u8", "<f4", "<i4"])
+def test_arrays_of_any_byte_order_are_published(dtype: str) -> None:
+    """In every form, also within other values."""
+    array = np.array([[1, 2]], dtype)
+
+    for record, payload in (
+        (Record(instance=array), [[1, 2]]),
+        (Record(instance={"x": [array[0]]}), {"x": [[1, 2]]}),
+        (Record(instances=array), [[1, 2]]),
+        (Record(inputs={"x": array}), {"x": [[1, 2]]}),
+    ):
+        assert as_read(encode(record)).payload == payload
+    tensors = as_read(encode(Record(tensors={"x": array}))).content
+    assert tensors["x"].tolist() == [[1, 2]]
+    assert encode(Record(instance=1, metadata={"a": array[0]})).metadata in (
+        b'{"a":[1,2]}',
+        b'{"a":[1.0,2.0]}',
+    )
+
+
+def test_names_may_be_numpys_text() -> None:
+    """As those of a data frame's columns are; a number is no name."""
+    name: Any = np.str_("x")
+
+    assert as_read(encode(Record(instance={name: [1, {name: 2}]}))).payload == {"x": [1, {"x": 2}]}
+    assert encode(Record(instance=1, metadata={name: 1})).metadata == b'{"x":1}'
+    with pytest.raises(InvalidRecordError, match="Dict key must be str"):
+        encode(Record(instance={name: 1, 2: 3}))
+
+
+@pytest.mark.parametrize("other", [np.array([1], ">f4"), float("nan")], ids=str)
+def test_what_is_read_once_is_not_lost_on_a_second_reading(other: Any) -> None:
+    """Some values are written in two steps; a generator would be empty in the second."""
+    with pytest.raises(InvalidRecordError, match="generator can be read once only"):
+        encode(Record(instance={"x": (n for n in range(3)), "y": other}))
+
+
+class NotATime(datetime):
+    """pandas' NaT: a datetime to isinstance, and equal to nothing."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    def utcoffset(self) -> Any:
+        raise ValueError("NaTType does not support utcoffset")
+
+
+def test_no_time_is_no_deadline() -> None:
+    """A column of deadlines has NaT where a row has none."""
+    assert as_read(encode(Record(instance=1, deadline=NotATime(2030, 1, 1)))).deadline is None
 
 
 def test_rows_may_be_made_one_by_one() -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from topicserve.producer.forms import inputs_of, rows_of, tensors_of
+from topicserve.producer.forms import inputs_of, instance_of, rows_of, tensors_of
 from topicserve.producer.json_bytes import json_body, json_object
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire import headers as names
@@ -148,8 +148,8 @@ def _body(record: Record) -> tuple[str, bytes]:
     content = getattr(record, form)
     if form == "tensors":
         return names.PROTOBUF_CONTENT_TYPE, _tensors(content)
-    read = {"instances": rows_of, "inputs": inputs_of}.get(form)
-    return names.JSON_CONTENT_TYPE, json_body(form, read(content, form) if read else content)
+    read = {"instance": instance_of, "instances": rows_of, "inputs": inputs_of}[form]
+    return names.JSON_CONTENT_TYPE, json_body(form, read(content, form))
 
 
 def _tensors(content: Any) -> bytes:

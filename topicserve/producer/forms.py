@@ -7,9 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topicserve.producer.json_bytes import listed
+from topicserve.producer.labels import refuse_labelled, refuse_labelled_rows
 from topicserve.wire.errors import InvalidRecordError
 
 _NO_ROWS = "must hold at least one row"
+
+
+def instance_of(content: Any, form: str) -> Any:
+    """Return one row as it is; raises InvalidRecordError where a list would lose its names."""
+    refuse_labelled(content, form)
+    return content
 
 
 def rows_of(content: Any, form: str) -> Any:
@@ -26,6 +33,7 @@ def rows_of(content: Any, form: str) -> Any:
         raise InvalidRecordError(form, f"must be a list of rows, found {type(content).__name__}")
     if len(content) == 0:
         raise InvalidRecordError(form, _NO_ROWS)
+    refuse_labelled_rows(content, form)
     return content
 
 

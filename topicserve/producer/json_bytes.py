@@ -13,6 +13,8 @@ import orjson
 
 from topicserve.wire.errors import InvalidRecordError
 
+# How orjson's errors begin for what `_native` makes writable.
+_NOT_NATIVE = ("numpy array is not native-endianness", "Dict key must be str")
 DATA_FRAME_REMEDY = (
     'is a DataFrame; give instances=frame.to_dict("records") or inputs=frame.to_dict("list")'
 )
@@ -24,10 +26,19 @@ def json_bytes(tree: Any, field: str) -> bytes:
     Not-a-number and infinity become null.
     """
     try:
-        return orjson.dumps(tree, default=_other, option=orjson.OPT_SERIALIZE_NUMPY)
-    except (TypeError, ValueError, RecursionError) as error:  # JSONEncodeError is a TypeError
+        try:
+            return _dumps(tree)
+        except TypeError as error:  # JSONEncodeError is one
+            if not str(error).startswith(_NOT_NATIVE):
+                raise
+            return _dumps(_native(tree))
+    except (TypeError, ValueError, RecursionError) as error:
         problem = error.__cause__ or error  # the cause is of `_other`, and says more
         raise InvalidRecordError(field, f"cannot be written as JSON: {problem}") from None
+
+
+def _dumps(tree: Any) -> bytes:
+    return orjson.dumps(tree, default=_other, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def json_body(form: str, content: Any) -> bytes:
@@ -38,7 +49,7 @@ def json_body(form: str, content: Any) -> bytes:
     body = json_bytes({form: content}, form)
     if b"null" not in body:
         return body
-    plain = _plain(content)
+    plain = _plain_tree(content, form)
     for place, leaf in _leaves(plain, form):
         if leaf is None:
             raise InvalidRecordError(place, "is None, and no tensor holds that; NaN is a number")
@@ -49,7 +60,7 @@ def json_object(content: Mapping[str, Any], field: str) -> bytes:
     """Return a JSON object, or raise InvalidRecordError that names the place of what is no JSON."""
     encoded = json_bytes(dict(content), field)
     if b"null" in encoded:
-        for place, leaf in _leaves(_plain(content), field):
+        for place, leaf in _leaves(_plain_tree(content, field), field):
             if isinstance(leaf, float) and not math.isfinite(leaf):
                 raise InvalidRecordError(place, f"is {leaf!r}, which JSON lacks; give None instead")
     return encoded
@@ -83,6 +94,39 @@ def _other(value: Any) -> Any:
     return listed(value)
 
 
+def _native(node: Any) -> Any:
+    """Return a tree with arrays in this machine's byte order and plain text as keys.
+
+    Files in a byte order of their own (IDX, FITS) and numpy's text give others.
+    """
+    if isinstance(node, Mapping):
+        return {
+            str.__str__(name) if isinstance(name, str) else name: _native(item)
+            for name, item in node.items()
+        }
+    if isinstance(node, np.ndarray) and node.dtype.kind in "iufb":
+        return node.astype(node.dtype.newbyteorder("="), copy=False)
+    if isinstance(node, (list, tuple)):
+        return [_native(item) for item in node]
+    if hasattr(node, "tolist") and not isinstance(node, np.generic):
+        return _native(node.tolist())
+    _refuse_read_once(node)
+    return node
+
+
+def _refuse_read_once(node: Any) -> None:
+    """Raise TypeError for what was written once and has nothing left to write again."""
+    if isinstance(node, Iterator):
+        raise TypeError(f"{type(node).__name__} can be read once only; give a list")
+
+
+def _plain_tree(tree: Any, field: str) -> Any:
+    try:
+        return _plain(tree)
+    except TypeError as error:
+        raise InvalidRecordError(field, f"cannot be written as JSON: {error}") from None
+
+
 def _plain(node: Any) -> Any:
     """Return a tree that orjson has written as one of JSON's own kinds, numbers as they are."""
     if node is None or isinstance(node, (str, int, float)):
@@ -95,6 +139,7 @@ def _plain(node: Any) -> Any:
         return {f.name: _plain(getattr(node, f.name)) for f in dataclasses.fields(node)}
     if isinstance(node, (np.ndarray, np.generic)):
         return _plain(node.tolist())
+    _refuse_read_once(node)
     try:
         return orjson.loads(orjson.dumps(node))  # dates, UUIDs, enumerations
     except TypeError:

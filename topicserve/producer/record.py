@@ -29,6 +29,9 @@ class Record:
     strings, bytes, lists and other iterables, objects, numpy arrays and columns of a data frame may
     stand in them. `tensors` are numpy arrays by input name with their batch dimension, sent as a
     protobuf PredictRequest: the form for large arrays.
+
+    A row that names its values (a data frame's row, a namedtuple, a row of a structured array) is
+    refused rather than sent as a list without the names: give a dict, such as `row.to_dict()`.
     """
 
     instance: Any = None
@@ -48,6 +51,9 @@ class Record:
     """A version's label; a version or a label, not both."""
     signature_name: str | None = None
     deadline: datetime | None = None
-    """With its offset from UTC; past it the record becomes a dead letter, unpredicted."""
+    """With its offset from UTC; past it the record becomes a dead letter, unpredicted.
+
+    None, or pandas' NaT, for none.
+    """
     traceparent: str | None = None
     tracestate: str | None = None
