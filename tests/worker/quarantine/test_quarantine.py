@@ -131,7 +131,18 @@ def test_any_killers_are_found_and_nothing_else_is_given_up(
     """However many there are, and wherever they stand."""
     replicas = Replicas(guarantee, killers, max_attempts=max_attempts)
 
-    replicas.run(at_most=len(killers) * (max_attempts + 4) + 1)
+    replicas.run(at_most=len(killers) * (max_attempts + 2) + 1)
+
+    assert replicas.outcomes() == replicas.expected()
+
+
+def test_what_is_given_up_stays_so_until_it_is_committed() -> None:
+    """A transaction may hold records of several partitions, and never come to its end."""
+    replicas = Replicas(
+        Guarantee.EXACTLY_ONCE, {0, 58}, commit_interval_seconds=60.0, max_attempts=2
+    )
+
+    replicas.run(at_most=7)
 
     assert replicas.outcomes() == replicas.expected()
 

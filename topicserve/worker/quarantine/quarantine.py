@@ -13,7 +13,7 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Condition
 from typing import Protocol
@@ -123,6 +123,8 @@ class Quarantine:
         self._worker = uuid.uuid4().hex[:8]
         self._unopened: set[TopicPartition] = set()
         self._careful: dict[TopicPartition, _Partition] = {}
+        # Kept until the partition goes: a transaction may yet be started over, or the worker die.
+        self._given_up: dict[TopicPartition, Mapping[int, bool]] = {}
         self._timed_out: set[TopicPartition] = set()
         self._retry_at = 0.0
         self._changed = Condition()
@@ -145,6 +147,7 @@ class Quarantine:
         for partition in partitions:
             self._unopened.discard(partition)
             self._careful.pop(partition, None)
+            self._given_up.pop(partition, None)
         self._report()
 
     def open(self, records: Sequence[KafkaRecord]) -> None:
@@ -178,16 +181,18 @@ class Quarantine:
         self, requests: Sequence[Request], epoch: int
     ) -> tuple[Sequence[Request], list[Rejection]]:
         """Take out the requests that are suspected; return the others, and what is given up."""
-        if not self._careful:
+        if not self._careful and not self._given_up:
             return requests, []
         free: list[Request] = []
         rejections: list[Rejection] = []
         for request in requests:
-            state = self._careful.get(request.slot.partition)
-            if state is None:
+            partition = request.slot.partition
+            state, given_up = self._careful.get(partition), self._given_up.get(partition, {})
+            if request.record.offset in given_up:
+                timed_out = given_up[request.record.offset]
+                rejections.append(self._rejection(request, timed_out=timed_out))
+            elif state is None:
                 free.append(request)
-            elif request.record.offset in state.note.given_up:
-                rejections.append(self._given_up(state.note, request))
             else:
                 state.held.append((epoch, request))
         return free, rejections
@@ -231,7 +236,7 @@ class Quarantine:
         for request in batch.requests:
             offsets.setdefault(request.slot.partition, []).append(request.record.offset)
         for partition, found in offsets.items():
-            state = self._careful.get(partition) or _Partition(Note(self._worker))
+            state = self._careful.get(partition) or _Partition(self._plain_note(partition))
             first, last = min(found), max(found)
             deaths, alone = state.deaths(first) or 0, state.alone(first, last)
             suspects = Suspects(first, last, deaths, alone, timed_out=True)
@@ -246,8 +251,8 @@ class Quarantine:
         for partition in partitions:
             if partition not in self._timed_out:
                 state = self._careful.get(partition)
-                note = Note() if state is None else state.note.handed_over()
-                self._ledger.note(partition, note.text)
+                note = self._plain_note(partition) if state is None else state.note
+                self._ledger.note(partition, note.handed_over().text)
 
     def drop_closed(self) -> list[Polled]:
         """Take out and return the held requests whose partitions are no longer ours."""
@@ -269,6 +274,8 @@ class Quarantine:
             end = min(end, log_end)  # what came since then, the one before has not seen
         note = found.taken_over(self._worker, first, end).judged(max(self._max_attempts, 2))
         self._ledger.note(partition, note.text)
+        if note.given_up:
+            self._given_up[partition] = note.given_up
         if note.deaths or note.suspects is not None or note.given_up:
             # It may be there already, where a note could not be committed the time before.
             self._careful.setdefault(partition, _Partition(note)).note = note
@@ -279,8 +286,8 @@ class Quarantine:
                 note=note.text,
             )
 
-    def _given_up(self, note: Note, request: Request) -> Rejection:
-        record, timed_out = request.record, note.given_up[request.record.offset]
+    def _rejection(self, request: Request, *, timed_out: bool) -> Rejection:
+        record = request.record
         reason = Reason.TIMED_OUT if timed_out else Reason.KILLED_WORKER
         log_event(
             "record_quarantined",
@@ -372,11 +379,15 @@ class Quarantine:
     def _trust(self, partition: TopicPartition, state: _Partition) -> None:
         """Go on as usual: all that may have been in flight at the death has been predicted."""
         del self._careful[partition]
-        self._ledger.note(partition, Note(self._worker).text)
+        self._ledger.note(partition, self._plain_note(partition).text)
         for epoch, request in state.held:
             self._batcher.add([request], [], epoch)
         log_event("careful_reading_ended", partition=f"{partition.topic}-{partition.partition}")
         self._report()
+
+    def _plain_note(self, partition: TopicPartition) -> Note:
+        """Return the note of a partition of which nothing is suspected."""
+        return Note(self._worker, given_up=self._given_up.get(partition, {}))
 
     def _clear_suspects(self, partition: TopicPartition) -> None:
         """Take back that a chunk is being predicted; a death from here on is not its fault."""
