@@ -162,6 +162,39 @@ def test_a_changed_file_is_taken_over(tmp_path: Path) -> None:
     assert followed.taken == [["/two"]]
 
 
+@pytest.mark.parametrize("empty", ["", " \n", "# nothing yet\n"])
+def test_an_empty_file_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, empty: str
+) -> None:
+    """Its writer may have opened it and not written yet; the log says so once."""
+    followed = Followed(tmp_path / "models.config")
+    followed.path.write_text(model("/one"))
+    followed.file.read()
+
+    followed.path.write_text(empty)
+    for _ in range(3):
+        followed.file.poll()
+    taken, messages = list(followed.taken), len(caplog.records)
+    followed.path.write_text(model("/one"))
+    followed.file.poll()
+
+    assert (taken, messages) == ([], 1)
+    assert f"{followed.path} is empty" in caplog.text
+    assert followed.taken == [["/one"]]
+
+
+def test_an_empty_list_takes_everything_away(tmp_path: Path) -> None:
+    """As in TF Serving: it is written on purpose."""
+    followed = Followed(tmp_path / "models.config")
+    followed.path.write_text(model("/one"))
+    followed.file.read()
+
+    followed.path.write_text("model_config_list {}")
+    followed.file.poll()
+
+    assert followed.taken == [[]]
+
+
 def test_a_bad_file_is_refused_and_the_old_one_stays(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

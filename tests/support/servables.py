@@ -1,7 +1,7 @@
 """Servables and their handles, for tests of the stages that use them."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -77,6 +77,7 @@ class Served:
         self.versions = dict(versions)
         self.labels: dict[str, int] = {}
         self.coming: set[int | None] = set()
+        self.is_removed = False
         self.handles = 0
         self.open_handles = 0
         self.lock = threading.Lock()
@@ -96,6 +97,9 @@ class Served:
         with self.lock:
             self.handles += 1
         return CountedHandle(self.versions[version], ServableId(self.name, version), self)
+
+    def names(self) -> Collection[str]:
+        return () if self.is_removed else (self.name,)
 
     def may_become_available(self, request: ServableRequest) -> bool:
         return request.default_version or request.version in self.coming or not self.versions

@@ -81,8 +81,21 @@ def test_the_lag_of_a_paused_partition_grows_with_its_end() -> None:
     world.gauges.know_ends({PARTITION: 1003, OTHER: 5})
     world.observe(4)
 
-    assert world.shown("consumer_lag_records") == 1000
+    assert world.shown("consumer_lag_records") == 1003
     assert world.shown("consumer_lag_records", partition=1) is None, "its position is not known"
+
+
+def test_records_that_are_held_back_are_behind() -> None:
+    """All of the partition is polled; one record waits for a version, and holds the offset."""
+    world = World()
+    polled = world.poll(0, 1, 2, 3)
+    world.ledger.finish([polled[0], polled[2], polled[3]])
+
+    world.observe(0)
+    assert world.shown("consumer_lag_records") == 3
+    world.ledger.finish(polled[1:2])
+    world.observe(0)
+    assert world.shown("consumer_lag_records") == 0
 
 
 def test_the_lag_in_seconds_is_the_age_of_the_oldest_unfinished_record() -> None:

@@ -112,6 +112,30 @@ def test_without_any_version_the_batch_waits() -> None:
         world.predict_values(1.0)
 
 
+@pytest.mark.parametrize(
+    "route",
+    [
+        ROUTE,
+        Route("digits", 7, None, "serving_default"),
+        Route("digits", 7, None, "serving_default", is_canary=True),
+    ],
+)
+def test_a_servable_that_was_removed_is_not_waited_for(route: Route) -> None:
+    """Neither by records that came before; a worker that starts then rejects them too."""
+    world = World()
+    world.served.versions.clear()
+    request = a_request(1.0)
+    with pytest.raises(NotNowError):
+        world.predict(request, route=route)
+
+    world.served.is_removed = True
+    predicted = world.predict(request, route=route)
+
+    (rejection,) = predicted.rejections
+    assert rejection.reason is Reason.UNKNOWN_SERVABLE
+    assert "'digits', which is not served here; served: nothing" in str(rejection.error)
+
+
 def test_a_version_that_is_coming_is_waited_for() -> None:
     """However long it takes to load."""
     world = World()

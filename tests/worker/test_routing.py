@@ -54,6 +54,21 @@ def test_a_servable_that_is_not_served_is_the_records_fault() -> None:
         a_router("digits").route(Target("other"), ID)
 
 
+def test_routes_follow_what_is_configured() -> None:
+    """A route that was found before is no route once its servable is removed."""
+    names = ["digits", "words"]
+    router = Router([], lambda: names, "", WorkerMetrics(CollectorRegistry()))
+    asked = Target("digits")
+    router.route(asked, ID)
+
+    names.remove("digits")
+    router.follow()
+
+    with pytest.raises(UnknownServableError, match=r"'digits'.*served: words"):
+        router.route(asked, ID)
+    assert router.route(Target(), ID).servable == "words", "the only one by now"
+
+
 @given(st.lists(st.uuids(), min_size=200, max_size=200, unique=True))
 def test_a_canary_takes_its_share_and_keeps_it(ids: list[object]) -> None:
     """By record id: the same id goes the same way again, and a larger share keeps the smaller's."""

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from tests.support.records import ROUTE
+from tests.support.records import ROUTE, ManualClock
 from topicserve.worker.request import Route
 from topicserve.worker.waiting import WaitingRoutes
 
@@ -25,6 +25,22 @@ def test_a_route_that_waits_is_told_of_once_and_when_it_goes_on(
 
     assert not waiting
     assert [record.message for record in caplog.records] == ["predict_waits", "predict_goes_on"]
+
+
+def test_a_long_wait_is_told_of_every_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """It may hold the results of all other records; one line days ago is not seen."""
+    caplog.set_level(logging.INFO)
+    clock = ManualClock()
+    waiting = WaitingRoutes(clock)
+
+    for _ in range(130):
+        waiting.note(ROUTE, "no version")
+        clock.advance(1)
+
+    first, *others = caplog.records
+    assert (first.levelname, first.message) == ("INFO", "predict_waits")
+    told = [(one.levelname, one.message, vars(one)["fields"]["seconds"]) for one in others]
+    assert told == [("WARNING", "predict_still_waits", seconds) for seconds in (60, 120)]
 
 
 def test_another_problem_is_told_of_too(caplog: pytest.LogCaptureFixture) -> None:

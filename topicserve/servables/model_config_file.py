@@ -25,14 +25,30 @@ def parse_model_config(text: str, kinds: Collection[str]) -> list[ServableConfig
     `model_platform: "tensorflow"` is our kind saved_model; any other kind goes by its own name. A
     `logging_config` is accepted and not acted on.
     """
-    config = ModelServerConfig()
-    try:
-        text_format.Parse(text, config)
-    except text_format.ParseError as error:
-        raise InvalidArgumentError(f"not a ModelServerConfig in text format: {error}") from None
+    config = _parsed(text)
     if config.WhichOneof("config") == "custom_model_config":
         raise InvalidArgumentError("custom_model_config cannot be served; use model_config_list")
     return [_servable(model, kinds) for model in config.model_config_list.config]
+
+
+def is_unset(text: str) -> bool:
+    """Return whether a file has no configuration in it: it is empty, or has comments alone.
+
+    A file that is being written is empty for a moment. `model_config_list {}` is not: it asks for
+    nothing to be served, on purpose.
+    """
+    try:
+        return _parsed(text).WhichOneof("config") is None
+    except InvalidArgumentError:
+        return False
+
+
+def _parsed(text: str) -> ModelServerConfig:
+    config = ModelServerConfig()
+    try:
+        return text_format.Parse(text, config)
+    except text_format.ParseError as error:
+        raise InvalidArgumentError(f"not a ModelServerConfig in text format: {error}") from None
 
 
 def _servable(model: ModelConfig, kinds: Collection[str]) -> ServableConfig:
@@ -104,6 +120,9 @@ class ModelConfigFile:
             if text == self._text:
                 return
             self._text = text  # before anything can fail: a bad file is refused once
+            if is_unset(text):  # as ServerCore::ReloadConfig of TF Serving
+                _logger.warning("model config file %s is empty, the old one stays", self._path)
+                return
             self._take_over(self._parse(text))
         except ServableError as error:
             _logger.error("model config file refused, the old one stays: %s", error)

@@ -56,7 +56,7 @@ def build_stages(
     """Return the stages, connected to one another; nothing runs yet."""
     batching = config.batching
     dead_letters = DeadLetterLog(clock)
-    ledger, failure, waiting = OffsetLedger(), Failure(), WaitingRoutes()
+    ledger, failure, waiting = OffsetLedger(), Failure(), WaitingRoutes(clock)
     sizer = BatchSizer(batching.max_batch_size, batching.target_latency_seconds)
     batcher = Batcher(batching, sizer, clock)
     breaker = Breaker(config.delivery.breaker_window_records, config.delivery.max_dead_letter_share)

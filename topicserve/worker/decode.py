@@ -23,7 +23,7 @@ class Decoder:
     """Reads polled records; the rows themselves are looked at when their batch is built."""
 
     def __init__(self, router: Router, limits: Limits = DEFAULT_LIMITS) -> None:
-        self._route = router.route
+        self._router = router
         self._reader = HeaderReader(limits)
 
     def decode(
@@ -35,7 +35,8 @@ class Decoder:
         """
         requests: list[Request] = []
         rejections: list[Rejection] = []
-        find_route, reader = self._route, self._reader
+        self._router.follow()
+        find_route, reader = self._router.route, self._reader
         for record, slot in zip(records, slots, strict=True):
             if slot is None:
                 continue

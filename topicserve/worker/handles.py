@@ -1,5 +1,6 @@
 """What the worker takes handles from."""
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -25,6 +26,9 @@ class Servables(Protocol):
 
     def get_servable_handle(self, request: ServableRequest) -> Handle:
         """Return a handle at once, or raise NotFoundError or InvalidArgumentError."""
+
+    def names(self) -> Collection[str]:
+        """Return the names of what is configured now, available or not."""
 
     def may_become_available(self, request: ServableRequest) -> bool:
         """Return whether what was not found is loading, or may still be loaded."""

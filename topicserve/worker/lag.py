@@ -37,12 +37,15 @@ class LagGauges:
     def observe(self, stats: ConsumerStats) -> None:
         """Set the gauges of what is assigned, and remove the others."""
         positions = self._ledger.positions()
+        unfinished = self._ledger.unfinished_offsets()
         oldest = self._ledger.oldest_timestamps_ms()
         assigned = self._ledger.partitions()
         with self._lock:
             for partition in assigned:
                 records = self._lag_records(partition, stats, positions)
                 if records is not None:
+                    # Not only what is not polled yet: what is held back may be held for long.
+                    records += unfinished.get(partition, 0)
                     seconds = self._lag_seconds(partition, records, oldest.get(partition))
                     self._show(partition, records, seconds)
             self._remove(self._shown.difference(assigned))

@@ -300,7 +300,7 @@ class WorkerMetrics:
         )
         self.consumer_lag_records = Gauge(
             "topicserve_consumer_lag_records",
-            "Offsets from the consumer's position to the partition's end, while it is assigned.",
+            "Offsets from the oldest record not finished to the partition's end, while assigned.",
             ["topic", "partition"],
             registry=registry,
         )

@@ -169,6 +169,11 @@ class Slot:
         return position
 
     @property
+    def oldest_offset(self) -> int | None:
+        """Return the offset of the oldest record that is polled and not finished."""
+        return self._pending[0] if self._pending else None
+
+    @property
     def oldest_timestamp_ms(self) -> int | None:
         """Return the timestamp of the poll that the oldest unfinished record came with."""
         return self._timestamps[0][1] if self._pending else None
@@ -399,6 +404,15 @@ class OffsetLedger:
             gaps = list(self._gaps)
             self._gaps.clear()
             return gaps
+
+    def unfinished_offsets(self) -> dict[TopicPartition, int]:
+        """Return how many offsets lie from the oldest unfinished record to the position."""
+        with self._changed:
+            return {
+                partition: slot.position - slot.oldest_offset
+                for partition, slot in self._slots.items()
+                if slot.position is not None and slot.oldest_offset is not None
+            }
 
     def oldest_timestamps_ms(self) -> dict[TopicPartition, int]:
         """Return about how old the oldest unfinished record is, of each partition that has one."""

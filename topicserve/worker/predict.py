@@ -22,6 +22,7 @@ from topicserve.worker.feeds import Feed, build_feeds
 from topicserve.worker.handles import Handle, Servables
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.request import Answers, Batch, Predicted, Rejection, Request, Route
+from topicserve.worker.routing import unknown_servable
 from topicserve.worker.version_choice import VersionChoice, request_of
 
 
@@ -124,15 +125,26 @@ class Predictor:
         expired: list[Rejection],
         error: ServableError,
     ) -> Predicted:
-        """Wait for a version that may still come; for one that nobody knows, only so long."""
-        route = batch.route
-        patient = self._clock() - requests[0].polled_at < self._unknown_version_seconds
-        if patient or self._servables.may_become_available(request_of(route)):
+        """Wait for a version that may still come; for one that nobody knows, only so long.
+
+        A servable that was removed from the configuration meanwhile is not waited for at all: a
+        worker that starts now rejects its records too.
+        """
+        route, reason = batch.route, Reason.UNKNOWN_VERSION
+        problem: Exception = error
+        served = self._servables.names()
+        if route.servable not in served:
+            reason, problem = Reason.UNKNOWN_SERVABLE, unknown_servable(route.servable, served)
+        elif self._is_waited_for(route, requests):
             raise NotNowError(str(error)) from error
-        rejections = [Rejection(request, Reason.UNKNOWN_VERSION, error) for request in requests]
+        rejections = [Rejection(request, reason, problem) for request in requests]
         return Predicted(
             route.servable, route.version or 0, route.signature_name, [], rejections + expired
         )
+
+    def _is_waited_for(self, route: Route, requests: Sequence[Request]) -> bool:
+        patient = self._clock() - requests[0].polled_at < self._unknown_version_seconds
+        return patient or self._servables.may_become_available(request_of(route))
 
     def _with_handle(self, batch: Batch, requests: list[Request], handle: Handle) -> Predicted:
         started = self._clock()

@@ -1,7 +1,7 @@
 """Which servable and version a record goes to."""
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from topicserve.wire.headers import Target
 from topicserve.worker.config import ServedConfig
@@ -16,6 +16,15 @@ _REMEMBERED_CHARACTERS = 512
 
 class UnknownServableError(Exception):
     """A record names a servable that this worker does not serve, or none where it must."""
+
+
+def unknown_servable(name: str, served: Collection[str]) -> UnknownServableError:
+    """Return the error of a record for this name, or for none; it says what is served."""
+    says = f"is {name!r}, which is" if name else "is missing, and there is more than one:"
+    if not name and not served:
+        says = "is missing, and nothing is served:"
+    known = ", ".join(sorted(served)) or "nothing"
+    return UnknownServableError(f"ce_servable {says} not served here; served: {known}")
 
 
 def share_of(record_id: str) -> float:
@@ -45,6 +54,14 @@ class Router:
         }
         self._routes: dict[Target, Route] = {}
         self._last: tuple[Target, Route] | None = None
+        self._served = tuple(names())
+
+    def follow(self) -> None:
+        """Forget the routes where other servables are configured now; called for every poll."""
+        served = tuple(self._names())
+        if served != self._served:
+            self._served, self._last = served, None
+            self._routes.clear()
 
     def route(self, target: Target, record_id: str) -> Route:
         """Return the route, or raise UnknownServableError."""
@@ -81,11 +98,7 @@ class Router:
         if not name and len(served) == 1:
             (name,) = served
         if name not in served:
-            says = f"is {name!r}, which is" if name else "is missing, and there is more than one:"
-            if not name and not served:
-                says = "is missing, and nothing is served:"
-            known = ", ".join(served) or "nothing"
-            raise UnknownServableError(f"ce_servable {says} not served here; served: {known}")
+            raise unknown_servable(name, served)
         return Route(name, target.version, target.label, target.signature_name or DEFAULT_SIGNATURE)
 
     def _with_canary(self, route: Route, record_id: str) -> Route:

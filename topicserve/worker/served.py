@@ -21,6 +21,10 @@ class ServedVersions:
         """Return a handle at once, or raise NotFoundError or InvalidArgumentError."""
         return self._core.get_servable_handle(request)
 
+    def names(self) -> Sequence[str]:
+        """Return the names of what is configured now, available or not."""
+        return self._core.servable_names()
+
     def may_become_available(self, request: ServableRequest) -> bool:
         """Return whether what was not found is on its way.
 
@@ -40,5 +44,4 @@ class ServedVersions:
 
     def unavailable(self) -> Sequence[str]:
         """Return the names of the servables whose default version is not available."""
-        names = self._core.servable_names()
-        return [name for name in names if self._core.default_version(name) is None]
+        return [name for name in self.names() if self._core.default_version(name) is None]
