@@ -58,12 +58,22 @@ def letters(**changes: Any) -> DeadLetterReader:
         (reader, "metadata_status", "nope"),
         (reader, "kafka_settings", ["a"]),
         (letters, "topic", None),
+        (reader, "servable", ["t"]),
+        (reader, "version", "1"),
+        (reader, "metadata_status", 1),
+        (letters, "servable", 3),
     ],
 )
 def test_a_wrong_argument_is_named(connect: Callable[..., Any], name: str, value: Any) -> None:
     """With what it must be, before anything is connected to."""
     with pytest.raises(BackendConfigError, match=rf"{name} must be .*, found "):
         connect(**{name: value})
+
+
+def test_a_filter_of_the_wrong_type_is_a_type_error() -> None:
+    """It would leave out every result without a word."""
+    with pytest.raises(TypeError, match=r"servable must be text, found list \['t'\]"):
+        reader(servable=["t"])
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,13 @@ from topicserve import (
     Record,
     RecordProducer,
     RecordTooLargeError,
+    ResultReader,
 )
+from topicserve.backends.errors import BackendUnavailableError, UnknownTopicError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.embedded.redis_server import RedisServer
+from topicserve.producer import result_reader, topic_reader
 from topicserve.producer.result_reader import open_consumer
 from topicserve.producer.topic_reader import TopicReader
 from topicserve.wire.dead_letter import encode_dead_letter
@@ -150,3 +153,29 @@ def test_the_end_is_found_behind_transactions(servers: Servers, client: str, top
         read = list(reader.read(until_end=True))
 
     assert read == [dead_letter]
+
+
+def test_a_reader_tells_of_a_missing_topic_and_of_an_empty_one(
+    servers: Servers, client: str, topic: str
+) -> None:
+    """The one is an error within seconds, the other has no results."""
+    missing = ResultReader.connect(servers.bootstrap_servers, "missing", client=client)
+    empty = ResultReader.connect(servers.bootstrap_servers, topic, client=client)
+
+    with missing, pytest.raises(UnknownTopicError):
+        list(missing.read(timeout_seconds=0))
+    with empty:
+        assert list(empty.read(timeout_seconds=0)) == []
+
+
+def test_a_reader_tells_that_no_broker_answers(
+    client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within seconds, also where it would wait for the end of the topic."""
+    monkeypatch.setattr(result_reader, "CHECK_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(topic_reader, "FIRST_CHECK_SECONDS", 0.1)
+    with (
+        ResultReader.connect("127.0.0.1:1", "results", client=client) as reader,
+        pytest.raises(BackendUnavailableError),
+    ):
+        list(reader.read(until_end=True))

@@ -7,6 +7,7 @@ import pytest
 from tests.support.fakes import ReadConsumer
 from tests.support.kafka_doubles import MemoryLog
 from tests.support.records import ManualClock
+from topicserve.backends.errors import BackendUnavailableError, UnknownTopicError
 from topicserve.producer.topic_reader import TopicReader
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
@@ -100,6 +101,66 @@ def test_without_partitions_it_is_not_at_the_end() -> None:
 
     assert list(reader.read(until_end=True, timeout_seconds=2)) == []
     assert consumer.polls == 2
+
+
+class Checks:
+    """Counts the questions whether the topic is there, and answers with an error from one on."""
+
+    def __init__(self, error: Exception, fails_from: int = 1) -> None:
+        self.count = 0
+        self._error, self._fails_from = error, fails_from
+
+    def __call__(self) -> None:
+        self.count += 1
+        if self.count >= self._fails_from:
+            raise self._error
+
+
+@pytest.mark.parametrize("end", [{}, {"timeout_seconds": 3}, {"until_end": True}, {"limit": 1}])
+@pytest.mark.parametrize("error", [UnknownTopicError("none"), BackendUnavailableError("none")])
+def test_a_topic_that_is_missing_is_told(end: dict[str, Any], error: Exception) -> None:
+    """However the reading would end, and if it would not."""
+    check = Checks(error)
+    consumer = ReadConsumer(MemoryLog())
+    reader = TopicReader(consumer, "results", decode, check_topic=check, clock=ticking())
+
+    with pytest.raises(type(error)):
+        list(reader.read(**end))
+
+    assert consumer.polls <= 5
+
+
+@pytest.mark.parametrize("end", [{"until_end": True}, {"limit": 3}])
+def test_brokers_that_go_away_end_a_reading_that_has_an_end(end: dict[str, Any]) -> None:
+    """It would wait for ever; the next call may go on."""
+    check = Checks(BackendUnavailableError("away"), fails_from=3)
+    reader, _ = a_reader("ab", clock=ticking(), check_topic=check)
+    reading = reader.read(**end)
+
+    assert [next(reading), next(reading)] == ["a", "b"]
+    with pytest.raises(BackendUnavailableError):
+        next(reading)
+
+
+def test_a_topic_without_records_is_no_error() -> None:
+    """It is asked about until it is known to be there, and the reading ends as it was told to."""
+    check = Checks(AssertionError("asked again"), fails_from=2)
+    reader = TopicReader(
+        ReadConsumer(MemoryLog()), "results", decode, check_topic=check, clock=ticking()
+    )
+
+    assert list(reader.read(timeout_seconds=100)) == []
+    assert list(reader.read(timeout_seconds=3)) == []
+    assert check.count == 1
+
+
+def test_a_topic_whose_partitions_are_known_is_not_asked_about() -> None:
+    """A reading with a timeout, or without an end, waits for brokers that go away."""
+    check = Checks(BackendUnavailableError("away"))
+    reader, _ = a_reader("a", clock=ticking(), check_topic=check)
+
+    assert list(reader.read(timeout_seconds=100)) == ["a"]
+    assert check.count == 0
 
 
 def test_commits_behind_what_was_yielded() -> None:

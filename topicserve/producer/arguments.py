@@ -1,6 +1,7 @@
 """Looks at what a caller gave, so that a slip is named where it was made.
 
-All raise BackendConfigError, which names the argument and what it must be.
+All raise BackendConfigError, which names the argument and what it must be; it is a TypeError too
+where text or a number was expected and something else was given.
 """
 
 import math
@@ -8,10 +9,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from topicserve.backends.errors import BackendConfigError
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _MAX_SHOWN = 64
+
+
+class ArgumentTypeError(BackendConfigError, TypeError):
+    """An argument is of the wrong type. The message names it."""
 
 
 def topic_name(value: Any) -> str:
@@ -35,14 +42,14 @@ def server_list(value: Any) -> str:
 def text_or_none(value: Any, name: str) -> str | None:
     """Return text; None where there is none."""
     if value is not None and not isinstance(value, str):
-        raise _wrong(name, "text", value)
+        raise ArgumentTypeError(_message(name, "text", value))
     return value
 
 
 def text(value: Any, name: str) -> str:
     """Return text."""
     if not isinstance(value, str):
-        raise _wrong(name, "text", value)
+        raise ArgumentTypeError(_message(name, "text", value))
     return value
 
 
@@ -52,6 +59,13 @@ def seconds(value: Any, name: str, *, minimum: float = 0.0) -> float:
     if not is_number or not minimum <= value < math.inf:
         raise _wrong(name, f"a number of seconds from {minimum:g}", value)
     return float(value)
+
+
+def version_or_none(value: Any, name: str) -> int | None:
+    """Return a version's number; None where there is none."""
+    if value is not None and (not isinstance(value, (int, np.integer)) or isinstance(value, bool)):
+        raise ArgumentTypeError(_message(name, "a whole number", value))
+    return None if value is None else int(value)
 
 
 def whole_number(value: Any, name: str) -> int:
@@ -71,7 +85,11 @@ def settings_of(value: Any) -> dict[str, object]:
 
 
 def _wrong(name: str, wanted: str, value: Any) -> BackendConfigError:
+    return BackendConfigError(_message(name, wanted, value))
+
+
+def _message(name: str, wanted: str, value: Any) -> str:
     shown = repr(value)
     if len(shown) > _MAX_SHOWN:
         shown = f"{shown[:_MAX_SHOWN]}..."
-    return BackendConfigError(f"{name} must be {wanted}, found {type(value).__name__} {shown}")
+    return f"{name} must be {wanted}, found {type(value).__name__} {shown}"

@@ -2,17 +2,21 @@
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Self
 
 from topicserve.backends.broker import Consumer
-from topicserve.backends.errors import BackendConfigError
+from topicserve.backends.errors import BackendConfigError, UnknownTopicError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.producer import arguments
-from topicserve.producer.topic_reader import OnInvalid, TopicReader
+from topicserve.producer.topic_reader import CheckTopic, OnInvalid, TopicReader
 from topicserve.wire import headers as names
 from topicserve.wire.dead_letter import DeadLetter, decode_dead_letter
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.result import MetadataStatus, Result, decode_result, text_headers
+
+# For the answer whether a topic is there.
+CHECK_ANSWER_SECONDS = 5.0
 
 
 class ResultReader(TopicReader[Result]):
@@ -27,13 +31,14 @@ class ResultReader(TopicReader[Result]):
         version: int | None = None,
         metadata_status: MetadataStatus | str | None = None,
         on_invalid: OnInvalid | None = None,
+        check_topic: CheckTopic | None = None,
     ) -> None:
         is_wanted = header_filter(servable, version, metadata_status)
 
         def decode(record: KafkaRecord) -> Result | None:
             return decode_result(record) if is_wanted(record) else None
 
-        super().__init__(consumer, topic, decode, on_invalid=on_invalid)
+        super().__init__(consumer, topic, decode, on_invalid=on_invalid, check_topic=check_topic)
 
     @classmethod
     def connect(
@@ -64,6 +69,7 @@ class ResultReader(TopicReader[Result]):
             version=version,
             metadata_status=metadata_status,
             on_invalid=on_invalid,
+            check_topic=topic_check(bootstrap_servers, topic, client, kafka_settings),
         )
 
 
@@ -71,6 +77,10 @@ def header_filter(
     servable: str | None, version: int | None, metadata_status: MetadataStatus | str | None
 ) -> Callable[[KafkaRecord], bool]:
     """Return what tells by the headers whether a result is wanted; None wants any."""
+    arguments.text_or_none(servable, "servable")
+    arguments.version_or_none(version, "version")
+    if not isinstance(metadata_status, MetadataStatus):
+        arguments.text_or_none(metadata_status, "metadata_status")
     status = metadata_status.value if isinstance(metadata_status, MetadataStatus) else None
     if isinstance(metadata_status, str):
         status = _status(metadata_status)
@@ -112,13 +122,14 @@ class DeadLetterReader(TopicReader[DeadLetter]):
         *,
         servable: str | None = None,
         on_invalid: OnInvalid | None = None,
+        check_topic: CheckTopic | None = None,
     ) -> None:
         is_wanted = header_filter(servable, None, None)
 
         def decode(record: KafkaRecord) -> DeadLetter | None:
             return decode_dead_letter(record) if is_wanted(record) else None
 
-        super().__init__(consumer, topic, decode, on_invalid=on_invalid)
+        super().__init__(consumer, topic, decode, on_invalid=on_invalid, check_topic=check_topic)
 
     @classmethod
     def connect(
@@ -136,7 +147,8 @@ class DeadLetterReader(TopicReader[DeadLetter]):
         arguments.topic_name(topic)  # before a connection is opened that would stay open
         header_filter(servable, None, None)
         consumer = open_consumer(bootstrap_servers, group_id, client, kafka_settings)
-        return cls(consumer, topic, servable=servable, on_invalid=on_invalid)
+        check = topic_check(bootstrap_servers, topic, client, kafka_settings)
+        return cls(consumer, topic, servable=servable, on_invalid=on_invalid, check_topic=check)
 
 
 def open_consumer(
@@ -155,3 +167,27 @@ def open_consumer(
     group = arguments.text_or_none(group_id, "group_id") or f"topicserve-reader-{uuid.uuid4()}"
     broker = open_broker(client, {"bootstrap.servers": arguments.server_list(bootstrap_servers)})
     return broker.consumer(group, settings)
+
+
+def topic_check(
+    bootstrap_servers: str | Sequence[str],
+    topic: str,
+    client: str,
+    kafka_settings: Mapping[str, object] | None,
+) -> CheckTopic:
+    """Return what asks the brokers about a topic, each time over a connection of its own."""
+    servers: dict[str, object] = {"bootstrap.servers": arguments.server_list(bootstrap_servers)}
+    settings = arguments.settings_of(kafka_settings) | servers
+
+    def check() -> None:
+        try:
+            admin = open_broker(client, settings).admin()
+        except BackendConfigError:
+            return  # a setting that consumers alone have: they have taken it
+        with closing(admin):
+            if admin.partitions(topic, CHECK_ANSWER_SECONDS) is None:
+                raise UnknownTopicError(
+                    f'the topic "{topic}" does not exist: correct the name, or create it'
+                )
+
+    return check

@@ -18,11 +18,17 @@ T = TypeVar("T")
 OnInvalid = Callable[[KafkaRecord, InvalidRecordError], None]
 """Hears of a record that cannot be decoded and is passed over."""
 
+CheckTopic = Callable[[], None]
+"""Raises UnknownTopicError without the topic, BackendUnavailableError without its brokers."""
+
 # A client that is polled more briefly than this never joins a group (kafka-python on Apache Kafka).
 POLL_SECONDS = 0.25
 MAX_POLL_RECORDS = 1024
 CLOSE_SECONDS = 5.0
 COMMIT_SECONDS = 10.0
+# How long a topic may be silent until it is asked whether it is there: a group is joined sooner.
+FIRST_CHECK_SECONDS = 5.0
+NEXT_CHECK_SECONDS = 30.0
 
 
 @own_process("reader")
@@ -41,13 +47,19 @@ class TopicReader(Generic[T]):
         decode: Callable[[KafkaRecord], T | None],
         *,
         on_invalid: OnInvalid | None = None,
+        check_topic: CheckTopic | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`decode` returns None for a record that is not wanted."""
+        """`decode` returns None for a record that is not wanted.
+
+        `check_topic` is called where no record comes, since a consumer waits for brokers that are
+        away without a word.
+        """
         self._consumer = consumer
         self._topic = arguments.topic_name(topic)
         self._decode = decode
         self._on_invalid = on_invalid
+        self._check_topic = check_topic
         self._clock = clock
         self._positions = _Positions()
         self._polled: deque[KafkaRecord] = deque()
@@ -65,6 +77,11 @@ class TopicReader(Generic[T]):
         Ends after `limit` of them, when `timeout_seconds` pass in which no record comes, or, with
         `until_end`, when everything that the topic holds has been read. Without any of these it
         never ends. What was polled but not yielded is kept for the next call.
+
+        Raises UnknownTopicError for a topic that does not exist, and BackendUnavailableError where
+        no broker answers: when nothing has come for some seconds at the start, and with `limit` or
+        `until_end` alone also later. A topic that merely has no records raises neither, and a read
+        that never ends waits for brokers that go away.
         """
         if limit is not None:
             arguments.whole_number(limit, "limit")
@@ -79,8 +96,9 @@ class TopicReader(Generic[T]):
             self._consumer.subscribe([self._topic], self._positions)
             self._subscribed = True
         count = 0
+        has_end = until_end or limit is not None
         while limit is None or count < limit:
-            if not self._polled and not self._poll(timeout_seconds, until_end):
+            if not self._polled and not self._poll(timeout_seconds, until_end, has_end):
                 return
             wanted = self._next()
             if wanted is not None:
@@ -111,17 +129,30 @@ class TopicReader(Generic[T]):
     ) -> None:
         self.close()
 
-    def _poll(self, timeout_seconds: float | None, until_end: bool) -> bool:
+    def _poll(self, timeout_seconds: float | None, until_end: bool, has_end: bool) -> bool:
         """Wait for records; False when none came in time or the end is reached."""
         start = self._clock()
+        check_after_seconds = FIRST_CHECK_SECONDS
         while True:
             self._polled.extend(self._consumer.poll(POLL_SECONDS, MAX_POLL_RECORDS))
             if self._polled:
                 return True
             if until_end and self._at_end():
                 return False
-            if timeout_seconds is not None and self._clock() - start >= timeout_seconds:
+            silent_seconds = self._clock() - start
+            is_over = timeout_seconds is not None and silent_seconds >= timeout_seconds
+            if is_over or silent_seconds >= check_after_seconds:
+                check_after_seconds = silent_seconds + NEXT_CHECK_SECONDS
+                self._check(is_needed=has_end and timeout_seconds is None)
+            if is_over:
                 return False
+
+    def _check(self, *, is_needed: bool) -> None:
+        """Ask whether the topic is there, unless it is known and that is enough."""
+        if self._check_topic is None or (self._positions.is_known and not is_needed):
+            return
+        self._check_topic()
+        self._positions.is_known = True
 
     def _at_end(self) -> bool:
         """Tell whether the lag of every partition that we have is known to be nought."""
@@ -148,6 +179,8 @@ class _Positions:
     def __init__(self) -> None:
         self._lock = threading.Lock()  # a client may call its listener from a thread of its own
         self._next_offsets: dict[TopicPartition, int] = {}
+        self.is_known = False
+        """Whether the topic was ever there; one assignment, no lock."""
 
     def passed(self, record: KafkaRecord) -> None:
         with self._lock:
@@ -160,6 +193,8 @@ class _Positions:
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Start at the group's committed offset, which the client knows."""
+        if partitions:
+            self.is_known = True
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Commit nothing: what the caller has not confirmed is read again by the next owner."""
