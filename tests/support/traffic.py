@@ -33,8 +33,8 @@ from topicserve.wire.result import Result, decode_result
 
 STEP_SECONDS = 0.05
 READ_RECORDS = 5_000
-# What is measured is how soon others are back, not these clients: librdkafka's own is 10 s.
-RECONNECT_MS = 500
+# What is measured is how soon others are back, not these clients: librdkafka's own are 10 and 60 s.
+IMPATIENT = {"reconnect.backoff.max.ms": 500, "socket.timeout.ms": 4_000}
 METADATA_PREFIX = "topicserve:metadata:"
 
 
@@ -132,7 +132,7 @@ class Traffic:
                 "bootstrap.servers": bootstrap_servers,
                 # Tries again where a broker went away, which must not write a record twice.
                 "enable.idempotence": True,
-                "reconnect.backoff.max.ms": RECONNECT_MS,
+                **IMPATIENT,
                 "linger.ms": 5,
                 "partitioner": "murmur2_random",
                 "log_level": 2,
@@ -306,7 +306,7 @@ def topic_reader(bootstrap_servers: str, isolation_level: str, *topics: str) -> 
             "enable.auto.commit": False,
             "isolation.level": isolation_level,
             "fetch.wait.max.ms": 50,
-            "reconnect.backoff.max.ms": RECONNECT_MS,
+            **IMPATIENT,
             "log_level": 2,
         }
     )
