@@ -24,15 +24,28 @@ class Scale:
 
     kills: int
     broker_kills: int
+    broker_freezes: int
     outage_seconds: float
     storm_seconds: float
     fuzzed_records: int
 
 
 SCALE = (
-    Scale(kills=60, broker_kills=6, outage_seconds=10.0, storm_seconds=30.0, fuzzed_records=20_000)
+    Scale(
+        kills=60,
+        broker_kills=6,
+        broker_freezes=2,
+        outage_seconds=10.0,
+        storm_seconds=30.0,
+        fuzzed_records=20_000,
+    )
     if CHAOS
     else Scale(
-        kills=6, broker_kills=3, outage_seconds=3.0, storm_seconds=8.0, fuzzed_records=20_000
+        kills=6,
+        broker_kills=3,
+        broker_freezes=1,
+        outage_seconds=3.0,
+        storm_seconds=8.0,
+        fuzzed_records=20_000,
     )
 )

@@ -174,8 +174,7 @@ class Traffic:
             self.publish(records)
         self._read()
 
-    def step_unwritten(self, records: Iterable[Sent]) -> None:
-        """Step without waiting for the records to be written: a broker may be away."""
+    def _step_unwritten(self, records: Iterable[Sent]) -> None:
         self._begin_writing(records)
         self._read()
 
@@ -195,11 +194,17 @@ class Traffic:
         condition: Callable[[], bool],
         limit_seconds: float,
         make: Callable[[], Iterable[Sent]] = tuple,
+        *,
+        written: bool = True,
     ) -> None:
-        """Step until a condition holds, each time with the records that `make` returns."""
+        """Step until a condition holds, each time with the records that `make` returns.
+
+        Where `written` is false no step waits for its records to be: a broker may be away.
+        """
+        step = self.step if written else self._step_unwritten
         deadline = time.monotonic() + limit_seconds
         while not condition():
-            self.step(make())
+            step(make())
             assert time.monotonic() < deadline, (
                 f"not reached within {limit_seconds} s: {self.summary()}\n{self._describe()}"
             )

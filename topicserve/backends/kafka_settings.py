@@ -13,6 +13,10 @@ MAX_DECOMPRESSED_BYTES = "topicserve.max.decompressed.bytes"
 # Kafka's own, where kafka-python's is 30 s and librdkafka's 10 s: for that long a client would not
 # notice a broker that is back.
 RECONNECT_BACKOFF_MAX_MS = 1_000
+# A broker whose machine is lost closes no connection: what was asked of it is given up after this
+# time, and the others are asked who leads now. By then they have elected somebody: Kafka takes a
+# broker for dead after 9 s. With the clients' own, 30 and 60 s, records wait for that long.
+REQUEST_TIMEOUT_MS = 10_000
 
 # A killed member's partitions are to be served again within 12 s: its session must end, the others
 # must hear of it with their next heartbeat, and all join again.

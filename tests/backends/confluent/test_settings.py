@@ -22,6 +22,24 @@ def test_a_longer_first_pause_before_a_reconnect_is_allowed(first_ms: object) ->
     assert configuration["reconnect.backoff.max.ms"] == 3_000
 
 
+def test_a_broker_that_keeps_silent_is_soon_given_up() -> None:
+    """Records do not wait a minute for a machine that is lost; or for as long as is told."""
+    told = to_confluent({"socket.timeout.ms": 60_000})
+
+    assert to_confluent({})["socket.timeout.ms"] == 10_000
+    assert told["socket.timeout.ms"] == 60_000
+
+
+def test_a_shorter_transaction_is_allowed() -> None:
+    """A request then takes no longer than it, where librdkafka would refuse our default."""
+    settings = {"transactional.id": "worker-1", "transaction.timeout.ms": 5_000}
+
+    configuration = to_confluent(settings)
+    opened(confluent_kafka.Producer, configuration)
+
+    assert configuration["socket.timeout.ms"] == 5_000
+
+
 def test_a_transactional_producer_keeps_the_brokers_it_knows() -> None:
     """Else librdkafka loses the coordinator of the group with them, and never finds it again."""
     configuration = to_confluent({"transactional.id": "worker-1"})

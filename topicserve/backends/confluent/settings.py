@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from topicserve.backends.confluent.errors import translated
 from topicserve.backends.errors import BackendConfigError
-from topicserve.backends.kafka_settings import RECONNECT_BACKOFF_MAX_MS
+from topicserve.backends.kafka_settings import RECONNECT_BACKOFF_MAX_MS, REQUEST_TIMEOUT_MS
 
 T = TypeVar("T")
 
@@ -40,7 +40,10 @@ _TRANSACTIONAL_PRODUCERS: dict[str, Any] = {"metadata.recovery.strategy": "none"
 
 def to_confluent(settings: Mapping[str, object]) -> dict[str, Any]:
     """Return a client's configuration. Values stay as they are: librdkafka reads them itself."""
-    configuration = _ALL_CLIENTS | {"reconnect.backoff.max.ms": _reconnect_backoff_max_ms(settings)}
+    configuration = _ALL_CLIENTS | {
+        "reconnect.backoff.max.ms": _reconnect_backoff_max_ms(settings),
+        "socket.timeout.ms": _socket_timeout_ms(settings),
+    }
     if "transactional.id" in settings:
         configuration |= _TRANSACTIONAL_PRODUCERS
     for name, value in settings.items():
@@ -58,6 +61,12 @@ def _reconnect_backoff_max_ms(settings: Mapping[str, object]) -> int:
     # librdkafka refuses a longest pause that is shorter than the first.
     first = str(settings.get("reconnect.backoff.ms", 0))
     return max(RECONNECT_BACKOFF_MAX_MS, int(first) if first.isdecimal() else 0)
+
+
+def _socket_timeout_ms(settings: Mapping[str, object]) -> int:
+    # librdkafka refuses one that is longer than a transaction may take.
+    longest = str(settings.get("transaction.timeout.ms", REQUEST_TIMEOUT_MS))
+    return min(REQUEST_TIMEOUT_MS, int(longest) if longest.isdecimal() else REQUEST_TIMEOUT_MS)
 
 
 def opened(kind: Callable[[dict[str, Any]], T], configuration: dict[str, Any]) -> T:

@@ -14,6 +14,7 @@ from topicserve.backends.kafka_settings import (
     MAX_DECOMPRESSED_BYTES,
     MAX_IN_FLIGHT_BYTES,
     MAX_IN_FLIGHT_RECORDS,
+    REQUEST_TIMEOUT_MS,
     for_admin,
     for_consumer,
     for_producer,
@@ -21,9 +22,9 @@ from topicserve.backends.kafka_settings import (
     take_integer,
 )
 
+_FETCH_WAITS = ("fetch.max.wait.ms", "fetch.wait.max.ms")
 # How long `send` waits for a topic that is new to it.
 _MAX_BLOCK_MS = 5_000
-_REQUEST_TIMEOUT_MS = 30_000
 
 
 class KafkaPythonBroker:
@@ -32,13 +33,16 @@ class KafkaPythonBroker:
     def __init__(self, settings: Mapping[str, object]) -> None:
         """Raise BackendConfigError for a setting that none of the clients has."""
         self._settings = dict(settings)
-        to_kafka_python(for_admin(self._settings), "admin")
+        to_kafka_python(self._for_admin(), "admin")
 
     def consumer(
         self, group_id: str, settings: Mapping[str, object] | None = None
     ) -> KafkaPythonConsumer:
         merged = for_consumer(self._settings, group_id, settings or {})
         max_decompressed_bytes = take_integer(merged, MAX_DECOMPRESSED_BYTES)
+        # A fetch may wait for records first; kafka-python refuses one that waits for longer.
+        fetch_wait_ms = next((integer(merged, n) for n in _FETCH_WAITS if n in merged), 0)
+        merged = {"request.timeout.ms": REQUEST_TIMEOUT_MS + fetch_wait_ms} | merged
         # The port commits explicit offsets only.
         arguments = to_kafka_python(merged, "consumer") | {"enable_auto_commit": False}
         return KafkaPythonConsumer(arguments, max_decompressed_bytes=max_decompressed_bytes)
@@ -47,7 +51,7 @@ class KafkaPythonBroker:
         merged = for_producer(self._settings, settings or {})
         # What a delivery timeout must be longer than.
         longest = integer(merged, "delivery.timeout.ms") - integer(merged, "linger.ms") - 1
-        request_timeout_ms = max(min(_REQUEST_TIMEOUT_MS, longest), 1)
+        request_timeout_ms = max(min(REQUEST_TIMEOUT_MS, longest), 1)
         merged = {"max.block.ms": _MAX_BLOCK_MS, "request.timeout.ms": request_timeout_ms} | merged
         in_flight = InFlight(
             take_integer(merged, MAX_IN_FLIGHT_RECORDS),
@@ -60,4 +64,7 @@ class KafkaPythonBroker:
         )
 
     def admin(self) -> KafkaPythonAdmin:
-        return KafkaPythonAdmin(to_kafka_python(for_admin(self._settings), "admin"))
+        return KafkaPythonAdmin(to_kafka_python(self._for_admin(), "admin"))
+
+    def _for_admin(self) -> dict[str, object]:
+        return {"request.timeout.ms": REQUEST_TIMEOUT_MS} | for_admin(self._settings)
