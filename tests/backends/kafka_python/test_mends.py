@@ -8,7 +8,12 @@ from kafka.net.selector import NetworkSelector
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionManager
 
-from topicserve.backends.kafka_python.mends import HeldWakeUps, OneWakeUp, keep_requests
+from topicserve.backends.kafka_python.mends import (
+    HeldWakeUps,
+    OneWakeUp,
+    keep_requests,
+    retry_timed_out_requests,
+)
 
 
 class AwayBroker:
@@ -39,6 +44,25 @@ def test_a_request_waits_for_its_coordinator(*, mended: bool) -> None:
     waiting = [type(request).__name__ for *_, request in manager._pending_requests]
     assert ("InitProducerIdHandler" in waiting) == mended
     assert "FindCoordinatorHandler" in waiting
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_transactional_request_that_is_not_answered_is_sent_again(*, mended: bool) -> None:
+    """Without our change kafka-python gives up for good; when that is corrected, ours can go."""
+    manager = TransactionManager("worker-1")
+    manager._transaction_coordinator = "coordinator-1"
+    if mended:
+        retry_timed_out_requests(SimpleNamespace(_transaction_manager=manager))
+    manager.initialize_transactions()
+    handler = manager.next_request_handler(False)
+    correlation_id = manager.next_in_flight_request_correlation_id()
+
+    handler.on_complete(correlation_id, errors.RequestTimedOutError("after 9999 ms"))
+
+    waiting = [type(request).__name__ for *_, request in manager._pending_requests]
+    assert manager.has_fatal_error() != mended
+    assert ("InitProducerIdHandler" in waiting) == mended
+    assert ("FindCoordinatorHandler" in waiting) == mended
 
 
 class CountingSocket:

@@ -91,6 +91,35 @@ def keep_requests(client: Any) -> None:
     connections.await_ready = is_ready
 
 
+def retry_timed_out_requests(client: Any) -> None:
+    """To a new producer: a transactional request that nobody answers in time is sent again.
+
+    The client closes the connection and takes the timeout for fatal, as if its transactional id
+    were another's, although it looks the coordinator up and asks again where a connection is lost.
+    """
+    manager = client._transaction_manager  # noqa: SLF001 - see above
+    if manager is None:
+        return
+    next_request_handler = manager.next_request_handler
+
+    def next_retrying(*args: Any) -> Any:
+        handler = next_request_handler(*args)
+        if handler is not None and "on_complete" not in vars(handler):
+            handler.on_complete = _retrying(handler.on_complete)
+        return handler
+
+    manager.next_request_handler = next_retrying
+
+
+def _retrying(on_complete: Callable[[int, Any], None]) -> Callable[[int, Any], None]:
+    def completed(correlation_id: int, response: Any) -> None:
+        if isinstance(response, errors.RequestTimedOutError):
+            response = errors.KafkaConnectionError(str(response))
+        on_complete(correlation_id, response)
+
+    return completed
+
+
 class GivenUpError(errors.KafkaError):  # type: ignore[misc]  # the library is untyped
     """A record was not written because another one failed."""
 

@@ -16,7 +16,11 @@ from kafka import errors
 
 from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.backends.kafka_python.connection import Network
-from topicserve.backends.kafka_python.mends import keep_requests, tell_given_up
+from topicserve.backends.kafka_python.mends import (
+    keep_requests,
+    retry_timed_out_requests,
+    tell_given_up,
+)
 
 _DISCARD_SECONDS = 60.0
 
@@ -41,6 +45,7 @@ class ProducerClient:
                 network = Network()
                 client = network.open(kafka.KafkaProducer, self._arguments, timeout_seconds)
                 keep_requests(client)
+                retry_timed_out_requests(client)
                 tell_given_up(client)
                 self._client = client
                 self.network = network
