@@ -38,7 +38,11 @@ SIGNATURES = {
             "s": TensorSpec(np.dtype(object), ()),
             "b": TensorSpec(np.dtype(np.bool_), (1,)),
         },
-        {"y": TensorSpec(LARGE)},
+        {
+            "n": TensorSpec(np.dtype(np.int64), (None,)),
+            "s": TensorSpec(np.dtype(object), ()),
+            "b": TensorSpec(np.dtype(np.bool_), (1,)),
+        },
     ),
 }
 
@@ -49,7 +53,7 @@ class Echo:
     signatures: Any = SIGNATURES
 
     def predict(self, inputs: Mapping[str, Any], signature_name: str = "serving_default") -> Any:  # noqa: ARG002
-        return {f"{name}_out": column for name, column in inputs.items()}
+        return {"y" if name == "x" else name: column for name, column in inputs.items()}
 
 
 class Answering(Echo):

@@ -285,6 +285,30 @@ def test_an_output_with_rows_has_exactly_those_of_the_call(shape: Any) -> None:
         a_feed(Scope.ROW).answers({"y": np.zeros(shape)}, 2)
 
 
+@pytest.mark.parametrize("scope", [Scope.CALL, Scope.BATCH, Scope.UNKNOWN])
+def test_a_numpy_scalar_is_an_output_without_dimensions(scope: Scope) -> None:
+    """What `x.mean()` returns."""
+    scalar: Any = np.float32(1.5)
+
+    answers = a_feed(scope).answers({"y": scalar}, 2)
+
+    assert isinstance(answers.outputs["y"], np.ndarray)
+    assert (answers.outputs["y"].shape, answers.outputs["y"].tolist()) == ((), 1.5)
+
+
+def test_a_declared_output_that_is_missing_is_named() -> None:
+    """Another one does not take its place."""
+    with pytest.raises(FailedPreconditionError, match="did not return the output 'y'"):
+        a_feed(Scope.ROW).answers({"q": np.zeros(2)}, 2)
+
+
+def test_an_output_that_is_not_declared_is_left_out() -> None:
+    """Whatever its shape: the signature says what the results hold."""
+    answers = a_feed(Scope.ROW).answers({"y": np.zeros(2), "q": np.zeros(7)}, 2)
+
+    assert set(answers.outputs) == {"y"}
+
+
 def test_an_undeclared_loss_fails_the_records_of_json_alone() -> None:
     """A servable may return another dtype than it declares."""
 

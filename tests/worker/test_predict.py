@@ -12,13 +12,16 @@ from topicserve.servables.errors import (
     InternalError,
     InvalidArgumentError,
 )
+from topicserve.servables.servable import Scope, Signature, TensorSpec
 from topicserve.wire.dead_letter import Reason
+from topicserve.wire.json_body import Form
 from topicserve.worker.batch_sizer import BatchSizer
 from topicserve.worker.config import BatchingConfig
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.predict import NotNowError, Predictor
 from topicserve.worker.request import Batch, Predicted, Request, Route
 
+FLOAT32 = np.dtype(np.float32)
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
@@ -89,6 +92,40 @@ def test_one_bad_row_never_fails_its_batch(bad: int, error: Exception) -> None:
     code = getattr(error, "code", "UNKNOWN")
     labels = {"servable": "digits", "reason": code}
     assert world.registry.get_sample_value("topicserve_predict_failures_total", labels) == 7
+
+
+class InPlace:
+    """Doubles its input itself, then refuses what is over 100."""
+
+    def __init__(self) -> None:
+        specs = {"x": TensorSpec(FLOAT32, ()), "k": TensorSpec(FLOAT32, (), Scope.CALL)}
+        self.signatures = {"serving_default": Signature(specs, specs)}
+
+    def predict(self, inputs: Any, signature_name: str = "serving_default") -> Any:  # noqa: ARG002
+        for column in inputs.values():
+            column *= 2
+        if (inputs["x"] > 100).any():
+            raise InvalidArgumentError("too large")
+        return inputs
+
+
+@pytest.mark.parametrize("sizes", [(), (8,)])
+@pytest.mark.parametrize("form", [Form.INSTANCE, Form.TENSORS])
+def test_a_servable_may_change_its_inputs(form: Form, sizes: tuple[int, ...]) -> None:
+    """Records are predicted again after an error, and by others later, as they were sent."""
+    world = World(InPlace(), allowed_batch_sizes=sizes)
+    as_sent = [{"x": float(x), "k": 3.0} for x in (1, 2, 60, 3)]
+    contents: list[Any] = as_sent
+    if form is Form.TENSORS:
+        contents = [{"x": np.array([c["x"]], FLOAT32), "k": np.array(3, FLOAT32)} for c in as_sent]
+    requests = [a_request(content, form=form) for content in contents]
+
+    for batch in (requests, requests, requests[:1], requests[:1]):
+        predicted = world.predict(*batch)
+        found = [(o["x"].tolist(), float(o["k"])) for a in predicted.answers for o in [a.outputs]]
+        assert [x for xs, _ in found for x in xs] == [2.0, 4.0, 6.0][: len(batch)]
+        assert {k for _, k in found} == {6.0}
+        assert [one.polled for one in predicted.rejections] == requests[2:3] * (len(batch) > 1)
 
 
 def test_a_passing_fault_is_nobodys_fault() -> None:

@@ -5,8 +5,8 @@ requests are of several forms, each is converted alone: so that the one at fault
 batch is built, and those that must not share a call go to different feeds.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,23 +52,18 @@ class Feed:
         """Return how many rows the columns have."""
         return len(self.requests) if self.counts is None else sum(self.counts)
 
-    def halves(self) -> tuple["Feed", "Feed"]:
-        """Split between requests, never within one; needs at least two."""
-        middle = len(self.requests) // 2
-        row = middle if self.counts is None else sum(self.counts[:middle])
-        return self._part(slice(middle), slice(row)), self._part(
-            slice(middle, None), slice(row, None)
-        )
+    def halves(self) -> Iterator["Feed"]:
+        """Yield two feeds, split between requests, never within one; needs at least two.
 
-    def _part(self, requests: slice, rows: slice) -> "Feed":
-        counts = None if self.counts is None else self.counts[requests]
-        columns = {
-            name: column[rows] if self._has_rows(name) else column
-            for name, column in self.columns.items()
-        }
-        return Feed(
-            self.requests[requests], columns, self.signature, counts, self.has_rows, self.selects
-        )
+        Columns are made from the requests again: a servable may have changed those of the call that
+        failed.
+        """
+        middle = len(self.requests) // 2
+        for part in (slice(middle), slice(middle, None)):
+            requests = self.requests[part]
+            counts = None if self.counts is None else self.counts[part]
+            columns = _columns_of(requests, self.signature)
+            yield replace(self, requests=requests, columns=columns, counts=counts)
 
     def padded(self, size: int) -> Columns:
         """Return the columns filled up with their last row to so many rows, as TF Serving does."""
@@ -97,14 +92,14 @@ class Feed:
         Raises FailedPreconditionError where an output has not the rows that it should have, or is
         missing, and for what no result can carry.
         """
-        check_outputs(outputs, size)
-        if self.selects:
-            outputs = self._selected(outputs)
+        outputs = check_outputs(outputs, size)
         rows, specs = self.rows, self.signature.outputs
+        if outputs.keys() != specs.keys():
+            outputs = self._selected(outputs)
         columns: dict[str, NDArray[Any]] = {}
         whole = []
         for name, column in outputs.items():
-            scope = specs[name].scope if name in specs else Scope.ROW
+            scope = specs[name].scope
             is_by_row = column.ndim > 0 and len(column) == size
             if scope is Scope.ROW and not is_by_row:
                 raise FailedPreconditionError(
@@ -129,9 +124,10 @@ class Feed:
         return all(request.input.form is Form.TENSORS for request in self.requests)
 
     def _selected(self, outputs: Columns) -> Columns:
+        """Return the outputs that were asked for; what else a servable returns is left out."""
         missing = sorted(self.signature.outputs.keys() - outputs.keys())
         if missing:
-            raise FailedPreconditionError(f"output {missing[0]!r} was not given")
+            raise FailedPreconditionError(f"the servable did not return the output {missing[0]!r}")
         return {name: outputs[name] for name in self.signature.outputs}
 
 
@@ -234,7 +230,7 @@ def _feed(
     reads = [read for _, read in group]
     return Feed(
         [request for request, _ in group],
-        _joined([read.columns for read in reads], chosen),
+        _joined(group, chosen),
         chosen,
         [read.count for read in reads],
         reads[0].has_rows,
@@ -242,13 +238,26 @@ def _feed(
     )
 
 
-def _joined(many: Sequence[Columns], signature: Signature) -> Columns:
-    first: Mapping[str, NDArray[Any]] = many[0]
-    if len(many) == 1:
-        return first
-    return {
-        name: np.concatenate([columns[name] for columns in many])
-        if signature.inputs[name].scope is Scope.ROW
-        else column
-        for name, column in first.items()
-    }
+def _columns_of(requests: Sequence[Request], signature: Signature) -> Columns:
+    """Return the columns of requests that are known to share a call."""
+    with np.errstate(over="ignore"):
+        if signature.takes_only_rows and all(r.input.form is _INSTANCE for r in requests):
+            columns = columns_at_once([r.input.content for r in requests], signature)
+            if columns:
+                return columns
+        return _joined([(r, read_record(r.input, signature)) for r in requests], signature)
+
+
+def _joined(group: Sequence[tuple[Request, RecordColumns]], signature: Signature) -> Columns:
+    specs = signature.inputs
+    request, read = group[0]
+    # A protobuf record holds its tensors itself. A servable may change what it is fed with, and the
+    # record may be predicted again: by a predecessor, by a shadow, after a pause.
+    is_held = request.input.form is Form.TENSORS
+    columns: dict[str, NDArray[Any]] = {}
+    for name, column in read.columns.items():
+        if len(group) > 1 and specs[name].scope is Scope.ROW:
+            columns[name] = np.concatenate([other.columns[name] for _, other in group])
+        else:
+            columns[name] = column.copy() if is_held else column
+    return columns

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topicserve.servables.errors import FailedPreconditionError
+from topicserve.servables.servable import Columns
 
 # The most that an array counts for whose elements are written one by one, whatever memory it takes:
 # repeated values and empty lists take none, but are written all the same.
@@ -31,14 +32,22 @@ _ML_DTYPES = frozenset(
 )
 
 
-def check_outputs(outputs: Any, rows: int) -> None:
-    """Raise FailedPreconditionError for outputs of so many rows that no result can carry."""
+def check_outputs(outputs: Any, rows: int) -> Columns:
+    """Return the outputs as arrays: numpy's scalars become arrays without dimensions.
+
+    Raises FailedPreconditionError for outputs of so many rows that no result can carry.
+    """
     if not isinstance(outputs, Mapping):
         raise FailedPreconditionError(
             f"the servable returned {_described(outputs)}, not columns by name"
         )
     if not outputs:
         raise FailedPreconditionError("the servable returned no outputs")
+    if any(isinstance(column, np.generic) for column in outputs.values()):
+        outputs = {
+            name: np.asarray(column) if isinstance(column, np.generic) else column
+            for name, column in outputs.items()
+        }
     for name, column in outputs.items():
         _check_name(name)
         if not isinstance(column, np.ndarray):
@@ -53,6 +62,8 @@ def check_outputs(outputs: Any, rows: int) -> None:
             raise FailedPreconditionError(
                 f"output {name!r} has the shape {column.shape}, which is too large"
             )
+    checked: Columns = outputs
+    return checked
 
 
 def _check_name(name: Any) -> None:

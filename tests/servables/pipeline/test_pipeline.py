@@ -83,6 +83,20 @@ def test_steps_feed_one_another(tmp_path: Path, context: ServablesInMemory) -> N
     assert context.open_handles == 0
 
 
+def test_a_step_may_change_its_inputs(tmp_path: Path) -> None:
+    """Other steps and the result have what was there before."""
+    negating = number_servable(lambda x: np.negative(x, out=x))
+    definition = {
+        "steps": [step("a", "negate", "number"), step("b", "negate", "number")],
+        "outputs": {"a": "a.y", "b": "b.y", "given": "number"},
+    }
+    pipeline = load(tmp_path, definition, ServablesInMemory({("negate", 1): negating}))
+
+    outputs = pipeline.predict(numbers(1, 2))
+
+    assert [outputs[name].tolist() for name in ("a", "b", "given")] == [[-1, -2], [-1, -2], [1, 2]]
+
+
 def test_signature_is_derived_from_the_steps(tmp_path: Path, context: ServablesInMemory) -> None:
     """Inputs are what the steps need from outside, outputs what the file lets out."""
     number = TensorSpec(FLOAT32, ())

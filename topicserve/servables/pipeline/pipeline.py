@@ -1,5 +1,6 @@
 """A servable made of other servables."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class Pipeline(BuiltOnServables):
         self._definition = definition
         self._context = context
         self.requests = [step.request for step in definition.steps]
+        self._uses = Counter(definition.references())
         declared = definition.signature
         self._declared = None if declared is None else declared.read()
 
@@ -104,7 +106,7 @@ class Pipeline(BuiltOnServables):
         servable = pins[step.request]
         signature = self._step_signature(step, used, pins, callers)
         feeds = {
-            name: fit(_find(columns, step.inputs[name]), spec, f"input {name!r}")
+            name: fit(self._own(columns, step.inputs[name]), spec, f"input {name!r}")
             for name, spec in signature.inputs.items()
         }
         rows = rows_of(feeds, signature.inputs)
@@ -112,6 +114,11 @@ class Pipeline(BuiltOnServables):
         if rows is not None:
             check_rows(outputs, rows, signature.outputs)
         return outputs
+
+    def _own(self, columns: Mapping[Reference, NDArray[Any]], origin: Reference) -> NDArray[Any]:
+        """Return a column that a step may change: a copy where something else uses it too."""
+        column: NDArray[Any] = _find(columns, origin)
+        return column.copy() if self._uses[origin] > 1 else column
 
     def signatures_of(
         self, pins: Pins, callers: Sequence["Pipeline"] = ()
