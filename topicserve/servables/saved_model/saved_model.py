@@ -25,6 +25,9 @@ from topicserve.servables.signature_def import why_alone
 
 DEFAULT_SIGNATURE = "serving_default"
 
+# Of those called for each record alone, in the log's line about a version.
+MAX_SIGNATURES_TOLD = 8
+
 _logger = logging.getLogger(__name__)
 
 # A graph with its weights in it is found by the collector alone, and a collection stops all threads
@@ -144,16 +147,18 @@ def _bind_signatures(
 
 
 def _say_what_is_alone(path: str, bound: Mapping[str, BoundSignature]) -> None:
-    """Log what costs a call a record: the owner may know the model better than its shapes say."""
-    for name, one in bound.items():
-        reason = why_alone(one.call.signature)
-        if reason is not None:
-            _logger.info(
-                "%s: signature %r is called for each record alone: %s (option batch_records)",
-                path,
-                name,
-                reason,
-            )
+    """Log what costs a call a record: the owner may know the model better than its shapes say.
+
+    One line a version: a log shows but a few lines of one kind in a while.
+    """
+    reasons = {name: why_alone(one.call.signature) for name, one in bound.items()}
+    alone = [f"{name!r}: {reason}" for name, reason in reasons.items() if reason is not None]
+    if alone:
+        more = len(alone) - MAX_SIGNATURES_TOLD
+        told = "; ".join(alone[:MAX_SIGNATURES_TOLD]) + (f"; and {more} more" if more > 0 else "")
+        _logger.info(
+            "%s: signatures called for each record alone (option batch_records): %s", path, told
+        )
 
 
 def _check_variables(
