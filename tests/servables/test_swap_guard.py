@@ -103,7 +103,7 @@ def test_a_new_version_that_fails_on_too_much_is_rejected() -> None:
     assert stream.loaded == {1, 2}
     assert stream.guard.rejections(STREAM) == {
         2: "rejected after the swap: it failed on 9 of 17 records that it or version 1 answered; "
-        "version 1 is the default"
+        "version 1 took over again"
     }
     assert stream.heard[-1] == Probation(STREAM, 2, 1, Verdict.REJECTED, 17, 9)
 

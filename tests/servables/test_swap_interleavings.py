@@ -63,7 +63,8 @@ class World:
         return replace(Moment(), label=next(iter(self.setting.labels), None))
 
     def aspired(self, at: Moment) -> list[int]:
-        protected = {*self.setting.labels[at.changes : at.changes + 1], *self.named(at)}
+        wanted = self.setting.labels[at.changes : at.changes + 1]
+        protected = {*wanted, *self.named(at), *self.setting.apart}
         return select_versions(
             at.on_disk, self.setting.policy, protected, lambda _: True, self.setting.apart
         )
@@ -78,7 +79,7 @@ class World:
         ]
 
     def named(self, at: Moment) -> set[int]:
-        return {*self.setting.apart, *(() if at.label is None else (at.label,))}
+        return set() if at.label is None else {at.label}
 
     def next_moments(self, at: Moment) -> Iterator[Moment]:
         for version in VERSIONS:
@@ -138,6 +139,8 @@ def faults(setting: Setting, policy: AspiredVersionPolicy) -> set[str]:
         for name, apart in (("latest", NONE), ("default", setting.apart)):
             was = max(before.ready(without=apart), default=0)
             now = max(after.ready(without=apart), default=0)
+            if now and was in setting.apart - after.on_disk:
+                continue  # taken away: the others answer for it
             wanted = {*world.aspired(after), *(world.named(after) & after.ready())}
             if now < was and (now == 0 or now != max(wanted - apart)):
                 found.add(name)
@@ -177,6 +180,21 @@ def test_nothing_stays_loaded_that_answers_nothing(name: str) -> None:
             continue
         highest = [max(at.ready(without=apart), default=0) for apart in (NONE, setting.apart)]
         assert at.ready() <= {*world.aspired(at), *highest, *world.named(at)}
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if SETTINGS[name].apart])
+def test_a_version_apart_goes_with_its_directory(name: str) -> None:
+    """At once where another version is there, whatever else loads or fails meanwhile."""
+    world = World(SETTINGS[name], availability_preserving_policy)
+    seen = 0
+    for at in {after for _, after in explore(world)}:
+        removed = (SETTINGS[name].apart & at.ready()) - {*world.aspired(at), *world.named(at)}
+        if removed and at.ready() != removed:
+            seen += 1
+            action = availability_preserving_policy(world.snapshots(at))
+            assert action is not None
+            assert action.action is Action.UNLOAD
+    assert seen
 
 
 def test_the_exploration_finds_what_tf_servings_rule_loses() -> None:

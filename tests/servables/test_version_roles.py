@@ -185,6 +185,37 @@ def test_a_named_version_stays_when_its_directory_is_removed(world: World) -> No
     assert kept == [1]
 
 
+@pytest.mark.parametrize(
+    "apart",
+    [{"apart_versions": (2,)}, {"apart_labels": ("next",), "version_labels": {"next": 2}}],
+)
+def test_a_version_apart_goes_when_its_directory_is_removed(
+    world: World, apart: dict[str, Any]
+) -> None:
+    """A bad canary is taken away like this; the default answers its share."""
+    world.start(1, 2, **apart)
+    world.wait_for(1)
+    world.wait_for(2)
+
+    (world.path / "2").rename(world.path / "removed")
+    world.wait_for(2, S.END)
+
+    assert world.answers(DEFAULT) == [1]
+
+
+def test_a_default_version_stays_when_its_directory_is_removed(world: World) -> None:
+    """Nothing else is the default."""
+    world.start(1, 2, default_version=1, apart_versions=(2,))
+    world.wait_for(1)
+    world.wait_for(2)
+
+    (world.path / "1").rename(world.path / "removed")
+    put_version(world.path, 3)
+    world.wait_for(3)
+
+    assert world.answers(DEFAULT) == [1]
+
+
 def swap_to(world: World, version: int) -> None:
     """Write a version and wait until it is the default."""
     put_version(world.path, version)
@@ -216,6 +247,9 @@ def test_a_rejected_version_is_listed_with_its_reason_until_it_is_unloaded(world
 
     guard.observe("table", 2, 0, 10)
     rejected = world.answers(DEFAULT, LATEST, ServableRequest.specific("table", 2))
+    (for_a_step,) = world.running.core.get_servable_handles([LATEST])
+    with for_a_step:
+        assert for_a_step.id.version == 1, "a pipeline goes back too"
     statuses = world.running.core.model_status("table")["model_version_status"]
     default = world.running.core.default_version("table")
     swap_to(world, 3)
@@ -229,6 +263,7 @@ def test_a_rejected_version_is_listed_with_its_reason_until_it_is_unloaded(world
         ("1", "AVAILABLE"),
     ]
     assert statuses[0]["status"]["error_code"] == "FAILED_PRECONDITION"
+    assert statuses[0]["status"]["error_message"].endswith("version 1 took over again")
     assert "failed on 10 of 10 records" in statuses[0]["status"]["error_message"]
     assert statuses[1]["status"] == {"error_code": "OK", "error_message": ""}
 

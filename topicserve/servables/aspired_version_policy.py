@@ -36,7 +36,7 @@ class AspiredServableStateSnapshot:
     state: HarnessState
     is_aspired: bool
     is_named: bool = False
-    """Some name stands for exactly this version now: a label, the default, a canary."""
+    """Nothing else can answer for it now: a label stands for it, or it is the default."""
     is_apart: bool = False
     """It never answers by being the highest version: a canary, a shadow."""
 

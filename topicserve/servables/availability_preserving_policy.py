@@ -17,7 +17,8 @@ def availability_preserving_policy(versions: Versions) -> ServableAction | None:
     """Unload an old version only when its successor answers all that it answers.
 
     So both are in memory during a swap, and a new version that fails leaves the old one serving,
-    whatever else is loaded. Where nothing is aspired, everything is unloaded.
+    whatever else is loaded. One that is set apart goes as soon as another is there: the default
+    answers for it. Where nothing is aspired, everything is unloaded.
     """
     is_any_aspired = any(one.is_aspired for one in versions)
     old = [one for one in versions if _is_ready(one) and not one.is_aspired]
@@ -29,10 +30,12 @@ def availability_preserving_policy(versions: Versions) -> ServableAction | None:
 
 def _is_needed(old: AspiredServableStateSnapshot, versions: Versions) -> bool:
     """Return whether an old version answers something that its successor does not answer yet."""
-    if old.is_named or _is_awaiting_successor(old, versions):
+    if old.is_named:
         return True
+    if old.is_apart:
+        return not any(_is_ready(one) and one.id != old.id for one in versions)
     by_default = [one for one in versions if not one.is_apart]
-    return not old.is_apart and _is_awaiting_successor(old, by_default)
+    return _is_awaiting_successor(old, versions) or _is_awaiting_successor(old, by_default)
 
 
 def _is_awaiting_successor(old: AspiredServableStateSnapshot, versions: Versions) -> bool:

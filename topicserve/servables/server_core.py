@@ -165,10 +165,21 @@ class ServerCore:
     def get_servable_handles(
         self, requests: Sequence[ServableRequest]
     ) -> list[ServableHandle[Servable]]:
-        """Return handles on versions that were all available at one moment, as the above does."""
-        resolved = [self._resolved(one) for one in requests]
+        """Return handles on versions that were all available at one moment, as the above does.
+
+        It is what pipelines call: the latest of a servable is never one that the guard rejected.
+        """
         taken_in = sys._getframe(1)  # noqa: SLF001
-        return [ServableHandle(one, taken_in) for one in self._manager.pin_servables(resolved)]
+        resolved = self._resolved_together(requests)
+        while True:
+            try:
+                pinned = self._manager.pin_servables(resolved)
+            except NotFoundError:
+                before, resolved = resolved, self._resolved_together(requests)
+                if resolved == before:
+                    raise
+            else:
+                return [ServableHandle(one, taken_in) for one in pinned]
 
     def list_available_servable_ids(self) -> list[ServableId]:
         """Return what is available now, in order."""
@@ -329,6 +340,14 @@ class ServerCore:
                 before, resolved = resolved, self._resolved(request)
                 if resolved == before:
                     raise
+
+    def _resolved_together(self, requests: Sequence[ServableRequest]) -> list[ServableRequest]:
+        return [
+            self._roles.latest(one.name)
+            if one == ServableRequest.latest(one.name)
+            else self._resolved(one)
+            for one in requests
+        ]
 
     def _resolved(self, request: ServableRequest) -> ServableRequest:
         if request.default_version:

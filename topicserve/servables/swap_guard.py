@@ -42,7 +42,7 @@ class Probation:
         """Return why a version was rejected."""
         return (
             f"rejected after the swap: it failed on {self.failed} of {self.records} records that "
-            f"it or version {self.predecessor} answered; version {self.predecessor} is the default"
+            f"it or version {self.predecessor} answered; version {self.predecessor} took over again"
         )
 
 
@@ -176,9 +176,11 @@ class SwapGuard:
 
     def rejections(self, name: str) -> dict[int, str]:
         """Return the versions that are rejected now, each with the reason."""
+        swap = self._swaps.get(name)
+        if swap is None or not swap.rejected:
+            return {}  # looked at for every call of a pipeline
         with self._lock:
-            swap = self._swaps.get(name)
-            return {} if swap is None else dict(swap.rejected)
+            return dict(swap.rejected)
 
     def forget(self, name: str) -> None:
         """Begin again with a servable: its configuration has changed."""

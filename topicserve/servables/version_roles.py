@@ -47,6 +47,15 @@ class VersionRoles:
             raise NotFoundError(f"servable not found for request: {ServableRequest.default(name)}")
         return ServableRequest.specific(name, version)
 
+    def latest(self, name: str) -> ServableRequest:
+        """Return the request for the latest available version that the guard has not rejected."""
+        rejected = self.rejections(name)
+        if rejected:
+            others = [version for version in self._available(name) if version not in rejected]
+            if others:
+                return ServableRequest.specific(name, max(others))
+        return ServableRequest.latest(name)
+
     def to_load(self, name: str) -> frozenset[int]:
         """Return the versions that are loaded while they are there, whatever the policy says."""
         config = self._configs[name]
@@ -66,7 +75,9 @@ class VersionRoles:
         config = self._configs.get(name)
         if config is None:
             return Roles()
-        named = {*self._labels.of(name).values(), *config.apart_versions}
+        # Not those of a canary or shadow: the default answers for them when they are taken away.
+        labels = self._labels.of(name).items()
+        named = {version for label, version in labels if label not in config.apart_labels}
         if config.default_version is not None:
             named.add(config.default_version)
         elif self._guard is not None:

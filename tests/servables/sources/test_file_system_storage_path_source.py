@@ -246,6 +246,31 @@ def test_names_of_one_number_are_one_version(tmp_path: Path) -> None:
     assert plain.poll() == versions(tmp_path / "c", "1")
 
 
+def test_an_incomplete_name_does_not_hide_a_complete_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Traffic would go back to the version before; that there are two names is logged once."""
+    config = replace(
+        upstream(ServableToMonitor("s", str(tmp_path))),
+        completeness=CompletenessOptions(ready_marker="READY"),
+    )
+    make(tmp_path, "3", "007", "7")
+    for name in ("3", "007"):
+        (tmp_path / name / "READY").touch()
+    source = Polled(config)
+
+    first = source.poll()
+    for _ in range(3):
+        source.poll()
+    messages = [record.getMessage() for record in caplog.records]
+    (tmp_path / "7" / "READY").touch()
+
+    assert first == versions(tmp_path, "007")
+    (message,) = messages
+    assert "'7', '007' are one version" in message
+    assert source.poll() == versions(tmp_path, "7")
+
+
 def test_the_last_version_can_be_removed_only_where_that_is_asked_for(tmp_path: Path) -> None:
     """An emptied base path, by accident or not, unloads nothing by default."""
     careless = polled(tmp_path / "b", None, "1")

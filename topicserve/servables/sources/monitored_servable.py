@@ -143,16 +143,28 @@ class _Place:
         """Look for what is aspired now."""
         servable = self.servable
         names = parse_versions(directories)
-        paths = {
-            version: self.file_system.join(servable.base_path, name)
-            for version, name in names.items()
+        candidates = {
+            version: [self.file_system.join(servable.base_path, name) for name in found]
+            for version, found in names.items()
         }
-        self.completeness.forget_all_but(paths.values())
+        self.completeness.forget_all_but(
+            path for candidate in candidates.values() for path in candidate
+        )
+        paths: dict[int, str] = {}
+
+        def is_complete(version: int) -> bool:
+            # One that is being written does not hide another one of its number.
+            complete = filter(self.completeness.is_complete, candidates[version])
+            path = next(complete, None)
+            if path is not None:
+                paths[version] = path
+            return path is not None
+
         selected = select_versions(
-            paths,
+            candidates,
             servable.version_policy,
             servable.protected_versions,
-            lambda version: self.completeness.is_complete(paths[version]),
+            is_complete,
             servable.apart_versions,
         )
         return [

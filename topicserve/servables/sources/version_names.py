@@ -39,6 +39,9 @@ def what_was_seen(base_path: str, directories: Sequence[str], files: Sequence[st
 
 def beside_versions(base_path: str, directories: Sequence[str]) -> str:
     """Return which directories are passed over beside versions though they look like some."""
+    several = next((one for one in parse_versions(directories).values() if len(one) > 1), None)
+    if several is not None:
+        return f"{_quoted(several)} are one version; the first of them that is complete is taken"
     names = almost_versions(directories)
     return f"{_quoted(names)} ignored; {_rule(base_path.rstrip('/'))}" if names else ""
 

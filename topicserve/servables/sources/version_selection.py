@@ -1,33 +1,27 @@
 """Which of the directories under a base path are aspired. Pure functions."""
 
-import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from topicserve.servables.servable_config import VersionPolicy, VersionPolicyKind
 
-_logger = logging.getLogger(__name__)
-
 _VERSION = re.compile(r"[0-9]+", re.ASCII)
 MAX_VERSION = 2**63 - 1
 
 
-def parse_versions(names: Iterable[str]) -> dict[int, str]:
+def parse_versions(names: Iterable[str]) -> dict[int, list[str]]:
     """Return the names that are versions, by number: digits only, up to 2^63 - 1.
 
-    Of several names of one number (1 and 001) the plain one is taken, or else the last in
-    alphabetical order.
+    Of several names of one number (1 and 001) the plain one is first, then the others from the
+    last in alphabetical order.
     """
-    versions: dict[int, str] = {}
-    for name in sorted(names):
+    versions: dict[int, list[str]] = {}
+    for name in sorted(names, reverse=True):
         if _VERSION.fullmatch(name) is None or int(name) > MAX_VERSION:
             continue
-        number = int(name)
-        other = versions.get(number)
-        if other is not None:
-            _logger.warning("version %d is there twice: %s and %s", number, other, name)
-        if other is None or other != str(number):
-            versions[number] = name
+        versions.setdefault(int(name), []).append(name)
+    for number, found in versions.items():
+        found.sort(key=lambda name: name != str(number))
     return versions
 
 
