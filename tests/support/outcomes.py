@@ -18,6 +18,21 @@ from topicserve.worker.request import Batch, Request, Route
 _NO_METADATA = Metadata(MetadataStatus.ABSENT)
 
 
+def a_predictor(
+    servable: Any, allowed_batch_sizes: tuple[int, ...] = (), check_batches: int = 0
+) -> Predictor:
+    """Return a predictor with one version."""
+    return Predictor(
+        Served({1: servable}),
+        BatchingConfig(allowed_batch_sizes=allowed_batch_sizes),
+        30.0,
+        BatchSizer(1024, 0),
+        WorkerMetrics(CollectorRegistry()),
+        ManualClock(),
+        check_batches=check_batches,
+    )
+
+
 def outcomes(
     servable: Any,
     requests: Sequence[Request],
@@ -25,15 +40,14 @@ def outcomes(
     signature_name: str = "serving_default",
 ) -> dict[str, Any]:
     """Return by record id: a result's body, or the reason and message of a dead letter."""
-    metrics = WorkerMetrics(CollectorRegistry())
-    predictor = Predictor(
-        Served({1: servable}),
-        BatchingConfig(allowed_batch_sizes=allowed_batch_sizes),
-        30.0,
-        BatchSizer(1024, 0),
-        metrics,
-        ManualClock(),
-    )
+    predictor = a_predictor(servable, allowed_batch_sizes)
+    return outcomes_of(predictor, requests, signature_name)
+
+
+def outcomes_of(
+    predictor: Predictor, requests: Sequence[Request], signature_name: str = "serving_default"
+) -> dict[str, Any]:
+    """Return the same of one batch of a predictor that may have seen others."""
     route = Route(ROUTE.servable, None, None, signature_name)
     predicted = predictor.predict(Batch(route, 0, list(requests), [], len(requests), 0.0))
     outgoing = Encoder("out", "dead", "w").encode(

@@ -15,11 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.support.outcomes import outcomes
+from tests.support.not_by_row import NUMBERS, TEXTS, Computing
+from tests.support.outcomes import a_predictor, outcomes, outcomes_of
 from tests.support.records import a_request
 from topicserve.servables.errors import InvalidArgumentError
 from topicserve.servables.servable import Columns, Scope, Signature, TensorSpec
 from topicserve.wire.json_body import Form
+from topicserve.worker.lone_answers import MAX_RECORDS
 from topicserve.worker.request import Request
 
 Array = NDArray[Any]
@@ -259,6 +261,48 @@ def test_an_answer_alone_is_what_the_servable_says(case: Case) -> None:
         assert found.keys() == (set(wanted) or said.keys())
         for name, column in found.items():
             np.testing.assert_array_equal(column, said[name])
+
+
+@st.composite
+def secret_cases(draw: Any) -> tuple[Computing, list[list[Request]], tuple[int, ...]]:
+    """Draw a servable whose rows depend on one another undeclared, and batches of records."""
+    name = draw(st.sampled_from([*NUMBERS, *TEXTS]))
+    values = st.sampled_from(["", "a", "b", "a b", "aa b a"] if name in TEXTS else [0, 1, 2, 5])
+
+    def record(draw: Any) -> Request:
+        form = draw(st.sampled_from([Form.INSTANCE, Form.INSTANCES, Form.INPUTS, Form.TENSORS]))
+        if form is Form.INSTANCE:
+            return a_request(draw(values))
+        column = draw(st.lists(values, min_size=1, max_size=3))
+        if form is not Form.TENSORS:
+            return a_request(column, form=form, rows=len(column))
+        kind: Any = object if name in TEXTS else np.float32
+        items = [v.encode() if isinstance(v, str) else v for v in column]
+        return a_request({"x": np.array(items, kind)}, form=form, rows=len(column))
+
+    batch = st.lists(st.composite(record)(), min_size=1, max_size=MAX_RECORDS)
+    compute = (NUMBERS | TEXTS)[name]
+    batches = draw(st.lists(batch, min_size=1, max_size=4))
+    return Computing(compute), batches, draw(st.sampled_from([(), (2, 8, 16)]))
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(secret_cases())
+def test_rows_that_secretly_depend_on_one_another(
+    case: tuple[Computing, list[list[Request]], tuple[int, ...]],
+) -> None:
+    """While all records of each batch are checked, every answer is that of the record alone.
+
+    So it is where a batch has at most MAX_RECORDS records and there were no more batches than are
+    checked. In a longer batch a difference is seen where one of the sampled records shows it.
+    """
+    servable, batches, sizes = case
+    predictor = a_predictor(servable, sizes, check_batches=len(batches))
+    for requests in batches:
+        alone: dict[str, Any] = {}
+        for request in requests:
+            alone |= outcomes(servable, [request])
+        assert outcomes_of(predictor, requests) == alone
 
 
 def test_equal_call_inputs_share_a_call_and_others_do_not() -> None:

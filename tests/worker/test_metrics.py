@@ -105,6 +105,7 @@ def test_a_servables_failures_are_counted_from_the_start() -> None:
         ("canary_fallbacks_total", {"servable": "digits"}),
         ("rejected_versions_total", {"servable": "digits"}),
         ("guarded_records_total", {"servable": "digits"}),
+        ("unjoined_signatures_total", {"servable": "digits"}),
         ("records_consumed_total", {"topic": "in"}),
     ):
         assert registry.get_sample_value(f"topicserve_{name}", labels) == 0

@@ -4,6 +4,7 @@ ServableError
   NotFoundError             NOT_FOUND            no such servable or version now
   InvalidArgumentError      INVALID_ARGUMENT     these inputs, config or path: always wrong
   FailedPreconditionError   FAILED_PRECONDITION  not in a state that allows this
+    RowCountError           FAILED_PRECONDITION  an output has other rows than went in
   AlreadyExistsError        ALREADY_EXISTS
   ResourceExhaustedError    RESOURCE_EXHAUSTED   no room
   UnimplementedError        UNIMPLEMENTED
@@ -45,6 +46,10 @@ class FailedPreconditionError(ServableError):
     """The thing is not in a state that allows this."""
 
     code = "FAILED_PRECONDITION"
+
+
+class RowCountError(FailedPreconditionError):
+    """An output has another number of rows than went in."""
 
 
 class AlreadyExistsError(ServableError):

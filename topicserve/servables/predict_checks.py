@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topicserve.servables.errors import FailedPreconditionError, InvalidArgumentError
+from topicserve.servables.errors import InvalidArgumentError, RowCountError
 from topicserve.servables.servable import Columns, Scope, TensorSpec
 
 Shape = Sequence[int | None]
@@ -38,7 +38,7 @@ def rows_of(columns: Columns, specs: Mapping[str, TensorSpec]) -> int | None:
 
 
 def check_rows(outputs: Columns, rows: int, specs: Mapping[str, TensorSpec] = _NONE) -> None:
-    """Raise FailedPreconditionError where an output has not a row for each row that came in.
+    """Raise RowCountError where an output has not a row for each row that came in.
 
     Of outputs that `specs` declare, those with rows alone are looked at.
     """
@@ -46,7 +46,7 @@ def check_rows(outputs: Columns, rows: int, specs: Mapping[str, TensorSpec] = _N
         if np.ndim(column) and len(column) == rows:
             continue
         if name not in specs or specs[name].scope is Scope.ROW:
-            raise FailedPreconditionError(
+            raise RowCountError(
                 f"output {name!r} has the shape {list(np.shape(column))} for {rows} rows"
             )
 

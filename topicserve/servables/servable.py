@@ -63,6 +63,11 @@ class Signature:
     the parsing cannot be seen; then the features' dtypes are those of the values."""
     defaults: Mapping[str, NDArray[np.generic]] = field(default_factory=dict, compare=False)
     """What an input that is left out is fed with: one tensor for the whole call, as it is."""
+    rows_are_independent: bool = field(default=False, compare=False)
+    """Whether it is known, and not only declared, that no row changes another one's outputs: by the
+    kind, or because the owner of a model vouches for it."""
+    parts: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    """Tells the servables that this one is made of at this moment from others, where it is."""
     joins_records: bool = field(init=False, repr=False, compare=False)
     """Whether several records may share a call: some input has rows, and nothing is of the whole
     batch or unknown. Otherwise each record has a call of its own."""

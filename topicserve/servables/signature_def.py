@@ -187,7 +187,7 @@ def _trusted(signature: Signature) -> Signature:
             return replace(spec, scope=Scope.CALL)
         return _as_rows(spec) if spec.shape is None else spec
 
-    return _changed(signature, known, known)
+    return replace(_changed(signature, known, known), rows_are_independent=True)
 
 
 def _unbatched(signature: Signature) -> Signature:

@@ -103,7 +103,9 @@ def build_stages(
         decoder=Decoder(router, Limits(**asdict(config.limits))),
         batcher=batcher,
         predictor=Predictor(
-            *(servables, batching, unknown_seconds, sizer, metrics, clock), guard=guard
+            *(servables, batching, unknown_seconds, sizer, metrics, clock),
+            guard=guard,
+            check_batches=batching.check_batches,
         ),
         joiner=Joiner(store, config.metadata, patience, metrics, clock),
         encoder=encoder,

@@ -160,6 +160,8 @@ class BatchingConfig:
     """The same bound in bytes: of records as they lie in memory, and of results."""
     predict_threads: Annotated[int, Limit(1, 256)] = 1
     """Batches predicted at the same time; TensorFlow uses all cores for one already."""
+    check_batches: Annotated[int, Limit(0, 1_000_000)] = 8
+    """Of how many joined batches of a signature some records are also predicted alone; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from topicserve.servables.defaults import must_be_alone
 from topicserve.servables.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
+    RowCountError,
     error_text,
 )
 from topicserve.servables.servable import Columns, Scope, Servable, Signature
@@ -53,17 +54,23 @@ class Feed:
         return len(self.requests) if self.counts is None else sum(self.counts)
 
     def halves(self) -> Iterator["Feed"]:
-        """Yield two feeds, split between requests, never within one; needs at least two.
-
-        Columns are made from the requests again: a servable may have changed those of the call that
-        failed.
-        """
+        """Yield two feeds, split between requests, never within one; needs at least two."""
         middle = len(self.requests) // 2
-        for part in (slice(middle), slice(middle, None)):
-            requests = self.requests[part]
-            counts = None if self.counts is None else self.counts[part]
-            columns = _columns_of(requests, self.signature)
-            yield replace(self, requests=requests, columns=columns, counts=counts)
+        return map(self.part, (slice(middle), slice(middle, None)))
+
+    def each(self) -> Iterator["Feed"]:
+        """Yield a feed for each request."""
+        return map(self.part, (slice(index, index + 1) for index in range(len(self.requests))))
+
+    def part(self, part: slice) -> "Feed":
+        """Return the feed of some of the requests.
+
+        Columns are made from the requests again: a servable may have changed those of a call.
+        """
+        requests = self.requests[part]
+        counts = None if self.counts is None else self.counts[part]
+        columns = _columns_of(requests, self.signature)
+        return replace(self, requests=requests, columns=columns, counts=counts)
 
     def padded(self, size: int) -> Columns:
         """Return the columns filled up with their last row to so many rows, as TF Serving does."""
@@ -89,8 +96,8 @@ class Feed:
     def answers(self, outputs: Columns, size: int) -> Answers:
         """Return what a call with so many rows gave, without the padding.
 
-        Raises FailedPreconditionError where an output has not the rows that it should have, or is
-        missing, and for what no result can carry.
+        Raises RowCountError where an output has not the rows that it should have, and
+        FailedPreconditionError where one is missing, and for what no result can carry.
         """
         outputs = check_outputs(outputs, size)
         rows, specs = self.rows, self.signature.outputs
@@ -102,7 +109,7 @@ class Feed:
             scope = specs[name].scope
             is_by_row = column.ndim > 0 and len(column) == size
             if scope is Scope.ROW and not is_by_row:
-                raise FailedPreconditionError(
+                raise RowCountError(
                     f"output {name!r} has the shape {column.shape} for {size} rows; for a model "
                     "that answers so, set the option batch_records = false"
                 )

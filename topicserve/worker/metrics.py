@@ -111,6 +111,7 @@ class WorkerMetrics:
             for counter in (
                 *(self.canary_records, self.canary_fallbacks),
                 *(self.rejected_versions, self.guarded_records),
+                self.unjoined_signatures,
             ):
                 _at_zero(counter, (name,))
 
@@ -222,6 +223,12 @@ class WorkerMetrics:
             "topicserve_predict_failures",
             "Calls of a servable that failed, by TF Serving's status code.",
             ["servable", "reason"],
+            registry=registry,
+        )
+        self.unjoined_signatures = Counter(
+            "topicserve_unjoined_signatures",
+            "Signatures of a version that answered a record otherwise beside others than alone.",
+            ["servable"],
             registry=registry,
         )
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from topicserve.servables.errors import (
     InvalidArgumentError,
     NotFoundError,
+    RowCountError,
     ServableError,
     error_text,
     status_code,
@@ -17,11 +18,13 @@ from topicserve.servables.servable import Servable, Signature
 from topicserve.servables.swap_guard import SwapGuard
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.batch_sizer import BatchSizer
+from topicserve.worker.company_check import Company, CompanyCheck, NotAsAloneError
 from topicserve.worker.config import BatchingConfig
 from topicserve.worker.feeds import Feed, build_feeds
 from topicserve.worker.handles import Handle, Servables
+from topicserve.worker.lone_answers import Difference
 from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.request import Answers, Batch, Predicted, Rejection, Request, Route
+from topicserve.worker.request import Batch, Predicted, Rejection, Request, Route
 from topicserve.worker.routing import unknown_servable
 from topicserve.worker.version_choice import VersionChoice, request_of
 
@@ -55,6 +58,7 @@ class Predictor:
         clock: Callable[[], float],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         guard: SwapGuard | None = None,
+        check_batches: int = 0,
     ) -> None:
         self._servables = servables
         self._choice = VersionChoice(servables, guard, metrics)
@@ -64,6 +68,7 @@ class Predictor:
         self._metrics = metrics
         self._clock = clock
         self._now = now
+        self._company = CompanyCheck(check_batches, metrics)
 
     def predict(self, batch: Batch) -> Predicted:
         """Return what became of each request, or raise NotNowError for the batch as a whole."""
@@ -160,41 +165,95 @@ class Predictor:
         feeds, predicted.rejections = self._feeds(servable, name, requests)
         started = self._clock()
         for feed in feeds:
-            self._predict_feed(servable, feed, predicted)
+            company = self._company.of(servable, handle.id, name, feed.signature)
+            self._predict_feed(servable, feed, predicted, company)
         labels = (predicted.servable, str(predicted.version))
         self._metrics.predict_seconds.labels(*labels).observe(self._clock() - started)
         return predicted
 
-    def _predict_feed(self, servable: Servable, feed: Feed, predicted: Predicted) -> None:
+    def _predict_feed(
+        self, servable: Servable, feed: Feed, predicted: Predicted, company: Company
+    ) -> None:
+        if company.is_apart:
+            self._predict_apart(servable, feed, predicted, company)
+        else:
+            self._predict_joined(servable, feed, self._size(feed), predicted, company)
+
+    def _predict_apart(
+        self, servable: Servable, feed: Feed, predicted: Predicted, company: Company
+    ) -> None:
+        """Predict each record alone and unpadded."""
+        for one in feed.each():
+            self._predict_joined(servable, one, one.rows, predicted, company)
+
+    def _predict_joined(
+        self, servable: Servable, feed: Feed, size: int, predicted: Predicted, company: Company
+    ) -> None:
+        is_alone = len(feed.requests) == 1 and size == feed.rows
         try:
-            answers = self._call(servable, feed, predicted.signature_name)
+            outputs = feed.predict(servable, predicted.signature_name, size)
+            answers = feed.answers(outputs, size)
+            if not is_alone:
+                company.check(servable, feed, answers)
+        except NotAsAloneError:
+            self._predict_apart(servable, feed, predicted, company)
+        except RowCountError as error:
+            if is_alone:
+                self._reject(feed, predicted, error)
+                return
+            # In a part of the batch the number of rows could be right by chance.
+            self._count_failure(predicted, error)
+            company.keep_apart(Difference("", error_text(error)))
+            self._predict_apart(servable, feed, predicted, company)
         except ServableError as error:
             if error.retriable:
                 raise NotNowError(error_text(error)) from error
-            self._halve(servable, feed, predicted, error)
+            self._split(servable, feed, size, predicted, company, error)
         # A kind of a user's own may raise anything, SystemExit included; it is that record's error
         # all the same. A process is asked to stop by signals, never from here.
         except BaseException as error:
-            self._halve(servable, feed, predicted, error)
+            self._split(servable, feed, size, predicted, company, error)
         else:
             predicted.answers.append(answers)
 
-    def _halve(
-        self, servable: Servable, feed: Feed, predicted: Predicted, error: BaseException
+    def _split(
+        self,
+        servable: Servable,
+        feed: Feed,
+        size: int,
+        predicted: Predicted,
+        company: Company,
+        error: BaseException,
     ) -> None:
-        self._metrics.predict_failures.labels(predicted.servable, status_code(error)).inc()
-        if len(feed.requests) == 1:
-            failure = PredictError(error_text(error))
-            predicted.rejections.append(Rejection(feed.requests[0], Reason.PREDICT_FAILED, failure))
+        """Find the record that a call fails on; where none does alone, the call is at fault."""
+        if len(feed.requests) == 1 and (size == feed.rows or not company.is_open):
+            self._reject(feed, predicted, error)
             return
-        for half in feed.halves():
-            self._predict_feed(servable, half, predicted)
+        self._count_failure(predicted, error)
+        answered, rejected = len(predicted.answers), len(predicted.rejections)
+        if len(feed.requests) == 1:
+            self._predict_apart(servable, feed, predicted, company)
+        else:
+            for half in feed.halves():
+                self._predict_feed(servable, half, predicted, company)
+        if rejected == len(predicted.rejections) and company.fails_only_joined(
+            servable, feed, size
+        ):
+            del predicted.answers[answered:]
+            self._predict_apart(servable, feed, predicted, company)
 
-    def _call(self, servable: Servable, feed: Feed, signature_name: str) -> Answers:
-        rows = feed.rows
+    def _reject(self, feed: Feed, predicted: Predicted, error: BaseException) -> None:
+        self._count_failure(predicted, error)
+        failure = PredictError(error_text(error))
+        predicted.rejections.append(Rejection(feed.requests[0], Reason.PREDICT_FAILED, failure))
+
+    def _count_failure(self, predicted: Predicted, error: BaseException) -> None:
+        self._metrics.predict_failures.labels(predicted.servable, status_code(error)).inc()
+
+    def _size(self, feed: Feed) -> int:
+        """Return with how many rows to call, padding included."""
         # Padding would go into what is computed from all rows, or into what may be no rows at all.
-        size = self._padded_rows(rows) if feed.signature.joins_records else rows
-        return feed.answers(feed.predict(servable, signature_name, size), size)
+        return self._padded_rows(feed.rows) if feed.signature.joins_records else feed.rows
 
     def _padded_rows(self, rows: int) -> int:
         return next((size for size in self._allowed_sizes if size >= rows), rows)

@@ -62,6 +62,7 @@ class Hashmap:
         signature = Signature(
             inputs={"key": TensorSpec(_DTYPES[options.keys], ())},
             outputs={"value": TensorSpec(self._value_dtype, ())},
+            rows_are_independent=True,
         )
         self.signatures = {"serving_default": signature}
 

@@ -142,12 +142,13 @@ class Pipeline(BuiltOnServables):
         inputs: dict[str, TensorSpec] = {}
         known: dict[Reference, TensorSpec] = {}
         used = self._definition.used_outputs(self._definition.outputs)
-        is_told = True
+        is_told = are_independent = True
         for step in self._definition.steps:
             try:
                 signature = self._step_signature(step, used.get(step.name, ()), pins, callers)
             except ServableError as error:
                 raise type(error)(f"step {step.name!r}: {error}") from error
+            are_independent = are_independent and signature.rows_are_independent
             for name, spec in signature.inputs.items():
                 origin = step.inputs[name]
                 if "." not in origin:
@@ -162,7 +163,12 @@ class Pipeline(BuiltOnServables):
         known.update(inputs)
         given = {name: _find(known, origin) for name, origin in self._definition.outputs.items()}
         # One step that rows of several records must not go through keeps them all apart.
-        return Signature(inputs, given if is_told else untold(given))
+        return Signature(
+            inputs,
+            given if is_told else untold(given),
+            rows_are_independent=are_independent,
+            parts=tuple(map(id, pins.values())),
+        )
 
     def _step_signature(
         self, step: Step, used: Collection[str], pins: Pins, callers: Sequence["Pipeline"]

@@ -58,6 +58,8 @@ def with_scopes_of(declared: Signature, derived: Signature) -> Signature:
         declared,
         inputs=told(declared.inputs, derived.inputs),
         outputs=told(declared.outputs, derived.outputs),
+        rows_are_independent=derived.rows_are_independent,
+        parts=derived.parts,
     )
 
 

@@ -44,7 +44,8 @@ class Transform:
         self._steps = [_placed(index, step) for index, step in enumerate(definition.steps)]
         self._outputs = definition.outputs
         inputs = {name: spec.read() for name, spec in definition.inputs.items()}
-        self.signatures = {SIGNATURE_NAME: Signature(inputs, self._infer(inputs))}
+        signature = Signature(inputs, self._infer(inputs), rows_are_independent=True)
+        self.signatures = {SIGNATURE_NAME: signature}
 
     def _infer(self, inputs: Mapping[str, TensorSpec]) -> Mapping[str, TensorSpec]:
         specs = dict(inputs)

@@ -64,8 +64,8 @@ class Vocabulary:
         self._options = options
         self._oov_token = None if options.oov_token is None else options.oov_token.encode()
         directions = {
-            TOKEN_TO_ID: Signature({"token": _TOKENS}, {"id": _IDS}),
-            ID_TO_TOKEN: Signature({"id": _IDS}, {"token": _TOKENS}),
+            TOKEN_TO_ID: Signature({"token": _TOKENS}, {"id": _IDS}, rows_are_independent=True),
+            ID_TO_TOKEN: Signature({"id": _IDS}, {"token": _TOKENS}, rows_are_independent=True),
         }
         self._calls = {TOKEN_TO_ID: self._to_ids, ID_TO_TOKEN: self._to_tokens}
         self._calls["serving_default"] = self._calls[options.serving_default]
