@@ -67,6 +67,12 @@ def test_two_deadlines_are_refused_by_both_names() -> None:
         decode_input(record)
 
 
+def test_an_empty_body_is_called_empty() -> None:
+    """It is not JSON that was cut off."""
+    with pytest.raises(InvalidRecordError, match=r"^value: is empty"):
+        decode_input(a_record(b""))
+
+
 def test_two_ids_are_refused() -> None:
     """Which of them has the metadata? The same one twice is one."""
     good = a_record()

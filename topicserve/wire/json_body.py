@@ -89,6 +89,8 @@ def read_json_body(value: bytes | None, limits: Limits = DEFAULT_LIMITS) -> Json
     """Return a body, or raise InvalidRecordError naming the field at fault."""
     if value is None:
         raise InvalidRecordError("value", "is null; a JSON object was expected")
+    if not value:
+        raise InvalidRecordError("value", "is empty; a JSON object was expected")
     body, tree = _read_body(value)
     if body.instances is UNSET and body.inputs is UNSET and body.instance is not UNSET:
         row = bytes(body.instance) if tree is None else json.dumps(tree[_INSTANCE]).encode()
