@@ -56,16 +56,18 @@ class Feed:
     def halves(self) -> Iterator["Feed"]:
         """Yield two feeds, split between requests, never within one; needs at least two."""
         middle = len(self.requests) // 2
-        return map(self.part, (slice(middle), slice(middle, None)))
+        for requests in (slice(middle), slice(middle, None)):
+            yield self.part(requests)
 
     def each(self) -> Iterator["Feed"]:
         """Yield a feed for each request."""
-        return map(self.part, (slice(index, index + 1) for index in range(len(self.requests))))
+        for index in range(len(self.requests)):
+            yield self.part(slice(index, index + 1))
 
     def part(self, part: slice) -> "Feed":
-        """Return the feed of some of the requests.
+        """Return the feed of some requests.
 
-        Columns are made from the requests again: a servable may have changed those of a call.
+        Columns are made from the requests again: a servable may have changed those of the call.
         """
         requests = self.requests[part]
         counts = None if self.counts is None else self.counts[part]

@@ -43,14 +43,14 @@ def first_difference(
     starts = [0, *accumulate(counts)]
     for index in sample(feed, starts):
         rows = slice(starts[index], starts[index + 1])
-        lone = feed.part(slice(index, index + 1))
+        only = slice(index, index + 1)
         shared = {n: answers.outputs[n] for n in names}
         shared = {n: c if n in answers.whole else c[rows] for n, c in shared.items()}
-        alone = _predict_alone(servable, signature_name, lone)
+        alone = _predict_alone(servable, signature_name, feed.part(only))
         difference = _difference(shared, alone)
         if difference is None:
             continue
-        again = _predict_alone(servable, signature_name, lone)
+        again = _predict_alone(servable, signature_name, feed.part(only))
         is_repeated = (
             isinstance(again, BaseException)
             if isinstance(alone, BaseException)
@@ -64,6 +64,7 @@ def first_difference(
 def fails_always(servable: Servable, signature_name: str, feed: Feed, size: int) -> str | None:
     """Call once more what failed; return why it fails, None where it does not or only for now."""
     try:
+        feed = feed.part(slice(None))  # the columns of the call that failed may have been changed
         feed.answers(feed.predict(servable, signature_name, size), size)
     # A kind of a user's own may raise anything.
     except BaseException as error:
@@ -93,7 +94,9 @@ def _weights(feed: Feed) -> NDArray[np.int64]:
             continue
         flat = column.reshape(len(column), -1)
         if column.dtype.hasobject:
-            weights += [sum(map(len, row)) for row in flat.tolist()]
+            weights += [
+                sum(len(item) for item in row if isinstance(item, bytes)) for row in flat.tolist()
+            ]
         elif column.ndim > 1:
             weights += np.count_nonzero(flat, axis=1)
     return weights

@@ -174,10 +174,12 @@ class Predictor:
     def _predict_feed(
         self, servable: Servable, feed: Feed, predicted: Predicted, company: Company
     ) -> None:
-        if company.is_apart:
-            self._predict_apart(servable, feed, predicted, company)
-        else:
+        if not company.is_apart:
             self._predict_joined(servable, feed, self._size(feed), predicted, company)
+        elif len(feed.requests) == 1:
+            self._predict_joined(servable, feed, feed.rows, predicted, company)
+        else:
+            self._predict_apart(servable, feed, predicted, company)
 
     def _predict_apart(
         self, servable: Servable, feed: Feed, predicted: Predicted, company: Company
