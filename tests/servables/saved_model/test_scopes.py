@@ -1,11 +1,13 @@
 """What has rows is told from a SavedModel's signatures, and every record gets its own answer."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+import tensorflow as tf
 
 from tests.servables.saved_model import exports
 from tests.support.outcomes import outcomes
@@ -313,3 +315,29 @@ def test_a_load_says_which_signatures_are_called_for_each_record_alone(
     assert "'mean': the output 'mean' is for the whole call, and may be computed" in line
     assert "whether the input 'keep' has rows is not declared" in line
     assert not [one for one in caplog.records if "record alone" in one.getMessage()]
+
+
+class Remembering(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
+    """Gives a value of the call that comes back out of a variable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = tf.Variable(0.0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    def f(self, x: Any) -> dict[str, Any]:
+        self.last.assign(tf.reduce_sum(x))
+        return {"y": x, "total": self.last.read_value()}
+
+
+def test_a_row_that_goes_through_a_variable_is_seen(tmp_path: Path) -> None:
+    """What is written in a call is no constant: records have calls of their own."""
+    module = Remembering()
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"serving_default": module.f})
+    loaded = SavedModel.load(str(tmp_path / "1"), SavedModelOptions())
+
+    signature = loaded.signatures["serving_default"]
+    loaded.close()
+
+    assert signature.outputs["total"].scope is not Scope.CALL
+    assert not signature.joins_records

@@ -131,7 +131,8 @@ def test_any_killers_are_found_and_nothing_else_is_given_up(
     """However many there are, and wherever they stand."""
     replicas = Replicas(guarantee, killers, max_attempts=max_attempts)
 
-    replicas.run(at_most=len(killers) * (max_attempts + 2) + 1)
+    # Deaths between a rebalance and the first note accuse nothing, so there may be some more.
+    replicas.run(at_most=2 * len(killers) * (max_attempts + 2) + 2)
 
     assert replicas.outcomes() == replicas.expected()
 

@@ -2,8 +2,9 @@
 
 An output for the whole call, such as class names, may go to all records of a batch only where no
 row goes into it. The search goes against the flow of data, through the bodies of called functions.
-What it cannot look into, loops and branches, counts as depending on all that goes in; control edges
-carry no data, and variables count as constants.
+What it cannot look into, loops and branches, counts as depending on all that goes in, and so does
+a function that writes to a variable, a table or a queue: a row may come back out of it. Elsewhere
+control edges carry no data, and variables count as constants.
 """
 
 from collections.abc import Collection, Iterator
@@ -11,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+_WRITES = ("Assign", "Enqueue", "Insert", "Import", "ScatterUpdate", "ScatterAdd", "Push")
 
 
 class Dataflow:
@@ -73,7 +75,7 @@ class Dataflow:
         arguments = {arg.name: number for number, arg in enumerate(body.signature.input_arg)}
         nodes = {node.name: node for node in body.node_def}
         everything = frozenset(arguments.values())
-        if index >= len(body.signature.output_arg):
+        if index >= len(body.signature.output_arg) or self._writes(body.signature.name, set()):
             return everything
         found, seen = set(), set()
         waiting = [body.ret[body.signature.output_arg[index].name]]
@@ -91,6 +93,17 @@ class Dataflow:
                 return everything
             waiting.extend(self._sources(node, self._output_number(node, output)))
         return frozenset(found)
+
+    def _writes(self, function: str, seen: set[str]) -> bool:
+        """Return whether a function, or one that it calls, writes to what outlives the call."""
+        seen.add(function)
+        for node in self._functions[function].node_def:
+            if any(word in node.op for word in _WRITES):
+                return True
+            called = node.attr["f"].func.name if node.op in _CALLS else node.op
+            if called in self._functions and called not in seen and self._writes(called, seen):
+                return True
+        return False
 
     def _output_number(self, node: Any, output: str) -> int:
         """Return the number of an output that a function's body names `argument:index`."""
