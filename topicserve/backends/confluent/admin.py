@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import confluent_kafka
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from topicserve.backends.broker import LogOffsets
 from topicserve.backends.confluent.errors import translate, translated
+from topicserve.backends.confluent.questions import Questions
 from topicserve.backends.confluent.settings import opened
 from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
 from topicserve.backends.own_process import own_process
@@ -21,7 +21,7 @@ _POLL_SECONDS = 0.05
 
 @own_process("Kafka admin client")
 class ConfluentAdmin:
-    """Asks a broker."""
+    """Makes and changes topics; what is asked over and over goes through `Questions`."""
 
     def __init__(
         self, configuration: dict[str, Any], clock: Callable[[], float] = time.monotonic
@@ -30,20 +30,10 @@ class ConfluentAdmin:
         self._clock = clock
         self._error: BackendError | None = None
         self._client: Any = opened(AdminClient, configuration | {"error_cb": self._on_error})
+        self._questions = Questions(configuration, clock)
 
     def partitions(self, topic: str, timeout_seconds: float) -> int | None:
-        try:
-            described = self._ask(
-                lambda limit: self._client.describe_topics(
-                    TopicCollection([topic]), request_timeout=limit
-                ),
-                timeout_seconds,
-            )
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                return None
-            raise translate(error.args[0]) from error
-        return len(described[topic].partitions)
+        return self._questions.partitions(topic, timeout_seconds)
 
     def create_topic(
         self,
@@ -92,62 +82,22 @@ class ConfluentAdmin:
         count = self.partitions(topic, timeout_seconds)
         if count is None:
             raise UnknownTopicError(f'the topic "{topic}" does not exist')
-        latest = {
-            confluent_kafka.TopicPartition(topic, number): OffsetSpec.latest()
-            for number in range(count)
-        }
-        try:
-            found = self._ask(
-                lambda limit: self._client.list_offsets(latest, request_timeout=limit),
-                timeout_seconds,
-            )
-        except KafkaException as error:
-            raise translate(error.args[0]) from error
-        return {TopicPartition(t.topic, t.partition): a.offset for t, a in found.items()}
+        partitions = [TopicPartition(topic, number) for number in range(count)]
+        found = self.log_offsets(partitions, timeout_seconds)
+        return {partition: offsets.end for partition, offsets in found.items()}
 
     def log_offsets(
         self, partitions: Sequence[TopicPartition], timeout_seconds: float
     ) -> dict[TopicPartition, LogOffsets]:
-        starts, ends = (
-            self._offsets(partitions, spec, timeout_seconds)
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
-        )
-        return {p: LogOffsets(starts[p], ends[p]) for p in partitions}
-
-    def _offsets(
-        self, partitions: Sequence[TopicPartition], spec: Any, timeout_seconds: float
-    ) -> dict[TopicPartition, int]:
-        asked = {confluent_kafka.TopicPartition(*partition): spec for partition in partitions}
-        answers = self._answer(
-            lambda limit: self._client.list_offsets(asked, request_timeout=limit), timeout_seconds
-        )
-        return {TopicPartition(t.topic, t.partition): a.offset for t, a in answers.items()}
+        return self._questions.log_offsets(partitions, timeout_seconds)
 
     def committed(
         self, group_id: str, partitions: Sequence[TopicPartition], timeout_seconds: float
     ) -> dict[TopicPartition, int | None]:
-        theirs = [confluent_kafka.TopicPartition(*partition) for partition in partitions]
-        asked = [confluent_kafka.ConsumerGroupTopicPartitions(group_id, theirs)]
-        answers = self._answer(
-            lambda limit: self._client.list_consumer_group_offsets(asked, request_timeout=limit),
-            timeout_seconds,
-        )
-        return {
-            TopicPartition(theirs.topic, theirs.partition): (
-                int(theirs.offset) if theirs.offset >= 0 else None
-            )
-            for theirs in answers[group_id].topic_partitions
-        }
-
-    def _answer(
-        self, question: Callable[[float], Mapping[Any, "Future[Any]"]], timeout_seconds: float
-    ) -> dict[Any, Any]:
-        try:
-            return self._ask(question, timeout_seconds)
-        except KafkaException as error:
-            raise translate(error.args[0]) from error
+        return self._questions.committed(group_id, partitions, timeout_seconds)
 
     def close(self) -> None:
+        self._questions.close()
         # The library closes an AdminClient when nothing refers to it.
         self._client = None
 
