@@ -181,7 +181,7 @@ def test_a_replica_is_told_what_was_typed_and_what_it_alone_has() -> None:
     assert command[1:4] == ["-m", "topicserve", "worker"]
     told = parse(*command[4:])
     assert told.supervised
-    assert told.replicas == 1
+    assert told.replicas is None
     assert told.worker_id == "host-2"
     replica = load_config(None, {}, worker.flags_of(told))
     assert replica == replace(
@@ -207,6 +207,20 @@ def test_a_replica_has_no_http_where_there_is_to_be_none() -> None:
 def test_no_replicas_at_all_is_one_line() -> None:
     """Nothing would run."""
     assert usage_error(*NEEDED, "--replicas", "0") == "--replicas: must be at least 1, found 0"
+
+
+@pytest.mark.parametrize(
+    ("typed", "runs"), [((), "serve"), (("--replicas", "1"), "supervise")], ids=["none", "one"]
+)
+def test_one_replica_has_a_supervisor_and_no_replicas_have_none(
+    typed: tuple[str, ...], runs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restarts are what replicas are asked for; in a container the platform restarts."""
+    codes = {"serve": 10, "supervise": 11}
+    for name, code in codes.items():
+        monkeypatch.setattr(worker, name, lambda *_, code=code, **__: code)
+
+    assert worker.run(parse(*NEEDED, *typed)) == codes[runs]
 
 
 def test_the_line_that_says_ready_is_the_address(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,31 @@ def test_a_process_that_hangs_with_the_interpreters_lock_ends_with_its_traceback
     assert b'File "<string>", line 11 in <module>' in ended.stderr
 
 
+HANGS_WITHOUT_STANDARD_ERROR = """
+import ctypes, os, sys, threading
+from topicserve.worker import stop_watchdog
+os.close(2)
+sys.stderr = None
+stop, armed = threading.Event(), threading.Event()
+def arm(seconds):
+    stop_watchdog._arm(seconds)
+    armed.set()
+with stop_watchdog.stop_watchdog(stop, 0.3, arm):
+    stop.set()
+    armed.wait()
+    ctypes.PyDLL(None).sleep(60)  # keeps the interpreter's lock
+"""
+
+
+def test_a_process_without_standard_error_ends_too() -> None:
+    """There is no place for the traceback; the end matters more."""
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGS_WITHOUT_STANDARD_ERROR], timeout=30, check=False
+    )
+
+    assert ended.returncode == 1
+
+
 def test_the_time_counts_from_the_stop_and_ends_with_it() -> None:
     """A worker that serves is never ended."""
     stop, armed = threading.Event(), threading.Event()

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module, metadata
@@ -10,6 +9,7 @@ from typing import NoReturn
 
 from topicserve.backends.errors import BackendError
 from topicserve.cli.errors import UsageError
+from topicserve.cli.standard_streams import drop_output
 from topicserve.producer.errors import PublishError
 from topicserve.servables.errors import ServableError
 from topicserve.wire.errors import InvalidRecordError
@@ -44,7 +44,7 @@ def run_command(command: str | None, words: Sequence[str]) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone; flushing at exit must not raise this once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return EXIT_BROKEN_PIPE
 
 

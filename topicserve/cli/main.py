@@ -25,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str | None, words: Sequence[str]) -> int:
+    from topicserve.cli.standard_streams import reserve
+
+    reserve()
     from topicserve.cli.commands import run_command
 
     return run_command(command, words)

@@ -120,6 +120,8 @@ def publish_lines(
 def opened(name: str) -> AbstractContextManager[IO[bytes]]:
     """Open the file, or standard input for "-"."""
     if name == "-":
+        if sys.stdin is None:
+            raise UsageError("-: standard input is closed; give a JSON Lines file")
         return nullcontext(sys.stdin.buffer)
     try:
         return Path(name).open("rb")

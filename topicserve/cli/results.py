@@ -10,6 +10,7 @@ from topicserve.cli.argument_types import count, seconds
 from topicserve.cli.connection import add_kafka_arguments, kafka_settings, need_topic
 from topicserve.cli.errors import UsageError
 from topicserve.cli.progress import CountProgress
+from topicserve.cli.standard_streams import need_output, write_output
 from topicserve.producer.arguments import topic_name
 from topicserve.producer.json_bytes import json_bytes
 from topicserve.producer.result_reader import DeadLetterReader, header_filter, open_consumer
@@ -66,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the topic holds, and with --follow what comes."""
+    need_output()
     topic_name(arguments.topic)
     refuse_other_filters(arguments)
     need_topic(arguments, arguments.topic)
@@ -127,11 +129,9 @@ def print_lines(
         for item in reader.read(
             limit=wanted, timeout_seconds=timeout_seconds, until_end=not follow
         ):
-            sys.stdout.buffer.write(line_of(item))
-            if follow:
-                sys.stdout.buffer.flush()
+            write_output(line_of(item), flush=follow)
             progress.advance()
-        sys.stdout.buffer.flush()
+        write_output(b"", flush=True)
         if arguments.group:
             # Refused when the partitions have gone: their new owner prints these again.
             with suppress(CommitRefusedError):

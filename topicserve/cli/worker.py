@@ -1,6 +1,7 @@
 """`topicserve worker`: reads its configuration, looks whether all is there, and serves."""
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -14,13 +15,14 @@ from topicserve.backends.errors import BackendError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.errors import UsageError
+from topicserve.cli.standard_streams import drop_output
 from topicserve.servables.errors import ServableError
 from topicserve.worker.config import ConfigError, WorkerConfig
 from topicserve.worker.config_flags import FLAGS
 from topicserve.worker.config_loading import load_config
 from topicserve.worker.config_values import Text
 from topicserve.worker.http import open_server
-from topicserve.worker.logging import configure_logging, libraries_silenced
+from topicserve.worker.logging import configure_logging, libraries_silenced, log_event
 from topicserve.worker.metrics import SupervisorMetrics
 from topicserve.worker.preflight import Preflight, StoppedError
 from topicserve.worker.replica import ReplicaProcess
@@ -55,7 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--worker-id", metavar="ID", help="the name in results and logs (host name and process)"
     )
     parser.add_argument(
-        "--replicas", type=int, default=1, metavar="N", help="run so many workers, and restart them"
+        "--replicas",
+        type=int,
+        metavar="N",
+        help="run N workers (1 or more) and restart those that end; without this flag, one worker "
+        "that nothing here restarts, for containers whose platform does",
     )
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     for flag in FLAGS:
@@ -74,12 +80,13 @@ def run(arguments: argparse.Namespace) -> int:
     # They would be a second series beside each counter and histogram, that nobody asks for.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
-    if arguments.replicas < 1:
+    if arguments.replicas is not None and arguments.replicas < 1:
         raise UsageError(f"--replicas: must be at least 1, found {arguments.replicas}")
     try:
         config = load_config(arguments.config, os.environ, flags_of(arguments))
         configure_logging(config.logging, worker_id if arguments.supervised else "")
-        if arguments.replicas > 1:
+        # One replica too: who asks for replicas expects restarts.
+        if arguments.replicas is not None:
             return supervise(arguments, config, worker_id)
         return serve(config, worker_id, supervised=arguments.supervised)
     except (ConfigError, BackendError, ServableError, OSError) as error:
@@ -110,7 +117,7 @@ def serve(config: WorkerConfig, worker_id: str, *, supervised: bool) -> int:
     """Run one worker in this process; with a supervisor it ends when standard input does."""
     stop, ready = threading.Event(), threading.Event()
     if supervised:
-        stop_at_end_of(sys.stdin.fileno(), stop)
+        stop_at_end_of(0, stop)
 
     def on_ready(address: str) -> None:
         ready.set()
@@ -203,5 +210,12 @@ def look_around(config: WorkerConfig, stop: threading.Event) -> None:
 
 
 def announce(address: str) -> None:
-    """Print the one line that says that the worker is ready: its HTTP address."""
-    print(address or "ready, without HTTP", flush=True)
+    """Print the one line that says that the worker is ready: its HTTP address.
+
+    A worker whose standard output is closed, full or read by no one serves all the same.
+    """
+    try:
+        print(address or "ready, without HTTP", flush=True)
+    except (OSError, ValueError) as error:
+        log_event("address_not_printed", logging.WARNING, address=address, problem=str(error))
+        drop_output()

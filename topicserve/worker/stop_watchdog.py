@@ -6,6 +6,8 @@ thread in C that needs no lock: it writes every thread's traceback and ends the 
 """
 
 import faulthandler
+import os
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,7 +18,15 @@ CLOSE_SECONDS = 60.0
 
 
 def _arm(seconds: float) -> None:
-    faulthandler.dump_traceback_later(seconds, exit=True)
+    faulthandler.dump_traceback_later(seconds, exit=True, file=_traceback_descriptor())
+
+
+def _traceback_descriptor() -> int:
+    """Return standard error's, or the null device's: to end the process matters more."""
+    try:
+        return sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):  # none, replaced by an object, or closed
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 @contextmanager
