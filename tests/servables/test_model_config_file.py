@@ -281,3 +281,31 @@ def test_a_core_without_a_readable_file_is_not_built(tmp_path: Path) -> None:
     """The error names the file."""
     with pytest.raises(InvalidArgumentError, match=r"missing.config cannot be read"):
         ServerCore([], model_config_file=str(tmp_path / "missing.config"))
+
+
+@pytest.mark.parametrize("has_listener", [True, False])
+def test_a_core_names_what_a_file_leaves_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, has_listener: bool
+) -> None:
+    """All of it for an empty list; an empty file, whitespace included, takes nothing away."""
+    path, timer = tmp_path / "models.config", ManualTimer()
+    listed = 'config { name: "%s" base_path: "' + str(tmp_path) + '" model_platform: "hashmap" }'
+    path.write_text(f"model_config_list {{ {listed % 'one'} {listed % 'two'} }}")
+    removed: list[list[str]] = []
+    listener = {"on_removed": lambda names: removed.append(list(names))} if has_listener else {}
+    core = ServerCore(
+        [], model_config_file=str(path), timer=timer, file_system_poll_wait_seconds=1, **listener
+    )
+    core.start()
+
+    names = []
+    for text in ("", " \n\t", "model_config_list { # cut", "model_config_list {}"):
+        path.write_text(text)
+        timer.advance(1)
+        names.append(core.servable_names())
+
+    assert names == [["one", "two"]] * 3 + [[]]
+    assert removed == ([["one", "two"]] if has_listener else [])
+    said = "servables no longer configured, to be unloaded: one, two"
+    assert (said in caplog.text) is not has_listener
+    assert core.close(LIMIT_SECONDS)

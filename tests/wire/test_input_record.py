@@ -4,6 +4,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from topicserve.wire.headers import Target
 from topicserve.wire.input_record import decode_input
 from topicserve.wire.json_body import Form
 from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.wire.protobuf_codec import encode_predict_request
 
 RECORD_ID = "4a7c9be0-51c8-4b61-a7a4-0e4f0b9ba7d1"
 
@@ -219,3 +221,50 @@ def test_deep_nesting_is_refused_like_any_bad_body(opened: bytes, closed: bytes)
         body = b'{"instance":' + opened * depth + b"1" + closed * depth + b"}"
         with pytest.raises(InvalidRecordError):
             _ = decode_input(a_record(body)).payload
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "value: is empty; a JSON object was expected"),
+        (b" \n", "value: is empty; a JSON object was expected"),
+        (b'{"instance": ["\xff"]}', "instance: is not UTF-8: the byte 0xff at position 2"),
+        (b'\xff{"instance": 1}', "value: is not UTF-8: the byte 0xff at position 0"),
+        (b'{"instance":[\xff]}', "instance: is not UTF-8: the byte 0xff at position 1"),
+        (b'{"instances": ["\xed\xa0\x80"]}', "instances: is not UTF-8: the byte 0xed at"),
+        (
+            b'{"instance": "\\ud83d\\ude00 \\ud800"}',
+            "value: has the lone surrogate \\ud800 at position 27, which is no Unicode text",
+        ),
+        (b'{"inputs": {"x": "\\udc00"}}', "value: has the lone surrogate \\udc00 at position 18"),
+        (b'{"instances": ["\\ud800\\ud800"]}', "value: has the lone surrogate \\ud800 at"),
+        (b'{"signature_name": "\\uD800", "instances": [1]}', "value: has the lone surrogate"),
+        (b'{"instances": ["\\\\ud800", }', "value: is not JSON: "),
+    ],
+)
+def test_bodies_that_are_empty_or_no_unicode_are_called_so(body: bytes, says: str) -> None:
+    """Each in its own words, with the place; parsers call a lone surrogate truncated data."""
+    with pytest.raises(InvalidRecordError) as caught:
+        _ = decode_input(a_record(body)).payload
+
+    assert str(caught.value).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("uid", "found"),
+    [
+        (np.array([7]), "int64 of shape [1]"),
+        (np.array([[b"a", b"b"]], object), "strings of shape [1, 2]"),
+        (np.zeros(0, object), "strings of shape [0]"),
+        (np.zeros(10_000), "float64 of shape [10000]"),
+    ],
+)
+def test_a_metadata_uid_that_cannot_be_the_record_id_is_described(uid: Any, found: str) -> None:
+    """It is there, so it is not called missing."""
+    body = encode_predict_request({"x": np.zeros(1), "metadata_uid": uid})
+    record = a_record(body, ce_id=None, content_type=b"application/x-protobuf")
+
+    with pytest.raises(InvalidRecordError) as caught:
+        decode_input(record)
+
+    assert str(caught.value).startswith(f"inputs.metadata_uid: must be one string, found {found};")

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.support.records import a_kafka_record, a_request
+from tests.support.records import PARTITION, ROUTE, a_kafka_record, a_request
 from topicserve.servables.servable import Signature, TensorSpec
 from topicserve.wire.input_record import decode_input
 from topicserve.worker import columns
 from topicserve.worker.arrays import InvalidInputError, read_array
 from topicserve.worker.feeds import build_feeds
+from topicserve.worker.offsets import Slot
 from topicserve.worker.request import Request
 
 BIG = 2**63 + 12345
@@ -160,3 +161,30 @@ def test_a_long_string_among_many_costs_no_room_for_each() -> None:
 def test_arrays_can_be_written_to() -> None:
     """A kind of a user's own may work in place."""
     assert read_array([1.0], spec(np.float64), "x").flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (
+            "-9223372036854775809",
+            "-9223372036854775809 is out of range for int64, which is from -9",
+        ),
+        ("18446744073709551616", "18446744073709551616 is out of range for int64, which is from"),
+        ("1" + "0" * 300, "1" + "0" * 63 + "... is out of range for int64, which is from -92"),
+        ("1e30", "must be int64, found the float 1e+30"),
+        ("-9.3e18", "must be int64, found the float -9.3e+18"),
+    ],
+)
+@pytest.mark.parametrize("body", ['{"instance": [7, %s]}', '{"instances": [[7, %s]]}'])
+def test_an_integer_that_no_64_bits_hold_is_named_as_it_was_written(
+    body: str, written: str, says: str
+) -> None:
+    """And a float is called a float, whatever its size."""
+    record = a_kafka_record(value=(body % written).encode())
+    request = Request(record, Slot(PARTITION), 10, 0.0, decode_input(record), ROUTE)
+    signature = Signature({"x": TensorSpec(np.dtype(np.int64), (2,))}, {})
+
+    _, (rejection,) = build_feeds([request], signature)
+
+    assert str(rejection.error).startswith(f"x: {says}")

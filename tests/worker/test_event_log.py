@@ -9,7 +9,7 @@ from topicserve.servables.servable_id import ServableId
 from topicserve.servables.servable_state import ManagerState, ServableState
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.wire.kafka_record import OutgoingRecord
-from topicserve.worker.event_log import COUNT_SECONDS, DeadLetterLog, log_version
+from topicserve.worker.event_log import COUNT_SECONDS, DeadLetterLog, log_removed, log_version
 from topicserve.worker.publish import Outgoing
 from topicserve.worker.service import exit_code_of
 
@@ -112,3 +112,11 @@ def test_a_fatal_error_is_told_with_its_traceback(caplog: pytest.LogCaptureFixtu
     assert line.exc_info is not None
     assert line.exc_info[2] is not None
     assert exit_code_of(lambda: None) == 0
+
+
+def test_servables_that_are_configured_no_more_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """As a warning: records for them become dead letters from now on."""
+    log_removed(["digits", "names"])
+
+    assert told(caplog) == [("servables_removed", {"servables": "digits,names"})]
+    assert caplog.records[0].levelname == "WARNING"

@@ -85,7 +85,7 @@ def test_strings_may_belong_to_the_call(value: Any) -> None:
         (a_request({"x": [1, 2]}), "input 'keep' is missing"),
         (a_request({"x": [1, 2], "keep": True}), "found a boolean"),
         (a_request({"x": 1, "keep": 1}, form=Form.INPUTS), "x: must be a list of rows"),
-        (a_request({"x": [], "keep": 1}, form=Form.INPUTS), "a row must have the shape"),
+        (a_request({"x": [], "keep": 1}, form=Form.INPUTS), "x: has no rows"),
         (
             a_request({"x": an_array([1, 2]), "keep": np.float64(1)}, form=Form.TENSORS),
             "keep: must be float32, found float64",
@@ -326,3 +326,45 @@ def test_an_undeclared_loss_fails_the_records_of_json_alone() -> None:
     kinds = {type(first), type(second)}
     assert kinds == {bytes, tuple}
     assert isinstance(outcomes(Complex(), requests)[requests[1].input.record_id], bytes)
+
+
+NO_ROWS = np.zeros((0, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        a_request({"x": NO_ROWS, "keep": np.float32(1)}, form=Form.TENSORS),
+        a_request({"keep": 1, "x": []}, form=Form.INPUTS),
+    ],
+)
+def test_an_input_without_rows_is_named(request_: Any) -> None:
+    """TF Serving would run the model on nothing; a record asks for one row at least."""
+    feeds, (rejection,) = build_feeds([request_], KEEP)
+
+    assert feeds == []
+    assert rejection.reason is Reason.INVALID_INPUT
+    assert str(rejection.error) == "x: has no rows; a record has at least one"
+
+
+@pytest.mark.parametrize(
+    ("uid", "found"),
+    [
+        (np.array([7]), "int64 of shape [1]"),
+        (np.array([b"a", b"b"], object), "strings of shape [2]"),
+        (np.array([], object), "strings of shape [0]"),
+    ],
+)
+def test_a_metadata_uid_that_is_not_one_string_is_refused(uid: Any, found: str) -> None:
+    """Also where a header gives the record id; a model that declares it may take anything."""
+    x = np.zeros((1, 2), np.float32)
+    signature = Signature({"x": ROW}, {"y": ROW})
+    declared = Signature({"x": ROW, "metadata_uid": TensorSpec(uid.dtype, None, Scope.UNKNOWN)}, {})
+    request = a_request({"x": x, "metadata_uid": uid}, form=Form.TENSORS)
+    good = a_request({"x": x, "metadata_uid": np.array([b"a"], object)}, form=Form.TENSORS)
+
+    feeds, (rejection,) = build_feeds([request, good], signature)
+
+    assert [feed.requests for feed in feeds] == [[good]]
+    assert str(rejection.error).startswith(f"metadata_uid: must be one string, found {found}")
+    assert build_feeds([request], declared)[1] == []

@@ -8,6 +8,7 @@ import pytest
 from topicserve.worker.config import LogFormat, LoggingConfig, LogLevel
 from topicserve.worker.logging import (
     BURST,
+    CORE_TEMPLATE_BURST,
     LIBRARIES_BURST,
     LIBRARY_BURST,
     LIBRARY_WINDOW_SECONDS,
@@ -235,3 +236,30 @@ def test_few_lines_of_all_libraries_together_are_written() -> None:
     lines = without_time(stream)
     assert len(lines) == LIBRARIES_BURST + 1
     assert lines[-1] == "INFO broker_away"
+
+
+def test_every_servable_version_and_signature_is_named_once() -> None:
+    """Whether the core logs it or the worker does; the same again is held back."""
+    stream = log_to()
+    core = logging.getLogger("topicserve.servables.saved_model")
+    subjects = [f"m{number}/{version}" for number in range(20) for version in (1, 2)]
+
+    for _ in range(3):
+        for subject in subjects:
+            core.info("%s: signatures called for each record alone: %s", subject, "'a'")
+    for number in range(20):
+        log_event("records_kept_apart", servable="m", version=1, signature=f"s{number}")
+
+    lines = stream.getvalue().splitlines()
+    assert [line.split("message=")[1].split(":")[0].strip('"') for line in lines[:40]] == subjects
+    assert [line.rsplit("=")[-1] for line in lines[40:]] == [f"s{number}" for number in range(20)]
+
+
+def test_the_cores_lines_of_one_template_are_bounded_too() -> None:
+    """However many different ones there are."""
+    stream = log_to()
+
+    for number in range(CORE_TEMPLATE_BURST + 10):
+        logging.getLogger("topicserve.servables.x").warning("handle %d is open", number)
+
+    assert len(stream.getvalue().splitlines()) == CORE_TEMPLATE_BURST

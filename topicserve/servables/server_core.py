@@ -277,12 +277,15 @@ class ServerCore:
             self._labels.check(labels)
             routes = self._kinds.routes(configs)
             self._kinds.keep(configs, routes)
-            self._configs = {config.name: config for config in configs}
+            before, self._configs = self._configs, {config.name: config for config in configs}
             self._labels.set(labels)
             self._roles.set(self._configs)
             self._router.set_routes(routes)
             self._source.update_config(self._source_config(configs))
             self._manager.reconsider()
+        removed = [name for name in before if name not in self._configs]
+        if removed:
+            self._options.on_removed(removed)
 
     def _check(self, configs: Sequence[ServableConfig]) -> None:
         names = [config.name for config in configs]

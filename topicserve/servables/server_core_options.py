@@ -1,7 +1,8 @@
 """How a ServerCore loads, looks for versions and treats labels."""
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from topicserve.servables.admission import OnInsufficientResources
@@ -18,6 +19,13 @@ from topicserve.servables.servable_state import ServableState
 from topicserve.servables.sources.completeness import CompletenessOptions
 from topicserve.servables.swap_guard import SwapGuard
 from topicserve.servables.timer import Timer
+
+_logger = logging.getLogger(__name__)
+
+
+def log_removed(names: Sequence[str]) -> None:
+    """Log which servables are not configured any more."""
+    _logger.warning("servables no longer configured, to be unloaded: %s", ", ".join(names))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +54,8 @@ class ServerCoreOptions:
     """Let a label wait for its version; otherwise the version must be available first."""
     guard: SwapGuard | None = None
     """Goes back to the version before when a new default fails; it must be told of records."""
+    on_removed: Callable[[Sequence[str]], None] = log_removed
+    """Told of the servables that a new configuration leaves out, by name."""
     pre_load_hook: PreLoadHook | None = None
     clock: Callable[[], float] = time.monotonic
     timer: Timer | None = None

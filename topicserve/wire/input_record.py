@@ -95,7 +95,12 @@ def _with_signature(target: Target, name: str | None, limits: Limits) -> Target:
 
 def _from_tensors(headers: InputHeaders, value: bytes | None, limits: Limits) -> InputRecord:
     # Here, so that who speaks JSON alone never loads protobuf.
-    from topicserve.wire.protobuf_codec import columns_bytes, decode_predict_request
+    from topicserve.wire.protobuf_codec import (
+        METADATA_UID,
+        columns_bytes,
+        decode_predict_request,
+        described,
+    )
 
     body = decode_predict_request(value, limits, keep_folded=True)
     for field, name in (
@@ -106,6 +111,12 @@ def _from_tensors(headers: InputHeaders, value: bytes | None, limits: Limits) ->
         check_name(field, name, limits)
     record_id, envelope, deadline, trace, size = headers
     record_id = record_id or read_id(body.metadata_uid)
+    if record_id is None and METADATA_UID in body.columns:
+        found = described(body.columns[METADATA_UID])
+        raise InvalidRecordError(
+            f"inputs.{METADATA_UID}",
+            f"must be one string, found {found}; or give the record id as {names.ID}",
+        )
     if record_id is None:
         raise InvalidRecordError(
             names.ID, 'is missing, and so is the string input "metadata_uid" that may stand for it'

@@ -17,7 +17,12 @@ from msgspec import UNSET, Raw, UnsetType
 
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.json_bytes import with_bytes
-from topicserve.wire.json_text import load_json, load_with_tokens, without_number_tokens
+from topicserve.wire.json_text import (
+    load_json,
+    load_with_tokens,
+    why_not_json,
+    without_number_tokens,
+)
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits
 
 
@@ -89,7 +94,7 @@ def read_json_body(value: bytes | None, limits: Limits = DEFAULT_LIMITS) -> Json
     """Return a body, or raise InvalidRecordError naming the field at fault."""
     if value is None:
         raise InvalidRecordError("value", "is null; a JSON object was expected")
-    if not value:
+    if not value or value.isspace():
         raise InvalidRecordError("value", "is empty; a JSON object was expected")
     body, tree = _read_body(value)
     if body.instances is UNSET and body.inputs is UNSET and body.instance is not UNSET:
@@ -114,7 +119,7 @@ def _read_body(value: bytes) -> tuple[_Body, Any]:
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
     except (ValueError, RecursionError) as error:  # msgspec.DecodeError is a ValueError
-        raise InvalidRecordError("value", f"is not JSON: {error}") from None
+        raise InvalidRecordError("value", why_not_json(value, error)) from None
 
 
 def read_tree(content: bytes, field: str, limits: Limits = DEFAULT_LIMITS) -> Any:
@@ -122,7 +127,7 @@ def read_tree(content: bytes, field: str, limits: Limits = DEFAULT_LIMITS) -> An
     try:
         tree = load_json(content)
     except (ValueError, RecursionError) as error:
-        raise InvalidRecordError(field, f"is not JSON: {error}") from None
+        raise InvalidRecordError(field, why_not_json(content, error)) from None
     return with_bytes(tree, content, field, limits.max_nesting_depth)
 
 

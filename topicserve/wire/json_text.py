@@ -13,6 +13,7 @@ import orjson
 
 # A string that does not end matches, too: each quotation mark is looked at once, whatever follows.
 _STRING_OR_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|NaN|-?Infinity', re.DOTALL)
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
 
 def load_json(content: bytes | str) -> Any:
@@ -45,3 +46,33 @@ def without_number_tokens(content: bytes) -> bytes | None:
 def _without_token(found: re.Match[bytes]) -> bytes:
     text = found[0]
     return text if text.startswith(b'"') else b"0"
+
+
+def why_not_json(content: bytes, error: Exception) -> str:
+    """Return what keeps a text from being JSON; parsers' own words name bad Unicode badly."""
+    try:
+        content.decode()
+    except UnicodeDecodeError as found:
+        byte = content[found.start]
+        return f"is not UTF-8: the byte 0x{byte:02x} at position {found.start}"
+    surrogate = _lone_surrogate(content)
+    if surrogate is not None:
+        shown = surrogate[0].decode()
+        where = surrogate.start()
+        return f"has the lone surrogate {shown} at position {where}, which is no Unicode text"
+    return f"is not JSON: {error}"
+
+
+def _lone_surrogate(content: bytes) -> re.Match[bytes] | None:
+    """Return the first escape that is one half of a pair without the other."""
+    high: re.Match[bytes] | None = None
+    for escape in _ESCAPE.finditer(content):
+        code = int(escape[1], 16) if escape[1] else 0
+        is_low = 0xDC00 <= code < 0xE000
+        is_pair = high is not None and is_low and high.end() == escape.start()
+        if high is not None and not is_pair:
+            return high
+        if is_low and not is_pair:
+            return escape
+        high = escape if 0xD800 <= code < 0xDC00 else None
+    return high

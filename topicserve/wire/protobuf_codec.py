@@ -49,7 +49,7 @@ class PredictBody:
     signature_name: str | None = None
     output_filter: tuple[str, ...] = ()
     metadata_uid: bytes | None = None
-    """The one string of that input; None where it holds anything else."""
+    """The one string of that input; None where it is missing, or holds anything else."""
 
 
 def decode_predict_request(
@@ -73,7 +73,7 @@ def decode_predict_request(
         request.model_spec,
         columns,
         output_filter=tuple(request.output_filter),
-        metadata_uid=_only_string(columns.get(METADATA_UID)),
+        metadata_uid=only_string(columns.get(METADATA_UID)),
     )
 
 
@@ -214,7 +214,7 @@ def _write_tensors(columns: Columns, tensors: Any) -> None:
         tensors[name].CopyFrom(to_tensor_proto(column))
 
 
-def _only_string(column: NDArray[Any] | FoldedTensor | None) -> bytes | None:
+def only_string(column: NDArray[Any] | FoldedTensor | None) -> bytes | None:
     """Return the one value of a string column; rows may repeat it."""
     if isinstance(column, FoldedTensor):
         column = column.values
@@ -222,3 +222,10 @@ def _only_string(column: NDArray[Any] | FoldedTensor | None) -> bytes | None:
         return None
     values = set(column.ravel().tolist())
     return values.pop() if len(values) == 1 else None
+
+
+def described(column: NDArray[Any] | FoldedTensor) -> str:
+    """Return what a column is, for messages."""
+    dtype = column.values.dtype if isinstance(column, FoldedTensor) else column.dtype
+    name = "strings" if dtype.hasobject else dtype.name
+    return f"{name} of shape {list(column.shape)}"

@@ -5,6 +5,7 @@ integer, a boolean only for a boolean; a float that is too large for its dtype i
 keep all their bits: numbers are read by the declared dtype, never through numpy's guess of one.
 """
 
+import re
 import struct
 from collections.abc import Sequence
 from itertools import chain
@@ -18,10 +19,36 @@ from topicserve.servables.servable import TensorSpec
 Array = NDArray[Any]
 
 _MAX_SHOWN = 64
+_LONG_INTEGER = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
 
 
 class InvalidInputError(Exception):
     """A record's rows do not fit the signature; the message names the input and the remedy."""
+
+
+class OutOfRangeError(InvalidInputError):
+    """A number is out of its dtype's range."""
+
+    def __init__(self, number: float, spec: TensorSpec, name: str, text: str = "") -> None:
+        text = text or str(number)
+        shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+        limits = _limits(spec) if spec.dtype.kind in "iu" else None
+        bounds = "" if limits is None else f", which is from {limits.min} to {limits.max}"
+        super().__init__(f"{name}: {shown} is out of range for {dtype_name(spec)}{bounds}")
+        self._cause = number, spec, name
+
+    def as_written(self, body: bytes | None) -> InvalidInputError:
+        """Return the error with the number as it stands in the body of its record.
+
+        The parser makes a float of an integer that no 64 bits hold.
+        """
+        number, spec, name = self._cause
+        if type(number) is int or spec.dtype.kind not in "iu" or body is None:
+            return self
+        for digits in _LONG_INTEGER.finditer(body):
+            if float(digits[0]) == number:
+                return OutOfRangeError(number, spec, name, digits[0].decode())
+        return _found(f"the float {number!r}", spec, name)
 
 
 def read_array(
@@ -57,7 +84,7 @@ def narrow(array: Array, spec: TensorSpec, name: str) -> Array:
         limits = _limits(spec)
         low, high = int(array.min()), int(array.max())
         if low < limits.min or high > limits.max:
-            raise _out_of_range(low if low < limits.min else high, spec, name)
+            raise OutOfRangeError(low if low < limits.min else high, spec, name)
     return array.astype(spec.dtype, copy=False)
 
 
@@ -115,10 +142,10 @@ def _fault(flat: list[Any], spec: TensorSpec, name: str) -> InvalidInputError:
         if type(item) is float and kind in "iu":
             # The parser makes a float of an integer that no 64 bits hold.
             if item.is_integer() and abs(item) >= 2**63:
-                return _out_of_range(item, spec, name)
+                return OutOfRangeError(item, spec, name)
             return _found(f"the float {item!r}", spec, name)
         if type(item) is int and not _fits(item, spec):
-            return _out_of_range(item, spec, name)
+            return OutOfRangeError(item, spec, name)
     raise AssertionError("one of the values was refused")
 
 
@@ -136,15 +163,6 @@ def _fits(number: int, spec: TensorSpec) -> bool:
     except OverflowError:
         return False
     return True
-
-
-def _out_of_range(number: float, spec: TensorSpec, name: str) -> InvalidInputError:
-    shown = str(number)
-    if len(shown) > _MAX_SHOWN:
-        shown = f"{shown[:_MAX_SHOWN]}..."
-    limits = _limits(spec) if spec.dtype.kind in "iu" else None
-    bounds = "" if limits is None else f", which is from {limits.min} to {limits.max}"
-    return InvalidInputError(f"{name}: {shown} is out of range for {dtype_name(spec)}{bounds}")
 
 
 def _found(what: str, spec: TensorSpec, name: str) -> InvalidInputError:

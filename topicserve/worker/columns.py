@@ -153,6 +153,8 @@ def fit(array: Array, spec: TensorSpec, name: str) -> Array:
         d is None or d == f for d, f in zip(declared, found, strict=True)
     ):
         return array
+    if not len(array):
+        raise no_rows(name)
     rest = [size for size in found if size != 1]
     wanted = [size for size in declared if size != 1]
     if len(rest) != len(wanted) or any(
@@ -164,6 +166,11 @@ def fit(array: Array, spec: TensorSpec, name: str) -> Array:
         )
     sizes = iter(rest)
     return array.reshape(len(array), *(1 if size == 1 else next(sizes) for size in declared))
+
+
+def no_rows(name: str) -> InvalidInputError:
+    """Return the error of an input with rows that has none."""
+    return InvalidInputError(f"{name}: has no rows; a record has at least one")
 
 
 def _names(specs: Mapping[str, TensorSpec]) -> str:

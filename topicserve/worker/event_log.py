@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from topicserve.servables.servable_state import ManagerState, ServableState
 from topicserve.wire.dead_letter import Reason
@@ -30,6 +30,11 @@ def log_version(state: ServableState) -> None:
         log_event("version_available", servable=name, version=version, seconds=_short(state))
     elif state.manager_state is ManagerState.END:
         log_event("version_unloaded", servable=name, version=version, seconds=_short(state))
+
+
+def log_removed(names: Sequence[str]) -> None:
+    """Log which servables the model config file does not list any more."""
+    log_event("servables_removed", logging.WARNING, servables=",".join(names))
 
 
 def _short(state: ServableState) -> float:

@@ -24,7 +24,7 @@ from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.json_body import Form
 from topicserve.wire.json_values import is_lossless
-from topicserve.worker.arrays import InvalidInputError
+from topicserve.worker.arrays import InvalidInputError, OutOfRangeError
 from topicserve.worker.columns import columns_at_once
 from topicserve.worker.outputs import check_outputs
 from topicserve.worker.record_columns import RecordColumns, read_record, same_in
@@ -180,6 +180,9 @@ def _feeds_one_by_one(
                 if problem is not None:
                     raise problem
             read = read_record(request.input, wanted)
+        except OutOfRangeError as error:
+            problem = error.as_written(request.record.value)
+            rejections.append(Rejection(request, Reason.INVALID_INPUT, problem))
         except (InvalidInputError, InvalidArgumentError) as error:
             rejections.append(Rejection(request, Reason.INVALID_INPUT, error))
         except InvalidRecordError as error:

@@ -23,9 +23,16 @@ BURST = 10
 WINDOW_SECONDS = 10.0
 # Other libraries' lines: of one template, and of all templates together, in a window.
 LIBRARY_BURST = 1
+# The servable core's lines: of one text, and of one template, whatever it is filled with.
+CORE_BURST = 1
+CORE_TEMPLATE_BURST = 500
 LIBRARIES_BURST = 10
 LIBRARY_WINDOW_SECONDS = 60.0
-_ALL_LIBRARIES = ("", "")
+_CORE = f"{LOGGER.name}."
+# What an event is about: ten of its lines are written for each of them.
+_SUBJECT = ("servable", "version", "signature")
+_ALL = "all"
+_ALL_LIBRARIES = ("", "", _ALL)
 
 
 def log_event(
@@ -81,7 +88,8 @@ class RepeatLimit(logging.Filter):
 
     The first line of a later window carries the count as `not_shown`. Of other libraries' lines
     fewer are shown, and few of all of them together: a client that finds no broker writes dozens
-    of different ones.
+    of different ones. Lines about different servables, versions or signatures are counted apart,
+    so that each is named.
     """
 
     MAX_EVENTS = 1000
@@ -90,20 +98,28 @@ class RepeatLimit(logging.Filter):
         super().__init__()
         self._clock = clock
         self._lock = threading.Lock()
-        self._windows: dict[tuple[str, object], tuple[float, int]] = {}
+        self._windows: dict[tuple[object, ...], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether this line is to be written."""
         with self._lock:
-            if hasattr(record, "fields"):
-                return self._admit(record, (record.name, record.msg), BURST, WINDOW_SECONDS)
             template = (record.name, record.msg)
+            fields = getattr(record, "fields", None)
+            if fields is not None:
+                about = [fields.get(name) for name in _SUBJECT]
+                return self._admit(record, (*template, *about), BURST, WINDOW_SECONDS)
+            if record.name.startswith(_CORE):
+                seconds = LIBRARY_WINDOW_SECONDS
+                text = (record.name, record.getMessage())
+                return self._admit(record, text, CORE_BURST, seconds) and self._admit(
+                    record, (*template, _ALL), CORE_TEMPLATE_BURST, seconds
+                )
             return self._admit(
                 record, template, LIBRARY_BURST, LIBRARY_WINDOW_SECONDS
             ) and self._admit(record, _ALL_LIBRARIES, LIBRARIES_BURST, LIBRARY_WINDOW_SECONDS)
 
     def _admit(
-        self, record: logging.LogRecord, key: tuple[str, object], burst: int, seconds: float
+        self, record: logging.LogRecord, key: tuple[object, ...], burst: int, seconds: float
     ) -> bool:
         now = self._clock()
         start, count = self._windows.get(key, (now, 0))
@@ -112,10 +128,8 @@ class RepeatLimit(logging.Filter):
                 record.not_shown = getattr(record, "not_shown", 0) + count - burst
             start, count = now, 0
         if len(self._windows) >= self.MAX_EVENTS and key not in self._windows:
-            all_libraries = self._windows.get(_ALL_LIBRARIES)
-            self._windows.clear()
-            if all_libraries is not None:
-                self._windows[_ALL_LIBRARIES] = all_libraries
+            # Of those that count many different lines there are as many as the code has templates.
+            self._windows = {one: seen for one, seen in self._windows.items() if one[-1] == _ALL}
         self._windows[key] = (start, count + 1)
         return count < burst
 

@@ -22,6 +22,7 @@ from topicserve.worker.columns import (
     check_names,
     columns_of_rows,
     fit,
+    no_rows,
     to_array,
     values_by_name,
 )
@@ -53,8 +54,10 @@ def read_record(record: InputRecord, signature: Signature) -> RecordColumns:
         count = len(rows)
         columns = _rows(rows, record.form, signature, stacked)
     found = _count(columns, signature)
-    if found == 0 or (count is not None and found is not None and found != count):
-        raise InvalidInputError(f"must have at least one row, and {count or 1} of each input")
+    if found == 0:
+        raise no_rows(_empty(columns, signature))
+    if count is not None and found is not None and found != count:
+        raise InvalidInputError(f"must have {count} rows of each input")
     given = any(signature.inputs[name].scope is Scope.ROW for name in columns)
     return RecordColumns(
         columns,
@@ -90,6 +93,12 @@ def _count(columns: Columns, signature: Signature) -> int | None:
     return next(iter(counts.values()), max(left_out, default=None))
 
 
+def _empty(columns: Columns, signature: Signature) -> str:
+    """Return the name of an input with rows that has none."""
+    is_by_row = {name: signature.inputs[name].scope is Scope.ROW for name in columns}
+    return next((n for n in columns if is_by_row[n] and not len(columns[n])), "inputs")
+
+
 def _inputs(payload: Any, signature: Signature) -> Columns:
     """Return the columns of TF Serving's column format."""
     if signature.features is not None:
@@ -117,7 +126,10 @@ def _inputs(payload: Any, signature: Signature) -> Columns:
 
 def _tensors(tensors: Columns, signature: Signature) -> Columns:
     specs = signature.inputs
-    given = {n: c for n, c in tensors.items() if n != METADATA_UID or METADATA_UID in specs}
+    given = tensors
+    if METADATA_UID in tensors and METADATA_UID not in specs:
+        given = {name: tensor for name, tensor in tensors.items() if name != METADATA_UID}
+        _check_record_id(tensors[METADATA_UID])
     if signature.features is not None:
         return examples_of_columns(given, signature)
     check_names(given, signature)
@@ -135,6 +147,16 @@ def _tensors(tensors: Columns, signature: Signature) -> Columns:
         else:
             raise InvalidInputError(f"{name}: is a scalar; it must have rows")
     return columns
+
+
+def _check_record_id(tensor: Array) -> None:
+    """Refuse what no record id can be, also where a header gives the id."""
+    if tensor.dtype != object or len(set(tensor.ravel().tolist())) != 1:
+        found = dtype_name(TensorSpec(tensor.dtype))
+        raise InvalidInputError(
+            f"{METADATA_UID}: must be one string, found {found} of shape {list(tensor.shape)}; "
+            "the signature has no such input"
+        )
 
 
 def _rows(rows: Sequence[Any], form: Form, signature: Signature, stacked: list[str]) -> Columns:

@@ -20,7 +20,7 @@ from topicserve.worker.backoff import AbandonedError, Patience
 from topicserve.worker.breaker import OPEN_EXIT_CODE
 from topicserve.worker.broker_watch import BrokerWatch
 from topicserve.worker.config import Client, Guarantee, WorkerConfig
-from topicserve.worker.event_log import log_version
+from topicserve.worker.event_log import log_removed, log_version
 from topicserve.worker.guarding import swap_guard
 from topicserve.worker.health import WorkerHealth
 from topicserve.worker.http import HttpServer
@@ -219,6 +219,7 @@ class WorkerService:
             load_threads=config.load_threads,
             model_config_file=config.model_config_file or None,
             guard=self._guard,
+            on_removed=log_removed,
         )
         core.check_base_paths()
         opened.callback(core.close, CLOSE_TIMEOUT_SECONDS)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tests.servables.saved_model import exports
 from tests.support.outcomes import outcomes
 from tests.support.records import a_request
+from topicserve.servables.saved_model import saved_model
 from topicserve.servables.saved_model.options import SavedModelOptions
 from topicserve.servables.saved_model.saved_model import SavedModel
 from topicserve.servables.servable import Scope
@@ -315,6 +316,25 @@ def test_a_load_says_which_signatures_are_called_for_each_record_alone(
     assert "'mean': the output 'mean' is for the whole call, and may be computed" in line
     assert "whether the input 'keep' has rows is not declared" in line
     assert not [one for one in caplog.records if "record alone" in one.getMessage()]
+
+
+def test_a_load_names_every_such_signature(
+    path: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In several lines where one would be cut."""
+    caplog.set_level("INFO", "topicserve")
+    monkeypatch.setattr(saved_model, "MAX_TOLD_CHARACTERS", 100)
+
+    SavedModel.load(path, SavedModelOptions()).close()
+
+    said = [
+        one.getMessage() for one in caplog.records if "for each record alone" in one.getMessage()
+    ]
+    text = " ".join(said)
+    assert len(said) > 1
+    assert [text.count(f"{name!r}: ") for name in ("first", "mean", "no_batch", "untold")] == [
+        1
+    ] * 4
 
 
 class Remembering(tf.Module):  # type: ignore[misc]  # TensorFlow has no types

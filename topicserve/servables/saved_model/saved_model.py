@@ -3,6 +3,7 @@
 import gc
 import logging
 from collections.abc import Collection, Mapping
+from itertools import accumulate
 from typing import Any
 
 from topicserve.servables.errors import (
@@ -25,8 +26,8 @@ from topicserve.servables.signature_def import why_alone
 
 DEFAULT_SIGNATURE = "serving_default"
 
-# Of those called for each record alone, in the log's line about a version.
-MAX_SIGNATURES_TOLD = 8
+# Of what a line says about signatures; a log cuts longer ones.
+MAX_TOLD_CHARACTERS = 700
 
 _logger = logging.getLogger(__name__)
 
@@ -142,23 +143,26 @@ def _bind_signatures(
         reason = "; ".join(problems[:3]) or "it has no signatures"
         raise InvalidArgumentError(f"{path}: nothing in it can be called: {reason}")
     if batch_records is None:
-        _say_what_is_alone(path, bound)
+        _log_what_is_alone(path, bound)
     return bound
 
 
-def _say_what_is_alone(path: str, bound: Mapping[str, BoundSignature]) -> None:
+def _log_what_is_alone(path: str, bound: Mapping[str, BoundSignature]) -> None:
     """Log what costs a call a record: the owner may know the model better than its shapes say.
 
-    One line a version: a log shows but a few lines of one kind in a while.
+    Every signature is named, in as few lines as a log shows whole.
     """
     reasons = {name: why_alone(one.call.signature) for name, one in bound.items()}
     alone = [f"{name!r}: {reason}" for name, reason in reasons.items() if reason is not None]
-    if alone:
-        more = len(alone) - MAX_SIGNATURES_TOLD
-        told = "; ".join(alone[:MAX_SIGNATURES_TOLD]) + (f"; and {more} more" if more > 0 else "")
+    while alone:
+        lengths = accumulate(len(told) + 2 for told in alone)
+        count = max(1, sum(length <= MAX_TOLD_CHARACTERS for length in lengths))
         _logger.info(
-            "%s: signatures called for each record alone (option batch_records): %s", path, told
+            "%s: signatures called for each record alone (option batch_records): %s",
+            path,
+            "; ".join(alone[:count]),
         )
+        alone = alone[count:]
 
 
 def _check_variables(
