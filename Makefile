@@ -1,11 +1,12 @@
 # `make help` lists everything. CI runs the same targets as a person.
 VENV := .venv
 FUZZ_SECONDS ?= 3600
+QUICK := $(addprefix tests/,wire protos servables backends producer worker cli docs test_public_surface.py test_readme.py)
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-latency bench-broker bench-handle docs chaos lock format
+.PHONY: help setup demo quick test check bench bench-latency bench-broker bench-handle docs tables chaos lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,15 +22,19 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 demo: setup ## run the whole service on handwritten digits, through a version swap and a kill
 	$(BIN)/topicserve demo
 
+quick: setup ## the tests that need no broker and no Redis server, in under a minute
+	$(BIN)/python -m pytest -q -n 2 -m "not servers and not kafka and not slow" $(QUICK)
+
 test: setup ## run every test; the conformance suites, which mostly wait, side by side
 	$(BIN)/python -m pytest tests/conformance -n 2 --dist loadgroup
 	$(BIN)/python -m pytest --ignore tests/conformance
 
-check: setup ## format, lint, types, import rules, and the wheel outside the checkout
+check: setup ## format, lint, types, import rules, the documentation site, and the wheel outside the checkout
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/build_site.py
 	$(BIN)/python tests/check_wheel.py
 
 bench: setup ## drain a backlog beside hand-written loops, on Apache Kafka
@@ -44,7 +49,10 @@ bench-broker: setup ## the embedded broker beside Apache Kafka: throughput, wake
 bench-handle: setup ## what looking up a servable costs, also while versions swap
 	$(BIN)/python -m benchmarks.handle_lookup
 
-docs: setup ## write the tables of metrics and keys anew from the code
+docs: setup ## build the documentation site into build/site, strictly: links, anchors, no other hosts
+	$(BIN)/python tools/build_site.py
+
+tables: setup ## write the generated tables of the documentation: metrics, keys, decisions
 	$(BIN)/python -m tests.support.reference_pages
 
 chaos: setup ## the end-to-end tests at full length: 60 kills, brokers killed in turn, outages, each stage fuzzed for FUZZ_SECONDS; newer Kafka
@@ -57,6 +65,6 @@ format: setup ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: ## resolve requirements.lock anew: versions and hashes, no addresses
+lock: ## resolve requirements.lock: versions and hashes, no addresses
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock

@@ -16,6 +16,8 @@ from topicserve.backends.errors import (
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.embedded.kafka_server import KafkaServer
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(params=["kafka-python", "confluent"])
 def client(request: pytest.FixtureRequest) -> str:

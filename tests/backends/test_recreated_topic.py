@@ -6,6 +6,8 @@ from tests.support.port import Port, eventually, numbered, numbers, send
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.embedded.kafka_server import KafkaServer
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[KafkaServer]:

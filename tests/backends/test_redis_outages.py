@@ -18,6 +18,8 @@ from topicserve.backends.errors import (
 )
 from topicserve.backends.redis_store import RedisMetadataStore
 
+pytestmark = pytest.mark.servers
+
 LIMIT_SECONDS = 10.0
 UNREACHABLE = ("127.0.0.1", 1)
 

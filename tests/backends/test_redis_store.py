@@ -14,6 +14,8 @@ from topicserve.backends.errors import (
 from topicserve.backends.metadata_store import MetadataStore
 from topicserve.backends.redis_store import CHUNK_RECORDS, RedisMetadataStore
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(scope="module")
 def redis_url() -> Iterator[str]:

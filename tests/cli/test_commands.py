@@ -12,6 +12,8 @@ from topicserve.cli import connection
 from topicserve.cli.main import main
 from topicserve.embedded.kafka_server import KafkaServer
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(scope="module")
 def kafka() -> Iterator[KafkaServer]:

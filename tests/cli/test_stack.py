@@ -15,6 +15,8 @@ from topicserve.cli.main import main
 from topicserve.embedded import redis_server
 from topicserve.embedded.kafka_server import KafkaServer
 
+pytestmark = pytest.mark.servers
+
 LIMIT_SECONDS = 30
 
 

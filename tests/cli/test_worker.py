@@ -148,6 +148,7 @@ def test_an_unreachable_redis_is_one_line_that_names_it() -> None:
     assert line.endswith("; start it, or correct the address")
 
 
+@pytest.mark.servers
 def test_an_unreachable_broker_is_one_line_that_names_it(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -13,6 +13,8 @@ from tests.support.child_process import ChildProcess
 from tests.support.reference_pages import CHECKOUT
 from topicserve.embedded.stack import Stack
 
+pytestmark = pytest.mark.servers
+
 LIMIT_SECONDS = 60
 SAMPLE = CHECKOUT / "deploy/compose"
 RECORDS = len((SAMPLE / "records.jsonl").read_text().splitlines())

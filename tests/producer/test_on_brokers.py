@@ -29,6 +29,8 @@ from topicserve.wire.dead_letter import encode_dead_letter
 from topicserve.wire.input_record import InputRecord, decode_input
 from topicserve.wire.kafka_record import KafkaRecord
 
+pytestmark = pytest.mark.servers
+
 LIMIT_SECONDS = 30.0
 
 

@@ -1,11 +1,12 @@
-"""Writes what the documentation says of metrics and configuration keys, from the code itself.
+"""Writes the generated tables of the documentation: metrics, configuration keys, decisions.
 
-`python -m tests.support.reference_pages` writes the pages anew; a test shows that nobody needs to.
+`make tables` runs it; a test fails while a page differs from what it would write.
 """
 
 import ast
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -264,6 +265,28 @@ guard_records = 100
 """
 
 
+def decisions_table() -> str:
+    """Return the index of the decisions, with the status that each gives itself."""
+    lines = ["| Decision | Status |", "|---|---|"]
+    for path in decisions():
+        number, title, status = head_of_decision(path)
+        lines.append(f"| [{number}: {title}]({path.name}) | {status} |")
+    return "\n".join(lines)
+
+
+def decisions() -> list[Path]:
+    """Return the pages of all decisions in their order."""
+    return sorted((CHECKOUT / "docs/adr").glob("[0-9]*.md"))
+
+
+def head_of_decision(path: Path) -> tuple[str, str, str]:
+    """Return a decision's number, title and status with its date."""
+    pattern = r"# ADR (\d{4}): (.+)\n\n\*\*Status:\*\* ((?:accepted|withdrawn|superseded)[^.\n]*)\."
+    found = re.match(pattern, path.read_text(encoding="utf-8"))
+    assert found is not None, f"{path.name} needs a title and a line **Status:** accepted, DATE."
+    return found[1], found[2], found[3]
+
+
 def with_generated(page: str, generated: str) -> str:
     """Return a page with the part between the two marks written anew."""
     before, _, rest = page.partition(BEGIN)
@@ -274,6 +297,7 @@ def with_generated(page: str, generated: str) -> str:
 PAGES: Mapping[Path, Callable[[], str]] = {
     CHECKOUT / "docs/metrics.md": metrics_table,
     CHECKOUT / "docs/configuration.md": configuration_tables,
+    CHECKOUT / "docs/adr/index.md": decisions_table,
 }
 EXAMPLE_CONFIG = CHECKOUT / "deploy/worker.example.toml"
 

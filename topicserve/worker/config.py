@@ -159,7 +159,7 @@ class BatchingConfig:
     max_in_flight_bytes: Count = 64 * 1024 * 1024
     """The same bound in bytes: of records as they lie in memory, and of results."""
     predict_threads: Annotated[int, Limit(1, 256)] = 1
-    """Batches predicted at the same time; TensorFlow uses all cores for one already."""
+    """Batch threads, but for one more that encodes meanwhile; TensorFlow alone uses all cores."""
     check_batches: Annotated[int, Limit(0, 1_000_000)] = 8
     """Of how many joined batches of a signature some records are also predicted alone; 0: none."""
 

@@ -2,9 +2,9 @@
 
     poll -> decode -> batch -> predict -> join -> publish -> acknowledge -> commit
 
-One thread polls: it alone talks to the consumer, and never waits for inference. Batch threads live
-batches through, one more of them than may predict at once, so that one batch is encoded while
-the next is predicted. Outcomes are published in the order in which batches were cut.
+One thread polls: it alone talks to the consumer, and never waits for inference. Batch threads
+process batches, one more of them than `batching.predict_threads`, so that one batch is encoded
+while the next is predicted. Outcomes of a partition are published in the order of its records.
 """
 
 import threading

@@ -6,6 +6,8 @@ from tests.support.kafka_servers import BROKERS, Server, open_server
 from tests.support.port import Port, numbered, numbers, send, unique
 from topicserve.backends.kafka_clients import open_broker
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(
     scope="module",

@@ -69,6 +69,7 @@ def some_records(count: int) -> dict[Any, list[Any]]:
     return {kafka.TopicPartition("topic", 0): [a_record(offset) for offset in range(count)]}
 
 
+@pytest.mark.servers
 def test_looking_for_the_coordinator_of_a_broker_that_is_away_is_no_error(
     server: KafkaServer,
 ) -> None:

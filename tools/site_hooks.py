@@ -1,0 +1,90 @@
+"""What MkDocs asks while it builds the site: pages from the top folder, and the homes of names."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+CHECKOUT = Path(__file__).parents[1]
+# Pages of the site that stand at the top of the checkout, where code hosts look for them.
+TOP_PAGES = {
+    "changelog.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "security.md": "SECURITY.md",
+}
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List every decision under its index."""
+    pages = sorted(path.name for path in (CHECKOUT / "docs/adr").glob("[0-9]*.md"))
+    _replace(config.nav, "adr/index.md", ["adr/index.md", *(f"adr/{name}" for name in pages)])
+    return config
+
+
+def _replace(nav: list[Any], wanted: str, pages: list[str]) -> None:
+    for entry in nav:
+        for title, target in entry.items() if isinstance(entry, dict) else ():
+            if target == wanted:
+                entry[title] = pages
+            elif isinstance(target, list):
+                _replace(target, wanted, pages)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that stand at the top."""
+    for name, source in TOP_PAGES.items():
+        text = (CHECKOUT / source).read_text(encoding="utf-8").replace("](docs/", "](")
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show files of the checkout where a page includes them, and find the homes of API names.
+
+    `::: topicserve.servables.Name` stands for the name wherever its module is at present.
+    """
+    markdown = re.sub(
+        r"^::: (topicserve(?:\.\w+)*)\.(\w+)$",
+        lambda found: f"::: {home_of(found[1], found[2])}",
+        markdown,
+        flags=re.MULTILINE,
+    )
+    return re.sub(r"^<!-- include (\S+) -->$", _included, markdown, flags=re.MULTILINE)
+
+
+def _included(found: re.Match[str]) -> str:
+    text = (CHECKOUT / found[1]).read_text(encoding="utf-8")
+    return f"```{Path(found[1]).suffix[1:].replace('py', 'python')}\n{text}```"
+
+
+def home_of(package: str, name: str) -> str:
+    """Return the module path of a public name, from the source of the package alone."""
+    homes = _homes(package)
+    if name not in homes:
+        raise LookupError(f"{package} has no public name {name}")
+    return f"{homes[name]}.{name}"
+
+
+@cache
+def _homes(package: str) -> dict[str, str]:
+    """Return the module in which each public class, function and constant is defined."""
+    root = CHECKOUT / package.replace(".", "/")
+    homes: dict[str, str] = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(CHECKOUT).with_suffix("").parts
+        module = ".".join(parts).removesuffix(".__init__")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            match node:
+                case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                    homes.setdefault(name, module)
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)])
+                    | ast.AnnAssign(target=ast.Name(id=name))
+                ):
+                    homes.setdefault(name, module)
+    return homes
