@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
 import pytest
 
-from tests.support.child_process import ChildProcess
 from topicserve.embedded.stack import Stack
 
 CHECKOUT = Path(__file__).parents[2]
@@ -17,19 +16,10 @@ TOPICSERVE = (sys.executable, "-m", "topicserve")
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(servers: Stack, serve_capitals: Callable[[str, str], None]) -> Stack:
     """Run both servers, and a worker that was started as the README says."""
-    with Stack() as servers:
-        command = [
-            *(*TOPICSERVE, "worker", "--bootstrap-servers", servers.bootstrap_servers),
-            *("--redis-url", servers.redis_url, "--group", "sample"),
-            *("--input-topic", "records", "--output-topic", "results", "--create-topics", "4"),
-            *("--servable", "capitals=deploy/compose/models/capitals"),
-            *("--set", "servables.capitals.kind=hashmap"),
-        ]
-        with ChildProcess(command, tmp_path_factory.mktemp("worker") / "worker.log") as worker:
-            worker.read_line(LIMIT_SECONDS)  # ready
-            yield servers
+    serve_capitals("records", "results")
+    return servers
 
 
 def run(*command: str, stdin: bytes = b"") -> bytes:
