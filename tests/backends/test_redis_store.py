@@ -58,6 +58,17 @@ def test_without_prefix_finds_what_other_programs_stored(redis_url: str, client:
     assert RedisMetadataStore(redis_url, key_prefix="").get_many(["a"]) == [b"{}"]
 
 
+def test_a_value_of_another_type_counts_as_missing(redis_url: str, client: Any) -> None:
+    """MGET answers nil for it; the records beside it have their metadata."""
+    client.rpush("topicserve:metadata:list", "{}")
+    client.hset("topicserve:metadata:hash", "row", "1")
+    client.set("topicserve:metadata:text", b"{}")
+
+    found = RedisMetadataStore(redis_url).get_many(["list", "text", "hash"])
+
+    assert found == [None, b"{}", None]
+
+
 def test_deletes_what_is_there(redis_url: str, client: Any) -> None:
     """Unknown ids are ignored, and an empty list asks nothing of the server."""
     store = RedisMetadataStore(redis_url)

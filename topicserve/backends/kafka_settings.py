@@ -28,8 +28,10 @@ _CONSUMER_DEFAULTS: dict[str, object] = {
     "session.timeout.ms": _SESSION_TIMEOUT_MS,
     # Kafka's 1 MiB halves what kafka-python reads in a second.
     "max.partition.fetch.bytes": 4 * 1024 * 1024,
-    # librdkafka's own defaults differ.
-    "allow.auto.create.topics": True,
+    # A topic that is deleted while it is read must not come back empty, with the brokers' default
+    # number of partitions; Kafka's and kafka-python's own default is true.
+    "allow.auto.create.topics": False,
+    # librdkafka's own default differs.
     "isolation.level": "read_uncommitted",
     MAX_DECOMPRESSED_BYTES: 128 * 1024 * 1024,
 }

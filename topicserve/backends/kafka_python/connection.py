@@ -104,6 +104,10 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
     ) -> None:
         super().__init__(net, **configs)
         self._on_failure = on_failure
+        # kafka-python (3.0.12) takes this setting and never passes it on. An admin has none, and is
+        # to create nothing by asking.
+        creates = configs.get("allow_auto_create_topics", False)
+        self.cluster.config["allow_auto_create_topics"] = creates
 
     def get_connection(self, node_id: Any, *args: Any, **kwargs: Any) -> Any:
         """Return a connection, as the library's own does."""

@@ -253,8 +253,8 @@ class KafkaPythonConsumer:
                     self._note_gone(topic)
                     continue
                 raise UnknownTopicError(
-                    f'the topic "{topic}" does not exist: create it, or let the brokers do so '
-                    "(auto.create.topics.enable)"
+                    f'the topic "{topic}" does not exist: create it; a consumer has none created '
+                    "(allow.auto.create.topics)"
                 )
 
         for topic in set(self._topics) - set(self._missing()):
