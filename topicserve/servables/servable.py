@@ -68,16 +68,20 @@ class Signature:
     kind, or because the owner of a model vouches for it."""
     parts: tuple[int, ...] = field(default=(), repr=False, compare=False)
     """Tells the servables that this one is made of at this moment from others, where it is."""
+    is_called_alone: bool = False
+    """Whether each record needs a call of its own although every scope is known: one row's value
+    goes into another row's answer, as where a pipeline's step is fed with a mean over the batch."""
     joins_records: bool = field(init=False, repr=False, compare=False)
-    """Whether several records may share a call: some input has rows, and nothing is of the whole
-    batch or unknown. Otherwise each record has a call of its own."""
+    """Whether several records may share a call: some input has rows, nothing is of the whole batch
+    or unknown, and `is_called_alone` is false. Otherwise each record has a call of its own."""
     takes_only_rows: bool = field(init=False, repr=False, compare=False)
     """Whether every input has rows, and records may share a call."""
 
     def __post_init__(self) -> None:
         inputs = [spec.scope for spec in self.inputs.values()]
         scopes = {*inputs, *[spec.scope for spec in self.outputs.values()]}
-        joins = Scope.ROW in inputs and Scope.UNKNOWN not in scopes and Scope.BATCH not in scopes
+        is_known = Scope.UNKNOWN not in scopes and Scope.BATCH not in scopes
+        joins = Scope.ROW in inputs and is_known and not self.is_called_alone
         object.__setattr__(self, "joins_records", joins)
         object.__setattr__(self, "takes_only_rows", joins and Scope.CALL not in inputs)
 

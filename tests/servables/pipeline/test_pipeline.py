@@ -109,8 +109,10 @@ def test_signature_is_derived_from_the_steps(tmp_path: Path, context: ServablesI
     assert context.open_handles == 0
 
 
-def test_declared_signature_needs_no_servable(tmp_path: Path) -> None:
-    """What the author declares is told while the steps are still loading."""
+def test_declared_signature_replaces_dtypes_and_shapes(
+    tmp_path: Path, context: ServablesInMemory
+) -> None:
+    """While a step is missing it is not told: what has rows would be a guess, and records wait."""
     declared = {
         "inputs": {"number": {"dtype": "float32", "shape": [None, 3]}},
         "outputs": {
@@ -119,8 +121,13 @@ def test_declared_signature_needs_no_servable(tmp_path: Path) -> None:
             "given": {"dtype": "int64", "shape": []},
         },
     }
+    servables = {(one.id.name, one.id.version): one.servable for one in context.pinned}
+    context.publish({})
+    pipeline = load(tmp_path, TWO_STEPS | {"signature": declared}, context)
 
-    pipeline = load(tmp_path, TWO_STEPS | {"signature": declared}, ServablesInMemory())
+    with pytest.raises(UnavailableError):
+        _ = pipeline.signatures
+    context.publish(servables)
 
     assert pipeline.signatures["serving_default"] == Signature(
         {"number": TensorSpec(FLOAT32, (None, 3))},

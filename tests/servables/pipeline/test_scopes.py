@@ -59,6 +59,14 @@ def context() -> ServablesInMemory:
             ("scale", 1): Scaling(),
             ("lengths", 1): FunctionServable(texts, lengths),
             ("plus", 1): FunctionServable(plain, lambda inputs: {"y": inputs["x"] + 1}),
+            ("stats", 1): FunctionServable(
+                Signature({"x": ROWS}, {"mean": TensorSpec(FLOAT32, (2,), Scope.BATCH)}),
+                lambda inputs: {"mean": np.full(2, inputs["x"].mean(), np.float32)},
+            ),
+            ("center", 1): FunctionServable(
+                Signature({"x": ROWS, "mean": TensorSpec(FLOAT32, (2,), Scope.CALL)}, {"y": ROWS}),
+                lambda inputs: {"y": inputs["x"] - inputs["mean"][0]},
+            ),
             ("echo", 1): FunctionServable(
                 Signature({"x": untold}, {"y": untold}), lambda inputs: {"y": inputs["x"]}
             ),
@@ -70,6 +78,21 @@ SCALE = {"name": "s", "servable": "scale", "inputs": {"x": "x", "keep": "keep"}}
 LENGTHS = {"name": "l", "servable": "lengths", "inputs": {"text": "s.names"}}
 
 
+CENTER = {"name": "c", "servable": "center", "inputs": {"x": "x", "mean": "s.mean"}}
+NUMBER = {"dtype": "float32", "shape": []}
+BY_BATCH = {
+    "steps": [
+        {"name": "s", "servable": "stats", "inputs": {"x": "x"}},
+        CENTER,
+        {"name": "d", "servable": "plus", "inputs": {"x": "s.mean"}},
+    ],
+    "outputs": {"y": "c.y", "mean": "s.mean", "later": "d.y"},
+}
+DECLARED = BY_BATCH | {
+    "signature": {"inputs": {"x": NUMBER}, "outputs": dict.fromkeys(["y", "mean", "later"], NUMBER)}
+}
+
+
 def values_of(pipeline: Any, *requests: Any) -> list[Any]:
     """Return predictions, the same alone and in the batch, padded or not."""
     together = outcomes(pipeline, requests)
@@ -77,7 +100,12 @@ def values_of(pipeline: Any, *requests: Any) -> list[Any]:
     for request in requests:
         assert outcomes(pipeline, [request]).items() <= together.items()
     bodies = [together[request.input.record_id] for request in requests]
-    return [orjson.loads(b)["prediction"] if isinstance(b, bytes) else b for b in bodies]
+    return [_value(b) if isinstance(b, bytes) else b for b in bodies]
+
+
+def _value(body: bytes) -> Any:
+    said = orjson.loads(body)
+    return said["prediction"] if "prediction" in said else said["predictions"]
 
 
 def test_call_inputs_go_through_the_steps(tmp_path: Path, context: ServablesInMemory) -> None:
@@ -141,6 +169,97 @@ def test_steps_that_rows_must_not_share_keep_records_apart(
     values_of(pipeline, *[a_request(dict.fromkeys(inputs, n)) for n in (1, 2, 3)])
 
     assert not pipeline.signatures["serving_default"].joins_records
+
+
+@pytest.mark.parametrize("definition", [BY_BATCH, DECLARED])
+def test_lengths_that_agree_by_chance_cut_nothing(
+    tmp_path: Path, context: ServablesInMemory, definition: Any
+) -> None:
+    """A mean of two numbers is no value a row, also where a record has two rows."""
+    pipeline = load(tmp_path, definition, context)
+    rows = [a_request([1 + n, 3 + n], form=Form.INSTANCES, rows=2) for n in (0, 10)]
+    outputs = pipeline.signatures["serving_default"].outputs
+
+    two, others, lone = values_of(pipeline, *rows, a_request(5))
+
+    assert {name: spec.scope for name, spec in outputs.items()} == {
+        "y": Scope.ROW,
+        "mean": Scope.BATCH,
+        "later": Scope.BATCH,
+    }
+    assert two == [{"y": y, "mean": [2, 2], "later": [3, 3]} for y in (-1, 1)]
+    assert others == [{"y": y, "mean": [12, 12], "later": [13, 13]} for y in (-1, 1)]
+    assert lone == {"y": 0, "mean": [5, 5], "later": [6, 6]}
+
+
+def test_a_filter_does_not_join_what_steps_keep_apart(
+    tmp_path: Path, context: ServablesInMemory
+) -> None:
+    """The output with rows that is left is computed from the mean all the same."""
+    pipeline = load(tmp_path, BY_BATCH, context)
+    requests = [
+        a_request({"x": np.array([n], np.float32)}, form=Form.TENSORS, output_filter=("y",))
+        for n in (1, 2, 3)
+    ]
+
+    together = outcomes(pipeline, requests, (8,))
+
+    alone = [outcomes(pipeline, [request])[request.input.record_id] for request in requests]
+    assert list(together.values()) == alone
+
+
+def test_a_pipeline_of_pipelines_keeps_their_scopes(
+    tmp_path: Path, context: ServablesInMemory
+) -> None:
+    """And what is called for each record alone within is so without."""
+    inner = load(tmp_path, BY_BATCH, context)
+    servables = {(one.id.name, one.id.version): one.servable for one in context.pinned}
+    context.publish(servables | {("inner", 1): inner})
+    step = {"name": "i", "servable": "inner", "inputs": {"x": "x"}}
+    outer = load(tmp_path, {"steps": [step], "outputs": {"y": "i.y"}}, context)
+    signature = outer.signatures["serving_default"]
+
+    assert signature.outputs["y"].scope is Scope.ROW
+    assert not signature.joins_records
+    assert values_of(outer, *map(a_request, (1, 2))) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("steps", "scopes", "joins"),
+    [
+        # Of unknown rank a step's rows stay unknown further on.
+        ([("echo", {"x": "x"}), ("plus", {"x": "0.y"})], [Scope.UNKNOWN, Scope.UNKNOWN], False),
+        # Rows that a step takes as one tensor of the whole call.
+        ([("plus", {"x": "x"}), ("center", {"x": "x", "mean": "0.y"})], [Scope.ROW] * 2, False),
+        ([("lengths", {"text": "names"}), ("plus", {"x": "x"})], [Scope.ROW] * 2, True),
+        ([("stats", {"x": "x"}), ("plus", {"x": "0.mean"})], [Scope.BATCH] * 2, False),
+        # An input that one step takes as rows and another one for the call.
+        (
+            [("center", {"x": "x", "mean": "m"}), ("stats", {"x": "m"})],
+            [Scope.ROW, Scope.BATCH],
+            False,
+        ),
+    ],
+)
+def test_scopes_go_from_step_to_step(
+    tmp_path: Path, context: ServablesInMemory, steps: Any, scopes: Any, joins: bool
+) -> None:
+    """Each keeps what its signature says as far as what it is fed with allows."""
+    definition = {
+        "steps": [
+            {"name": str(n), "servable": servable, "inputs": inputs}
+            for n, (servable, inputs) in enumerate(steps)
+        ],
+        "outputs": {
+            str(n): f"{n}.{ {'lengths': 'length', 'stats': 'mean'}.get(servable, 'y') }"
+            for n, (servable, _) in enumerate(steps)
+        },
+    }
+
+    signature = load(tmp_path, definition, context).signatures["serving_default"]
+
+    assert [signature.outputs[str(n)].scope for n in range(len(steps))] == scopes
+    assert signature.joins_records is joins
 
 
 def test_an_output_that_no_step_uses_keeps_none_apart(

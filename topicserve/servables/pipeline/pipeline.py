@@ -18,8 +18,8 @@ from topicserve.servables.pipeline.fitting import as_fed, fit
 from topicserve.servables.pipeline.pins import BuiltOnServables, Pins, pinned
 from topicserve.servables.pipeline.scopes import (
     input_of_both,
+    may_be_shared,
     outputs_of_step,
-    untold,
     with_scopes_of,
 )
 from topicserve.servables.predict_checks import check_rows, rows_of, unknown_signature
@@ -49,17 +49,12 @@ class Pipeline(BuiltOnServables):
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
-        """What the file declares, else what the steps available now take and give.
+        """What the file declares, with the scopes of its steps; else what the steps show.
 
-        What has rows the steps alone show: while one is missing, what is declared has.
+        What has rows the steps alone show: while one of them is missing, nothing is known.
         """
-        try:
-            with pinned(self._context, self.requests) as pins:
-                return self.signatures_of(pins)
-        except UnavailableError:
-            if self._declared is None:
-                raise
-            return {SIGNATURE_NAME: self._declared}
+        with pinned(self._context, self.requests) as pins:
+            return self.signatures_of(pins)
 
     def predict(self, inputs: Columns, signature_name: str = SIGNATURE_NAME) -> Columns:
         """Return the pipeline's outputs; an error says at which step it happened."""
@@ -139,36 +134,39 @@ class Pipeline(BuiltOnServables):
     def derived_signature(self, pins: Pins, callers: Sequence["Pipeline"] = ()) -> Signature:
         """Return what goes in and comes out, by the signatures of these versions."""
         _refuse_cycle(self, callers)
+        signatures = self._step_signatures(pins, callers)
         inputs: dict[str, TensorSpec] = {}
-        known: dict[Reference, TensorSpec] = {}
-        used = self._definition.used_outputs(self._definition.outputs)
-        is_told = are_independent = True
-        for step in self._definition.steps:
-            try:
-                signature = self._step_signature(step, used.get(step.name, ()), pins, callers)
-            except ServableError as error:
-                raise type(error)(f"step {step.name!r}: {error}") from error
-            are_independent = are_independent and signature.rows_are_independent
+        for step, signature in zip(self._definition.steps, signatures, strict=True):
             for name, spec in signature.inputs.items():
                 origin = step.inputs[name]
                 if "." not in origin:
                     inputs[origin] = input_of_both(inputs.get(origin, spec), spec)
-            sources = {
-                name: _find({**known, **inputs}, step.inputs[name]) for name in signature.inputs
-            }
+        known: dict[Reference, TensorSpec] = dict(inputs)
+        is_shared = True
+        for step, signature in zip(self._definition.steps, signatures, strict=True):
+            sources = {name: _find(known, step.inputs[name]) for name in signature.inputs}
             outputs = outputs_of_step(signature, sources)
-            is_told = is_told and outputs is not None
-            outputs = untold(signature.outputs) if outputs is None else outputs
+            is_shared = is_shared and may_be_shared(signature, sources)
             known.update({f"{step.name}.{name}": spec for name, spec in outputs.items()})
-        known.update(inputs)
-        given = {name: _find(known, origin) for name, origin in self._definition.outputs.items()}
-        # One step that rows of several records must not go through keeps them all apart.
         return Signature(
             inputs,
-            given if is_told else untold(given),
-            rows_are_independent=are_independent,
+            {name: _find(known, origin) for name, origin in self._definition.outputs.items()},
+            rows_are_independent=all(one.rows_are_independent for one in signatures),
             parts=tuple(map(id, pins.values())),
+            # One step that rows of several records must not go through keeps them all apart.
+            is_called_alone=not is_shared,
         )
+
+    def _step_signatures(self, pins: Pins, callers: Sequence["Pipeline"]) -> list[Signature]:
+        """Return what each step takes, and of what it gives that which the pipeline uses."""
+        used = self._definition.used_outputs(self._definition.outputs)
+        found = []
+        for step in self._definition.steps:
+            try:
+                found.append(self._step_signature(step, used.get(step.name, ()), pins, callers))
+            except ServableError as error:
+                raise type(error)(f"step {step.name!r}: {error}") from error
+        return found
 
     def _step_signature(
         self, step: Step, used: Collection[str], pins: Pins, callers: Sequence["Pipeline"]
