@@ -22,7 +22,7 @@ TOP_PAGES = {
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """List every decision under its index."""
     pages = sorted(path.name for path in (CHECKOUT / "docs/adr").glob("[0-9]*.md"))
-    _replace(config.nav, "adr/index.md", ["adr/index.md", *(f"adr/{name}" for name in pages)])
+    _replace(config.nav or [], "adr/index.md", ["adr/index.md", *(f"adr/{name}" for name in pages)])
     return config
 
 

@@ -253,7 +253,7 @@ guard_records = 100
 # stable = 3
 
 [servables.options]
-# The kind's own settings; docs/servables.md lists them.
+# The kind's own settings; docs/kinds.md lists them.
 
 # [servables.canary]
 # share = 0.05

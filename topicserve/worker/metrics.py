@@ -273,7 +273,7 @@ class WorkerMetrics:
         )
         self.breaker_open = Gauge(
             "topicserve_breaker_open",
-            "1 when the worker stopped because too large a share of records was given up.",
+            "1 while consumption is paused because too large a share of records was given up.",
             registry=registry,
         )
 
@@ -291,7 +291,7 @@ class WorkerMetrics:
         )
         self.paused_partitions = Gauge(
             "topicserve_paused_partitions",
-            "Partitions not read from now, because enough is in flight.",
+            "Partitions paused because the in-flight limit was reached or the breaker is open.",
             registry=registry,
         )
         self.deleted_records = Counter(
