@@ -59,6 +59,20 @@ def test_a_consumer_does_not_create_its_deleted_topic_again(
     assert [member.poll() for _ in range(20)] == [[]] * 20
 
     assert not is_there(server, topic)
+    assert topic in member.consumer.stats().problem
+
+
+@CLIENTS
+def test_a_consumer_whose_broker_is_away_tells_its_last_error(client: str) -> None:
+    """For /readyz: `poll` itself comes back empty."""
+    port = Port(open_broker(client, {"bootstrap.servers": "127.0.0.1:1"}))
+    member = port.member("any")
+
+    assert member.consumer.stats().problem == ""
+    eventually(lambda: member.poll() or member.consumer.stats().problem)
+
+    assert member.records == []
+    port.close()
 
 
 @CLIENTS

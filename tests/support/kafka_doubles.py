@@ -37,6 +37,7 @@ class MemoryConsumer:
         self.listener: RebalanceListener | None = None
         self.positions: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
+        self.problem = ""
         self.closed = False
         self.commit_error: BackendError | None = None
         self.lag_records: dict[TopicPartition, int] = {}
@@ -116,6 +117,7 @@ class MemoryConsumer:
             frozenset(self.paused),
             self.lag_records,
             dict(self.positions),
+            self.problem,
         )
 
     def close(self, timeout_seconds: float) -> None:  # noqa: ARG002

@@ -14,6 +14,9 @@ from topicserve.worker.offsets import OffsetLedger
 
 PARTITION = TopicPartition("in", 0)
 LIMIT_SECONDS = 10
+# 2026-01-02T03:04:05Z, when the clock begins.
+STARTED_AT = 1767323045.0
+START = ManualClock()()
 
 
 class FakeAdmin:
@@ -24,12 +27,13 @@ class FakeAdmin:
         self.closed = 0
         self.on_committed: Callable[[], object] = lambda: None
         self.error: BackendError | None = None
+        self.missing: set[str] = set()
         self.stood: dict[TopicPartition, int | None] = {}
         self.log = LogOffsets(0, 0)
 
     def partitions(self, topic: str, timeout_seconds: float) -> int | None:  # noqa: ARG002
         self._answer()
-        return 1
+        return None if topic in self.missing else 1
 
     def log_offsets(
         self,
@@ -78,6 +82,7 @@ class World:
             metrics,
             15.0,
             self.clock,
+            lambda: self.clock() + STARTED_AT - START,
         )
 
     def know_ends(self, ends: Mapping[TopicPartition, int]) -> None:
@@ -109,7 +114,9 @@ def test_a_silent_broker_makes_the_worker_unready_and_is_told_once(
     assert world.watch.problem() is None
     assert world.value("broker_reachable") == 1
     world.pass_time(30)
-    assert world.watch.problem() == "no broker has answered for 44 seconds"
+    assert world.watch.problem() == (
+        "no broker has answered since 2026-01-02T03:04:05Z (44 s); last error: no answer"
+    )
     assert world.value("broker_reachable") == 0
     world.admin.error = None
     world.pass_time(ASK_SECONDS + 1)
@@ -117,6 +124,25 @@ def test_a_silent_broker_makes_the_worker_unready_and_is_told_once(
     assert world.watch.problem() is None
     assert world.value("broker_reachable") == 1
     assert events(caplog) == ["broker_away", "broker_back"]
+
+
+def test_a_missing_topic_makes_the_worker_unready_and_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """By its name; its partitions, which the group may still have, are asked no offsets."""
+    world = World()
+    world.ledger.assign([PARTITION])
+    world.admin.missing = {"in"}
+
+    world.pass_time(30)
+    problem = world.watch.problem()
+    world.admin.missing.clear()
+    world.pass_time(ASK_SECONDS)
+
+    assert problem == "no such topic: 'in'; waiting until it is created again"
+    assert world.watch.problem() is None
+    assert world.value("broker_reachable") == 1
+    assert events(caplog) == ["topic_missing", "topic_found"]
 
 
 def test_a_busy_worker_asks_nothing() -> None:
@@ -139,7 +165,7 @@ def test_an_idle_worker_asks_now_and_then() -> None:
 
     world.pass_time(60)
 
-    assert 6 <= world.admin.asked <= 60 / ASK_SECONDS
+    assert 6 <= world.admin.asked <= 60 / ASK_SECONDS  # of one topic
 
 
 def test_the_end_of_paused_partitions_is_asked_for() -> None:

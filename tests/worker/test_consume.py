@@ -31,7 +31,8 @@ class World:
         self.ledger = OffsetLedger()
         config = BatchingConfig(max_in_flight_records=max_records)
         metrics = WorkerMetrics(self.registry)
-        self.flow = FlowControl(self.consumer, self.ledger, config, metrics, ManualClock())
+        self.clock = ManualClock()
+        self.flow = FlowControl(self.consumer, self.ledger, config, metrics, self.clock)
         self.ledger.assign([PARTITION])
 
     def poll(self, *offsets: int) -> list[Polled]:
@@ -46,6 +47,23 @@ class World:
     def gauge(self, name: str) -> float | None:
         """Return a gauge's value."""
         return self.registry.get_sample_value(name)
+
+
+def test_the_consumers_last_error_is_kept_with_its_time() -> None:
+    """Until records come again, which clear it."""
+    world = World()
+    world.consumer.problem = "in-0: leader not available"
+    for _ in range(5):
+        world.clock.advance(1)
+        world.flow.observe()
+
+    told = world.flow.consumer_problem()
+    world.consumer.problem = ""
+    world.clock.advance(1)
+    world.flow.observe()
+
+    assert told == "in-0: leader not available (for 4 s)"
+    assert world.flow.consumer_problem() == ""
 
 
 def test_full_means_pause_and_half_empty_means_resume() -> None:

@@ -13,6 +13,7 @@ def test_readiness_says_why_a_servable_has_no_version() -> None:
         joiner=SimpleNamespace(unavailable=None),
         breaker=SimpleNamespace(open=False),
         draining=False,
+        flow=SimpleNamespace(consumer_problem=lambda: "in-3: leader not available (for 5 s)"),
     )
     problems = {"broken": "version 1: a file is missing", "coming": ""}
     health = WorkerHealth(cast(Any, stages), lambda: list(problems), 60.0, problems.__getitem__)
@@ -31,9 +32,13 @@ def test_a_worker_without_a_broker_is_alive_and_not_ready() -> None:
         breaker=SimpleNamespace(open=False),
         progress=SimpleNamespace(stuck_seconds=lambda: 0.0),
         draining=False,
+        flow=SimpleNamespace(consumer_problem=lambda: "in-3: leader not available (for 5 s)"),
     )
-    silent = "no broker has answered for 20 seconds"
+    silent = "no broker has answered since ..."
     health = WorkerHealth(cast(Any, stages), list, 60.0, broker_problem=lambda: silent)
 
-    assert health.ready() == [silent]
+    assert health.ready() == [
+        silent,
+        "the consumer's last error: in-3: leader not available (for 5 s)",
+    ]
     assert health.live() == []

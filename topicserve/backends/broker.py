@@ -68,6 +68,9 @@ class ConsumerStats(NamedTuple):
 
     It may lie behind transaction markers and aborted records. What is not known is left out.
     """
+    problem: str = ""
+    """The last error that the client retries by itself, with its partition or topic where it is one
+    partition's; empty once records have come since."""
 
 
 class Consumer(Protocol):

@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 
 from topicserve.backends.broker import LogOffsets, OffsetsAdmin
-from topicserve.backends.errors import BackendError, BackendUnavailableError
+from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
@@ -38,6 +39,7 @@ class BrokerWatch:
         metrics: WorkerMetrics,
         unreachable_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._open_admin = open_admin
         self._group_id = group_id
@@ -48,8 +50,11 @@ class BrokerWatch:
         self._metrics = metrics
         self._unreachable_seconds = unreachable_seconds
         self._clock = clock
+        self._wall_clock = wall_clock
         self._admin: OffsetsAdmin | None = None
         self._failures = 0
+        self._last_error = ""
+        self._missing_topics: list[str] = []
         self._gaps: list[Gap] = []
         self._heard_at = self._asked_at = clock()
         self._activity = (0, 0)
@@ -75,11 +80,19 @@ class BrokerWatch:
             self._thread.join(timeout_seconds)
 
     def problem(self) -> str | None:
-        """Return for how long no broker has answered, if that is too long. Any thread may call."""
+        """Return since when no broker has answered, if that is too long, or which topic is missing.
+
+        Any thread may call it.
+        """
         silent = self._clock() - self._heard_at
-        if silent < self._unreachable_seconds:
-            return None
-        return f"no broker has answered for {silent:.0f} seconds"
+        if silent >= self._unreachable_seconds:
+            since = datetime.fromtimestamp(self._wall_clock() - silent, UTC)
+            last = f"; last error: {self._last_error}" if self._last_error else ""
+            return f"no broker has answered since {since:%Y-%m-%dT%H:%M:%SZ} ({silent:.0f} s){last}"
+        if missing := self._missing_topics:
+            names = ", ".join(map(repr, missing))
+            return f"no such topic: {names}; waiting until it is created again"
+        return None
 
     def step(self) -> None:
         """Ask what is due."""
@@ -89,10 +102,11 @@ class BrokerWatch:
         if due:
             self._gaps = (self._gaps + self._ledger.take_gaps())[:MAX_GAPS]
         silent = self._clock() - self._heard_at >= ASK_SECONDS
-        if new or (due and (self._gaps or silent or self._paused())):
+        if new or (due and (self._gaps or silent or self._missing_topics or self._paused())):
             self._asked_at = self._clock()
             self._ask(new)
-        self._metrics.broker_reachable.set(self.problem() is None)
+        away = self._clock() - self._heard_at >= self._unreachable_seconds
+        self._metrics.broker_reachable.set(not away)
 
     def _run(self) -> None:
         self._guarded(lambda: self._ask([]))  # connects, while there is nothing to wait for
@@ -120,6 +134,9 @@ class BrokerWatch:
             self._look(new)
         except BackendUnavailableError as error:
             self._note_silence(error)
+        except UnknownTopicError:
+            self._gaps.clear()
+            self._heard()
         except BackendError as error:
             # It answers: what is wrong, the consumer or the producer meets too.
             log_event("broker_refuses", logging.WARNING, problem=str(error))
@@ -131,9 +148,10 @@ class BrokerWatch:
     def _look(self, new: Sequence[TopicPartition]) -> None:
         if self._admin is None:
             self._admin = self._open_admin()
-        wanted = {*self._ledger.partitions(), *(gap.partition for gap in self._gaps)}
+        self._look_for_topics(self._admin)
+        known = {*self._ledger.partitions(), *(gap.partition for gap in self._gaps)}
+        wanted = {partition for partition in known if partition.topic not in self._missing_topics}
         if not wanted:
-            self._admin.partitions(self._topics[0], ANSWER_SECONDS)
             return
         stood = self._admin.committed(self._group_id, new, ANSWER_SECONDS) if new else {}
         found = self._admin.log_offsets(sorted(wanted), ANSWER_SECONDS)
@@ -150,6 +168,16 @@ class BrokerWatch:
             if gap.partition in found:
                 self._count_deleted(gap, found[gap.partition])
         self._gaps.clear()
+
+    def _look_for_topics(self, admin: OffsetsAdmin) -> None:
+        missing = [
+            topic for topic in self._topics if admin.partitions(topic, ANSWER_SECONDS) is None
+        ]
+        for topic in set(missing).difference(self._missing_topics):
+            log_event("topic_missing", logging.WARNING, topic=topic)
+        for topic in set(self._missing_topics).difference(missing):
+            log_event("topic_found", logging.WARNING, topic=topic)
+        self._missing_topics = missing
 
     def _count_deleted(self, gap: Gap, offsets: LogOffsets) -> None:
         # Above the log's start a gap is compaction, or a transaction's marker or aborted records.
@@ -174,10 +202,12 @@ class BrokerWatch:
             seconds = round(self._clock() - self._heard_at, 1)
             log_event("broker_back", logging.WARNING, away_seconds=seconds)
         self._failures = 0
+        self._last_error = ""
         self._heard_at = self._clock()
 
     def _note_silence(self, error: BackendUnavailableError) -> None:
         self._failures += 1
+        self._last_error = str(error)
         if self._failures % _MAX_FAILURES == 0:
             self._close_admin()  # a client may know only addresses that are gone
         if not self._away and self._clock() - self._heard_at >= ASK_SECONDS:

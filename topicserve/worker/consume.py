@@ -38,6 +38,7 @@ class FlowControl:
         self._observe_at = clock()
         self._paused: set[TopicPartition] = set()
         self._held: set[TopicPartition] = set()
+        self._problem: tuple[str, float] | None = None
         self._lag = LagGauges(ledger, metrics, wall_clock)
 
     def regulate(self, stopped: bool) -> None:
@@ -76,6 +77,14 @@ class FlowControl:
         """Return whether any partition is paused. Any thread may call it."""
         return bool(self._paused or self._held)
 
+    def consumer_problem(self) -> str:
+        """Return the consumer's last error and since when, empty without. Any thread may call it.
+
+        Meaningful while no records come: they clear it.
+        """
+        problem = self._problem
+        return "" if problem is None else f"{problem[0]} (for {self._clock() - problem[1]:.0f} s)"
+
     def know_ends(self, ends: Mapping[TopicPartition, int]) -> None:
         """Note where partitions end by now. Any thread may call it."""
         self._lag.know_ends(ends)
@@ -105,6 +114,8 @@ class FlowControl:
         stats = self._consumer.stats()
         self._ledger.pass_to(stats.positions)
         self._lag.observe(stats)
+        since = now if self._problem is None else self._problem[1]
+        self._problem = (stats.problem, since) if stats.problem else None
 
     def _has_room(self) -> bool:
         return (

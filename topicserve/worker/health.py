@@ -37,6 +37,8 @@ class WorkerHealth:
             missing.append("the consumer group has not been joined yet")
         if (problem := self._broker_problem()) is not None:
             missing.append(problem)
+        if missing and (problem := self._stages.flow.consumer_problem()):
+            missing.append(f"the consumer's last error: {problem}")
         missing += [
             f"servable {name!r} has no available default version{self._because(name)}"
             for name in self._unavailable_servables()

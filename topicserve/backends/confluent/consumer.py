@@ -54,6 +54,7 @@ class ConfluentConsumer:
         # Where paused partitions go on, if somebody sought there: `position` only follows records.
         self._sought: dict[TopicPartition, int] = {}
         self._error: BaseException | None = None
+        self._problem = ""
         self._calls = BoundedCalls("confluent-consumer")
         self._corrupt = CorruptBatches(self._seek_to, self._log_end)
         self._closed = False
@@ -141,7 +142,11 @@ class ConfluentConsumer:
                 lag_records[partition] = behind
         # Not what `position` says: it is still the old one after a seek.
         return ConsumerStats(
-            frozenset(self._assigned), frozenset(self._paused), lag_records, dict(self._ends)
+            frozenset(self._assigned),
+            frozenset(self._paused),
+            lag_records,
+            dict(self._ends),
+            self._problem,
         )
 
     def close(self, timeout_seconds: float) -> None:
@@ -190,6 +195,8 @@ class ConfluentConsumer:
             return []
         rest.insert(0, first)
         records = self._records(self._corrupt.filter(rest))
+        if records:
+            self._problem = ""
         return records + self._corrupt.take_found()
 
     def _records(self, messages: list[Any]) -> list[KafkaRecord]:
@@ -230,17 +237,20 @@ class ConfluentConsumer:
         problem = translate(error)
         if isinstance(problem, BackendUnavailableError | CommitRefusedError):
             # The client reconnects, or joins again, by itself.
-            log.warning("%s", problem)
+            self._problem = _with_place(problem, message)
+            log.warning("%s", self._problem)
             return False
         topic = message.topic()
         if isinstance(problem, UnknownTopicError) and topic in self._found_topics:
-            log.warning('the topic "%s" was deleted; waiting until it is created again', topic)
+            self._problem = f'the topic "{topic}" was deleted; waiting until it is created again'
+            log.warning("%s", self._problem)
             return False
         raise problem
 
     def _on_error(self, error: KafkaError) -> None:
         problem = translate(error)
         if isinstance(problem, BackendUnavailableError):
+            self._problem = str(problem)
             log.debug("%s", problem)
         else:
             self._error = problem
@@ -325,6 +335,12 @@ class ConfluentConsumer:
         if at is None or watermarks is None or watermarks[1] < 0:
             return None
         return max(int(watermarks[1]) - at, 0)
+
+
+def _with_place(problem: Exception, message: Any) -> str:
+    """Return a problem with the partition that it is about, if it is one's."""
+    topic, partition = message.topic(), message.partition()
+    return str(problem) if topic is None else f"{topic}-{partition}: {problem}"
 
 
 def _unreadable(message: Any) -> KafkaRecord:

@@ -63,6 +63,7 @@ class KafkaPythonConsumer:
         self._topics_checked_at = clock()
         self._found_topics: set[str] = set()
         self._gone_topics: set[str] = set()
+        self._problem = ""
         self._closed = False
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
@@ -135,7 +136,11 @@ class KafkaPythonConsumer:
             if state.highwater is not None:
                 lag_records[partition] = max(int(state.highwater) - position, 0)
         return ConsumerStats(
-            frozenset(self._assigned), frozenset(self._paused), lag_records, positions
+            frozenset(self._assigned),
+            frozenset(self._paused),
+            lag_records,
+            positions,
+            self._problem,
         )
 
     def close(self, timeout_seconds: float) -> None:
@@ -195,10 +200,13 @@ class KafkaPythonConsumer:
         elif problem is not None:
             raise problem
         keep_joining(client)
+        if polled:
+            self._problem = ""
         return _records(polled)
 
     def _wait_for_broker(self, problem: BackendUnavailableError, deadline: float) -> None:
         """Let a poll take its time, so that nobody who polls again and again keeps a core busy."""
+        self._problem = str(problem)
         log.warning("%s", problem)
         time.sleep(max(deadline - self._clock(), 0))
 
@@ -266,7 +274,8 @@ class KafkaPythonConsumer:
     def _note_gone(self, topic: str) -> None:
         if topic not in self._gone_topics:
             self._gone_topics.add(topic)
-            log.warning('the topic "%s" was deleted; waiting until it is created again', topic)
+            self._problem = f'the topic "{topic}" was deleted; waiting until it is created again'
+            log.warning("%s", self._problem)
 
     def _missing(self) -> list[str]:
         cluster = self._network.cluster
