@@ -3,6 +3,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.support.records import ROUTE, ManualClock, a_kafka_record, a_request
 from topicserve.wire.dead_letter import Reason
@@ -243,3 +244,22 @@ def test_the_size_follows_the_target_latency(cost_seconds: float) -> None:
         sizer.observe(ROUTE, rows, rows * cost_seconds)
 
     assert sizer.limit(ROUTE) == pytest.approx(min(256, 0.05 / cost_seconds), abs=1)
+
+
+def test_single_records_that_are_to_be_predicted_again_are_ready_at_once() -> None:
+    """In their own lanes, before what was polled later; batches that are out do not return."""
+    batcher = a_batcher(ManualClock())
+    suspect = a_request(0.0, route=replace(ROUTE, is_suspect=True))
+    first, second, third = a_request(1.0), a_request(2.0), a_request(3.0, route=CANARY)
+    batcher.add([first, third], [], 0)
+    out = [take(batcher), take(batcher)]
+    batcher.add([second], [], 0)
+
+    batcher.add_again([first, third, suspect], 0)
+
+    taken = [take(batcher), take(batcher)]
+    found = [[request.record.offset for request in batch.requests] for batch in taken]
+    by_route = {batch.route: offsets for batch, offsets in zip(taken, found, strict=True)}
+    expected = [one.record.offset for one in (suspect, first, second)]
+    assert by_route == {ROUTE: expected, CANARY: [third.record.offset]}
+    assert not any(batcher.overtakes(batch) for batch in out)

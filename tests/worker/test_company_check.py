@@ -17,10 +17,10 @@ from topicserve.servables.errors import InternalError, UnavailableError
 from topicserve.servables.servable import Columns
 from topicserve.servables.servable_id import ServableId
 from topicserve.wire.json_body import Form
+from topicserve.worker.calls import NotNowError
 from topicserve.worker.company_check import MAX_SIGNATURES, REMEDY, CompanyCheck
 from topicserve.worker.config import BatchingConfig
 from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.predict import NotNowError
 from topicserve.worker.request import Request
 
 ALL = {**NUMBERS, **TEXTS}
@@ -263,7 +263,7 @@ def test_a_keras_model_that_pads_to_the_longest_text(tmp_path: Path) -> None:
 
         found = outcomes_of(predictor, requests)
 
-        company = predictor._company.of(
+        company = predictor._calls._company.of(
             model, ServableId("digits", 1), "serving_default", model.signatures["serving_default"]
         )
         assert company.is_apart is is_apart

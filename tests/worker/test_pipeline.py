@@ -19,6 +19,7 @@ from topicserve.backends.errors import (
     FencedError,
     TransactionAbortedError,
 )
+from topicserve.servables.swap_guard import SwapGuard
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 from topicserve.worker.assembly import build_stages
 from topicserve.worker.backoff import Patience
@@ -47,6 +48,7 @@ class World:
         served: Served | None = None,
         log: MemoryLog | None = None,
         clock: Callable[[], float] = time.monotonic,
+        guard: SwapGuard | None = None,
         **delivery: Any,
     ) -> None:
         self.log = log or MemoryLog(records)
@@ -79,6 +81,7 @@ class World:
             metrics,
             clock,
             wall_clock=lambda: 1_700_000_002.5,
+            guard=guard,
         )
         self.pipeline = Pipeline(self.stages, config, metrics, clock)
         self.polls = 0

@@ -16,9 +16,10 @@ from topicserve.servables.servable import Scope, Signature, TensorSpec
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.json_body import Form
 from topicserve.worker.batch_sizer import BatchSizer
+from topicserve.worker.calls import NotNowError
 from topicserve.worker.config import BatchingConfig
 from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.predict import NotNowError, Predictor
+from topicserve.worker.predict import Predictor
 from topicserve.worker.request import Batch, Predicted, Request, Route
 
 FLOAT32 = np.dtype(np.float32)

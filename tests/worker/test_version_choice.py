@@ -10,10 +10,14 @@ from tests.support.records import ROUTE, ManualClock, a_request
 from tests.support.servables import Doubling, Served
 from topicserve.servables.errors import DeadlineExceededError
 from topicserve.servables.swap_guard import GuardLimits, SwapGuard
+from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.batch_sizer import BatchSizer
+from topicserve.worker.calls import NotNowError
 from topicserve.worker.config import BatchingConfig
+from topicserve.worker.guarding import GuardedResults
 from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.predict import NotNowError, Predictor
+from topicserve.worker.predict import Predictor
+from topicserve.worker.publish import Encoder
 from topicserve.worker.request import Batch, Predicted, Route
 
 CANARY = Route("digits", 2, None, "serving_default", is_canary=True)
@@ -44,6 +48,7 @@ class World:
         )
         self.registry = CollectorRegistry()
         metrics = WorkerMetrics(self.registry)
+        self.results = GuardedResults(self.guard, metrics)
         self.predictor = Predictor(
             self.served,
             BatchingConfig(),
@@ -56,7 +61,11 @@ class World:
 
     def predict(self, *values: float, route: Route = ROUTE) -> Predicted:
         requests = [a_request(value) for value in values]
-        return self.predictor.predict(Batch(route, 0, requests, [], len(requests), 0.0))
+        predicted = self.predictor.predict(Batch(route, 0, requests, [], len(requests), 0.0))
+        found = [Metadata(MetadataStatus.MISSING)] * len(predicted.answered())
+        rejections = list(predicted.rejections)
+        self.results.note(Encoder("out", "dead", "w").encode(predicted, found, rejections))
+        return predicted
 
     def metric(self, name: str) -> float:
         name = f"topicserve_{name}_total"

@@ -22,6 +22,7 @@ from topicserve.worker.delivery.delivery import Delivery, Surroundings
 from topicserve.worker.delivery.exactly_once import ExactlyOnce
 from topicserve.worker.event_log import DeadLetterLog
 from topicserve.worker.failure import Failure
+from topicserve.worker.guarding import GuardedResults
 from topicserve.worker.handles import Servables
 from topicserve.worker.join import Joiner
 from topicserve.worker.metrics import WorkerMetrics
@@ -35,6 +36,7 @@ from topicserve.worker.quarantine.watch import PredictWatch
 from topicserve.worker.reaper import MetadataReaper
 from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.routing import Router
+from topicserve.worker.second_tries import SecondTries
 from topicserve.worker.waiting import WaitingRoutes
 
 
@@ -60,7 +62,9 @@ def build_stages(
     sizer = BatchSizer(batching.max_batch_size, batching.target_latency_seconds)
     batcher = Batcher(batching, sizer, clock)
     breaker = Breaker(config.delivery.breaker_window_records, config.delivery.max_dead_letter_share)
-    encoder = Encoder(config.topics.output, config.dead_letter_topic, worker_id)
+    tries = SecondTries()
+    encoder = Encoder(config.topics.output, config.dead_letter_topic, worker_id, tries)
+    after = _AfterAcknowledgement(reaper, metrics, clock, wall_clock, dead_letters, tries, guard)
     delivery = _delivery(
         config.delivery.guarantee,
         Surroundings(
@@ -76,10 +80,11 @@ def build_stages(
             patience=patience,
             metrics=metrics,
             clock=clock,
-            acknowledged=_after_acknowledgement(reaper, metrics, clock, wall_clock, dead_letters),
+            acknowledged=after,
             failure=failure,
             waiting=waiting,
             breaker=breaker,
+            tries=tries,
         ),
     )
     flow = FlowControl(consumer, ledger, batching, metrics, clock, wall_clock)
@@ -106,6 +111,7 @@ def build_stages(
             *(servables, batching, unknown_seconds, sizer, metrics, clock),
             guard=guard,
             check_batches=batching.check_batches,
+            tries=tries,
         ),
         joiner=Joiner(store, config.metadata, patience, metrics, clock),
         encoder=encoder,
@@ -126,15 +132,29 @@ def _delivery(guarantee: Guarantee, around: Surroundings) -> Delivery:
     return AtLeastOnce(around)
 
 
-def _after_acknowledgement(
-    reaper: MetadataReaper | None,
-    metrics: WorkerMetrics,
-    clock: Callable[[], float],
-    wall_clock: Callable[[], float],
-    dead_letters: DeadLetterLog,
-) -> Callable[[Outgoing], None]:
-    def acknowledged(outgoing: Outgoing) -> None:
-        now = clock()
+class _AfterAcknowledgement:
+    """What follows an acknowledgement: on the delivery thread, so it is quick."""
+
+    def __init__(
+        self,
+        reaper: MetadataReaper | None,
+        metrics: WorkerMetrics,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        dead_letters: DeadLetterLog,
+        tries: SecondTries,
+        guard: SwapGuard | None,
+    ) -> None:
+        self._reaper = reaper
+        self._metrics = metrics
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._dead_letters = dead_letters
+        self._tries = tries
+        self._guarded = None if guard is None else GuardedResults(guard, metrics)
+
+    def __call__(self, outgoing: Outgoing) -> None:
+        now, metrics = self._clock(), self._metrics
         by_poll: dict[float, int] = {}
         for polled in outgoing.polled:
             by_poll[polled.polled_at] = by_poll.get(polled.polled_at, 0) + 1
@@ -143,10 +163,11 @@ def _after_acknowledgement(
         published_ms = np.array([polled.record.timestamp_ms for polled in outgoing.polled], float)
         # A clock that is behind the producer's would make records older than none. Where the
         # topic's format is so old that there is no timestamp, it is negative.
-        ages = (wall_clock() - published_ms[published_ms >= 0] / 1000).clip(0)
+        ages = (self._wall_clock() - published_ms[published_ms >= 0] / 1000).clip(0)
         metrics.publish_to_result_seconds.observe_each(ages)
-        dead_letters.note(outgoing)
-        if reaper is not None:
-            reaper.delete(outgoing.record_ids())
-
-    return acknowledged
+        self._dead_letters.note(outgoing)
+        self._tries.forget(outgoing.polled)
+        if self._guarded is not None:
+            self._guarded.note(outgoing)
+        if self._reaper is not None:
+            self._reaper.delete(outgoing.record_ids())

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import attrgetter
 
+from msgspec.structs import replace
+
 from topicserve.worker.batch_sizer import BatchSizer
 from topicserve.worker.config import BatchingConfig
 from topicserve.worker.lanes import Lane, LaneKey, Lanes
@@ -104,6 +106,16 @@ class Batcher:
                 self._rejections.setdefault(batch.epoch, []).extend(batch.rejections)
             if batch.requests:
                 self._lanes.put_back(key, batch.requests, self._clock() + pause_seconds)
+            self._changed.notify_all()
+
+    def add_again(self, requests: Sequence[Request], epoch: int) -> None:
+        """Take single requests back whose results are of no use, at once."""
+        with self._changed:
+            for request in requests:
+                if request.route.is_suspect:  # it has survived its prediction
+                    request = replace(request, route=replace(request.route, is_suspect=False))
+                key = LaneKey(epoch, request.route)
+                self._lanes.put_back(key, [request], self._clock())
             self._changed.notify_all()
 
     def drop_closed(self) -> list[Polled]:

@@ -1,11 +1,14 @@
 """The guard after a swap, as a worker sets it up and reports it."""
 
 import logging
+from collections import Counter
 
 from topicserve.servables.swap_guard import GuardLimits, Probation, SwapGuard, Verdict
 from topicserve.worker.config import WorkerConfig
 from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
+from topicserve.worker.publish import Outgoing
+from topicserve.worker.request import Trial
 
 
 def swap_guard(config: WorkerConfig, metrics: WorkerMetrics) -> SwapGuard:
@@ -29,3 +32,26 @@ def swap_guard(config: WorkerConfig, metrics: WorkerMetrics) -> SwapGuard:
         )
 
     return SwapGuard(lambda name: limits.get(name, GuardLimits()), heard)
+
+
+class GuardedResults:
+    """Tells the guard of results that are published: what is predicted may still be refused."""
+
+    def __init__(self, guard: SwapGuard, metrics: WorkerMetrics) -> None:
+        self._guard = guard
+        self._metrics = metrics
+
+    def note(self, outgoing: Outgoing) -> None:
+        """Note what was acknowledged. Any thread may call it."""
+        if not outgoing.evidence:
+            return  # nearly always: no version is on probation
+        answered: Counter[Trial] = Counter()
+        failed: Counter[Trial] = Counter()
+        for polled, reason in zip(outgoing.polled, outgoing.reasons, strict=True):
+            evidence = outgoing.evidence.get(id(polled))
+            if evidence is not None and reason is None:
+                answered.update(evidence.answered)
+                failed.update(evidence.failed)
+        for trial in answered.keys() | failed.keys():
+            self._metrics.guarded_records.labels(trial.name).inc(failed[trial])
+            self._guard.observe(trial.name, trial.version, answered[trial], failed[trial])

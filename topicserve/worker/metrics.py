@@ -345,7 +345,8 @@ class WorkerMetrics:
         )
         self.guarded_records = Counter(
             "topicserve_guarded_records",
-            "Records that the version before answered, because a new default failed on them.",
+            "Records that the version before answered, because a new default, or a new version "
+            "of a pipeline's step, failed on them.",
             ["servable"],
             registry=registry,
         )

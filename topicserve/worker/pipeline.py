@@ -16,6 +16,7 @@ from topicserve.backends.broker import Consumer
 from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.batch import Batcher
 from topicserve.worker.breaker import Breaker
+from topicserve.worker.calls import NotNowError
 from topicserve.worker.config import WorkerConfig
 from topicserve.worker.consume import FlowControl
 from topicserve.worker.decode import Decoder
@@ -26,7 +27,7 @@ from topicserve.worker.join import Joiner
 from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger, Slot
-from topicserve.worker.predict import NotNowError, Predictor
+from topicserve.worker.predict import Predictor
 from topicserve.worker.progress import Progress
 from topicserve.worker.publish import Encoder
 from topicserve.worker.publish_order import PublishOrder
@@ -147,10 +148,13 @@ class Pipeline:
 
         def settle(slots: Collection[Slot] | None) -> None:
             share = outgoing.share_of(slots)
+            again = [one for one in outgoing.again if slots is None or one.slot in slots]
             if stages.batcher.overtakes(batch):
                 stages.ledger.count_outcomes(-share.counted_bytes)
                 stages.batcher.put_back(batch.share_of(slots), 0)
                 return
+            if again:
+                stages.batcher.add_again(again, batch.epoch)
             refused = [one for one in rejections if slots is None or one.polled.slot in slots]
             if stages.breaker.admit(len(share.polled), refused):
                 stages.delivery.publish(batch.epoch, share)

@@ -1,48 +1,39 @@
-"""Stage: a batch becomes outputs, under one handle, hence by one version.
-
-A failing call is halved until the record at fault is alone, so one bad row never fails its batch.
-"""
+"""Stage: a batch becomes outputs, under one handle and so by one version."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from topicserve.servables.errors import (
     InvalidArgumentError,
     NotFoundError,
-    RowCountError,
     ServableError,
-    error_text,
-    status_code,
+    UnavailableError,
 )
-from topicserve.servables.servable import Servable, Signature
+from topicserve.servables.pipeline.pins import BuiltOnServables
 from topicserve.servables.swap_guard import SwapGuard
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.batch_sizer import BatchSizer
-from topicserve.worker.company_check import Company, CompanyCheck, NotAsAloneError
+from topicserve.worker.calls import Calls, NotNowError
 from topicserve.worker.config import BatchingConfig
-from topicserve.worker.feeds import Feed, build_feeds
 from topicserve.worker.handles import Handle, Servables
-from topicserve.worker.lone_answers import Difference
 from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.request import Batch, Predicted, Rejection, Request, Route
+from topicserve.worker.request import (
+    Batch,
+    Predicted,
+    Rejection,
+    Request,
+    Route,
+    Trial,
+)
 from topicserve.worker.routing import unknown_servable
+from topicserve.worker.second_tries import SecondTries
+from topicserve.worker.steps import held, older_steps
 from topicserve.worker.version_choice import VersionChoice, request_of
-
-
-class NotNowError(Exception):
-    """The batch cannot be predicted now, through no fault of its records: try again later."""
 
 
 class DeadlineError(Exception):
     """The record's deadline passed before its turn came."""
-
-
-class UnknownSignatureError(Exception):
-    """The servable has no signature of that name."""
-
-
-class PredictError(Exception):
-    """The servable failed on this record alone."""
 
 
 class Predictor:
@@ -59,16 +50,16 @@ class Predictor:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         guard: SwapGuard | None = None,
         check_batches: int = 0,
+        tries: SecondTries | None = None,
     ) -> None:
         self._servables = servables
         self._choice = VersionChoice(servables, guard, metrics)
-        self._allowed_sizes = config.allowed_batch_sizes
         self._unknown_version_seconds = unknown_version_seconds
         self._sizer = sizer
         self._metrics = metrics
         self._clock = clock
         self._now = now
-        self._company = CompanyCheck(check_batches, metrics)
+        self._calls = Calls(config.allowed_batch_sizes, check_batches, metrics, clock, tries)
 
     def predict(self, batch: Batch) -> Predicted:
         """Return what became of each request, or raise NotNowError for the batch as a whole."""
@@ -82,31 +73,13 @@ class Predictor:
         except ServableError as error:
             raise NotNowError(str(error)) from error
         with handle:
-            predicted = self._with_handle(batch, requests, handle)
+            trials = self._choice.trial_of(handle, is_default=is_default)
+            predicted = self._with_handle(batch, requests, handle, trials)
+        self._choice.predict_by_predecessor(batch.route, predicted, trials, self._predict_with)
         if is_default:
-            self._choice.answered_by_default(batch.route, predicted, self._predict_with)
+            self._choice.count_fallbacks(batch.route, predicted)
         predicted.rejections += expired
         return predicted
-
-    def _feeds(
-        self, servable: Servable, name: str, requests: Sequence[Request]
-    ) -> tuple[list[Feed], list[Rejection]]:
-        """Return what fits the signature, and the requests that do not.
-
-        Asking a servable for its signatures may fail like a prediction: a pipeline's come from the
-        servables that it is made of.
-        """
-        try:
-            signature = _signature(servable, name)
-        except UnknownSignatureError as error:
-            return [], [Rejection(request, Reason.UNKNOWN_SIGNATURE, error) for request in requests]
-        # A kind of a user's own may raise anything, SystemExit included: it ends no worker.
-        except BaseException as error:
-            if isinstance(error, ServableError) and error.retriable:
-                raise NotNowError(error_text(error)) from error
-            failure = PredictError(error_text(error))
-            return [], [Rejection(request, Reason.PREDICT_FAILED, failure) for request in requests]
-        return build_feeds(requests, signature)
 
     def _without_expired(self, requests: list[Request]) -> tuple[list[Request], list[Rejection]]:
         """Part with the records whose deadline has passed: they cost no model time."""
@@ -151,122 +124,36 @@ class Predictor:
         patient = self._clock() - requests[0].polled_at < self._unknown_version_seconds
         return patient or self._servables.may_become_available(request_of(route))
 
-    def _with_handle(self, batch: Batch, requests: list[Request], handle: Handle) -> Predicted:
+    def _with_handle(
+        self, batch: Batch, requests: list[Request], handle: Handle, trials: frozenset[Trial]
+    ) -> Predicted:
         started = self._clock()
-        predicted = self._predict_with(requests, handle, batch.route)
+        predicted = self._predict_with(requests, handle, batch.route, trials)
         self._sizer.observe(batch.route, batch.rows, self._clock() - started)
         self._metrics.batch_rows.labels(predicted.servable).observe(batch.rows)
         self._metrics.batch_wait_seconds.labels(predicted.servable).observe(batch.waited_seconds)
         return predicted
 
-    def _predict_with(self, requests: Sequence[Request], handle: Handle, route: Route) -> Predicted:
-        servable, name = handle.servable, route.signature_name
-        predicted = Predicted(route.servable, handle.id.version, name, [], [])
-        feeds, predicted.rejections = self._feeds(servable, name, requests)
-        started = self._clock()
-        for feed in feeds:
-            company = self._company.of(servable, handle.id, name, feed.signature)
-            self._predict_feed(servable, feed, predicted, company)
-        labels = (predicted.servable, str(predicted.version))
-        self._metrics.predict_seconds.labels(*labels).observe(self._clock() - started)
-        return predicted
-
-    def _predict_feed(
-        self, servable: Servable, feed: Feed, predicted: Predicted, company: Company
-    ) -> None:
-        if not company.is_apart:
-            self._predict_joined(servable, feed, self._size(feed), predicted, company)
-        elif len(feed.requests) == 1:
-            self._predict_joined(servable, feed, feed.rows, predicted, company)
-        else:
-            self._predict_apart(servable, feed, predicted, company)
-
-    def _predict_apart(
-        self, servable: Servable, feed: Feed, predicted: Predicted, company: Company
-    ) -> None:
-        """Predict each record alone and unpadded."""
-        for one in feed.each():
-            self._predict_joined(servable, one, one.rows, predicted, company)
-
-    def _predict_joined(
-        self, servable: Servable, feed: Feed, size: int, predicted: Predicted, company: Company
-    ) -> None:
-        is_alone = len(feed.requests) == 1 and size == feed.rows
-        try:
-            outputs = feed.predict(servable, predicted.signature_name, size)
-            answers = feed.answers(outputs, size)
-            if not is_alone:
-                company.check(servable, feed, answers)
-        except NotAsAloneError:
-            self._predict_apart(servable, feed, predicted, company)
-        except RowCountError as error:
-            if is_alone:
-                self._reject(feed, predicted, error)
-                return
-            # In a part of the batch the number of rows could be right by chance.
-            self._count_failure(predicted, error)
-            company.keep_apart(Difference("", error_text(error)))
-            self._predict_apart(servable, feed, predicted, company)
-        except ServableError as error:
-            if error.retriable:
-                raise NotNowError(error_text(error)) from error
-            self._split(servable, feed, size, predicted, company, error)
-        # A kind of a user's own may raise anything, SystemExit included; it is that record's error
-        # all the same. A process is asked to stop by signals, never from here.
-        except BaseException as error:
-            self._split(servable, feed, size, predicted, company, error)
-        else:
-            predicted.answers.append(answers)
-
-    def _split(
+    def _predict_with(
         self,
-        servable: Servable,
-        feed: Feed,
-        size: int,
-        predicted: Predicted,
-        company: Company,
-        error: BaseException,
-    ) -> None:
-        """Find the record that a call fails on; where none does alone, the call is at fault."""
-        if len(feed.requests) == 1 and (size == feed.rows or not company.is_open):
-            self._reject(feed, predicted, error)
-            return
-        self._count_failure(predicted, error)
-        answered, rejected = len(predicted.answers), len(predicted.rejections)
-        if len(feed.requests) == 1:
-            self._predict_apart(servable, feed, predicted, company)
-        else:
-            for half in feed.halves():
-                self._predict_feed(servable, half, predicted, company)
-        if rejected == len(predicted.rejections) and company.fails_only_joined(
-            servable, feed, size
-        ):
-            del predicted.answers[answered:]
-            self._predict_apart(servable, feed, predicted, company)
+        requests: Sequence[Request],
+        handle: Handle,
+        route: Route,
+        trials: frozenset[Trial] = frozenset(),
+    ) -> Predicted:
+        """Predict, and again with older steps what a pipeline fails on while new ones are tried.
 
-    def _reject(self, feed: Feed, predicted: Predicted, error: BaseException) -> None:
-        self._count_failure(predicted, error)
-        failure = PredictError(error_text(error))
-        predicted.rejections.append(Rejection(feed.requests[0], Reason.PREDICT_FAILED, failure))
-
-    def _count_failure(self, predicted: Predicted, error: BaseException) -> None:
-        self._metrics.predict_failures.labels(predicted.servable, status_code(error)).inc()
-
-    def _size(self, feed: Feed) -> int:
-        """Return with how many rows to call, padding included."""
-        # Padding would go into what is computed from all rows, or into what may be no rows at all.
-        return self._padded_rows(feed.rows) if feed.signature.joins_records else feed.rows
-
-    def _padded_rows(self, rows: int) -> int:
-        return next((size for size in self._allowed_sizes if size >= rows), rows)
-
-
-def _signature(servable: Servable, name: str) -> Signature:
-    signatures = servable.signatures
-    signature: object = signatures.get(name)
-    if signature is None:
-        known = ", ".join(sorted(signatures))
-        raise UnknownSignatureError(f"signature {name!r} is not one of: {known}")
-    if not isinstance(signature, Signature):
-        raise PredictError(f"signature {name!r} is of type {type(signature).__name__}")
-    return signature
+        `trials` has the version itself, where that is on probation.
+        """
+        with held(handle.servable) as (servable, latest):
+            steps = self._choice.steps_on_trial(latest)
+            predicted = self._calls.predict(requests, servable, handle, route, trials.union(steps))
+        for instead in older_steps(steps):
+            rejected = predicted.rejected()
+            if not rejected or not isinstance(handle.servable, BuiltOnServables):
+                break
+            others = frozenset(trial for trial in steps if trial.name not in instead)
+            with suppress(UnavailableError), handle.servable.hold(instead) as (servable, _):
+                again = self._calls.predict(rejected, servable, handle, route, trials | others)
+                predicted.take_over(again, steps.keys() - others)
+        return predicted

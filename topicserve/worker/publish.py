@@ -12,7 +12,15 @@ from topicserve.wire.result import Metadata
 from topicserve.wire.result_encoder import Origin, encode_results
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import Slot
-from topicserve.worker.request import Answers, Polled, Predicted, Rejection, Request
+from topicserve.worker.request import (
+    Answers,
+    Evidence,
+    Polled,
+    Predicted,
+    Rejection,
+    Request,
+)
+from topicserve.worker.second_tries import Refusal, SecondTries
 
 
 @dataclass(slots=True)
@@ -31,6 +39,12 @@ class Outgoing:
     others: dict[int, int] = field(default_factory=dict)
     sizes: list[int] = field(default_factory=list)
     """The bytes that were counted for each outcome; empty before they are counted."""
+    evidence: dict[int, Evidence] = field(default_factory=dict)
+    """What results say about versions on probation, by the id of their record."""
+    alone: set[int] = field(default_factory=set)
+    """The ids of records that had a call of their own."""
+    again: list[Request] = field(default_factory=list)
+    """Records without an outcome: what they were answered cannot be written; see SecondTries."""
 
     @property
     def counted_bytes(self) -> int:
@@ -55,7 +69,13 @@ class Outgoing:
 
     def where(self, wanted: Callable[[int], bool]) -> "Outgoing":
         """Return the outcomes whose index is wanted."""
-        part = Outgoing(self.servable, self.version, others=self.others)
+        part = Outgoing(
+            self.servable,
+            self.version,
+            others=self.others,
+            evidence=self.evidence,
+            alone=self.alone,
+        )
         for index in filter(wanted, range(len(self.polled))):
             part.add(self.polled[index], self.records[index], self.reasons[index])
             if self.sizes:
@@ -112,7 +132,14 @@ class EncodeError(Exception):
 class Encoder:
     """Turns outcomes into records. Any thread may call it."""
 
-    def __init__(self, topic: str, dead_letter_topic: str, worker_id: str) -> None:
+    def __init__(
+        self,
+        topic: str,
+        dead_letter_topic: str,
+        worker_id: str,
+        tries: SecondTries | None = None,
+    ) -> None:
+        self._tries = SecondTries() if tries is None else tries
         self._topic = topic
         self.dead_letter_topic = dead_letter_topic
         self._worker_id = worker_id
@@ -123,7 +150,7 @@ class Encoder:
         """Return results for what was answered and not rejected, dead letters for the rejected.
 
         `metadata` has one for each of `predicted.answered()`, in that order. What cannot be written
-        as a result is added to `rejections`.
+        as a result is added to `rejections`, or to what is to be predicted `again`.
         """
         outgoing = Outgoing(predicted.servable, predicted.version)
         rejected = {id(rejection.polled) for rejection in rejections}
@@ -157,6 +184,10 @@ class Encoder:
         version = predicted.version_of(answers)
         if version != predicted.version:
             outgoing.others.update((id(request), version) for request in requests)
+        if answers.evidence is not None:
+            outgoing.evidence.update((id(request), answers.evidence) for request in requests)
+        if len(requests) == 1 and not answers.is_shared:
+            outgoing.alone.add(id(requests[0]))
         try:
             results = self._results(predicted, answers, metadata)
         # A string column may hold anything, and a result may be too large for memory.
@@ -186,8 +217,12 @@ class Encoder:
         if len(answers.requests) == 1:
             (request,) = answers.requests
             if id(request) not in rejected:
-                failure = EncodeError(error_text(error))
-                rejections.append(Rejection(request, Reason.PREDICT_FAILED, failure))
+                refusal = Refusal(Reason.PREDICT_FAILED, EncodeError(error_text(error)))
+                is_alone, evidence = not answers.is_shared, answers.evidence
+                if self._tries.note(request, refusal, is_alone=is_alone, evidence=evidence):
+                    outgoing.again.append(request)
+                else:
+                    rejections.append(Rejection(request, *refusal))
             return
         for own, found in zip(answers.each(), metadata, strict=True):
             self._add_results(outgoing, predicted, own, [found], rejections, rejected)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from numpy.typing import NDArray
@@ -85,6 +85,22 @@ class Batch:
         )
 
 
+class Trial(NamedTuple):
+    """A version that is on probation after a swap."""
+
+    name: str
+    version: int
+
+
+class Evidence(NamedTuple):
+    """What a result says about versions on probation, once it is published."""
+
+    answered: frozenset[Trial]
+    """Those that took part in it."""
+    failed: frozenset[Trial] = frozenset()
+    """Those in whose place the version before took part, since they had failed."""
+
+
 @dataclass(slots=True)
 class Answers:
     """Records that were predicted in one call, and the output columns with all their rows."""
@@ -97,6 +113,10 @@ class Answers:
     """Outputs that have no rows: each record gets them as they are."""
     version: int | None = None
     """Which version answered, where that is not the batch's."""
+    evidence: Evidence | None = None
+    """None where no version on probation had to do with it."""
+    is_shared: bool = False
+    """Whether the call had other records beside these."""
 
     def each(self) -> Iterator["Answers"]:
         """Yield what each record was answered, with its own rows alone."""
@@ -105,7 +125,13 @@ class Answers:
             rows = slice(start, start + count)
             start += count
             own = {n: c if n in self.whole else c[rows] for n, c in self.outputs.items()}
-            yield Answers([request], own, [count], self.whole, self.version)
+            yield replace(
+                self,
+                requests=[request],
+                outputs=own,
+                counts=[count],
+                is_shared=self.is_shared or len(self.requests) > 1,
+            )
 
 
 @dataclass(slots=True)
@@ -125,3 +151,18 @@ class Predicted:
     def answered(self) -> list[Request]:
         """Return the requests that were answered."""
         return [request for answers in self.answers for request in answers.requests]
+
+    def rejected(self) -> list[Request]:
+        """Return the requests that were rejected."""
+        return [one.polled for one in self.rejections if isinstance(one.polled, Request)]
+
+    def take_over(
+        self, again: "Predicted", failed: Collection[Trial], version: int | None = None
+    ) -> None:
+        """Take what other versions answered of the rejected requests, after these had failed."""
+        saved = {id(request) for request in again.answered()}
+        for answers in again.answers:
+            before = answers.evidence or Evidence(frozenset())
+            evidence = before._replace(failed=before.failed.union(failed))
+            self.answers.append(replace(answers, evidence=evidence, version=version))
+        self.rejections = [one for one in self.rejections if id(one.polled) not in saved]

@@ -2,8 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from topicserve.servables.errors import NotFoundError, ServableError
@@ -12,7 +11,7 @@ from topicserve.servables.swap_guard import SwapGuard
 from topicserve.worker.handles import Handle, Servables
 from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.request import Predicted, Request, Route
+from topicserve.worker.request import Predicted, Request, Route, Trial
 
 PredictWith = Callable[[Sequence[Request], Handle, Route], Predicted]
 
@@ -52,56 +51,56 @@ class VersionChoice:
         request = request_of(route)
         return Opened(self._servables.get_servable_handle(request), request.default_version)
 
-    def answered_by_default(
+    def trial_of(self, handle: Handle, *, is_default: bool) -> frozenset[Trial]:
+        """Return the version itself, where it answers by default and is on probation."""
+        if self._guard is None or not is_default:
+            return frozenset()
+        trial = Trial(*handle.id)
+        return frozenset() if self._guard.predecessor(*trial) is None else frozenset({trial})
+
+    def steps_on_trial(self, latest: Mapping[str, int]) -> dict[Trial, int]:
+        """Return those of a pipeline's steps that are on probation, each with its predecessor.
+
+        Or just rejected: the call may have begun before.
+        """
+        if self._guard is None or not latest:
+            return {}
+        trials = {Trial(*one): self._guard.predecessor(*one) for one in latest.items()}
+        return {one: before for one, before in trials.items() if before is not None}
+
+    def predict_by_predecessor(
         self,
         route: Route,
         predicted: Predicted,
+        trials: frozenset[Trial],
         predict_again: PredictWith,
     ) -> None:
-        """Count what the default answered; what it failed on, its predecessor predicts again.
+        """Have the version before the default predict what that failed on.
 
         Only while the default is on probation after a swap, or just rejected. Records on which
         both fail keep the error of the version that they were meant for.
         """
-        if self._guard is not None:
-            self._guarded(self._guard, route, predicted, predict_again)
-        if route.is_canary:
-            fallbacks = self._metrics.canary_fallbacks.labels(route.servable)
-            fallbacks.inc(len(predicted.answered()) + len(predicted.rejections))
-
-    def _guarded(
-        self, guard: SwapGuard, route: Route, predicted: Predicted, predict_again: PredictWith
-    ) -> None:
-        predecessor = guard.predecessor(route.servable, predicted.version)
-        if predecessor is None:
+        rejected = predicted.rejected()
+        if self._guard is None or not trials or not rejected:
             return
-        answered = len(predicted.answered())
-        saved = self._predict_rejected(route, predicted, predecessor, predict_again)
-        self._metrics.guarded_records.labels(route.servable).inc(saved)
-        guard.observe(route.servable, predicted.version, answered, saved)
-
-    def _predict_rejected(
-        self,
-        route: Route,
-        predicted: Predicted,
-        predecessor: int,
-        predict_again: PredictWith,
-    ) -> int:
-        """Return how many rejected records the predecessor has answered."""
-        rejected = [one.polled for one in predicted.rejections if isinstance(one.polled, Request)]
-        if not rejected:
-            return 0
-        request = ServableRequest.specific(predicted.servable, predecessor)
+        (trial,) = trials
+        predecessor = self._guard.predecessor(*trial)
+        if predecessor is None:
+            return  # decided meanwhile
+        request = ServableRequest.specific(trial.name, predecessor)
         try:
             handle = self._servables.get_servable_handle(request)
         except NotFoundError:
-            return 0  # unloaded since: the swap was decided meanwhile
+            return  # unloaded since
         with handle:
             again = predict_again(rejected, handle, route)
-        saved = {id(request) for request in again.answered()}
-        predicted.answers += [replace(one, version=predecessor) for one in again.answers]
-        predicted.rejections = [one for one in predicted.rejections if id(one.polled) not in saved]
-        return len(saved)
+        predicted.take_over(again, trials, predecessor)
+
+    def count_fallbacks(self, route: Route, predicted: Predicted) -> None:
+        """Count a canary's records that the default has predicted."""
+        if route.is_canary:
+            fallbacks = self._metrics.canary_fallbacks.labels(route.servable)
+            fallbacks.inc(len(predicted.answered()) + len(predicted.rejections))
 
 
 class Availability:

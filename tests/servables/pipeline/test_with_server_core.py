@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from topicserve.servables.servable_config import ServableConfig
+from topicserve.servables.errors import UnavailableError
+from topicserve.servables.pipeline.pipeline import Pipeline
+from topicserve.servables.servable_config import ServableConfig, VersionPolicy
 from topicserve.servables.servable_request import ServableRequest
 from topicserve.servables.servable_state import ManagerState
 from topicserve.servables.server_core import ServerCore
@@ -58,7 +60,10 @@ def core(tmp_path: Path) -> Iterator[ServerCore]:
     """Yield a running core over three base paths without any version."""
     kinds = {"argmax": "transform", "names": "vocabulary", "digits": "pipeline"}
     configs = [
-        ServableConfig(name, str(tmp_path / name), kind=kind) for name, kind in kinds.items()
+        ServableConfig(
+            name, str(tmp_path / name), kind=kind, version_policy=VersionPolicy(num_versions=2)
+        )
+        for name, kind in kinds.items()
     ]
     running = ServerCore(configs, file_system_poll_wait_seconds=POLL_SECONDS)
     running.start()
@@ -89,3 +94,34 @@ def test_pipeline_follows_the_swaps_of_its_steps(core: ServerCore, write: Write)
 
     assert reached
     assert names(core) == [b"eins", b"zwei"]
+
+
+def test_a_held_pipeline_keeps_its_steps_and_takes_others_on_request(
+    core: ServerCore, write: Write
+) -> None:
+    """Whatever becomes available meanwhile; `latest` says which versions of steps it has."""
+    write("digits", 1, "pipeline.json", json.dumps(PIPELINE))
+    write("argmax", 1, "transform.json", json.dumps(TRANSFORM))
+    write("names", 1, "vocabulary.txt", "zero\none\ntwo\n")
+    assert core.wait_until_available(LIMIT_SECONDS)
+
+    with core.get_servable_handle(ServableRequest.latest("digits")) as handle:
+        pipeline = handle.servable
+        assert isinstance(pipeline, Pipeline)
+        with pipeline.hold() as (held, latest):
+            write("names", 2, "vocabulary.txt", "null\neins\nzwei\n")
+            second = ServableRequest.specific("names", 2)
+            core.monitor.wait_until_servables_reach_state(
+                [second], ManagerState.AVAILABLE, LIMIT_SECONDS
+            )
+            before = held.predict(SCORES)["name"].tolist()
+            with pipeline.hold() as (now, newer):
+                after = now.predict(SCORES)["name"].tolist()
+            with pipeline.hold({"names": 1}) as (older, _):
+                again = older.predict(SCORES)["name"].tolist()
+            assert list(held.signatures["serving_default"].inputs) == ["scores"]
+        with pytest.raises(UnavailableError), pipeline.hold({"names": 7}):
+            pass
+
+    assert (latest, newer) == ({"argmax": 1, "names": 1}, {"argmax": 1, "names": 2})
+    assert (before, after, again) == ([b"one", b"two"], [b"eins", b"zwei"], [b"one", b"two"])

@@ -1,7 +1,8 @@
 """A servable made of other servables."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from topicserve.servables.errors import (
 from topicserve.servables.json_file import read_json_file
 from topicserve.servables.pipeline.definition import Definition, Reference, Step
 from topicserve.servables.pipeline.fitting import as_fed, fit
-from topicserve.servables.pipeline.pins import BuiltOnServables, Pins, pinned
+from topicserve.servables.pipeline.pins import NOTHING, BuiltOnServables, Held, Pins, pinned
 from topicserve.servables.pipeline.scopes import (
     input_of_both,
     may_be_shared,
@@ -56,18 +57,29 @@ class Pipeline(BuiltOnServables):
         with pinned(self._context, self.requests) as pins:
             return self.signatures_of(pins)
 
+    @contextmanager
+    def hold(self, instead: Mapping[str, int] = NOTHING) -> Iterator[Held]:
+        """Hold the steps of one moment for several calls; UnavailableError where one is missing."""
+        latest: dict[str, int] = {}
+        with pinned(self._context, self.requests, instead, latest) as pins:
+            yield Held(HeldPipeline(self, pins), latest)
+
     def predict(self, inputs: Columns, signature_name: str = SIGNATURE_NAME) -> Columns:
         """Return the pipeline's outputs; an error says at which step it happened."""
-        return self.predict_outputs(inputs, signature_name, self._definition.outputs)
+        with pinned(self._context, self.requests) as pins:
+            return HeldPipeline(self, pins).predict(inputs, signature_name)
 
     def predict_outputs(
         self, inputs: Columns, signature_name: str, outputs: Collection[str]
     ) -> Columns:
         """Return these outputs, by the steps that they need alone."""
-        if signature_name != SIGNATURE_NAME:
-            raise unknown_signature(signature_name, [SIGNATURE_NAME])
         with pinned(self._context, self.requests) as pins:
-            return self.run(inputs, pins, [], outputs)
+            return HeldPipeline(self, pins).predict_outputs(inputs, signature_name, outputs)
+
+    @property
+    def output_names(self) -> Collection[str]:
+        """Return the names of all outputs."""
+        return self._definition.outputs
 
     def run(
         self,
@@ -194,6 +206,31 @@ class Pipeline(BuiltOnServables):
             )
         known = [name for name in signature.outputs if name in used]
         return signature.with_outputs(known) if known else signature
+
+
+class HeldPipeline:
+    """A pipeline with the versions of one moment, for any number of calls."""
+
+    def __init__(self, pipeline: Pipeline, pins: Pins) -> None:
+        self._pipeline = pipeline
+        self._pins = pins
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """What the pipeline takes and gives with these versions."""
+        return self._pipeline.signatures_of(self._pins)
+
+    def predict(self, inputs: Columns, signature_name: str = SIGNATURE_NAME) -> Columns:
+        """Return all outputs."""
+        return self.predict_outputs(inputs, signature_name, self._pipeline.output_names)
+
+    def predict_outputs(
+        self, inputs: Columns, signature_name: str, outputs: Collection[str]
+    ) -> Columns:
+        """Return these outputs, by the steps that they need alone."""
+        if signature_name != SIGNATURE_NAME:
+            raise unknown_signature(signature_name, [SIGNATURE_NAME])
+        return self._pipeline.run(inputs, self._pins, [], outputs)
 
 
 def load_pipeline(path: str, file_name: str, context: "KindContext") -> Pipeline:

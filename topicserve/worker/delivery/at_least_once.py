@@ -14,10 +14,11 @@ from topicserve.backends.errors import (
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.delivery.delivery import Surroundings
-from topicserve.worker.delivery.refused import replacement
+from topicserve.worker.delivery.refused import is_tried_again, replacement
 from topicserve.worker.failure import Failure
 from topicserve.worker.logging import log_event
 from topicserve.worker.publish import Outgoing
+from topicserve.worker.request import Request
 
 COMMIT_TIMEOUT_SECONDS = 5.0
 
@@ -105,16 +106,32 @@ class AtLeastOnce:
             return
         self._settle(outgoing.where(lambda index: errors[index] is None))
         again = outgoing.where(lambda index: errors[index] is not None)
+        predicted_again = set()
         for index, error in enumerate(filter(None, errors)):
             if isinstance(error, BackendUnavailableError):
                 continue  # the same again
+            if isinstance(error, RecordRefusedError) and is_tried_again(
+                again, index, error, self._around.tries
+            ):
+                predicted_again.add(index)
+                continue
             if not self._replace(again, index, error):
                 self._failure.report(error)
                 return
         problem = next(str(error) for error in errors if error is not None)
         log_event("not_acknowledged", records=len(again.polled), problem=problem)
         self._metrics.redeliveries.labels("delivery_failed").inc(len(again.polled))
-        self._again.put(again)
+        if predicted_again:
+            self._predict_again(again.where(lambda index: index in predicted_again))
+            again = again.where(lambda index: index not in predicted_again)
+        if again.polled:
+            self._again.put(again)
+
+    def _predict_again(self, outgoing: Outgoing) -> None:
+        """Give records back whose results were refused."""
+        self._ledger.count_outcomes(-outgoing.counted_bytes)
+        requests = [one for one in outgoing.polled if isinstance(one, Request)]
+        self._around.batcher.add_again(requests, self.gathering)
 
     def _replace(self, outgoing: Outgoing, index: int, error: BackendError) -> bool:
         """Replace a refused outcome; False if the error is no refusal, or nothing can."""

@@ -1,7 +1,7 @@
 """How outcomes reach the broker and offsets are committed: one contract, a class a guarantee."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from topicserve.backends.broker import Consumer, Offsets, Producer
@@ -14,6 +14,7 @@ from topicserve.worker.failure import Failure
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import OffsetLedger
 from topicserve.worker.publish import Encoder, Outgoing
+from topicserve.worker.second_tries import SecondTries
 from topicserve.worker.waiting import WaitingRoutes
 
 
@@ -38,6 +39,7 @@ class Surroundings:
     failure: Failure
     waiting: WaitingRoutes
     breaker: Breaker
+    tries: SecondTries = field(default_factory=SecondTries)
 
     @property
     def drain_seconds(self) -> float:

@@ -10,9 +10,25 @@ from topicserve.worker.logging import log_event
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.publish import Outgoing
 from topicserve.worker.request import Polled
+from topicserve.worker.second_tries import Refusal, SecondTries
 
 Refused = Callable[[Polled, Reason, Exception], OutgoingRecord]
 """Returns the dead letter of a record whose result was refused."""
+
+
+def is_tried_again(
+    outgoing: Outgoing, index: int, error: RecordRefusedError, tries: SecondTries
+) -> bool:
+    """Return whether the record of a refused result is to be predicted once more; note how."""
+    if outgoing.reasons[index] is not None:
+        return False
+    polled = outgoing.polled[index]
+    return tries.note(
+        polled,
+        Refusal(_reason(error), error),
+        is_alone=id(polled) in outgoing.alone,
+        evidence=outgoing.evidence.get(id(polled)),
+    )
 
 
 def replacement(
@@ -32,8 +48,7 @@ def replacement(
         outgoing.reasons[index],
     )
     if reason is None:
-        too_large = isinstance(error, RecordTooLargeError)
-        reason = Reason.RESULT_TOO_LARGE if too_large else Reason.RESULT_REFUSED
+        reason = _reason(error)
         return dead_letter_of(polled, reason, error), reason
     smaller = fit_dead_letter(refused, size_bytes(refused) - 1)
     if size_bytes(smaller) >= size_bytes(refused):
@@ -49,3 +64,8 @@ def replacement(
         problem=str(error),
     )
     return smaller, reason
+
+
+def _reason(error: RecordRefusedError) -> Reason:
+    too_large = isinstance(error, RecordTooLargeError)
+    return Reason.RESULT_TOO_LARGE if too_large else Reason.RESULT_REFUSED

@@ -14,7 +14,7 @@ from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 from topicserve.worker.delivery.delivery import Surroundings
 from topicserve.worker.delivery.epochs import Epoch, Epochs
-from topicserve.worker.delivery.refused import replacement
+from topicserve.worker.delivery.refused import is_tried_again, replacement
 from topicserve.worker.logging import log_event
 from topicserve.worker.publish import Outgoing
 from topicserve.worker.request import Polled
@@ -43,6 +43,7 @@ class Transactions:
         self._failure = around.failure
         self._timeout_seconds = around.transaction_timeout_seconds * GIVEN_UP_AFTER
         # What is sent the next time in the place of refused outcomes, until it is committed.
+        self._second_tries = around.tries
         self._replaced: dict[tuple[TopicPartition, int], tuple[OutgoingRecord, Reason]] = {}
 
     def write(self, epoch: Epoch, offsets: Offsets) -> None:
@@ -112,7 +113,12 @@ class Transactions:
                 self._epochs.doom(str(error))
 
     def _replace(self, outgoing: Outgoing, index: int, error: RecordRefusedError) -> bool:
-        """Note what takes a refused outcome's place the next time; False if nothing can."""
+        """Note what takes a refused outcome's place the next time; False if nothing can.
+
+        A result may be predicted in another way then, and no dead letter takes its place.
+        """
+        if is_tried_again(outgoing, index, error, self._second_tries):
+            return True
         found = replacement(outgoing, index, error, self._encoder.refused, self._metrics)
         if found is None:
             return False
