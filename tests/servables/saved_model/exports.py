@@ -89,7 +89,6 @@ def odd_signatures() -> Mapping[str, Any]:
         "one_row": signature({"x": one, "keep": keep}, {"y": one * keep}),
         "one_total": signature({"x": x}, {"total": total}),
         "two_names": signature({"x": x}, {"y": plus_one, "also_y": plus_one}),
-        "fed_and_fetched": signature({"x": x}, {"x": x}),
         "sparse": signature({"x": sparse}, {"y": tf1.sparse_tensor_to_dense(sparse)}),
         "only_scalars": signature({"keep": keep}, {"y": keep * 2}),
         "unseen_parsing": signature(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from topicserve.servables.saved_model.dataflow import Dataflow
+from topicserve.servables.saved_model.dataflow import Dataflow, tensor_of
 from topicserve.servables.saved_model.examples import ExampleCall
 from topicserve.servables.saved_model.fixed_rows import FixedRowsCall
 from topicserve.servables.saved_model.parsed_features import find_features
@@ -24,7 +24,7 @@ def bind_signature(
     session: Session, signature_def: Any, dataflow: Dataflow, batch_records: bool | None
 ) -> BoundSignature:
     """Return what calls the signature, or raise what TensorCall raises."""
-    signature = read_signature(signature_def, batch_records)
+    signature = with_passed_inputs(read_signature(signature_def, batch_records), signature_def)
     if batch_records is not False:
         signature = with_constant_outputs(signature, signature_def, dataflow)
     tensors = TensorCall(session, signature_def, signature)
@@ -37,6 +37,20 @@ def bind_signature(
         outputs = [output.name for output in signature_def.outputs.values()]
         call = ExampleCall(call, find_features(session.graph, info.name, outputs))
     return BoundSignature(tensors, call)
+
+
+def with_passed_inputs(signature: Signature, signature_def: Any) -> Signature:
+    """Return the signature with the scope and the shape of an input for an output that is one.
+
+    Whatever such an output declares.
+    """
+    inputs = {tensor_of(signature_def.inputs[name].name): name for name in signature.inputs}
+    outputs = dict(signature.outputs)
+    for name, spec in outputs.items():
+        origin = inputs.get(tensor_of(signature_def.outputs[name].name))
+        if origin is not None:
+            outputs[name] = replace(signature.inputs[origin], dtype=spec.dtype)
+    return replace(signature, outputs=outputs)
 
 
 def with_constant_outputs(

@@ -27,8 +27,8 @@ class Dataflow:
 
         The search ends at what is `fed`, since feeding replaces what would be computed.
         """
-        goals, ends = {_tensor(one) for one in wanted}, {_tensor(one) for one in fed}
-        seen, waiting = set(), [_tensor(tensor)]
+        goals, ends = {tensor_of(one) for one in wanted}, {tensor_of(one) for one in fed}
+        seen, waiting = set(), [tensor_of(tensor)]
         while waiting:
             name, index = place = waiting.pop()
             if place in goals:
@@ -39,7 +39,7 @@ class Dataflow:
             node = self._nodes.get(name)
             if node is None:
                 return True  # nothing is known of it
-            waiting.extend(_tensor(one) for one in self._sources(node, index))
+            waiting.extend(tensor_of(one) for one in self._sources(node, index))
         return False
 
     @cached_property
@@ -113,6 +113,7 @@ class Dataflow:
         return names.index(argument) if argument in names else int(index or 0)
 
 
-def _tensor(reference: str) -> tuple[str, int]:
+def tensor_of(reference: str) -> tuple[str, int]:
+    """Return a tensor's node and output number; "x" means "x:0"."""
     name, _, index = reference.partition(":")
     return name, int(index or 0)

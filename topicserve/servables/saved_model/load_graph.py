@@ -10,6 +10,7 @@ from topicserve.servables.errors import (
     NotFoundError,
     ServableError,
 )
+from topicserve.servables.saved_model.restoring import Loader
 from topicserve.servables.saved_model.runtime import Session, tf, translate
 
 _AVAILABLE_TAGS = re.compile(r"with available tags '(.*?)'\. To inspect", re.DOTALL)
@@ -27,7 +28,7 @@ def load_graph(session: Session, path: str, tags: tuple[str, ...]) -> Any:
         raise NotFoundError(f"{path}: there is no such directory")
     try:
         with session.graph.as_default():
-            return tf.compat.v1.saved_model.loader.load(session, list(tags), path)
+            return Loader(path).load(session, list(tags))
     # What reading the variables ends in: the graph itself runs nothing else that reads records.
     except (tf.errors.OutOfRangeError, tf.errors.DataLossError) as error:
         raise DataLossError(

@@ -16,12 +16,13 @@ os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import CallableOptions, RunOptions
+from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from topicserve.servables.errors import InvalidArgumentError, ServableError
 from topicserve.servables.saved_model.causes import explain
 from topicserve.servables.status_errors import error_of_status
 
-__all__ = ["Session", "tf", "translate"]
+__all__ = ["SavedModelLoader", "Session", "tf", "translate"]
 
 Array = NDArray[Any]
 
@@ -64,6 +65,19 @@ class Session(tf.compat.v1.Session):  # type: ignore[misc]  # the library is unt
             config.inter_op_parallelism_threads = threads
         super().__init__(graph=tf.Graph(), config=config)
         self._run_options = RunOptions(inter_op_thread_pool=_CALLERS_THREAD if threads == 1 else 0)
+
+    def copy_of(self, tensor: str) -> str:
+        """Return the name of a new tensor that always equals this one.
+
+        Raises InvalidArgumentError for a tensor that the graph does not have.
+        """
+        full_name = tensor if ":" in tensor else f"{tensor}:0"
+        try:
+            with self.graph.as_default():
+                copy = tf.identity(self.graph.get_tensor_by_name(full_name))
+        except (KeyError, ValueError) as error:
+            raise InvalidArgumentError(str(error)) from error
+        return str(copy.name)
 
     def bind(self, feeds: Sequence[str], fetches: Sequence[str]) -> Callable[..., list[Array]]:
         """Return a function of the feeds' arrays that returns the fetches' arrays.

@@ -1,6 +1,6 @@
 """One signature, bound to a session: columns in, columns out."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from topicserve.servables.errors import InvalidArgumentError, UnimplementedError
 from topicserve.servables.predict_checks import check_rows, check_shape, rows_of
+from topicserve.servables.saved_model.dataflow import tensor_of
 from topicserve.servables.saved_model.runtime import Session, tf, translate
 from topicserve.servables.servable import Columns, Signature
 
@@ -43,7 +44,8 @@ class TensorCall:
         if not self._inputs or not self._outputs:
             raise UnimplementedError("it has no input, or no output")
         feeds = [signature_def.inputs[name].name for name in self._inputs]
-        tensors = {name: signature_def.outputs[name].name for name in self._outputs}
+        fetches = {name: signature_def.outputs[name].name for name in self._outputs}
+        tensors = _unfed(session, feeds, fetches)
 
         def bind(outputs: frozenset[str]) -> Callable[..., list[Array]]:
             return session.bind(feeds, [tensors[name] for name in sorted(outputs)])
@@ -84,6 +86,18 @@ class TensorCall:
         except tf.errors.OpError as error:
             raise translate(error) from error
         return {name: _array(value) for name, value in zip(names, found, strict=True)}
+
+
+def _unfed(session: Session, feeds: Sequence[str], fetches: Mapping[str, str]) -> dict[str, str]:
+    """Return the fetches, with a copy in place of a tensor that is fed.
+
+    TensorFlow's runtime refuses to fetch what it is fed with; `Session.run` of Python returns it.
+    """
+    fed = {tensor_of(name) for name in feeds}
+    return {
+        name: session.copy_of(tensor) if tensor_of(tensor) in fed else tensor
+        for name, tensor in fetches.items()
+    }
 
 
 def _array(value: Any) -> Array:
