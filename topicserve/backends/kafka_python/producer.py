@@ -120,10 +120,11 @@ class KafkaPythonProducer:
 
     def _report(self) -> None:
         while not self._closed.is_set():
-            if self._in_flight.report(_REPORT_SECONDS):
-                self._is_lost.set()
-            if self._is_lost.is_set() and not self._is_transactional:
-                self._is_lost.clear()
+            timed_out = self._in_flight.report(_REPORT_SECONDS)
+            if self._is_transactional:
+                if timed_out:
+                    self._is_lost.set()
+            elif timed_out:
                 self._client.give_up()
         self._in_flight.give_up(BackendUnavailableError("the producer was closed before"))
 
@@ -162,7 +163,7 @@ class KafkaPythonProducer:
 
     def _failed(self, client: Any, shipment: Shipment, index: int, error: Exception) -> None:
         if isinstance(error, errors.KafkaTimeoutError):
-            self._is_lost.set()
+            self._lose(client)
             shipment.settle(index, DeliveryTimeoutError(f"kafka-python: {error}"))
         elif not self._client.is_current(client):
             shipment.settle(index, DeliveryTimeoutError("given up with others that timed out"))
@@ -173,11 +174,24 @@ class KafkaPythonProducer:
             shipment.settle(index, own if is_refused else translate_transactional(client, error))
 
     def _not_written(self, client: Any, shipment: Shipment, index: int, error: Exception) -> None:
-        if isinstance(translate(error), RecordRefusedError):
+        own = translate(error)
+        if isinstance(own, RecordRefusedError):
             # The sequence numbers of the batches behind it are wrong by now. An idempotent client
             # sends nothing more (3.0.12), and a transactional one cannot abort.
+            self._lose(client)
+            shipment.settle(index, own)
+        else:
+            self._failed(client, shipment, index, error)
+
+    def _lose(self, client: Any) -> None:
+        """Have a client replaced before its failures are told: what is sent again needs the next.
+
+        What fails of one that was replaced before says nothing about the next.
+        """
+        if not self._is_transactional:
+            self._client.give_up(client)
+        elif self._client.is_current(client):
             self._is_lost.set()
-        self._failed(client, shipment, index, error)
 
     def _take_over(self, timeout_seconds: float) -> None:
         """Have a new client end what the old one left open."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import kafka
 from kafka import errors
+from kafka.future import Future
 
 from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.backends.kafka_python.connection import Network
@@ -60,17 +61,26 @@ class ProducerClient:
         except (BackendError, RuntimeError) as error:
             if self.is_current(client):
                 raise
-            raise BackendUnavailableError("kafka-python: records sent before timed out") from error
+            raise BackendUnavailableError(
+                "kafka-python: its client was replaced meanwhile"
+            ) from error
 
     def is_current(self, client: Any) -> bool:
         """Tell whether nobody has given this client up."""
         return client is self._client
 
-    def give_up(self) -> None:
-        """Fail what the client still has; the next call opens another."""
+    def give_up(self, lost: Any = None) -> None:
+        """Fail what the client still has; the next call opens another.
+
+        With `lost` only that client: where it was replaced before, nothing is to be done.
+        """
         with self._opening:
+            if lost is not None and lost is not self._client:
+                return
             client, self._client = self._client, None
         if client is not None:
+            # Whoever still has it would wait for topics that it does not know until its time is up.
+            client._metadata.request_update = _refuse_update  # noqa: SLF001 - see above
             _discard_aside(client)
 
     def close(self, timeout_seconds: float) -> None:
@@ -84,6 +94,10 @@ class ProducerClient:
             client.close(timeout=timeout_seconds)
         except errors.KafkaTimeoutError:
             _discard_aside(client)
+
+
+def _refuse_update() -> Future:
+    return Future().failure(errors.KafkaError("the client was given up"))
 
 
 def _discard_aside(client: Any) -> None:
