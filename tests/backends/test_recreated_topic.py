@@ -2,9 +2,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.port import Port, eventually, numbered, numbers, send
+from tests.support.port import Member, Port, eventually, numbered, numbers, send
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.embedded.kafka_server import KafkaServer
+from topicserve.wire.kafka_record import TopicPartition
 
 pytestmark = pytest.mark.servers
 
@@ -37,3 +38,57 @@ def test_a_topic_that_is_deleted_is_waited_for(client: str, server: KafkaServer)
 
     assert sorted(numbers(member.records)) == list(range(30))
     port.close()
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_no_offset_of_a_deleted_topic_is_committed(client: str, server: KafkaServer) -> None:
+    """It would be taken for one of the topic that is created again, and skip its first records."""
+    port = Port(open_broker(client, {"bootstrap.servers": server.bootstrap_servers}))
+    topic, admin = port.topic(1), port.admin()
+    member = port.member(topic, settings={"metadata.max.age.ms": 500})
+    assert send(port.producer(), numbered(topic, 10)) == [None] * 10
+    member.read(10)
+    stale = member.next_offsets()
+    eventually(lambda: member.poll() == [] and member.consumer.stats().positions == stale)
+
+    assert admin.delete_topic(topic, 10)
+    (partition,) = stale
+    # Until the client has noticed: it may also give the partition up.
+    eventually(lambda: member.poll() == [] and (_is_unread(member) or not _has(member, partition)))
+    assert admin.create_topic(topic, 1, 10)
+    if _has(member, partition):
+        member.consumer.commit(stale, 10)
+
+    assert member.consumer.committed([partition], 10) == {partition: None}
+    assert send(port.producer(), numbered(topic, 3)) == [None] * 3
+    member.records.clear()
+    member.read(3)
+    member.consumer.commit(member.next_offsets(), 10)
+    assert member.consumer.committed([partition], 10) == {partition: 3}
+    assert member.consumer.stats().positions.get(partition, 3) == 3
+    port.close()
+
+
+def test_a_longer_topic_is_read_from_its_beginning_too(server: KafkaServer) -> None:
+    """kafka-python tells it by the topic's id; librdkafka gives none, and goes on where it was."""
+    port = Port(open_broker("kafka-python", {"bootstrap.servers": server.bootstrap_servers}))
+    topic, admin = port.topic(1), port.admin()
+    member = port.member(topic, settings={"metadata.max.age.ms": 500})
+    assert send(port.producer(), numbered(topic, 10)) == [None] * 10
+    member.read(10)
+    member.records.clear()
+
+    assert admin.delete_topic(topic, 10)
+    assert admin.create_topic(topic, 1, 10)
+    assert send(port.producer(), numbered(topic, 30)) == [None] * 30
+    member.poll_until(lambda: set(numbers(member.records)) == set(range(30)))
+
+    port.close()
+
+
+def _has(member: Member, partition: TopicPartition) -> bool:
+    return partition in member.consumer.stats().assigned
+
+
+def _is_unread(member: Member) -> bool:
+    return bool(member.consumer._unread)  # type: ignore[attr-defined]

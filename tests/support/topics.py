@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 ADMIN_LIMIT_SECONDS = 30.0
@@ -26,6 +26,17 @@ def open_topics(
     finally:
         for deleted in admin.delete_topics(list(topics)).values():
             deleted.result(ADMIN_LIMIT_SECONDS)
+
+
+def create_again(bootstrap_servers: str, topic: str, partitions: int = 4) -> None:
+    """Delete a topic and create another of its name, unless a client's question did so before."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
+    for deleted in admin.delete_topics([topic]).values():
+        deleted.result(ADMIN_LIMIT_SECONDS)
+    for created in admin.create_topics([NewTopic(topic, partitions, 1)]).values():
+        problem = created.exception(ADMIN_LIMIT_SECONDS)
+        assert problem is None or problem.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS, problem
+    _wait_until_known(admin, topic, partitions)
 
 
 def delete_records(bootstrap_servers: str, topic: str, partition: int, before: int) -> None:

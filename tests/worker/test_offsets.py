@@ -294,14 +294,88 @@ def test_offsets_that_go_back_are_another_topics(caplog: pytest.LogCaptureFixtur
 
     with caplog.at_level(logging.WARNING, "topicserve"):
         first, second = track(ledger, [0, 1])
-    ledger.finish([unfinished, first])
+    ledger.finish([first])
+    assert ledger.committable() == {}, "the old record has no answer yet"
+    assert not ledger.wait_finished([PARTITION], 0)
+    ledger.finish([unfinished])
 
     assert ledger.committable() == {PARTITION: 1}
     assert ledger.in_flight_records == 1
     assert (unfinished.slot.closed, second.slot.closed) == (True, False)
-    assert ledger.abandoned_records == 1
+    assert ledger.abandoned_records == 0
+    assert ledger.take_went_back() == {PARTITION}
+    assert ledger.take_went_back() == set()
     (line,) = caplog.records
     assert line.msg == "offsets_went_back"
     fields = line.__dict__["fields"]
     assert (fields["topic"], fields["partition"]) == PARTITION
     assert (fields["from_offset"], fields["to_offset"]) == (102, 0)
+
+
+@pytest.mark.parametrize("let_go", ["release", "restart"])
+def test_old_records_go_with_their_partition(let_go: str) -> None:
+    """Those of a log that is gone are no longer counted, and nothing of them is committed."""
+    ledger = OffsetLedger()
+    ledger.assign([PARTITION])
+    old = track(ledger, [100, 101])
+    new = track(ledger, [0])
+    ledger.finish(new)
+
+    if let_go == "release":
+        assert ledger.release([PARTITION]) == {}
+    else:
+        assert ledger.restart() == {PARTITION: 0}
+
+    assert ledger.in_flight_records == 0
+    assert all(polled.slot.closed for polled in old)
+
+
+def test_a_cut_of_one_log_is_not_committed_for_another() -> None:
+    """Where the log was replaced while a transaction was being written."""
+    ledger = OffsetLedger()
+    ledger.assign([PARTITION])
+    ledger.finish(track(ledger, [100, 101]))
+    cut = ledger.cut()
+    assert ledger.with_notes(cut) == {PARTITION: 102}
+
+    ledger.finish(track(ledger, [0]))
+    ledger.committed({PARTITION: 102}, cut)
+
+    assert ledger.with_notes(cut) == {}
+    assert ledger.committable() == {PARTITION: 1}
+
+
+def test_a_cut_says_nothing_again_that_is_committed() -> None:
+    """Said again, it could reach a log that took the place of the one that it is about."""
+    ledger = OffsetLedger()
+    other = TopicPartition("in", 1)
+    ledger.assign([PARTITION, other])
+    ledger.finish(track(ledger, [100]))
+    ledger.committed(ledger.committable())
+    (polled,) = track(ledger, [7], partition=1)
+
+    assert ledger.cut() == {polled.slot: 8}
+
+
+@given(
+    logs=st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=8), min_size=1, max_size=4),
+    data=st.data(),
+)
+def test_whatever_order_offsets_come_in_all_is_answered_before_any_is_committed(
+    logs: list[list[int]], data: st.DataObject
+) -> None:
+    """Producers can write offsets that do not rise, and repeat; no partition gets stuck."""
+    ledger = OffsetLedger()
+    ledger.assign([PARTITION])
+    polled = [one for offsets in logs for one in track(ledger, offsets)]
+    order = data.draw(st.permutations(polled))
+    for one in order[:-1]:
+        ledger.finish([one])
+        assert ledger.in_flight_records >= 1
+        for end in ledger.committable().values():
+            assert order[-1].record.offset >= end
+    ledger.finish(order[-1:])
+
+    assert ledger.in_flight_records == 0
+    assert ledger.committable() == {PARTITION: logs[-1][-1] + 1}
+    assert ledger.in_flight_bytes == 0

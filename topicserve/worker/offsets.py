@@ -4,6 +4,8 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from operator import le
 from typing import NamedTuple, Protocol
 
 from topicserve.backends.broker import OffsetAndMetadata, metadata_of
@@ -212,6 +214,22 @@ def _runs(records: Sequence[KafkaRecord]) -> Iterator[tuple[int, int]]:
         yield start, len(records)
 
 
+def _rising(offsets: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yield the parts of a run within which offsets rise: all of it, but where a log began again.
+
+    Producers can write such offsets, too: brokers take uncompressed batches as they are.
+    """
+    if not any(map(le, islice(offsets, 1, None), offsets)):
+        yield offsets
+        return
+    start = 0
+    for index in range(1, len(offsets)):
+        if offsets[index] <= offsets[index - 1]:
+            yield offsets[start:index]
+            start = index
+    yield offsets[start:]
+
+
 def _known(offsets: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
     return {partition: offset for partition, offset in offsets.items() if offset is not None}
 
@@ -226,6 +244,9 @@ class OffsetLedger:
         self._bytes = 0
         self._outcome_bytes = 0
         self._gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
+        # Slots that offsets went back from, until their records are finished.
+        self._replaced: dict[TopicPartition, list[Slot]] = {}
+        self._went_back: set[TopicPartition] = set()
         self.on_assign: Callable[[], None] = lambda: None
         """Called when partitions were assigned; it must return at once."""
         self.polls = 0
@@ -250,19 +271,23 @@ class OffsetLedger:
             for start, stop in _runs(records):
                 first = records[start]
                 slot = self._slots.get(TopicPartition(first.topic, first.partition))
-                if slot is not None:
-                    slot = self._from_the_beginning(slot, first.offset)
-                    offsets = [record.offset for record in records[start:stop]]
+                if slot is None:
+                    slots += [None] * (stop - start)
+                    continue
+                for offsets in _rising([record.offset for record in records[start:stop]]):
+                    slot = self._from_the_beginning(slot, offsets[0])
                     self._note_gap(slot.track(offsets, first.timestamp_ms))
-                    self._records += stop - start
-                slots += [slot] * (stop - start)
+                    self._records += len(offsets)
+                    slots += [slot] * len(offsets)
         return slots
 
     def _from_the_beginning(self, slot: Slot, offset: int) -> Slot:
         """Return the slot, or a new one where the offsets have gone back.
 
         They do so where a topic was deleted and created again, or its end was lost, and the client
-        goes on without a new assignment. What is known of the old offsets is about other records.
+        goes on without a new assignment. What is known of the old offsets is about other records:
+        none of it is committed any more. The records themselves are answered all the same, and
+        nothing else is committed before.
         """
         position = slot.position
         if position is None or offset >= position:
@@ -275,10 +300,21 @@ class OffsetLedger:
             from_offset=position,
             to_offset=offset,
         )
-        self.abandoned_records += slot.in_flight
-        self._release([slot.partition])
+        if slot.in_flight:
+            self._replaced.setdefault(slot.partition, []).append(slot)
+        else:
+            slot.closed = True
+        self._went_back.add(slot.partition)
         new = self._slots[slot.partition] = Slot(slot.partition)
         return new
+
+    def take_went_back(self) -> set[TopicPartition]:
+        """Return the partitions whose offsets went back since the last time."""
+        if not self._went_back:
+            return self._went_back
+        with self._changed:
+            found, self._went_back = self._went_back, set()
+            return found
 
     def count_bytes(self, size_bytes: int) -> None:
         """Count the bytes of records that were tracked; `finish` takes them off again."""
@@ -303,6 +339,7 @@ class OffsetLedger:
                 if not slot.closed:
                     slot.finish(offsets)
                     self._records -= len(offsets)
+                    self._forget_replaced(slot)
             self._bytes -= size_bytes
             self._outcome_bytes -= outcome_bytes
             self._changed.notify_all()
@@ -310,7 +347,13 @@ class OffsetLedger:
     def committable(self) -> dict[TopicPartition, int]:
         """Return the next offsets, with their notes, where either is not committed yet."""
         with self._changed:
-            return _known({slot.partition: slot.to_commit for slot in self._slots.values()})
+            return _known(
+                {
+                    partition: slot.to_commit
+                    for partition, slot in self._slots.items()
+                    if partition not in self._replaced
+                }
+            )
 
     def committable_notes(self) -> dict[TopicPartition, int]:
         """Return the notes that are not committed yet, at the offsets that are."""
@@ -318,7 +361,7 @@ class OffsetLedger:
             found = {
                 slot.partition: slot.first_offset if slot.committed is None else slot.committed
                 for slot in self._slots.values()
-                if slot.note != slot.committed_note
+                if slot.note != slot.committed_note and slot.partition not in self._replaced
             }
             return {
                 partition: OffsetAndMetadata(offset, self._slots[partition].note)
@@ -326,9 +369,18 @@ class OffsetLedger:
                 if offset is not None
             }
 
-    def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Record that these offsets are committed, with their notes."""
+    def committed(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        cut: Mapping[Slot, int] | None = None,
+    ) -> None:
+        """Record that these offsets are committed, with their notes.
+
+        With a `cut`, only of the slots that it was made of: others may have taken their place.
+        """
         with self._changed:
+            if cut is not None:
+                offsets = {p: o for p, o in offsets.items() if self._slots.get(p) in cut}
             # A note alone is no progress.
             self.commits += any(
                 partition not in self._slots or self._slots[partition].committed != offset
@@ -357,15 +409,25 @@ class OffsetLedger:
             if slot is not None:
                 slot.note = note
 
-    def cut(self) -> dict[TopicPartition, int]:
-        """Return where each partition stands that has anything to commit, once all is finished."""
+    def cut(self) -> dict[Slot, int]:
+        """Return where each slot stands that has anything to commit, once all is finished."""
         with self._changed:
-            return _known(
-                {
-                    slot.partition: slot.finished_to if slot.first_offset is None else slot.position
-                    for slot in self._slots.values()
-                }
-            )
+            ends = {
+                slot: slot.finished_to if slot.first_offset is None else slot.position
+                for slot in self._slots.values()
+            }
+            # Said again, an offset that is committed could reach a log that took the log's place.
+            return {
+                slot: end
+                for slot, end in ends.items()
+                if end is not None
+                and (end != slot.committed or slot.note != slot.committed_note or slot.in_flight)
+            }
+
+    def cut_committable(self) -> dict[Slot, int]:
+        """Return what `committable` does, by slot."""
+        with self._changed:
+            return {self._slots[partition]: end for partition, end in self.committable().items()}
 
     def positions(self) -> dict[TopicPartition, int]:
         """Return the offset that is read next of each partition, where it is known."""
@@ -423,14 +485,16 @@ class OffsetLedger:
         if gap is not None:
             self._gaps.append(gap)
 
-    def with_notes(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Return offsets with the notes that their partitions have now."""
+    def with_notes(self, cut: Mapping[Slot, int]) -> dict[TopicPartition, int]:
+        """Return the offsets of a cut with the notes that their slots have now.
+
+        Those of slots that are no longer there are left out: all of their records are done with.
+        """
         with self._changed:
             return {
-                partition: OffsetAndMetadata(
-                    offset, self._slots[partition].note if partition in self._slots else ""
-                )
-                for partition, offset in offsets.items()
+                slot.partition: OffsetAndMetadata(offset, slot.note)
+                for slot, offset in cut.items()
+                if self._slots.get(slot.partition) is slot
             }
 
     def restart(self) -> dict[TopicPartition, int]:
@@ -465,15 +529,27 @@ class OffsetLedger:
         offsets: dict[TopicPartition, int] = {}
         for partition in partitions:
             slot = self._slots.pop(partition, None)
-            if slot is None:
+            replaced = self._replaced.pop(partition, [])
+            for closing in [*replaced, *([] if slot is None else [slot])]:
+                closing.closed = True
+                self._records -= closing.in_flight
+            if slot is None or replaced:
                 continue
-            slot.closed = True
-            self._records -= slot.in_flight
             to_commit = slot.to_commit
             if to_commit is not None:
                 offsets[partition] = to_commit
         self._changed.notify_all()
         return offsets
+
+    def _forget_replaced(self, slot: Slot) -> None:
+        """Let a slot go that offsets went back from, once all of its records are finished."""
+        replaced = self._replaced.get(slot.partition)
+        if replaced is None or slot.in_flight or slot not in replaced:
+            return
+        slot.closed = True
+        replaced.remove(slot)
+        if not replaced:
+            del self._replaced[slot.partition]
 
     def partitions(self) -> list[TopicPartition]:
         """Return the partitions that have a slot."""
@@ -509,7 +585,9 @@ class OffsetLedger:
 
         def finished() -> bool:
             return not any(
-                self._slots[partition].in_flight for partition in wanted if partition in self._slots
+                partition in self._replaced
+                or (partition in self._slots and self._slots[partition].in_flight)
+                for partition in wanted
             )
 
         return self.wait_until(finished, timeout_seconds)

@@ -90,6 +90,23 @@ def test_records_and_offsets_have_one_outcome(committed: bool) -> None:
     assert broker.transactions.pending_offsets("g") == set()
 
 
+def test_offsets_of_a_deleted_topic_are_not_committed_for_the_next_of_its_name() -> None:
+    """Neither those that were committed nor those of a transaction that is open."""
+    broker = a_broker()
+    broker.topics.create("in", 1)
+    producer = Producer(broker)
+    broker.groups.commit("g", {("in", 0): OFFSET})
+    producer.begin()
+
+    topic = broker.topics.find("in")
+    assert topic is not None
+    broker.delete_topic(topic)
+    broker.topics.create("in", 1)
+    producer.end(committed=True)
+
+    assert broker.groups.offsets("g") == {}
+
+
 def test_to_end_once_more_is_no_error_unless_it_contradicts() -> None:
     """A client that did not hear the answer asks again."""
     broker = a_broker()

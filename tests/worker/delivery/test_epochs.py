@@ -3,9 +3,10 @@ import pytest
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.delivery.epochs import Epochs
+from topicserve.worker.offsets import Slot
 from topicserve.worker.publish import Outgoing
 
-CUT = {TopicPartition("in", 0): 7}
+CUT = {Slot(TopicPartition("in", 0)): 7}
 
 
 def outcome() -> Outgoing:

@@ -557,3 +557,33 @@ def test_a_transaction_ends_early_when_its_results_take_much_memory(world: Deliv
 
     world.around.ledger.count_outcomes(10_000)
     assert world.delivery.wait_for_room(0)
+
+
+def test_a_log_that_took_anothers_place_gets_none_of_its_offsets(world: Deliveries) -> None:
+    """A topic was created again while its old records were in flight: these are answered, too."""
+    old = world.polled(100, 101)
+    new = world.polled(0, 1)
+    world.publish(*old)
+    world.publish(*new)
+    world.commit_when_due()
+    wait_for_commits(world)
+
+    assert len(world.log.ids()) == 4
+    assert world.log.committed == {PARTITION: 2}
+
+
+def test_a_transaction_on_its_way_says_nothing_of_the_log_after(world: Deliveries) -> None:
+    """Its offsets were cut before the topic was created again: what follows counts from there."""
+    old = world.polled(100, 101)
+    world.commit_when_due()  # cut, and waits for its records
+    new = world.polled(0)
+    world.publish(*old)
+    wait_for_commits(world)
+    assert world.log.committed == {}
+
+    world.publish(*new)
+    world.commit_when_due()
+    wait_for_commits(world, 2)
+
+    assert world.log.committed == {PARTITION: 1}
+    assert len(world.log.ids()) == 3

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from tests.support.kafka_doubles import MemoryLog
 from tests.support.records import ManualClock, an_id
 from tests.worker.test_pipeline import World, records
-from topicserve.backends.broker import metadata_of
+from topicserve.backends.broker import OffsetAndMetadata, metadata_of
+from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config import Guarantee
 from topicserve.worker.predict import Predictor
 from topicserve.worker.quarantine.quarantine import PredictTimeoutError
 from topicserve.worker.request import Batch, Predicted
 
 COUNT = 60
+PARTITION = TopicPartition("in", 0)
 guarantees = pytest.mark.parametrize("guarantee", list(Guarantee), ids=lambda one: one.value)
 
 
@@ -272,3 +274,42 @@ def test_other_partitions_go_on_beside_a_hang() -> None:
             return len(others - set(world.log.ids())) <= 7  # what shares the hanging batch
 
     assert isinstance(Patient(Guarantee.AT_LEAST_ONCE, {31}).run_one(), PredictTimeoutError)
+
+
+class Opened:
+    """A quarantine on a ledger with one partition, and what of polled records is given up."""
+
+    def __init__(self, offset: int, note: str) -> None:
+        self.world = World((), Guarantee.AT_LEAST_ONCE)
+        consumer, ledger = self.world.consumer, self.world.stages.ledger
+        consumer.log.committed[PARTITION] = OffsetAndMetadata(offset, note)
+        ledger.assign([PARTITION])
+        self.quarantine = self.world.stages.quarantine
+        self.quarantine.assigned([PARTITION])
+
+    def given_up(self, *offsets: int) -> list[int]:
+        """Poll records; return the offsets of those that are given up."""
+        stages = self.world.stages
+        polled = [record for record in records(max(offsets) + 1) if record.offset in offsets]
+        slots = stages.ledger.track(polled)
+        self.quarantine.open(polled)
+        requests, _ = stages.decoder.decode(polled, slots, 0.0)
+        _, rejections = self.quarantine.hold(requests, 0)
+        return [rejection.polled.record.offset for rejection in rejections]
+
+
+def test_what_is_given_up_of_one_log_is_not_given_up_of_the_next() -> None:
+    """A topic was created again while it was read: its records have the same offsets."""
+    opened = Opened(2, "topicserve1 given_up=3")
+    assert opened.given_up(2, 3, 4) == [3]
+
+    assert opened.given_up(0, 1, 2, 3, 4) == []
+    assert opened.quarantine.is_idle
+    note = opened.world.stages.ledger.with_notes(opened.world.stages.ledger.cut())[PARTITION]
+    assert "given_up" not in metadata_of(note)
+    assert "working=" in metadata_of(note)
+
+
+def test_a_note_behind_the_first_record_is_of_another_log() -> None:
+    """The committed offset lay behind the new log's end, so that reading went back."""
+    assert Opened(20, "topicserve1 given_up=3").given_up(0, 1, 2, 3, 4) == []

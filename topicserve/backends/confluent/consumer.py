@@ -51,6 +51,9 @@ class ConfluentConsumer:
         # Where the end of a partition was met: past aborted records and markers, which `position`
         # does not count, since it follows records.
         self._ends: dict[TopicPartition, int] = {}
+        # What was assigned of deleted topics, until a record comes: their offsets are no one's, and
+        # must not be committed for a topic that is created again.
+        self._unread: set[TopicPartition] = set()
         # Where paused partitions go on, if somebody sought there: `position` only follows records.
         self._sought: dict[TopicPartition, int] = {}
         self._error: BaseException | None = None
@@ -114,6 +117,9 @@ class ConfluentConsumer:
 
     def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
         # Waits for as long as the broker takes; hence the thread of its own.
+        offsets = {p: offset for p, offset in offsets.items() if p not in self._unread}
+        if not offsets:
+            return
         subject = {
             partition: (offset, metadata_of(offset)) for partition, offset in offsets.items()
         }
@@ -195,9 +201,23 @@ class ConfluentConsumer:
             return []
         rest.insert(0, first)
         records = self._records(self._corrupt.filter(rest))
+        if records and (self._ends or self._unread):
+            self._forget_ends(rest, records)
         if records:
             self._problem = ""
         return records + self._corrupt.take_found()
+
+    def _forget_ends(self, messages: list[Any], records: list[KafkaRecord]) -> None:
+        """Keep an end only until the next record: of a topic created again it says nothing."""
+        for partition in {TopicPartition(one.topic, one.partition) for one in records}:
+            self._ends.pop(partition, None)
+            self._unread.discard(partition)
+        if len(records) != len(messages):  # ends came, too: what came last counts
+            for message in messages:
+                if message.error() is None:
+                    self._ends.pop(_ours_of(message), None)
+                elif message.error().code() == PARTITION_EOF:
+                    self._ends[_ours_of(message)] = message.offset()
 
     def _records(self, messages: list[Any]) -> list[KafkaRecord]:
         records: list[KafkaRecord] = []
@@ -229,7 +249,7 @@ class ConfluentConsumer:
         """Take note of what is no record, or raise it. Returns False."""
         error = message.error()
         if error.code() == PARTITION_EOF:
-            self._ends[TopicPartition(message.topic(), message.partition())] = message.offset()
+            self._ends[_ours_of(message)] = message.offset()
             return False
         if self._corrupt.failed(message):
             log.warning("%s-%s: %s", message.topic(), message.partition(), error.str())
@@ -242,6 +262,10 @@ class ConfluentConsumer:
             return False
         topic = message.topic()
         if isinstance(problem, UnknownTopicError) and topic in self._found_topics:
+            gone = {partition for partition in self._assigned if partition.topic == topic}
+            self._unread |= gone
+            for partition in gone:
+                self._ends.pop(partition, None)
             self._problem = f'the topic "{topic}" was deleted; waiting until it is created again'
             log.warning("%s", self._problem)
             return False
@@ -285,10 +309,12 @@ class ConfluentConsumer:
 
     def _on_revoked(self, partitions: list[TopicPartition]) -> None:
         assert self._listener is not None
+        unread = self._unread.intersection(partitions)
         self._forget(partitions)
         if not partitions or self._closed:
             return  # leaving the group is the caller's own doing
         offsets = self._listener.on_revoked(partitions)
+        offsets = {p: offset for p, offset in offsets.items() if p not in unread}
         try:
             # On this thread: librdkafka lets no other one commit while it calls back.
             self._commit(offsets)
@@ -312,6 +338,7 @@ class ConfluentConsumer:
     def _forget(self, partitions: list[TopicPartition]) -> None:
         self._assigned.difference_update(partitions)
         self._paused.difference_update(partitions)
+        self._unread.difference_update(partitions)
         for partition in partitions:
             self._ends.pop(partition, None)
             self._sought.pop(partition, None)
@@ -369,6 +396,10 @@ def _theirs(partitions: Any) -> list[Any]:
 
 def _ours(theirs: Any) -> TopicPartition:
     return TopicPartition(theirs.topic, theirs.partition)
+
+
+def _ours_of(message: Any) -> TopicPartition:
+    return TopicPartition(message.topic(), message.partition())
 
 
 def _offset(theirs: Any) -> int | None:

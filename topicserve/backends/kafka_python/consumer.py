@@ -62,7 +62,11 @@ class KafkaPythonConsumer:
         self._paused: set[TopicPartition] = set()
         self._topics_checked_at = clock()
         self._found_topics: set[str] = set()
-        self._gone_topics: set[str] = set()
+        self._gone_topics: dict[str, Any] = {}
+        self._topic_ids: dict[str, Any] = {}
+        # What was assigned of topics that were deleted, until a record comes: their offsets must
+        # not be committed for a topic that is created again.
+        self._unread: set[TopicPartition] = set()
         self._problem = ""
         self._closed = False
 
@@ -102,6 +106,7 @@ class KafkaPythonConsumer:
                     self._client.seek(_theirs(partition), offset)
 
     def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
+        offsets = {p: offset for p, offset in offsets.items() if p not in self._unread}
         if not offsets:
             return
         client = self._opened(timeout_seconds)
@@ -200,9 +205,37 @@ class KafkaPythonConsumer:
         elif problem is not None:
             raise problem
         keep_joining(client)
+        created_again = self._created_again()
+        if created_again:
+            self._read_from_the_beginning(client, created_again)
+            polled = {p: found for p, found in polled.items() if p.topic not in created_again}
+        if self._unread:
+            self._unread.difference_update([TopicPartition(*partition) for partition in polled])
         if polled:
             self._problem = ""
         return _records(polled)
+
+    def _created_again(self) -> set[str]:
+        """Return the topics that others took the place of, by their ids (Kafka 2.8)."""
+        found = set()
+        for topic in self._topics:
+            topic_id = self._network.cluster.topic_id(topic)
+            if topic_id is not None and topic_id != self._topic_ids.get(topic):
+                if topic in self._topic_ids:
+                    found.add(topic)
+                self._topic_ids[topic] = topic_id
+        return found
+
+    def _read_from_the_beginning(self, client: Any, topics: set[str]) -> None:
+        """Forget positions in logs that are gone: what was read of them is not read of others."""
+        for partition in self._of(topics):
+            self._unread.add(partition)
+            if client._subscription.is_assigned(_theirs(partition)):  # noqa: SLF001
+                client._subscription.request_offset_reset(_theirs(partition))  # noqa: SLF001
+        log.warning("created again, and read from auto.offset.reset on: %s", sorted(topics))
+
+    def _of(self, topics: set[str]) -> list[TopicPartition]:
+        return [partition for partition in self._assigned if partition.topic in topics]
 
     def _wait_for_broker(self, problem: BackendUnavailableError, deadline: float) -> None:
         """Let a poll take its time, so that nobody who polls again and again keeps a core busy."""
@@ -232,6 +265,7 @@ class KafkaPythonConsumer:
             self._listener.on_lost(partitions)
         else:
             self._commit_revoked(self._listener.on_revoked(partitions))
+        self._unread.difference_update(partitions)
 
     def _commit_revoked(self, offsets: Offsets) -> None:
         # The client repeats what a topic that is gone refuses until the time is up.
@@ -268,12 +302,15 @@ class KafkaPythonConsumer:
         for topic in set(self._topics) - set(self._missing()):
             self._found_topics.add(topic)
             if topic in self._gone_topics:
-                self._gone_topics.remove(topic)
+                topic_id = self._gone_topics.pop(topic)
+                if topic_id is not None and topic_id == self._topic_ids.get(topic):
+                    self._unread.difference_update(self._of({topic}))  # it was there all along
                 log.warning('the topic "%s" is there again', topic)
 
     def _note_gone(self, topic: str) -> None:
         if topic not in self._gone_topics:
-            self._gone_topics.add(topic)
+            self._gone_topics[topic] = self._topic_ids.get(topic)
+            self._unread.update(self._of({topic}))
             self._problem = f'the topic "{topic}" was deleted; waiting until it is created again'
             log.warning("%s", self._problem)
 

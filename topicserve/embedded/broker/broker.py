@@ -34,6 +34,7 @@ class Broker:
         """Delete a topic and what groups committed for it."""
         self.topics.delete(topic)
         self.groups.forget_topic(topic.name)
+        self.transactions.forget_topic(topic.name)
 
     def tick(self) -> None:
         """Let time pass; called many times a second."""

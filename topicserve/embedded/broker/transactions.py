@@ -139,6 +139,13 @@ class Transactions:
             for partition in transaction.offsets.get(group_id, ())
         }
 
+    def forget_topic(self, topic: str) -> None:
+        """Forget offsets of a topic that is deleted, which open transactions would commit."""
+        for transaction in self._transactions.values():
+            for offsets in transaction.offsets.values():
+                for partition in [each for each in offsets if each[0] == topic]:
+                    del offsets[partition]
+
     def tick(self) -> None:
         """Abort transactions that have taken too long, and fence their producers."""
         now = self._clock()

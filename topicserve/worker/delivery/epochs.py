@@ -1,12 +1,13 @@
 """Exactly once: what was polled between two cuts, and where it stands."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from topicserve.backends.broker import Offsets
 from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.logging import log_event
+from topicserve.worker.offsets import Slot
 from topicserve.worker.publish import Outgoing
 
 
@@ -17,7 +18,7 @@ class Epoch:
     records: int = 0
     unfinished: int = 0
     outcomes: list[Outgoing] = field(default_factory=list)
-    cut: Offsets | None = None
+    cut: Mapping[Slot, int] | None = None
     """The positions at its end, once nothing more is gathered."""
     group_metadata: Any = None
     give_up_at: float = 0.0
@@ -88,7 +89,7 @@ class Epochs:
             holds_any = self._epochs[self.gathering].records > 0
             return self.gathering == self.publishing and holds_any is not empty
 
-    def cut(self, positions: Offsets, group_metadata: Any) -> None:
+    def cut(self, positions: Mapping[Slot, int], group_metadata: Any) -> None:
         """End the epoch gathering at these positions, and begin the next."""
         with self._changed:
             epoch = self._epochs[self.gathering]

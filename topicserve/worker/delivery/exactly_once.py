@@ -194,10 +194,10 @@ class ExactlyOnce:
         """
         if self._clock() < self._positions_at or not self._epochs.may_cut(empty=True):
             return
-        offsets = self._ledger.committable()
-        if offsets and not self._ledger.in_flight_records:
+        cut = self._ledger.cut_committable()
+        if cut and not self._ledger.in_flight_records:
             self._positions_at = self._clock() + POSITIONS_SECONDS
-            self._epochs.cut(offsets, self._consumer.group_metadata())
+            self._epochs.cut(cut, self._consumer.group_metadata())
 
     def _commit_epochs(self) -> None:
         try:
@@ -216,7 +216,8 @@ class ExactlyOnce:
         if not self._notes_settled.is_set():
             return  # a commit of notes went wrong since it was asked
         self._drop_closed(epoch)
-        offsets = self._ledger.with_notes(epoch.cut)  # those of the cut may be out of date
+        # The notes of the cut may be out of date, and so may offsets: of another log by now.
+        offsets = self._ledger.with_notes(epoch.cut)
         try:
             self._transactions.write(epoch, offsets)
         except (TransactionAbortedError, CommitRefusedError) as error:
@@ -245,7 +246,7 @@ class ExactlyOnce:
         """Count an epoch as done, and go on to the next."""
         self._metrics.transactions.labels("committed").inc()
         self._metrics.commits.labels("committed").inc()
-        self._ledger.committed(offsets)
+        self._ledger.committed(offsets, epoch.cut)
         for outgoing in epoch.outcomes:
             self._ledger.finish(outgoing.polled, outgoing.counted_bytes)
             outgoing.count(self._metrics)
@@ -272,4 +273,4 @@ class ExactlyOnce:
     def _end_transaction(self, epoch: Epoch) -> None:
         """Abort the epoch's transaction, if it is open, unless it was committed after all."""
         if epoch.open and self._transactions.end(epoch) and epoch.cut is not None:
-            self._committed(epoch, epoch.cut)
+            self._committed(epoch, self._ledger.with_notes(epoch.cut))

@@ -1,6 +1,6 @@
 """Exactly once: the transaction of one epoch, from its first record to its end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from topicserve.backends.broker import Offsets
 from topicserve.backends.errors import (
@@ -16,6 +16,7 @@ from topicserve.worker.delivery.delivery import Surroundings
 from topicserve.worker.delivery.epochs import Epoch, Epochs
 from topicserve.worker.delivery.refused import is_tried_again, replacement
 from topicserve.worker.logging import log_event
+from topicserve.worker.offsets import Slot
 from topicserve.worker.publish import Outgoing
 from topicserve.worker.request import Polled
 
@@ -183,12 +184,12 @@ class Transactions:
             else:
                 return
 
-    def _is_committed(self, epoch: Epoch, cut: Offsets) -> bool:
+    def _is_committed(self, epoch: Epoch, cut: Mapping[Slot, int]) -> bool:
         """Ask the group: a transaction's offsets are there all, or none is."""
         # A partition that went meanwhile may be committed by somebody else, and one without records
         # in this transaction stood where it stands before.
         slots = {polled.slot for outgoing in epoch.outcomes for polled in outgoing.polled}
-        expected = {slot.partition: cut[slot.partition] for slot in slots if not slot.closed}
+        expected = {slot.partition: cut[slot] for slot in slots if slot in cut and not slot.closed}
         if not expected:
             return False
         for _ in self._patience.tries():

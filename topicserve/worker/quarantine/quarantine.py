@@ -155,6 +155,8 @@ class Quarantine:
 
         Where the broker does not answer, the records go on unguarded, and the next poll asks again.
         """
+        for partition in self._ledger.take_went_back():
+            self._begin_again(partition)
         if not self._unopened:
             return
         last = {TopicPartition(one.topic, one.partition): one.offset for one in records}
@@ -166,6 +168,11 @@ class Quarantine:
         except BackendUnavailableError as error:
             log_event("attempts_not_noted", logging.WARNING, problem=str(error))
             return
+        first_offsets = self._ledger.first_offsets()
+        for partition in opening:
+            offset = found[partition]
+            if offset is not None and offset > first_offsets[partition]:
+                found[partition] = None  # it was committed of another log
         self._ledger.start_at({p: int(o) for p, o in found.items() if o is not None})
         lags = self._consumer.stats().lag_records
         for partition in opening:
@@ -285,6 +292,18 @@ class Quarantine:
                 partition=f"{partition.topic}-{partition.partition}",
                 note=note.text,
             )
+
+    def _begin_again(self, partition: TopicPartition) -> None:
+        """Forget what is suspected of a log whose place another has taken."""
+        self._given_up.pop(partition, None)
+        self._timed_out.discard(partition)
+        state = self._careful.pop(partition, None)
+        if state is not None:
+            for epoch, request in state.held:
+                self._batcher.add([request], [], epoch)
+        if self._max_attempts and partition not in self._unopened:
+            self._ledger.note(partition, self._plain_note(partition).text)
+        self._report()
 
     def _rejection(self, request: Request, *, timed_out: bool) -> Rejection:
         record = request.record
