@@ -63,7 +63,7 @@ def test_a_servables_own_options_may_end_in_file(tmp_path: Path) -> None:
 def test_a_secret_that_cannot_be_read_names_the_variable(
     problem: str, tmp_path: Path, secret_file: Path
 ) -> None:
-    """And the path; nothing of the content, and no wait."""
+    """Nothing of the content, and no wait."""
     environ = {PASSWORD_VARIABLE: str(secret_file)}
     secret_file.unlink()
     if problem == "fifo":
@@ -79,6 +79,18 @@ def test_a_secret_that_cannot_be_read_names_the_variable(
         load(tmp_path, environ=environ)
 
     assert str(caught.value).startswith(PASSWORD_VARIABLE)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "typed", [SECRET, f"/{SECRET}", f"{SECRET}\0", f"{SECRET}: x", "/" + SECRET * 99]
+)
+def test_a_secret_in_place_of_its_files_path_is_not_shown(tmp_path: Path, typed: str) -> None:
+    """A slip that is soon made; the variable's name says which file is meant."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, environ={PASSWORD_VARIABLE: typed})
+
+    assert str(caught.value).startswith(f"{PASSWORD_VARIABLE}: names a file that cannot be used: ")
     assert SECRET not in str(caught.value)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from topicserve.backends.errors import BackendConfigError
+from topicserve.backends.kafka_choices import described
 
 Settings = Mapping[str, object]
 
@@ -112,14 +113,16 @@ def integer(settings: Settings, name: str) -> int:
     try:
         return int(str(settings[name]))
     except ValueError:
-        raise BackendConfigError(f"{name} must be an integer, found {settings[name]!r}") from None
+        raise BackendConfigError(
+            f"{name} must be an integer, {described(settings[name])}"
+        ) from None
 
 
 def take_integer(settings: dict[str, object], name: str) -> int:
     """Take a positive integer out of the settings. Raises BackendConfigError, which names it."""
     value = integer(settings, name)
     if value < 1:
-        raise BackendConfigError(f"{name} must be at least 1, found {value}")
+        raise BackendConfigError(f"{name} must be at least 1")
     del settings[name]
     return value
 

@@ -3,6 +3,7 @@
 import re
 from itertools import pairwise
 
+from topicserve.backends.kafka_choices import problem_of
 from topicserve.servables.servable_config import ServableConfig
 from topicserve.worker.config import (
     BatchingConfig,
@@ -52,9 +53,12 @@ def _check_kafka(kafka: KafkaConfig) -> None:
     if not kafka.group_id:
         raise ConfigError("kafka.group_id", "must be the consumer group's name")
     for table in ("settings", "consumer_settings", "producer_settings"):
-        for name in getattr(kafka, table):
+        for name, value in getattr(kafka, table).items():
             if name in OWN_SETTINGS:
                 raise ConfigError(f"kafka.{table}.{name}", f"is not free: {OWN_SETTINGS[name]}")
+            problem = problem_of(kafka.client.value, name, value)
+            if problem is not None:
+                raise ConfigError(f"kafka.{table}.{name}", problem)
 
 
 def _check_topics(config: WorkerConfig) -> None:
@@ -101,8 +105,7 @@ def _check_transactions(config: WorkerConfig) -> None:
     if type(timeout_ms) is not int or timeout_ms < _SHORTEST_TRANSACTION_MS:
         raise ConfigError(
             "kafka.producer_settings.transaction.timeout.ms",
-            f"must be a whole number of at least {_SHORTEST_TRANSACTION_MS}, "
-            f"found {shown(timeout_ms)}",
+            f"must be a whole number of at least {_SHORTEST_TRANSACTION_MS}",
         )
     if settings.get("enable.idempotence") is False:
         raise ConfigError(

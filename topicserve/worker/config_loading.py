@@ -139,10 +139,12 @@ def _from_file(
         raise ConfigError(variable, f"and {variable.removesuffix('_FILE')} exclude each other")
     try:
         content = read_regular_file(text, _MAX_SECRET_BYTES).decode()
+    # The path is not shown: it may be the secret itself, put where its file should be named.
     except UnicodeDecodeError:
-        raise ConfigError(variable, f"{text} must be UTF-8 text") from None
+        raise ConfigError(variable, "names a file that is not UTF-8 text") from None
     except ServableError as error:
-        raise ConfigError(variable, str(error)) from None
+        problem = str(error).removeprefix(f"{text}: ")
+        raise ConfigError(variable, f"names a file that cannot be used: {problem}") from None
     return [*path[:-1], key], content.rstrip("\r\n")
 
 

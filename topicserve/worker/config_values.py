@@ -18,7 +18,7 @@ _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _SEPARATOR = re.compile(r"(?<!\\),")
 _MAX_SHOWN = 64
 _SECRET = re.compile(
-    r"redis_url|bootstrap|password|secret|token|credential|jaas|sasl|(?:^|[._])key(?!_prefix)",
+    r"redis_url|kafka\.\w*settings|bootstrap|password|secret|token|credential|jaas|sasl|(?:^|[._])key(?!_prefix)",
     re.IGNORECASE,
 )
 _SCALARS: dict[type, tuple[str, tuple[type, ...]]] = {
@@ -122,12 +122,12 @@ def shown(value: object, key: str = "") -> str:
     """
     where = f" (from {value.source})" if isinstance(value, Text) else ""
     found = value.text if isinstance(value, Text) else value
-    if is_secret(key):
-        return f"something that is not shown{where}"
     if isinstance(found, Mapping):
         return "a table"
     if isinstance(found, (list, tuple)):
         return "a list"
+    if is_secret(key):
+        return f"something that is not shown{where}"
     return f"{_cut(repr(found))}{where}"
 
 

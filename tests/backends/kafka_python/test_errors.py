@@ -2,10 +2,16 @@ import kafka.errors
 import pytest
 
 from topicserve.backends import errors as ours
+from topicserve.backends.kafka_errors import CLASSIFIED, NOT_ASKED_FOR
 from topicserve.backends.kafka_python.errors import translate, translated
 
 # IllegalStateError is a wrong order of calls, a fault of the adapter's own.
 NO_CLASS_OF_THEIR_OWN = {kafka.errors.IllegalStateError}
+
+
+def passes(kind: type[ours.BackendError]) -> bool:
+    """Return whether an error of this class is for trying again."""
+    return issubclass(kind, ours.BackendUnavailableError)
 
 
 def every_class() -> list[type[Exception]]:
@@ -31,6 +37,31 @@ def test_every_client_error_has_its_place(kind: type[Exception]) -> None:
 
     assert isinstance(error, ours.BackendError)
     assert (type(error) is ours.BackendError) == (kind in NO_CLASS_OF_THEIR_OWN)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in every_class() if issubclass(kind, kafka.errors.BrokerResponseError)],
+    ids=lambda kind: kind.__name__,
+)
+def test_every_code_of_the_library_is_classified(kind: type[Exception]) -> None:
+    """By name, in one place: a release with a new code fails here until it was looked at."""
+    code = kind.errno  # type: ignore[attr-defined]  # the library is untyped
+
+    assert code in (None, -1) or (code in CLASSIFIED) != (code in NOT_ASKED_FOR)
+
+
+def test_a_retry_is_what_the_library_itself_says() -> None:
+    """What it marks as retriable is for trying again; topics that are not there are waited for."""
+    retriable = {
+        kind.errno  # type: ignore[attr-defined]  # the library is untyped
+        for kind in every_class()
+        if getattr(kind, "retriable", False) and getattr(kind, "errno", None) in CLASSIFIED
+    }
+
+    assert {CLASSIFIED[code] for code in retriable if not passes(CLASSIFIED[code])} == {
+        ours.UnknownTopicError
+    }
 
 
 @pytest.mark.parametrize(

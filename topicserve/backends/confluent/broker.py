@@ -11,6 +11,7 @@ from topicserve.backends.confluent.consumer import ConfluentConsumer
 from topicserve.backends.confluent.producer import ConfluentProducer
 from topicserve.backends.confluent.settings import opened, to_confluent
 from topicserve.backends.in_flight import InFlight
+from topicserve.backends.kafka_choices import checked
 from topicserve.backends.kafka_settings import (
     MAX_DECOMPRESSED_BYTES,
     MAX_IN_FLIGHT_BYTES,
@@ -62,7 +63,7 @@ class ConfluentBroker:
 
     def __init__(self, settings: Mapping[str, object]) -> None:
         """Raise BackendConfigError for a setting that the library does not have."""
-        self._settings = dict(settings)
+        self._settings = checked("confluent", settings)
         self.admin().close()
 
     def consumer(

@@ -23,9 +23,8 @@ from topicserve.backends.kafka_errors import class_of_code
 
 PARTITION_EOF: int = KafkaError._PARTITION_EOF
 
-# What librdkafka itself finds wrong, by its negative codes; all others pass (the broker is away,
-# timed out, changed its mind), and are for trying again.
-_CLIENTS_OWN: dict[int, type[BackendError]] = {
+# What librdkafka itself finds wrong, by its negative codes.
+CLIENTS_OWN: dict[int, type[BackendError]] = {
     KafkaError._AUTHENTICATION: AuthenticationError,
     KafkaError._SSL: AuthenticationError,
     KafkaError._UNKNOWN_TOPIC: UnknownTopicError,
@@ -46,13 +45,34 @@ _CLIENTS_OWN: dict[int, type[BackendError]] = {
     KafkaError._EXISTING_SUBSCRIPTION: BackendError,
     KafkaError._NOT_CONFIGURED: BackendError,
 }
+# What passes, and is for trying again: the broker is away, late, or asked elsewhere meanwhile; the
+# client is busy, out of memory, or was told to give up. `corrupt` looks at _BAD_MSG before, and
+# `fatal()` and `txn_requires_abort()` say more than any of these.
+PASSING = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._ALL_BROKERS_DOWN}
+    | {KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._ISR_INSUFF}
+    | {KafkaError._WAIT_COORD, KafkaError._WAIT_CACHE, KafkaError._NODE_UPDATE}
+    | {KafkaError._IN_PROGRESS, KafkaError._PREV_IN_PROGRESS, KafkaError._RETRY}
+    | {KafkaError._CRIT_SYS_RESOURCE, KafkaError._QUEUE_FULL, KafkaError._INTR}
+    | {KafkaError._BAD_MSG, KafkaError._PARTIAL, KafkaError._UNDERFLOW, KafkaError._FAIL}
+    | {KafkaError._UNKNOWN_GROUP, KafkaError._UNKNOWN_BROKER, KafkaError._DESTROY_BROKER}
+    | {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._DESTROY}
+    | {KafkaError._OUTDATED, KafkaError._NO_OFFSET, KafkaError._GAPLESS_GUARANTEE}
+    | {KafkaError._MAX_POLL_EXCEEDED, KafkaError._INCONSISTENT, KafkaError._FATAL}
+    # Events rather than errors, and calls that are not made here.
+    | {PARTITION_EOF, KafkaError._NOOP, KafkaError._APPLICATION, KafkaError._READ_ONLY}
+    | {KafkaError._ASSIGN_PARTITIONS, KafkaError._REVOKE_PARTITIONS, KafkaError._NOENT}
+    | {KafkaError._KEY_SERIALIZATION, KafkaError._VALUE_SERIALIZATION, KafkaError._FS}
+    | {KafkaError._KEY_DESERIALIZATION, KafkaError._VALUE_DESERIALIZATION}
+    | {KafkaError._INVALID_TYPE, KafkaError._INVALID_DIFFERENT_RECORD, KafkaError.UNKNOWN}
+)
 
 
 def class_of(code: int) -> type[BackendError]:
     """Return the port's class for a code, a broker's or librdkafka's own."""
     if code >= 0:
         return class_of_code(code)
-    return _CLIENTS_OWN.get(code, BackendUnavailableError)
+    return CLIENTS_OWN.get(code, BackendUnavailableError)
 
 
 def translate(error: KafkaError) -> BackendError:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from topicserve.backends.confluent.errors import translated
 from topicserve.backends.errors import BackendConfigError
+from topicserve.backends.kafka_choices import checked, without_values
 from topicserve.backends.kafka_settings import RECONNECT_BACKOFF_MAX_MS, REQUEST_TIMEOUT_MS
 
 T = TypeVar("T")
@@ -20,11 +21,6 @@ _NAMES = {
     "send.buffer.bytes": "socket.send.buffer.bytes",
     "metadata.max.age.ms": "topic.metadata.refresh.interval.ms",
     "socket.connection.setup.timeout.ms": "socket.connection.setup.timeout.ms",
-}
-_ASSIGNORS = {
-    "org.apache.kafka.clients.consumer.CooperativeStickyAssignor": "cooperative-sticky",
-    "org.apache.kafka.clients.consumer.RangeAssignor": "range",
-    "org.apache.kafka.clients.consumer.RoundRobinAssignor": "roundrobin",
 }
 _ALL_CLIENTS: dict[str, Any] = {
     # One line a problem, through Python's logging, instead of librdkafka's own stderr.
@@ -46,13 +42,9 @@ def to_confluent(settings: Mapping[str, object]) -> dict[str, Any]:
     }
     if "transactional.id" in settings:
         configuration |= _TRANSACTIONAL_PRODUCERS
-    for name, value in settings.items():
-        if name == "partition.assignment.strategy":
-            value = ",".join(
-                _ASSIGNORS.get(part.strip(), part.strip()) for part in str(value).split(",")
-            )
-        if name == "ssl.endpoint.identification.algorithm" and value == "":
-            value = "none"
+    for name, value in checked("confluent", settings).items():
+        if name == "auto.offset.reset" and value == "none":
+            value = "error"
         configuration[_NAMES.get(name, name)] = value
     return configuration
 
@@ -75,6 +67,7 @@ def opened(kind: Callable[[dict[str, Any]], T], configuration: dict[str, Any]) -
         with translated():
             return kind(configuration)
     except BackendConfigError as error:
+        problem = without_values(str(error), configuration)
         raise BackendConfigError(
-            f'{error}; leave it out or use the client "kafka-python"'
+            f'{problem}; leave it out or use the client "kafka-python"'
         ) from None

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from kafka.partitioner.sticky import StickyPartitioner
 
 from topicserve.backends.in_flight import InFlight
+from topicserve.backends.kafka_choices import checked
 from topicserve.backends.kafka_python.admin import KafkaPythonAdmin
 from topicserve.backends.kafka_python.consumer import KafkaPythonConsumer
 from topicserve.backends.kafka_python.producer import KafkaPythonProducer
@@ -32,7 +33,7 @@ class KafkaPythonBroker:
 
     def __init__(self, settings: Mapping[str, object]) -> None:
         """Raise BackendConfigError for a setting that none of the clients has."""
-        self._settings = dict(settings)
+        self._settings = checked("kafka-python", settings)
         to_kafka_python(self._for_admin(), "admin")
 
     def consumer(

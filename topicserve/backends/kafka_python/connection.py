@@ -9,7 +9,12 @@ from typing import Any, TypeVar
 from kafka import errors
 from kafka.net.manager import KafkaConnectionManager
 
-from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
+from topicserve.backends.errors import (
+    AuthenticationError,
+    BackendConfigError,
+    BackendUnavailableError,
+)
+from topicserve.backends.kafka_choices import without_values
 from topicserve.backends.kafka_python.errors import translated
 from topicserve.backends.kafka_python.mends import (
     HeldWakeUps,
@@ -44,6 +49,8 @@ class Network:
                 self._client.close()
             if isinstance(error, BackendUnavailableError):
                 self.raise_refused()
+            if isinstance(error, BackendConfigError):
+                raise BackendConfigError(without_values(str(error), arguments)) from None
             raise
         self._opened = True
         return client

@@ -11,7 +11,8 @@ from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from topicserve.backends.errors import BackendConfigError
-from topicserve.backends.kafka_settings import RECONNECT_BACKOFF_MAX_MS
+from topicserve.backends.kafka_choices import checked, described
+from topicserve.backends.kafka_settings import RECONNECT_BACKOFF_MAX_MS, integer
 
 # Names that are not Kafka's with underscores for dots. The librdkafka spellings are what Kafka's
 # documentation leaves to Java's key stores and login modules.
@@ -37,10 +38,6 @@ _ASSIGNORS = {
     "sticky": StickyPartitionAssignor,
     "range": RangePartitionAssignor,
     "roundrobin": RoundRobinPartitionAssignor,
-    "org.apache.kafka.clients.consumer.CooperativeStickyAssignor": CooperativeStickyAssignor,
-    "org.apache.kafka.clients.consumer.StickyAssignor": StickyPartitionAssignor,
-    "org.apache.kafka.clients.consumer.RangeAssignor": RangePartitionAssignor,
-    "org.apache.kafka.clients.consumer.RoundRobinAssignor": RoundRobinPartitionAssignor,
 }
 _KNOWN = {
     "consumer": KafkaConsumer.DEFAULT_CONFIG,
@@ -61,9 +58,9 @@ def to_kafka_python(settings: Mapping[str, object], role: str) -> dict[str, Any]
     arguments: dict[str, Any] = {"reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS}
     if "metrics_enabled" in _KNOWN[role]:
         arguments["metrics_enabled"] = False  # the client's own, which nobody reads here
-    for name, value in settings.items():
+    for name, value in checked("kafka-python", settings).items():
         if name == "ssl.endpoint.identification.algorithm":
-            arguments["ssl_check_hostname"] = str(value) not in ("", "none")
+            arguments["ssl_check_hostname"] = value != "none"
             continue
         argument = _NAMES.get(name, name.replace(".", "_"))
         if argument not in _KNOWN[role] or "_" in name or _OBJECTS.search(argument):
@@ -85,35 +82,28 @@ def _value(name: str, argument: str, value: object, default: object) -> object:
         try:
             return int(str(value))
         except ValueError:
-            raise BackendConfigError(f"{name} must be an integer, found {value!r}") from None
+            raise BackendConfigError(f"{name} must be an integer, {described(value)}") from None
     if kind is bool:
-        raise BackendConfigError(f"{name} must be true or false, found {value!r}")
+        raise BackendConfigError(f"{name} must be true or false, {described(value)}")
     return value
 
 
-def _acks(name: str, value: object) -> object:
-    known = {"all": "all", "-1": "all", "0": 0, "1": 1}
-    if str(value) not in known:
-        raise BackendConfigError(f"{name} must be all, 0 or 1, found {value!r}")
-    return known[str(value)]
+def _acks(_: str, value: object) -> object:
+    return value if value == "all" else int(str(value))
 
 
 def _compression_type(_: str, value: object) -> object:
     return None if value == "none" else value
 
 
-def _retries(_: str, value: object) -> object:
+def _retries(name: str, value: object) -> object:
+    retries = integer({name: value}, name)
     # Kafka's default, Integer.MAX_VALUE, means "until the delivery timeout".
-    return float("inf") if int(str(value)) >= 2**31 - 1 else int(str(value))
+    return float("inf") if retries >= 2**31 - 1 else retries
 
 
-def _assignors(name: str, value: object) -> object:
-    names = [part.strip() for part in str(value).split(",")]
-    unknown = [part for part in names if part not in _ASSIGNORS]
-    if unknown:
-        known = ", ".join(_ASSIGNORS)
-        raise BackendConfigError(f"{name}: no assignor {unknown[0]!r}; there are {known}")
-    return [_ASSIGNORS[part] for part in names]
+def _assignors(_: str, value: object) -> object:
+    return [_ASSIGNORS[part] for part in str(value).split(",")]
 
 
 def _bootstrap_servers(name: str, value: object) -> object:
@@ -124,9 +114,9 @@ def _bootstrap_servers(name: str, value: object) -> object:
     return servers
 
 
-def _partitioner(name: str, value: object) -> object:
+def _partitioner(name: str, _: object) -> object:
     raise BackendConfigError(
-        f"{name}: keys go to Kafka's default partitions; {value!r} cannot be set"
+        f"{name}: keys go to Kafka's default partitions; no other partitioner can be set"
     )
 
 
