@@ -52,8 +52,9 @@ bench-handle: setup ## what looking up a servable costs, also while versions swa
 docs: setup ## build the documentation site into build/site, strictly: links, anchors, no other hosts
 	$(BIN)/python tools/build_site.py
 
-tables: setup ## write the generated tables of the documentation: metrics, keys, decisions
+tables: setup ## write what is generated in the documentation: tables of metrics, keys and decisions, diagrams
 	$(BIN)/python -m tests.support.reference_pages
+	$(BIN)/python tools/diagrams.py
 
 chaos: setup ## the end-to-end tests at full length: 60 kills, brokers killed in turn, outages, each stage fuzzed for FUZZ_SECONDS; newer Kafka
 	# 2,000 leaves take longer than the 20 minutes after which a test is taken for frozen.
