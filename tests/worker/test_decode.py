@@ -8,12 +8,15 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from tests.support.heavy_records import HEAVY, Heavy
 from tests.support.records import PARTITION, a_kafka_record
 from topicserve.protos.predict_pb2 import PredictRequest
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.headers import headers_bytes
-from topicserve.wire.kafka_record import UnreadableHeaders
+from topicserve.wire.json_text import LARGE_BYTES
+from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
 from topicserve.worker.decode import OVERHEAD_BYTES, Decoder
+from topicserve.worker.feeds import build_feeds
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.offsets import Slot
 from topicserve.worker.routing import Router
@@ -97,27 +100,77 @@ def test_a_rejection_does_not_keep_what_was_polled_with_it() -> None:
     "tree",
     [
         {"instances": [[0] * 5000]},
-        {"instances": [[0.5] * 5000]},
+        {"instances": [[0.5] * 4000]},
         {"instances": [[]] * 5000},
-        {"instances": [{"x": n} for n in range(300, 3000)]},
-        {"instances": [f"a{n}" for n in range(3000)]},
-        {"inputs": {"x": [[1.5, 2.5]] * 2000}},
+        {"instances": [{"x": n} for n in range(300, 1800)]},
+        {"instances": [f"a{n}" for n in range(1500)]},
+        {"instances": ["\u0101", "\U0001f600" + "a" * 40] * 150},
+        {"inputs": {"x": [[1.5, 2.5]] * 1500}},
     ],
     ids=lambda tree: str(tree)[:30],
 )
-def test_the_bytes_of_json_count_as_they_lie_in_memory(tree: Any) -> None:
+def test_a_tree_that_waits_counts_as_it_lies_in_memory(tree: Any) -> None:
     """Not less than what is held, and not much more: numbers take many times their text."""
-    record = a_kafka_record(1, value=orjson.dumps(tree))
-    decoder = a_decoder()
-    slot = Slot(PARTITION)
-    decoder.decode([a_kafka_record(0)], [slot], 7.0)  # what is remembered of any record
+    request, held = decoded(a_kafka_record(1, value=orjson.dumps(tree)))
+
+    assert not request.input.is_undecoded
+    assert held * 0.9 < request.size_bytes < held * 7
+
+
+HEAVY_BYTES = 2 * LARGE_BYTES
+HEAVY_JSON = [name for name in HEAVY if not name.startswith("protobuf")]
+HEAVY_TENSORS = [name for name in HEAVY if name.startswith("protobuf")]
+
+
+@pytest.mark.parametrize("name", HEAVY_JSON)
+def test_a_large_body_waits_as_its_text_alone(name: str) -> None:
+    """Whatever its tree would take; and what is counted covers the columns that are made of it."""
+    heavy = HEAVY[name](HEAVY_BYTES)
+    record = a_heavy_record(heavy)
+    found, held = decoded(record)
+    if found is None:
+        return  # rejected, and nothing is kept of it
 
     tracemalloc.start()
-    (request,), _ = decoder.decode([record], [slot], 7.0)
-    held, _ = tracemalloc.get_traced_memory()
+    feeds, _ = build_feeds([found], heavy.signature)
+    columns, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert held * 0.9 < request.size_bytes < held * 7
+    assert held < 1.1 * len(heavy.value)
+    assert (columns if feeds else 0) * 0.9 < found.size_bytes
+    assert found.size_bytes < 60 * len(heavy.value)
+
+
+@pytest.mark.parametrize("name", HEAVY_TENSORS)
+def test_tensors_that_wait_take_a_few_times_their_message(name: str) -> None:
+    """Those that take more are read again when their batch is built."""
+    heavy = HEAVY[name](HEAVY_BYTES)
+    found, held = decoded(a_heavy_record(heavy))
+
+    assert held < 5 * len(heavy.value)
+    assert found is None or held * 0.9 < found.size_bytes
+
+
+def dumped(tree: Any) -> bytes:
+    """Return JSON as Python's json writes it where it may: without escapes."""
+    return orjson.dumps(tree)
+
+
+def a_heavy_record(heavy: Heavy) -> KafkaRecord:
+    """Return it as it is polled."""
+    content_type = [("content-type", heavy.content_type.encode())]
+    return a_kafka_record(1, value=heavy.value, headers=content_type)
+
+
+def decoded(record: KafkaRecord) -> tuple[Any, int]:
+    """Return the request (None where it was rejected), and what is held because of it."""
+    decoder, slot = a_decoder(), Slot(PARTITION)
+    decoder.decode([a_kafka_record(0)], [slot], 7.0)  # what is remembered of any record
+    tracemalloc.start()
+    requests, _ = decoder.decode([record], [slot], 7.0)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return (requests[0] if requests else None), held
 
 
 def test_headers_count_as_they_lie_in_memory() -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,13 +13,14 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
 from tests.support.records import a_kafka_record, an_id
-from tests.support.servables import Doubling, Served
+from tests.support.servables import DOUBLE, Doubling, Served
 from tests.worker.test_join import FakeStore
 from topicserve.backends.errors import (
     DeliveryTimeoutError,
     FencedError,
     TransactionAbortedError,
 )
+from topicserve.servables.servable import Signature, TensorSpec
 from topicserve.servables.swap_guard import SwapGuard
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 from topicserve.worker.assembly import build_stages
@@ -33,6 +35,7 @@ from topicserve.worker.config import (
 from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.pipeline import Pipeline
 from topicserve.worker.publish import Encoder, Outgoing
+from topicserve.worker.request import Batch
 
 PARTITIONS = [TopicPartition("in", number) for number in range(3)]
 LIMIT_SECONDS = 30
@@ -157,7 +160,7 @@ def test_every_record_gets_its_result_with_its_metadata(guarantee: Guarantee) ->
 
 
 def test_results_count_as_in_flight_until_they_are_acknowledged(guarantee: Guarantee) -> None:
-    """With their metadata: a small record may have a large result."""
+    """With their metadata, and with the client's copy: a small record may have a large result."""
     world = World(records(5), guarantee)
     counted: list[int] = []
     count_outcomes = world.stages.ledger.count_outcomes
@@ -170,8 +173,47 @@ def test_results_count_as_in_flight_until_they_are_acknowledged(guarantee: Guara
 
     world.run()
 
-    assert sum(counted) == sum(len(sent.value or b"") for sent in world.log.published)
+    assert sum(counted) == 2 * sum(len(sent.value or b"") for sent in world.log.published)
     assert (world.stages.ledger.outcome_bytes, world.stages.ledger.in_flight_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("large", ["results", "metadata"])
+def test_batches_of_large_results_are_small_from_the_first_one(
+    guarantee: Guarantee, large: str
+) -> None:
+    """So that no more than a few results are held beyond what may be in flight."""
+    text = b"a" * 2_000_000
+
+    class Large(Doubling):
+        """Answers each row with a long text."""
+
+        signatures = {  # noqa: RUF012
+            "serving_default": Signature(DOUBLE.inputs, {"y": TensorSpec(np.dtype(object), ())})
+        }
+
+        def predict(self, inputs: Any, signature_name: str = "serving_default") -> Any:  # noqa: ARG002
+            return {"y": np.array([text] * len(inputs["x"]), object)}
+
+    servable = Large() if large == "results" else Doubling()
+    world = World(records(40), guarantee, Served({1: servable}))
+    if large == "metadata":
+        for record_id in world.store.content:
+            world.store.content[record_id] = b'{"text":"%b"}' % text[:1_000_000]
+    batches: list[int] = []
+    note_results = world.stages.batcher.note_results
+
+    def note(batch: Batch, size_bytes: int) -> None:
+        batches.append(size_bytes)
+        note_results(batch, size_bytes)
+
+    world.stages.batcher.note_results = note  # type: ignore[method-assign]
+
+    world.run()
+
+    # 16 MiB hold four results of 2 MB, each counted with the client's copy.
+    assert max(batches) <= 16 * 1024 * 1024
+    assert len(batches) >= 5
+    assert len(world.log.ids()) == 40
 
 
 def test_results_do_not_wait_for_records_that_do_not_come(guarantee: Guarantee) -> None:

@@ -21,6 +21,7 @@ from topicserve.worker.config import ConfigError, WorkerConfig
 from topicserve.worker.config_flags import FLAGS
 from topicserve.worker.config_loading import load_config
 from topicserve.worker.config_values import Text
+from topicserve.worker.heap import bound_heap
 from topicserve.worker.http import open_server
 from topicserve.worker.logging import configure_logging, libraries_silenced, log_event
 from topicserve.worker.metrics import SupervisorMetrics
@@ -115,6 +116,7 @@ def _pair(flag: str, form: str, setting: str) -> tuple[str, str]:
 
 def serve(config: WorkerConfig, worker_id: str, *, supervised: bool) -> int:
     """Run one worker in this process; with a supervisor it ends when standard input does."""
+    bound_heap()
     stop, ready = threading.Event(), threading.Event()
     if supervised:
         stop_at_end_of(0, stop)

@@ -6,7 +6,7 @@ does not parse is ignored. What a feature must hold is the graph's to judge. (TF
 util/json_tensor.cc, MakeExampleFromJsonObject.)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,14 @@ def examples_of_rows(rows: Sequence[Any], signature: Signature) -> Columns:
     A row is an object of features, or a tf.Example serialized already (bytes), which goes through
     as it is, also under the input's own name. Raises InvalidArgumentError naming the feature.
     """
+    return _examples(rows, len(rows), signature)
+
+
+def _examples(rows: Iterable[Any], count: int, signature: Signature) -> Columns:
     (input_name,) = signature.inputs
     features = signature.features or {}
     required = frozenset(name for name, spec in features.items() if spec.is_required)
-    examples = np.empty(len(rows), object)
+    examples = np.empty(count, object)
     for index, row in enumerate(rows):
         serialized = _serialized(row, input_name, features)
         if serialized is None:
@@ -62,8 +66,9 @@ def examples_of_columns(columns: Mapping[str, Any], signature: Signature) -> Col
             if used
             else f"there is none of the features {wanted}"
         )
-    rows = [dict(zip(used, items, strict=True)) for items in zip(*used.values(), strict=True)]
-    return examples_of_rows(rows, signature)
+    # One at a time: a dict takes far more memory than the text of its row.
+    rows = (dict(zip(used, items, strict=True)) for items in zip(*used.values(), strict=True))
+    return _examples(rows, next(iter(counts.values())), signature)
 
 
 def _serialized(row: Any, input_name: str, features: Features) -> bytes | None:

@@ -9,7 +9,7 @@ import msgspec
 from topicserve.wire import headers as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import HeaderReader, InputHeaders, Target, read_id
-from topicserve.wire.json_body import Form, lone_row, read_json_body, row_of
+from topicserve.wire.json_body import Form, lone_row, read_json_body, row_bytes, row_of, tree_of
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits, check_name
 from topicserve.wire.record_id import WANTED
@@ -17,13 +17,18 @@ from topicserve.wire.record_id import WANTED
 _INSTANCE = Form.INSTANCE  # looked at once a record: a global costs less than a member
 
 
+# Columns that take more, and more than so many times their message, are read again later.
+_KEPT_TIMES, _KEPT_BYTES = 4, 64 * 1024
+
+
 class InputRecord(msgspec.Struct, frozen=True, gc=False):
     """What one record asks for.
 
     `content` is undecoded JSON for Form.INSTANCE (see `lone_row`), a tree for the other JSON forms,
-    and for Form.TENSORS numpy arrays by input name, folded where they repeat a value. `rows` is how
-    many rows it has: exact for the two row formats, and else an estimate, since the signature says
-    which inputs have rows.
+    and for Form.TENSORS numpy arrays by input name, folded where they repeat a value. Content that
+    is large, or takes many times its text in memory, is the body itself as Raw (`is_undecoded`).
+    `rows` is how many rows it has: exact for the two row formats, and else an estimate, since the
+    signature says which inputs have rows.
     """
 
     record_id: str
@@ -41,15 +46,22 @@ class InputRecord(msgspec.Struct, frozen=True, gc=False):
     limits: Limits = DEFAULT_LIMITS
 
     @property
+    def is_undecoded(self) -> bool:
+        """Return whether the content is the body itself, decoded each time that it is asked for."""
+        return type(self.content) is msgspec.Raw
+
+    @property
     def payload(self) -> Any:
         """Return the content decoded, or raise InvalidRecordError naming the place at fault."""
-        if self.form is Form.INSTANCE:
+        if self.form is _INSTANCE:
             return row_of(self.content, self.limits)
         if self.form is Form.TENSORS:
-            from topicserve.wire.protobuf_codec import unfolded
+            from topicserve.wire.protobuf_codec import decode_predict_request, unfolded
 
+            if self.is_undecoded:
+                return decode_predict_request(bytes(self.content), self.limits).columns
             return unfolded(self.content)
-        return self.content
+        return tree_of(self.content, self.form, self.limits) if self.is_undecoded else self.content
 
 
 _default_reader = HeaderReader()
@@ -70,7 +82,9 @@ def decode_input(record: KafkaRecord, reader: HeaderReader = _default_reader) ->
     if content is None:
         body = read_json_body(value, reader.limits)
         target = _with_signature(target, body.signature_name, reader.limits)
-        content, form, rows, size = body.content, body.form, body.rows, size + body.tree_bytes
+        content, form, rows, size = body.content, body.form, body.rows, size + body.held_bytes
+    else:
+        size += row_bytes(content)
     return InputRecord(
         record_id,
         target,
@@ -122,6 +136,9 @@ def _from_tensors(headers: InputHeaders, value: bytes | None, limits: Limits) ->
             names.ID, 'is missing, and so is the string input "metadata_uid" that may stand for it'
         )
     target = envelope.target
+    held_bytes = columns_bytes(body.columns)
+    message = value or b""
+    is_kept = held_bytes <= max(_KEPT_TIMES * len(message), _KEPT_BYTES)
     return InputRecord(
         record_id,
         Target(
@@ -130,13 +147,13 @@ def _from_tensors(headers: InputHeaders, value: bytes | None, limits: Limits) ->
             body.signature_name or target.signature_name,
         ),
         Form.TENSORS,
-        body.columns,
+        body.columns if is_kept else msgspec.Raw(message),
         _rows(body.columns),
         deadline,
         envelope.metadata_absent,
         trace,
         tuple(body.output_filter),
-        size + columns_bytes(body.columns),
+        size + held_bytes,
         limits,
     )
 

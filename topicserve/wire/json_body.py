@@ -5,7 +5,8 @@
 each with an optional "signature_name". Numbers may be NaN, Infinity and -Infinity.
 
 A lone row stays undecoded until its batch is known: a whole batch of rows of numbers is parsed in
-one call, for a fraction of what parsing each one costs.
+one call, for a fraction of what parsing each one costs. So do large bodies, and those whose trees
+would take many times the memory of their text: what waits for its batch is the text alone.
 """
 
 import json
@@ -17,9 +18,14 @@ from msgspec import UNSET, Raw, UnsetType
 
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.json_bytes import with_bytes
+from topicserve.wire.json_numbers import count_items
 from topicserve.wire.json_text import (
+    LARGE_BYTES,
+    LONE_ROW_CLOSING,
+    LONE_ROW_OPENING,
     load_json,
     load_with_tokens,
+    one_large_tree,
     why_not_json,
     without_number_tokens,
 )
@@ -40,16 +46,17 @@ class JsonBody(msgspec.Struct, frozen=True, gc=False):
     """A JSON body, read as far as a batch needs it.
 
     `content` is a lone row (see `lone_row`) for Form.INSTANCE, and otherwise a tree of lists,
-    objects, numbers, booleans, strings and bytes (from `{"b64": ...}`). `rows` counts rows; for
-    Form.INPUTS it is an estimate, the length of the first input that is a list.
+    objects, numbers, booleans, strings and bytes (from `{"b64": ...}`), or the whole body as Raw,
+    undecoded (see `tree_of`). `rows` counts rows; for Form.INPUTS it is an estimate, the length of
+    the first input that is a list.
     """
 
     form: Form
     content: Any
     rows: int
     signature_name: str | None
-    tree_bytes: int = 0
-    """About how much memory the tree takes; 0 for an undecoded row."""
+    held_bytes: int = 0
+    """About how much memory is taken, beside the text, by the tree, or else by the columns."""
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -60,12 +67,18 @@ class _Body(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Body).decode
+_decode_columns = msgspec.json.Decoder(dict[str, Raw]).decode
 _INSTANCE = Form.INSTANCE.value
 
-# What objects of CPython 3.11 to 3.14 take, each with the pointer to it.
-_VALUE_BYTES, _LIST_BYTES, _DICT_BYTES = 48, 96, 240
-
-LONE_ROW_OPENING, LONE_ROW_CLOSING = b'{"instance":', b"}"
+# What objects of CPython 3.11 to 3.14 take, each with the pointer to it; and bytes in a column.
+_NUMBER_BYTES, _STRING_BYTES, _LIST_BYTES, _DICT_BYTES = 48, 96, 96, 240
+# What an element of a column takes while it is made.
+_COLUMN_NUMBER_BYTES, _COLUMN_STRING_BYTES = 16, 80
+# A tree that takes no more than so many times its text is kept, if the text is not large; and that
+# of a text so small, whatever it takes.
+_KEPT_TIMES, _SMALL_BYTES = 12, 16 * 1024
+# A lone row that is smaller counts as its text alone: to count its commas would cost too much.
+_SMALL_ROW_BYTES = 4096
 
 
 def lone_row(value: bytes | None) -> bytes | None:
@@ -84,6 +97,11 @@ def lone_row(value: bytes | None) -> bytes | None:
     return None
 
 
+def row_bytes(content: bytes) -> int:
+    """Return what a lone row takes beside its text once its column is made; small ones nothing."""
+    return built_bytes(content) if len(content) > _SMALL_ROW_BYTES else 0
+
+
 def row_of(content: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
     """Return a lone row as a tree, or raise InvalidRecordError."""
     row = content[len(LONE_ROW_OPENING) : -len(LONE_ROW_CLOSING)]
@@ -96,12 +114,19 @@ def read_json_body(value: bytes | None, limits: Limits = DEFAULT_LIMITS) -> Json
         raise InvalidRecordError("value", "is null; a JSON object was expected")
     if not value or value.isspace():
         raise InvalidRecordError("value", "is empty; a JSON object was expected")
+    if len(value) <= LARGE_BYTES:
+        return _read(value, limits)
+    with one_large_tree:
+        return _read(value, limits)
+
+
+def _read(value: bytes, limits: Limits) -> JsonBody:
     body, tree = _read_body(value)
     if body.instances is UNSET and body.inputs is UNSET and body.instance is not UNSET:
         row = bytes(body.instance) if tree is None else json.dumps(tree[_INSTANCE]).encode()
         content = LONE_ROW_OPENING + row + LONE_ROW_CLOSING
-        return JsonBody(Form.INSTANCE, content, 1, body.signature_name)
-    return _read_many(body, tree, limits)
+        return JsonBody(Form.INSTANCE, content, 1, body.signature_name, row_bytes(content))
+    return _read_many(value, body, tree, limits)
 
 
 def _read_body(value: bytes) -> tuple[_Body, Any]:
@@ -135,11 +160,32 @@ def tree_bytes(content: bytes) -> int:
     """Return about how much memory the tree of this JSON takes, from above.
 
     A number of two bytes of text becomes an object and a pointer to it; an object with one member,
-    seven bytes of text, becomes a dict. Commas and brackets within strings count, too.
+    seven bytes of text, becomes a dict. A character beyond Latin-1 may make each of its string take
+    four bytes. Commas and brackets within strings count, too.
     """
-    values = _VALUE_BYTES * content.count(b",")
+    value = _STRING_BYTES if b'"' in content else _NUMBER_BYTES
     lists, objects = _LIST_BYTES * content.count(b"["), _DICT_BYTES * content.count(b"{")
-    return len(content) + values + lists + objects
+    text = len(content) if content.isascii() else 4 * len(content)
+    return text + value * content.count(b",") + lists + objects
+
+
+def built_bytes(content: bytes) -> int:
+    """Return about how much memory the columns of this JSON take while they are made.
+
+    Lists become dimensions, which take nothing; objects may become serialized tf.Examples.
+    """
+    if b'"' not in content:
+        objects = _COLUMN_STRING_BYTES * content.count(b"{")
+        return _COLUMN_NUMBER_BYTES * content.count(b",") + objects
+    items = content.count(b",") + content.count(b"{")
+    return len(content) + _COLUMN_STRING_BYTES * items
+
+
+def tree_of(content: Raw, form: Form, limits: Limits = DEFAULT_LIMITS) -> Any:
+    """Return the tree of a body that was left undecoded, or raise InvalidRecordError."""
+    body, tree = _read_body(bytes(content))
+    text = bytes(getattr(body, form.value))
+    return _with_bytes(text, tree, form, limits)
 
 
 def _invalid(error: msgspec.ValidationError) -> InvalidRecordError:
@@ -148,7 +194,7 @@ def _invalid(error: msgspec.ValidationError) -> InvalidRecordError:
     return InvalidRecordError("value", "must be a JSON object")
 
 
-def _read_many(body: _Body, tree: Any, limits: Limits) -> JsonBody:
+def _read_many(value: bytes, body: _Body, tree: Any, limits: Limits) -> JsonBody:
     given = [
         (form, content)
         for form, content in (
@@ -164,12 +210,32 @@ def _read_many(body: _Body, tree: Any, limits: Limits) -> JsonBody:
         )
     ((form, content),) = given
     text = bytes(content)
+    size = tree_bytes(text)
+    if len(text) <= LARGE_BYTES and (len(text) <= _SMALL_BYTES or size <= _KEPT_TIMES * len(text)):
+        tree = _with_bytes(text, tree, form, limits)
+        return JsonBody(form, tree, _count_rows(tree, form), body.signature_name, size)
+    rows = _count_undecoded(text, form) if tree is None else None
+    if rows is None:  # there are none, or it has numbers of more than 64 bits
+        rows = _count_rows(_with_bytes(text, tree, form, limits), form)
+    return JsonBody(form, Raw(value), rows, body.signature_name, built_bytes(text))
+
+
+def _with_bytes(text: bytes, tree: Any, form: Form, limits: Limits) -> Any:
+    """Return the tree of a body's rows; `tree` is the whole body's, where there is one."""
     if tree is None:
-        tree = read_tree(text, form.value, limits)
-    else:
-        tree = with_bytes(tree[form.value], text, form.value, limits.max_nesting_depth)
-    rows = _count_rows(tree, form)
-    return JsonBody(form, tree, rows, body.signature_name, tree_bytes(text))
+        return read_tree(text, form.value, limits)
+    return with_bytes(tree[form.value], text, form.value, limits.max_nesting_depth)
+
+
+def _count_undecoded(text: bytes, form: Form) -> int | None:
+    """Return the same as `_count_rows` without making a tree; None where it cannot be told."""
+    if form is Form.INPUTS and text[:1] == b"{":
+        try:
+            columns = _decode_columns(text).values()
+        except msgspec.DecodeError:
+            return None
+        text = next((text for text in map(bytes, columns) if text.startswith(b"[")), b"{}")
+    return count_items(text) or None
 
 
 def _count_rows(tree: Any, form: Form) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-from topicserve.wire.json_body import LONE_ROW_CLOSING, LONE_ROW_OPENING
+from topicserve.wire.json_text import LONE_ROW_CLOSING, LONE_ROW_OPENING
 
 _COMMA, _OPENING, _CLOSING = b",[]"
 _ROW = slice(len(LONE_ROW_OPENING), -len(LONE_ROW_CLOSING))
@@ -25,14 +25,9 @@ _WIDEST: dict[str, Any] = {"i": np.int64, "u": np.uint64}
 _CHUNK_BYTES = 256 * 1024
 
 
-class _Parsers(threading.local):
-    """A parser for each thread: one reads a single text at a time."""
-
-    def __init__(self) -> None:
-        self.parser = simdjson.Parser()
-
-
-_parsers = _Parsers()
+# One for all threads: it keeps its room, and parses with the interpreter's lock held anyway.
+_parser = simdjson.Parser()
+_parsing = threading.Lock()
 
 
 def read_number_rows(
@@ -77,9 +72,24 @@ def _are_of_one_shape(rows: Sequence[bytes], text: bytes, skeleton: NDArray[np.u
 
 
 def _read_numbers(text: bytes, kind: str) -> NDArray[Any]:
-    document: Any = _parsers.parser.parse(text)
     code = kind if kind in _WIDEST else "d"
-    return np.frombuffer(document.as_buffer(of_type=code), _WIDEST.get(kind, np.float64))
+    with _parsing:
+        document: Any = _parser.parse(text)
+        numbers = document.as_buffer(of_type=code)
+        del document  # the parser refuses to read on while one of its documents is there
+    return np.frombuffer(numbers, _WIDEST.get(kind, np.float64))
+
+
+def count_items(text: bytes) -> int | None:
+    """Return how many items a JSON list has, without making them; None where it cannot be told."""
+    try:
+        with _parsing:
+            document: Any = _parser.parse(text)
+            items = len(document) if isinstance(document, simdjson.Array) else None
+            del document
+            return items
+    except (ValueError, RuntimeError):  # no JSON, or a number that no 64 bits hold
+        return None
 
 
 @lru_cache(maxsize=64)

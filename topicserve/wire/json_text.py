@@ -7,9 +7,20 @@ without them: what has none costs nothing more.
 
 import json
 import re
+import threading
 from typing import Any
 
 import orjson
+
+LONE_ROW_OPENING, LONE_ROW_CLOSING = b'{"instance":', b"}"
+
+LARGE_BYTES = 64 * 1024
+"""A body that is larger stays undecoded until its batch is built."""
+one_large_tree = threading.RLock()
+"""Held while a large body is a tree, which takes up to 35 times the memory of its text.
+
+To parse and to convert holds the interpreter's lock anyway, so that nothing is lost by it.
+"""
 
 # A string that does not end matches, too: each quotation mark is looked at once, whatever follows.
 _STRING_OR_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|NaN|-?Infinity', re.DOTALL)

@@ -1,6 +1,6 @@
 """Results as a worker writes them, a batch at a time."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
@@ -19,6 +19,10 @@ _INSTANCE, _INSTANCES = Form.INSTANCE, Form.INSTANCES
 _INSTANCE_MEMBER, _INSTANCES_MEMBER, _INPUTS_MEMBER = (
     b',"%b":' % RESULT_KEYS[form].encode() for form in (Form.INSTANCE, Form.INSTANCES, Form.INPUTS)
 )
+
+
+# Rows that are written at once where records have many.
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,15 @@ def encode_results(
     common = _common_headers(origin, names.JSON_CONTENT_TYPE)
     by_whom = _json_origin(origin)
     id_name, join = names.ID, b"".join
-    pieces = row_pieces(outputs, whole, sum(counts) if whole else 0)
-    values = (
-        zip(repeat(_INSTANCE_MEMBER), pieces)
-        if lone_rows
-        else _values(inputs, pieces, outputs, counts, whole)
-    )
+    values: Iterable[tuple[bytes, bytes]]
+    if lone_rows:
+        pieces = row_pieces(outputs, whole, sum(counts) if whole else 0)
+        values = zip(repeat(_INSTANCE_MEMBER), pieces)
+    elif sum(counts) <= _ROWS_AT_ONCE:
+        pieces = row_pieces(outputs, whole, sum(counts) if whole else 0)
+        values = _values(inputs, pieces, outputs, counts, whole)
+    else:
+        values = _values_apart(inputs, outputs, counts, whole)
     ids = [record.record_id.encode() for record in inputs]
     results = []
     for record, record_id, shown, key, joined, (member, value) in zip(
@@ -127,6 +134,36 @@ def _values(
         else:
             yield _INPUTS_MEMBER, _json_columns(_slice(outputs, start, stop, whole))
         start = stop
+
+
+def _values_apart(
+    inputs: Sequence[InputRecord],
+    outputs: Mapping[str, NDArray[Any]],
+    counts: Sequence[int],
+    whole: Collection[str],
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the same as `_values`, with the pieces of a few rows alone at a time.
+
+    A piece takes far more memory than its text, and a record may have half a million rows.
+    """
+    start = 0
+    for record, count in zip(inputs, counts, strict=True):
+        own = _slice(outputs, start, start + count, whole)
+        start += count
+        if record.form is _INSTANCE:
+            yield _INSTANCE_MEMBER, row_pieces(own, whole, 1)[0]
+        elif record.form is _INSTANCES:
+            yield _INSTANCES_MEMBER, b"[%b]" % b",".join(_row_texts(own, count, whole))
+        else:
+            yield _INPUTS_MEMBER, _json_columns(own)
+
+
+def _row_texts(
+    outputs: Mapping[str, NDArray[Any]], rows: int, whole: Collection[str]
+) -> Iterator[bytes]:
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        stop = min(start + _ROWS_AT_ONCE, rows)
+        yield b",".join(row_pieces(_slice(outputs, start, stop, whole), whole, stop - start))
 
 
 def _slice(

@@ -39,6 +39,10 @@ from topicserve.worker.routing import Router
 from topicserve.worker.second_tries import SecondTries
 from topicserve.worker.waiting import WaitingRoutes
 
+# What the results of one batch may take of `max_in_flight_bytes`, as they are counted: outputs,
+# text and result are held together while they are encoded, by two threads or more.
+RESULTS_SHARE = 1 / 4
+
 
 def build_stages(
     config: WorkerConfig,
@@ -59,7 +63,11 @@ def build_stages(
     batching = config.batching
     dead_letters = DeadLetterLog(clock)
     ledger, failure, waiting = OffsetLedger(), Failure(), WaitingRoutes(clock)
-    sizer = BatchSizer(batching.max_batch_size, batching.target_latency_seconds)
+    sizer = BatchSizer(
+        batching.max_batch_size,
+        batching.target_latency_seconds,
+        int(batching.max_in_flight_bytes * RESULTS_SHARE),
+    )
     batcher = Batcher(batching, sizer, clock)
     breaker = Breaker(config.delivery.breaker_window_records, config.delivery.max_dead_letter_share)
     tries = SecondTries()

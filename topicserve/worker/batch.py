@@ -118,6 +118,11 @@ class Batcher:
                 self._lanes.put_back(key, [request], self._clock())
             self._changed.notify_all()
 
+    def note_results(self, batch: Batch, size_bytes: int) -> None:
+        """Note how large a batch's results are: the next ones on its route are cut by it."""
+        with self._changed:
+            self._sizer.observe_results(batch.route, batch.rows, size_bytes)
+
     def drop_closed(self) -> list[Polled]:
         """Take out and return the records whose partitions are no longer ours."""
         dropped: list[Polled] = []

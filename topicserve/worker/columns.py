@@ -4,9 +4,10 @@ A batch of lone rows, the common case, is converted in one go. Where that fails,
 converted alone (`record_columns`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 from numpy.typing import NDArray
 
@@ -14,7 +15,7 @@ from topicserve.servables.example_rows import examples_of_rows
 from topicserve.servables.servable import Columns, Signature, TensorSpec
 from topicserve.wire.json_body import Form
 from topicserve.wire.json_numbers import read_number_rows
-from topicserve.wire.json_text import load_json
+from topicserve.wire.json_text import LARGE_BYTES, load_json, one_large_tree
 from topicserve.wire.limits import shortened
 from topicserve.worker.arrays import (
     InvalidInputError,
@@ -34,6 +35,8 @@ METADATA_UID = "metadata_uid"
 # fixed cost: 7 us instead of 26 for one row of 64 floats, and the same for some 6 KiB of them.
 FEW_BYTES = 4096
 
+_TREE_TEXT_BYTES = 1024 * 1024
+
 # A record may name a hundred thousand inputs that do not exist: the first few are enough to say.
 _MAX_TOLD = 8
 
@@ -49,11 +52,31 @@ def columns_at_once(contents: Sequence[bytes], signature: Signature) -> Columns 
         # record by record.
         if any(b"true" in c or b"false" in c or b'"b64"' in c for c in contents):
             return None
-        rows = _rows_at_once(contents)
-        return columns_of_rows(rows, signature, may_hold_booleans=False)
+        if sum(map(len, contents)) <= LARGE_BYTES:
+            return _columns_of(contents, signature)
+        with one_large_tree:
+            parts = [_columns_of(part, signature) for part in _parts(contents)]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     except Exception:
         # Whatever a parser raises, it is no reason to stop: each is looked at alone.
         return None
+
+
+def _columns_of(contents: Sequence[bytes], signature: Signature) -> Columns:
+    return columns_of_rows(_rows_at_once(contents), signature, may_hold_booleans=False)
+
+
+def _parts(contents: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Yield what is made a tree at once: a tree takes up to 35 times the memory of its text."""
+    start = size = 0
+    for index, content in enumerate(contents):
+        size += len(content)
+        if size > _TREE_TEXT_BYTES and index > start:
+            yield contents[start:index]
+            start, size = index, len(content)
+    yield contents[start:]
 
 
 def _rows_at_once(contents: Sequence[bytes]) -> list[Any]:

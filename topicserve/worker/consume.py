@@ -36,6 +36,8 @@ class FlowControl:
         self._metrics = metrics
         self._clock = clock
         self._observe_at = clock()
+        self._record_bytes = 1
+        """What a record of the last poll was counted with."""
         self._paused: set[TopicPartition] = set()
         self._held: set[TopicPartition] = set()
         self._problem: tuple[str, float] | None = None
@@ -52,9 +54,12 @@ class FlowControl:
     def room(self) -> int:
         """Return how many records more may be under way; at least one, since a poll asks for some.
 
-        Bytes are only known once they are here: a poll may pass their bound once.
+        Bytes are only known once they are here: a poll may pass their bound once, where its records
+        are larger than those of the poll before.
         """
-        return max(self._max_records - self._ledger.in_flight_records, 1)
+        records = self._max_records - self._ledger.in_flight_records
+        left_bytes = self._max_bytes - self._ledger.in_flight_bytes
+        return max(min(records, left_bytes // self._record_bytes), 1)
 
     def hold(self, partitions: Iterable[TopicPartition]) -> None:
         """Keep these partitions paused, and no others, whatever `regulate` says."""
@@ -99,6 +104,7 @@ class FlowControl:
         size = sum([request.size_bytes for request in requests])
         size += sum([rejection.polled.size_bytes for rejection in rejections])
         self._ledger.count_bytes(size)
+        self._record_bytes = max(size // len(records), 1)
         by_topic = Counter([record.topic for record in records])
         for topic, count in by_topic.items():
             self._metrics.records_consumed.labels(topic).inc(count)

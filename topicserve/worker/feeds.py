@@ -265,7 +265,7 @@ def _joined(group: Sequence[tuple[Request, RecordColumns]], signature: Signature
     request, read = group[0]
     # A protobuf record holds its tensors itself. A servable may change what it is fed with, and the
     # record may be predicted again: by a predecessor, by a shadow, after a pause.
-    is_held = request.input.form is Form.TENSORS
+    is_held = request.input.form is Form.TENSORS and not request.input.is_undecoded
     columns: dict[str, NDArray[Any]] = {}
     for name, column in read.columns.items():
         if len(group) > 1 and specs[name].scope is Scope.ROW:

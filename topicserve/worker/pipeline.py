@@ -144,7 +144,13 @@ class Pipeline:
         joined = stages.joiner.finish(predicted.answered(), fetch)
         rejections = [*batch.rejections, *predicted.rejections, *joined.rejections]
         outgoing = stages.encoder.encode(predicted, joined.metadata, rejections)
-        stages.ledger.count_outcomes(outgoing.measure())
+        size_bytes = outgoing.measure()
+        stages.ledger.count_outcomes(size_bytes)
+        stages.batcher.note_results(batch, size_bytes)
+        if stages.shadow is not None:
+            stages.shadow.offer(predicted)
+        # Publishing may wait: the outputs and the metadata are in the results by now.
+        del predicted, joined
 
         def settle(slots: Collection[Slot] | None) -> None:
             share = outgoing.share_of(slots)
@@ -162,8 +168,6 @@ class Pipeline:
                 stages.ledger.count_outcomes(-share.counted_bytes)
 
         self._order.settle(batch, settle)
-        if stages.shadow is not None:
-            stages.shadow.offer(predicted)
 
     def _put_back(self, batch: Batch, problem: str) -> None:
         stages = self._stages

@@ -52,13 +52,20 @@ class Outgoing:
         return sum(self.sizes)
 
     def measure(self) -> int:
-        """Return the bytes of these outcomes, and keep them: an outcome may be replaced later."""
-        self.sizes = [len(record.value or b"") for record in self.records]
+        """Return the bytes of these outcomes, and keep them: an outcome may be replaced later.
+
+        A result counts twice: until it is acknowledged, the client has a copy of its own. A dead
+        letter's value is the record's own, so the copy alone is counted here.
+        """
+        self.sizes = [
+            len(record.value or b"") * (2 if reason is None else 1)
+            for record, reason in zip(self.records, self.reasons, strict=True)
+        ]
         for index, record in enumerate(self.records):
             # Metadata is part of a JSON result, and a header of its own beside a protobuf one.
             name, value = record.headers[-1] if record.headers else ("", None)
             if name == METADATA_JSON and value is not None:
-                self.sizes[index] += len(value)
+                self.sizes[index] += 2 * len(value)
         return sum(self.sizes)
 
     def add(self, polled: Polled, record: OutgoingRecord, reason: Reason | None) -> None:

@@ -16,6 +16,7 @@ from topicserve.servables.predict_checks import shape_fits
 from topicserve.servables.servable import Columns, Scope, Signature, TensorSpec
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_body import Form
+from topicserve.wire.json_text import LARGE_BYTES, one_large_tree
 from topicserve.worker.arrays import Array, InvalidInputError, dtype_name
 from topicserve.worker.columns import (
     METADATA_UID,
@@ -43,6 +44,13 @@ class RecordColumns:
 
 def read_record(record: InputRecord, signature: Signature) -> RecordColumns:
     """Return one record's columns, or raise InvalidInputError or InvalidRecordError."""
+    if record.is_undecoded or (record.form is Form.INSTANCE and len(record.content) > LARGE_BYTES):
+        with one_large_tree:
+            return _read(record, signature)
+    return _read(record, signature)
+
+
+def _read(record: InputRecord, signature: Signature) -> RecordColumns:
     payload, count = record.payload, None
     stacked: list[str] = []
     if record.form is Form.TENSORS:

@@ -145,7 +145,8 @@ def test_what_is_given_up_stays_so_until_it_is_committed() -> None:
         Guarantee.EXACTLY_ONCE, {0, 58}, commit_interval_seconds=60.0, max_attempts=2
     )
 
-    replicas.run(at_most=7)
+    # The first batches of a worker are small, so it may die before it has read both.
+    replicas.run(at_most=18)
 
     assert replicas.outcomes() == replicas.expected()
 

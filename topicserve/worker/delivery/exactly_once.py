@@ -82,7 +82,12 @@ class ExactlyOnce:
         self._epochs.admit(records)
 
     def publish(self, epoch: int, outgoing: Outgoing) -> None:
-        if not self._epochs.add(epoch, outgoing):
+        try:
+            is_added = self._epochs.add(epoch, outgoing)
+        except AbandonedError:
+            self._ledger.count_outcomes(-outgoing.counted_bytes)
+            raise
+        if not is_added:
             # It was begun anew: all of its slots are closed.
             self._ledger.finish(outgoing.polled, outgoing.counted_bytes)
 

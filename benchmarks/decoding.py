@@ -1,0 +1,75 @@
+"""What records of 1 MiB cost to decode, and to make columns of.
+
+    python -m benchmarks.decoding [--only TEXT] [--rounds 3] [--write-docs]
+
+Prints the CPU seconds of each kind of record in `tests/support/heavy_records.py`: of decoding, as
+the polling thread does, and of making columns, as a batch thread does. The least of the rounds.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+from benchmarks.docs import markdown, replace_section
+from benchmarks.options import only
+from tests.support.heavy_records import HEAVY, SIZE_BYTES, Heavy
+from tests.support.records import PARTITION, ROUTE, a_kafka_record
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.input_record import decode_input
+from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.worker.feeds import build_feeds
+from topicserve.worker.offsets import Slot
+from topicserve.worker.request import Request
+
+_COLUMNS = ("record of 1 MiB", "decoding s", "columns s", "outcome")
+
+
+def measure(name: str, heavy: Heavy, rounds: int) -> list[str]:
+    """Return the row of one kind."""
+    content_type = [("content-type", heavy.content_type.encode())]
+    record = a_kafka_record(1, value=heavy.value, headers=content_type)
+    outcome, columns = "invalid_record", 0.0
+    decoding = min(_seconds(lambda: _decode(record)) for _ in range(rounds))
+    found = _decode(record)
+    if found is not None:
+        columns = min(
+            _seconds(lambda: build_feeds([found], heavy.signature)) for _ in range(rounds)
+        )
+        outcome = "columns" if build_feeds([found], heavy.signature)[0] else "invalid_input"
+    return [name, f"{decoding:.3f}", f"{columns:.3f}", outcome]
+
+
+def _decode(record: KafkaRecord) -> Request | None:
+    try:
+        found = decode_input(record)
+    except InvalidRecordError:
+        return None
+    return Request(record, Slot(PARTITION), 1, 0.0, found, ROUTE)
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    started = time.process_time()
+    action()
+    return time.process_time() - started
+
+
+def main() -> int:
+    """Measure, print the table, and write it to the page where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", metavar="TEXT", help="kinds whose name contains it")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
+    arguments = parser.parse_args()
+    rows = [
+        measure(name, make(SIZE_BYTES), arguments.rounds)
+        for name, make in only(arguments.only, HEAVY).items()
+    ]
+    print("\n".join(markdown(_COLUMNS, rows)))
+    if arguments.write_docs:
+        replace_section("decoding", "python -m benchmarks.decoding", _COLUMNS, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

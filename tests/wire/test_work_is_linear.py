@@ -1,0 +1,86 @@
+"""What a record asks for grows with its size, and no faster: counted in calls, not in time."""
+
+import contextlib
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import pytest
+
+from tests.support.heavy_records import HEAVY, Heavy
+from tests.support.records import PARTITION, ROUTE, a_kafka_record
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.input_record import decode_input
+from topicserve.wire.json_text import LARGE_BYTES
+from topicserve.worker.feeds import build_feeds
+from topicserve.worker.offsets import Slot
+from topicserve.worker.request import Request
+
+# What a body costs whatever its size, such as an error's message.
+FIXED_CALLS = 300
+SMALL, LARGE = LARGE_BYTES + 1024, 2 * (LARGE_BYTES + 1024)
+
+
+def calls_of(action: Callable[[], object]) -> int:
+    """Return how many functions are called, C's own included."""
+    count = 0
+
+    def note(frame: FrameType, event: str, argument: object) -> None:  # noqa: ARG001
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        action()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def a_request(heavy: Heavy) -> Request:
+    """Decode a record; raises InvalidRecordError."""
+    content_type = [("content-type", heavy.content_type.encode())]
+    record = a_kafka_record(1, value=heavy.value, headers=content_type)
+    return Request(record, Slot(PARTITION), 1, 0.0, decode_input(record), ROUTE)
+
+
+def decoding_of(heavy: Heavy) -> tuple[int, list[Request]]:
+    """Return the calls of decoding a record, and the request if it is one."""
+    found: list[Request] = []
+
+    def decode() -> None:
+        with contextlib.suppress(InvalidRecordError):
+            found.append(a_request(heavy))
+
+    return calls_of(decode), found
+
+
+def work_of(heavy: Heavy) -> tuple[int, int]:
+    """Return the calls of decoding a record, and of making its columns."""
+    decoding, found = decoding_of(heavy)
+    return decoding, calls_of(lambda: build_feeds(found, heavy.signature)) if found else 0
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_work_grows_with_the_size_of_a_record_and_no_faster(name: str) -> None:
+    """Twice the bytes are at most twice the calls, in decoding and in making columns."""
+    once, twice = (work_of(HEAVY[name](size)) for size in (SMALL, LARGE))
+
+    for few, many in zip(once, twice, strict=True):
+        assert many <= 2.1 * few + FIXED_CALLS
+
+
+# Each of these tokens, which JSON lacks, is replaced.
+_WITH_TOKENS = ("NaN", "Infinity", "backslashes")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n for n in HEAVY if "protobuf" not in n and not any(token in n for token in _WITH_TOKENS)],
+)
+def test_a_large_json_body_is_decoded_without_a_call_for_each_item(name: str) -> None:
+    """The polling thread decodes: what each row costs is paid when its batch is built."""
+    decoding, _ = decoding_of(HEAVY[name](LARGE))
+
+    assert decoding < FIXED_CALLS
