@@ -39,7 +39,7 @@ def test_a_call_that_takes_too_long_is_given_up_and_waited_for_again() -> None:
 
 
 def test_a_call_is_unanswered_until_it_was_asked_for_to_its_end() -> None:
-    """That it has ended meanwhile is not enough: somebody must have heard what came of it."""
+    """That it has ended meanwhile is not enough: someone must have heard what came of it."""
     calls, answer = BoundedCalls("calls"), threading.Event()
     assert not calls.unanswered
 

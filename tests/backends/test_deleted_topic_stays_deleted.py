@@ -16,7 +16,7 @@ SOON = {"metadata.max.age.ms": 100}
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[KafkaServer]:
-    """Run a broker that creates a topic for whoever asks for one, as Kafka does by default."""
+    """Run a broker that creates a topic for anyone who asks for one, as Kafka does by default."""
     with KafkaServer(auto_create_topics=True) as running:
         yield running
 

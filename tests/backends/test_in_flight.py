@@ -109,7 +109,7 @@ def test_room_comes_back_when_the_client_lets_go() -> None:
 
 
 def test_a_list_larger_than_the_bounds_goes_alone() -> None:
-    """What can never fit goes when nothing else is under way."""
+    """What can never fit goes when nothing else is in progress."""
     books, reports = in_flight(ManualClock(), records=10, timeout=0.01), Reports()
 
     shipment = books.admit(some(50), reports.append)
@@ -134,7 +134,7 @@ def test_giving_up_says_why_and_keeps_what_is_known() -> None:
 
 
 def test_a_report_that_raises_does_not_stop_the_others() -> None:
-    """A callback that breaks its contract costs nobody else a report."""
+    """A callback that breaks its contract costs no one else a report."""
 
     def broken(errors: Sequence[BackendError | None]) -> None:
         raise RuntimeError(str(errors))
@@ -186,7 +186,7 @@ def test_a_transaction_is_written_when_all_of_it_is_reported() -> None:
 
 
 def test_a_transaction_has_failed_once_the_failure_is_told() -> None:
-    """Not before: whoever aborts must know by then which record was refused."""
+    """Not before: anyone who aborts must know by then which record was refused."""
     books = in_flight(ManualClock())
     refused = RecordTooLargeError("2 MB")
     failures: list[Sequence[BackendError | None]] = []

@@ -45,7 +45,7 @@ def test_finds_in_order_what_was_stored(redis_url: str, client: Any) -> None:
 
 
 def test_keys_carry_the_prefix_and_a_ttl(redis_url: str, client: Any) -> None:
-    """Metadata that nobody reads goes away by itself."""
+    """Metadata that no one reads goes away by itself."""
     RedisMetadataStore(redis_url, ttl_seconds=60).put_many({"a": b"{}"})
 
     assert 0 < client.pttl("topicserve:metadata:a") <= 60_000
@@ -82,7 +82,7 @@ def test_deletes_what_is_there(redis_url: str, client: Any) -> None:
 
 
 def test_a_server_that_is_away_is_a_passing_fault() -> None:
-    """Whoever called backs off and tries again."""
+    """The caller backs off and tries again."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         store = RedisMetadataStore(f"redis://127.0.0.1:{taken.getsockname()[1]}/0")

@@ -24,7 +24,7 @@ def kafka() -> Iterator[KafkaServer]:
 
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Return an address at which nobody answers: a port that is taken but not listened on."""
+    """Return an address at which no one answers: a port that is taken but not listened on."""
     monkeypatch.setattr(connection, "REACH_SECONDS", 1.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

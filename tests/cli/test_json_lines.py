@@ -51,7 +51,7 @@ def test_rows_columns_and_labels_are_read() -> None:
 
 
 def test_a_line_without_metadata_declares_it_absent_unless_told_otherwise() -> None:
-    """With --metadata-elsewhere the worker looks for what somebody else has stored."""
+    """With --metadata-elsewhere the worker looks for what someone else has stored."""
     line = b'{"instance": 1}'
 
     assert read_record(line).metadata is None

@@ -30,7 +30,7 @@ def raising(error: BaseException) -> Any:
     [
         (UsageError("FILE: is not there;\n give one"), 2, "FILE: is not there; give one"),
         (ConfigError("kafka.client", "is wrong"), 2, "kafka.client: is wrong"),
-        (BackendUnavailableError("nobody answers"), 2, "nobody answers"),
+        (BackendUnavailableError("no broker answers"), 2, "no broker answers"),
         (NotFoundError("no such servable"), 2, "no such servable"),
         (PublishError({"7": ValueError("why")}, 3), 1, "3 record(s) were not published"),
     ],
@@ -60,7 +60,7 @@ def test_an_interrupted_command_says_so_by_its_exit_code(monkeypatch: pytest.Mon
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody can mend at the keyboard keeps its traceback."""
+    """What no one can mend at the keyboard keeps its traceback."""
     monkeypatch.setattr(cli, "import_module", lambda _: raising(ZeroDivisionError()))
 
     with pytest.raises(ZeroDivisionError):

@@ -96,7 +96,7 @@ def test_rounds_go_on_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_group_commits_what_it_has_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Round by round, so that little is printed twice after an end that nobody foresaw."""
+    """Round by round, so that little is printed twice after an end that no one foresaw."""
     monkeypatch.setattr(results, "ROUND_RECORDS", 2)
     consumer = a_consumer(5)
     commits: list[Offsets] = []

@@ -80,7 +80,7 @@ def test_a_person_is_told_what_it_is_for_and_how_to_use_it() -> None:
 
 
 def test_it_ends_when_one_of_its_servers_does() -> None:
-    """Nobody is left waiting for a broker that is gone."""
+    """No one is left waiting for a broker that is gone."""
     with a_stack("--json") as stack:
         addresses(stack)
         for child in psutil.Process(stack.pid).children():

@@ -139,7 +139,7 @@ def test_a_missing_file_is_one_line_that_names_it(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_redis_is_one_line_that_names_it() -> None:
-    """Port 1 of this machine is nobody's."""
+    """Port 1 of this machine is no one's."""
     line = usage_error(*NEEDED, "--redis-url", "redis://127.0.0.1:1/0", "--start-seconds", "0.2")
 
     assert line.startswith(

@@ -77,7 +77,7 @@ def test_metadata_expires(redis_url: str) -> None:
 
 
 def test_an_answer_given_up_disturbs_nobody(store: MetadataStore) -> None:
-    """After a question whose answer nobody read, the next gets its own answer."""
+    """After a question whose answer no one read, the next gets its own answer."""
     store.put_many({"a": b"1", "b": b"2"})
 
     store.request_many(["a"]).close()
@@ -106,7 +106,7 @@ def test_the_store_passes_through_tls_and_acls(secure: SecureRedis) -> None:
 def test_who_is_refused_is_told(
     secure: SecureRedis, user: str, password: str, trusted: bool
 ) -> None:
-    """Neither a wrong password nor a certificate that nobody signed is waited for."""
+    """Neither a wrong password nor a certificate that no one signed is waited for."""
     store = RedisMetadataStore(secure.url(user, password, trusted=trusted))
 
     with pytest.raises(AuthenticationError):

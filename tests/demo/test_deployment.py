@@ -34,7 +34,7 @@ def test_a_worker_is_told_where_everything_is(tmp_path: Path) -> None:
 
 
 def test_no_two_runs_share_a_topic_or_a_group() -> None:
-    """A demo on a cluster that others use disturbs nobody, and none before it."""
+    """A demo on a cluster that others use disturbs no one, and none before it."""
     first, second = Topics(), Topics()
 
     assert not set(first.all()) & set(second.all())

@@ -89,7 +89,7 @@ def test_nothing_is_lost_on_apache_kafka_and_nothing_is_left_behind(
 
 
 def test_a_demo_that_lost_something_fails(tmp_path: Path) -> None:
-    """What is wrong is told, and the exit code says it to whoever runs it."""
+    """What is wrong is told, and the exit code says it to anyone who runs it."""
     digits = Digits(np.zeros((1, 64), np.float32), np.array([7]))
     out = io.StringIO()
     stage = SimpleNamespace(

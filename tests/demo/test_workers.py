@@ -28,7 +28,7 @@ def a_worker(folder: Path, program: str | None = None) -> Iterator[WorkerProcess
 
 
 def test_a_worker_that_ends_by_itself_is_told_with_its_last_word(tmp_path: Path) -> None:
-    """Nobody has to look for why; the log file is named."""
+    """No one has to look for why; the log file is named."""
     with a_worker(tmp_path) as worker:
         worker.wait()
 

@@ -158,7 +158,7 @@ def test_nothing_fires_while_all_is_well(tmp_path: Path) -> None:
 
 
 def test_every_alert_has_a_failure_here() -> None:
-    """One that nothing fires is a promise nobody has looked at."""
+    """One that nothing fires is a promise no one has looked at."""
     assert {name for name, _ in FAILURES} == set(all_alerts())
 
 

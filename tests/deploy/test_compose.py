@@ -89,7 +89,7 @@ def test_all_topics_are_created_and_no_others() -> None:
 
 
 def test_addresses_are_those_of_services() -> None:
-    """Whoever connects uses a service's name, and a port that it listens on."""
+    """Anyone who connects uses a service's name, and a port that it listens on."""
     kafka, redis = SERVICES["kafka"], SERVICES["redis"]
 
     assert f"INSIDE://{KAFKA_SERVERS}" in kafka["environment"]["KAFKA_ADVERTISED_LISTENERS"]

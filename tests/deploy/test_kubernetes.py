@@ -46,7 +46,7 @@ def test_kustomize_builds_it() -> None:
 
 
 def test_variables_that_come_from_secrets_are_keys_too() -> None:
-    """One that nobody reads would leave the default in force."""
+    """One that no one reads would leave the default in force."""
     names = [one["name"] for one in CONTAINER["env"] if one["name"].startswith("TOPICSERVE_")]
     values = dict.fromkeys(names, "1")
 

@@ -51,7 +51,7 @@ ROWS = {
 
 
 def test_the_page_lists_every_event_and_no_other() -> None:
-    """Whoever searches the log for one finds it here."""
+    """Anyone who searches the log for one finds it here."""
     assert ROWS.keys() - {"library_message"} == {name for name, _, _ in LOGGED}
 
 

@@ -9,7 +9,7 @@ from topicserve.worker.config_checks import OWN_SETTINGS
 
 
 def test_every_header_is_in_the_wire_format() -> None:
-    """Whoever writes a producer of their own has nothing else to go by."""
+    """Anyone who writes a producer of their own has nothing else to go by."""
     text = (CHECKOUT / "docs/wire_format.md").read_text()
     ours = {
         value
@@ -22,7 +22,7 @@ def test_every_header_is_in_the_wire_format() -> None:
 
 
 def test_every_kafka_setting_of_the_workers_own_is_in_the_configuration() -> None:
-    """Whoever sets one is refused."""
+    """Anyone who sets one is refused."""
     text = (CHECKOUT / "docs/configuration.md").read_text()
 
     assert [name for name in OWN_SETTINGS if f"`{name}`" not in text] == []

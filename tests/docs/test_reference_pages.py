@@ -32,7 +32,7 @@ def test_the_example_is_what_the_code_says() -> None:
 
 
 def test_the_example_loads_as_the_defaults() -> None:
-    """Whoever deletes lines from it changes nothing."""
+    """Anyone who deletes lines from it changes nothing."""
     config = load_config(EXAMPLE_CONFIG, {}, {})
 
     assert config == WorkerConfig(

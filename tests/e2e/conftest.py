@@ -25,7 +25,7 @@ def kafka() -> Iterator[ApacheKafka]:
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[RedisServer]:
-    """Share one Valkey; whoever stops one takes an own one."""
+    """Share one Valkey; anyone who stops one takes an own one."""
     with RedisServer() as server:
         yield server
 

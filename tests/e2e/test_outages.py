@@ -169,5 +169,5 @@ def _assert_waits_for_metadata(deployment: Deployment) -> None:
 
 
 def _without_metadata(records: int) -> list[Sent]:
-    """Return records whose metadata nobody has stored."""
+    """Return records whose metadata no one has stored."""
     return [a_record(f"k{number % 100}") for number in range(records)]

@@ -7,6 +7,6 @@ from topicserve.embedded.kafka_server import KafkaServer
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[KafkaServer]:
-    """Share one broker in memory; whoever stops one takes an own one."""
+    """Share one broker in memory; anyone who stops one takes an own one."""
     with KafkaServer() as server:
         yield server

@@ -34,7 +34,7 @@ def test_started_again_it_listens_where_it_did(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_one_line() -> None:
-    """Whoever starts it is told what is in the way."""
+    """Anyone who starts it is told what is in the way."""
     with KafkaServer() as first:
         port = int(first.bootstrap_servers.rpartition(":")[2])
         with pytest.raises(ServerStartError, match=f"127.0.0.1:{port}.*in use"):

@@ -183,7 +183,7 @@ def test_keys_may_be_text_or_bytes() -> None:
 
 
 def test_only_missing_metadata_is_declared_absent() -> None:
-    """Metadata given, and metadata stored by somebody else, are looked for by the worker."""
+    """Metadata given, and metadata stored by someone else, are looked for by the worker."""
     absent = encode(Record(instance=1))
     given_ = encode(Record(instance=1, metadata={"row": np.int64(7)}))
     elsewhere = encode(Record(instance=1, metadata=STORED_ELSEWHERE))
@@ -448,7 +448,7 @@ def test_metadata_is_json_to_the_letter() -> None:
 
 
 def test_what_no_json_can_say_is_named_with_the_remedy() -> None:
-    """A frame yields the names of its columns, which nobody means."""
+    """A frame yields the names of its columns, which no one means."""
     with pytest.raises(InvalidRecordError, match=r'give instances=frame.to_dict\("records"\)'):
         encode(Record(instance=DataFrame()))
     with pytest.raises(InvalidRecordError, match="object is not among numbers, text"):

@@ -5,7 +5,7 @@ from topicserve.producer.publish_future import PublishFuture
 
 
 def test_waiting_has_a_limit_of_its_own() -> None:
-    """A record of which nothing is heard is told as such, whoever waits without a limit."""
+    """A record of which nothing is heard is told as such, also where the wait has no limit."""
     future = PublishFuture("7", limit_seconds=0.01)
 
     with pytest.raises(BackendUnavailableError, match="nothing was heard of record 7"):

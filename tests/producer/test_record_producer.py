@@ -189,7 +189,7 @@ def test_a_store_that_refuses_us_is_not_tried_again(setup: Setup) -> None:
 
 
 def test_whatever_goes_wrong_the_future_says_so(setup: Setup) -> None:
-    """An error that nobody foresaw fails its records, and the next ones go on."""
+    """An error that no one foresaw fails its records, and the next ones go on."""
     answers: list[BackendError | None] = [ValueError("a bug"), None]  # type: ignore[list-item]
 
     def refuse_send() -> BackendError | None:

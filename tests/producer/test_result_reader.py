@@ -77,7 +77,7 @@ def test_results_left_out_are_not_decoded() -> None:
 
 
 def test_what_is_no_result_is_refused() -> None:
-    """Somebody else's record in the topic is told, not taken for a result."""
+    """Another's record in the topic is told, not taken for a result."""
     reader = ResultReader(a_consumer([OutgoingRecord("results", None, b"hello")]), "results")
 
     with pytest.raises(InvalidRecordError, match="ce_type"):

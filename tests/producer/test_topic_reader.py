@@ -183,7 +183,7 @@ def test_commits_nothing_before_anything_is_read() -> None:
 
 
 def test_partitions_that_went_are_not_committed() -> None:
-    """They are somebody else's, who reads again what was not confirmed."""
+    """They are another's, who reads again what was not confirmed."""
     consumer = ReadConsumer(MemoryLog(records(P0, "ab") + records(P1, "c")), P0, P1)
     reader = TopicReader(consumer, "results", decode)
     assert sorted(reader.read(limit=3)) == ["a", "b", "c"]

@@ -15,7 +15,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, str]:
 
 
 def test_committed_modules_are_what_protoc_makes(made: dict[Path, str]) -> None:
-    """Nobody edits a generated file, and nobody forgets to make it anew."""
+    """No one edits a generated file, and no one forgets to make it again."""
     committed = {path: (CHECKOUT / path).read_text() for path in made}
 
     assert committed == made

@@ -402,7 +402,7 @@ def test_events_say_how_long_loads_and_unloads_took(two: TwoByTwo) -> None:
 
 
 def test_a_manager_without_options_works(closing: Callable[[Callable[[], object]], None]) -> None:
-    """On threads of its own, with a bus that nobody hears; closing it unloads."""
+    """On threads of its own, with a bus that no one hears; closing it unloads."""
     manager, loader = BasicManager(), FakeLoader()
     closing(lambda: manager.close(LIMIT_SECONDS))
     manager.manage(a_version(A, 1, loader))

@@ -188,7 +188,7 @@ def test_a_load_can_be_told_to_wait_for_room(threads: Threads) -> None:
 
 
 def test_a_load_that_waits_for_room_can_be_cancelled(threads: Threads) -> None:
-    """It ends, and its room is nobody's."""
+    """It ends, and its room is no one's."""
     ten = TenUnits(threads, on_insufficient=OnInsufficient.WAIT)
     assert load(ten.manager, threads, ten.manage("large", taking(10))) is None
     waiting = ten.load("waiting", taking(1))

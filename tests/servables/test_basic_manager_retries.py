@@ -36,7 +36,7 @@ def state_of(two: TwoByTwo, servable_id: ServableId) -> HarnessState:
 
 
 def test_a_load_that_fails_once_succeeds_when_tried_again(threads: Threads) -> None:
-    """Nobody hears of the failure but the log."""
+    """No one hears of the failure but the log."""
     two = TwoByTwo(threads)
     loader = FakeLoader(errors=[FAILED])
     two.manager.manage(a_version(*ID, loader))

@@ -156,7 +156,7 @@ def test_the_number_of_load_threads_can_change(
 def test_fewer_load_threads_never_overlap(
     closing: Callable[[Callable[[], object]], None],
 ) -> None:
-    """Loads on one thread come one after another, also while the number is set anew."""
+    """Loads on one thread come one after another, also while the number is set again."""
     manager = BasicManager(BasicManagerOptions(load_threads=1, release_memory=lambda: None))
     closing(lambda: manager.close(LIMIT_SECONDS))
     running, overlaps = threading.Lock(), []

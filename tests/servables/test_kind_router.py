@@ -73,7 +73,7 @@ def test_an_adapter_that_is_detached_cannot_be_routed_to_again() -> None:
 
 
 def test_routes_may_change_while_versions_flow() -> None:
-    """Nobody hangs; what meets an adapter that is going is said again by its source."""
+    """No one hangs; what meets an adapter that is going is said again by its source."""
     routed = Routed()
     routed.router.set_routes({"a": an_adapter("first")})
     callback = routed.router.get_aspired_versions_callback()

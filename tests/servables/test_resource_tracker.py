@@ -48,7 +48,7 @@ def test_what_fits_is_reserved() -> None:
 
 
 def test_an_unbound_amount_in_use_counts_on_every_instance() -> None:
-    """Nobody knows on which it is."""
+    """No one knows on which it is."""
     tracker = a_tracker()
     tracker.recompute_used([{ANY_GPU: 10}])
 

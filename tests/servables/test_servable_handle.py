@@ -119,7 +119,7 @@ def test_a_retired_version_is_drained_by_its_last_handle() -> None:
 
 
 def test_a_version_without_handles_is_drained_at_once() -> None:
-    """Nobody has to come by for that."""
+    """No one has to come by for that."""
     drained: list[str] = []
 
     PinnedServable(ID, "one").retire(lambda: drained.append("now"))

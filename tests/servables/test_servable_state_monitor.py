@@ -274,7 +274,7 @@ def test_a_wait_ends_with_the_last_request() -> None:
 
 
 def test_a_wait_that_times_out_leaves_nothing_behind() -> None:
-    """It says what was decided by then, and a later event finds nobody to tell."""
+    """It says what was decided by then, and a later event finds no one to tell."""
     monitored = Monitored()
     requests = [ServableRequest.specific("a", 1), ServableRequest.latest("b")]
     monitored.publish("a", 1, S.AVAILABLE)

@@ -476,7 +476,7 @@ def test_the_memory_limit_refuses_what_does_not_fit(tmp_path: Path, start: Start
 
 
 def test_servables_of_equal_options_share_an_adapter(tmp_path: Path) -> None:
-    """Others do not; an adapter that nobody uses any more is let go."""
+    """Others do not; an adapter that no one uses any more is let go."""
     core = ServerCore(
         [
             a_config("a", tmp_path),
@@ -518,7 +518,7 @@ def test_closing_unloads_everything(tmp_path: Path) -> None:
 
 
 def test_closing_leaves_what_is_held(tmp_path: Path) -> None:
-    """And says that; whoever holds it may be in the middle of a call."""
+    """And says that; anyone who holds it may be in the middle of a call."""
     put_version(tmp_path, 1)
     core = Core([a_config("table", tmp_path)])
     core.start()

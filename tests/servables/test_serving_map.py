@@ -56,7 +56,7 @@ def test_a_manager_knows_no_labels_and_no_default() -> None:
 
 
 def test_several_are_pinned_from_one_generation() -> None:
-    """When one has been retired meanwhile, all are looked up anew."""
+    """When one has been retired meanwhile, all are looked up again."""
     serving = ServingMap()
     new, other = pinned("a", 2), pinned("b", 1)
     requests = [ServableRequest.latest("b"), ServableRequest.latest("a")]

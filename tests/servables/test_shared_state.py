@@ -56,7 +56,7 @@ def test_eager_state_lives_until_close() -> None:
 
 
 def test_close_waits_for_users_without_blocking() -> None:
-    """Who uses it keeps it; nobody new gets it."""
+    """Who uses it keeps it; no one new gets it."""
     factory = Factory()
     state = SharedState(factory.create, factory.destroy)
     state.acquire()
@@ -89,13 +89,13 @@ def test_failure_to_create_counts_no_user() -> None:
 
 
 def test_release_without_acquire_is_refused() -> None:
-    """It would tear the state down under somebody else."""
+    """It would tear the state down under someone else."""
     with pytest.raises(FailedPreconditionError, match="but not acquired"):
         SharedState(lambda: 1, lambda _: None).release()
 
 
 def test_none_is_a_state() -> None:
-    """What is made is nobody's business, not even whether it is anything."""
+    """What is made is no one's business, not even whether it is anything."""
     made = []
     state = SharedState(lambda: made.append(1), lambda _: None)
 

@@ -46,7 +46,7 @@ def test_what_comes_in_waits_for_a_target() -> None:
 
 
 def test_detaching_ends_the_wait_for_a_target() -> None:
-    """What waited goes nowhere, and nobody hangs."""
+    """What waited goes nowhere, and no one hangs."""
     adapter = Suffixing()
     caller = run_in_thread(lambda: adapter.get_aspired_versions_callback()("foo", []))
 

@@ -95,7 +95,7 @@ def test_a_call_without_a_route_is_dropped() -> None:
 
 
 def test_detaching_ends_the_wait_for_connections() -> None:
-    """Nobody hangs."""
+    """No one hangs."""
     router = ByNumber(2)
     caller = run_in_thread(lambda: router.get_aspired_versions_callback()("0", []))
 

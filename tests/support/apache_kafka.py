@@ -38,7 +38,7 @@ START_LIMIT_SECONDS = 90
 
 _START_ATTEMPTS = 3
 _STOP_LIMIT_SECONDS = 30
-# The shell outlives nobody: when whoever holds its stdin dies, however it dies, it takes the
+# The shell outlives no one: when the holder of its stdin dies, however it dies, it takes the
 # server along. It ends behind the server: until that is dead its port still accepts.
 _TIED_TO_PARENT = '"$@" & echo $!; read -r line; kill -KILL $!; wait $!'
 
@@ -160,7 +160,7 @@ class ApacheKafka:
         self.start()
 
     def freeze(self) -> None:
-        """Stop the process in its tracks: connections stay open and nobody answers."""
+        """Stop the process in its tracks: connections stay open and no one answers."""
         freeze_process(self.pid)
 
     def thaw(self) -> None:
@@ -209,7 +209,7 @@ class ApacheKafka:
         """Tell whether clients are answered at the moment."""
         try:
             socket.create_connection(("127.0.0.1", self.ports.clients), timeout=1).close()
-            # Asked where nobody has to log in: behind both listeners is the same broker.
+            # Asked where no one has to log in: behind both listeners is the same broker.
             with raw_client(f"127.0.0.1:{self.ports.inner}") as frames:
                 return bool(frames.ask(ApiVersionsRequest(), 0).error_code == 0)
         except OSError:
@@ -244,7 +244,7 @@ def freeze_process(pid: int) -> None:
 
 
 def _alive(pid: int) -> bool:
-    """Tell whether a process runs; a dead one that nobody waited for does not."""
+    """Tell whether a process runs; a dead one that no one waited for does not."""
     return _state(Path(f"/proc/{pid}")) not in ("", "Z")
 
 

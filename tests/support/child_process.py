@@ -22,7 +22,7 @@ class ChildProcess:
 
     Leaving the context kills it and whatever it started, and it is ended when the process that
     started it ends. Once it has ended it may be started again, with the same command and the same
-    log. What it writes to stdout must be a few lines: nobody empties the pipe unless asked to.
+    log. What it writes to stdout must be a few lines: no one empties the pipe unless asked to.
     """
 
     def __init__(

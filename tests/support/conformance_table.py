@@ -1,6 +1,6 @@
 """Writes docs/conformance.md: what each client made of each broker, as a run has just shown it.
 
-`python -m tests.support.conformance_table` runs both suites and writes the page anew; with
+`python -m tests.support.conformance_table` runs both suites and writes the page again; with
 `--check` it only collects them, and tells whether the page has their cases. A failed case is not
 written down: mend it.
 """
@@ -62,7 +62,7 @@ def outline(page: str) -> list[str]:
 
 
 def with_generated(page: str, generated: str) -> str:
-    """Return the page with its generated part written anew."""
+    """Return the page with its generated part written again."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}"

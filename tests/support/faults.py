@@ -8,7 +8,7 @@ import psutil
 
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """Stop a process and its children with SIGSTOP: connections stay, and nobody answers."""
+    """Stop a process and its children with SIGSTOP: connections stay, and no one answers."""
     parent = psutil.Process(pid)
     family = [parent, *parent.children(recursive=True)]
     for process in family:

@@ -52,7 +52,7 @@ _POM = """\
 def skip_or_fail(reason: str) -> NoReturn:
     """Skip the test that cannot run here; with CI=true it fails, and outside pytest it is an error.
 
-    What nobody runs proves nothing: a machine that decides over a change must have it all.
+    What no one runs proves nothing: a machine that decides over a change must have it all.
     """
     if "PYTEST_VERSION" not in os.environ:
         raise RuntimeError(reason)
@@ -100,7 +100,7 @@ def _bring_jars(libs: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process alone; whoever runs tests beside us waits."""
+    """Hold a folder for this process alone; anyone who runs tests beside us waits."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

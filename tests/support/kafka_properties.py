@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 from tests.support.certificates import make_certificates
 
-# Users of a server that was opened with `secure`; "nobody" may log in and do nothing.
+# Users of a server that was opened with `secure`; "no one" may log in and do nothing.
 USERS = {"admin": "admin-secret", "nobody": "nobody-secret"}
 
 

@@ -36,7 +36,7 @@ def open_server(broker: str, *, auto_create_topics: bool) -> AbstractContextMana
 
 @contextmanager
 def frozen(server: Server) -> Iterator[None]:
-    """Stop a broker in its tracks: connections stay open and nobody answers."""
+    """Stop a broker in its tracks: connections stay open and no one answers."""
     freeze_process(server.pid)
     try:
         yield

@@ -26,10 +26,10 @@ class Gate:
 
     def __call__(self) -> None:
         self._entered.set()
-        assert self._opened.wait(LIMIT_SECONDS), "nobody opened the gate"
+        assert self._opened.wait(LIMIT_SECONDS), "nothing opened the gate"
 
     def wait_until_entered(self) -> None:
-        assert self._entered.wait(LIMIT_SECONDS), "nobody came to the gate"
+        assert self._entered.wait(LIMIT_SECONDS), "nothing came to the gate"
 
     @property
     def is_entered(self) -> bool:

@@ -15,7 +15,7 @@ POLL_SECONDS = 0.1
 
 
 def unique(prefix: str) -> str:
-    """Return a name that nobody else uses."""
+    """Return a name that no one else uses."""
     return f"{prefix}-{uuid.uuid4().hex[:12]}"
 
 

@@ -23,7 +23,7 @@ class SecureRedis(NamedTuple):
     authority: Path
 
     def url(self, user: str, password: str, *, trusted: bool = True) -> str:
-        """Return the URL of a user who trusts the server's authority, or nobody's."""
+        """Return the URL of a user who trusts the server's authority, or no one's."""
         trust = f"?ssl_ca_certs={self.authority}" if trusted else ""
         return f"rediss://{user}:{password}@{self.address}/0{trust}"
 

@@ -288,7 +288,7 @@ def head_of_decision(path: Path) -> tuple[str, str, str]:
 
 
 def with_generated(page: str, generated: str) -> str:
-    """Return a page with the part between the two marks written anew."""
+    """Return a page with the part between the two marks written again."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}"

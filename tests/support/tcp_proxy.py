@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 
 class TcpProxy:
-    """Carries bytes between whoever connects to `address` and `target`, a host:port."""
+    """Carries bytes between anyone who connects to `address` and `target`, a host:port."""
 
     def __init__(self, address: str, target: str) -> None:
         self.address = address

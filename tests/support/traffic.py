@@ -48,7 +48,7 @@ class Topics:
 
     @classmethod
     def fresh(cls) -> "Topics":
-        """Return names that nobody has used."""
+        """Return names that no one has used."""
         name = uuid.uuid4().hex[:8]
         return cls(f"in-{name}", f"out-{name}", f"dead-{name}")
 

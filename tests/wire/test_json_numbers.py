@@ -94,7 +94,7 @@ def test_numbers_come_in_the_dtype_asked_for() -> None:
     ],
 )
 def test_a_row_that_is_something_else_is_left_to_the_caller(row: bytes) -> None:
-    """Whoever looks at rows one by one says what is wrong with it."""
+    """Anyone who looks at rows one by one says what is wrong with it."""
     assert read(b"[5,6]", row, b"[7,8]") is None
 
 

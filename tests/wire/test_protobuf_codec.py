@@ -180,7 +180,7 @@ def test_a_tensor_that_contradicts_itself_is_named() -> None:
 
 
 def test_a_dtype_that_no_column_has_is_named() -> None:
-    """Such as a handle of a variable in somebody's process."""
+    """Such as a handle of a variable in someone's process."""
     request = a_request()
     request.inputs["x"].dtype = DataType.DT_RESOURCE
 

@@ -52,7 +52,7 @@ def test_timeout_counts_from_first_record() -> None:
     thread.join(0.05)
     assert taken == []
     clock.advance(0.5)
-    batcher.add([], [], 0)  # whoever waits looks at the clock again
+    batcher.add([], [], 0)  # anyone who waits looks at the clock again
     thread.join(10)
 
     assert len(taken) == 1
@@ -176,7 +176,7 @@ def test_a_lane_that_rests_does_not_hold_the_others_up() -> None:
 
 
 def test_room_is_noticed_when_a_batch_is_taken() -> None:
-    """Whoever polls waits for it no longer than it takes."""
+    """Anyone who polls waits for it no longer than it takes."""
     batcher = a_batcher(ManualClock(), max_batch_size=4)
     batcher.add([a_request()] * 8, [], 0)
     rooms: list[int] = []
@@ -201,7 +201,7 @@ def test_closing_gives_out_what_is_left_and_then_none() -> None:
 
 
 def test_records_of_closed_slots_can_be_dropped() -> None:
-    """They are somebody else's by now."""
+    """They are another's by now."""
     batcher = a_batcher(ManualClock())
     gone, kept = a_request(), a_request()
     gone.slot.closed = True

@@ -29,7 +29,7 @@ def test_opens_when_the_window_is_full_of_dead_letters() -> None:
 
 
 def test_stays_open() -> None:
-    """Good records that were under way do not close it again."""
+    """Good records that were in progress do not close it again."""
     breaker = Breaker(window_records=10, max_dead_letter_share=0.1)
     observe(breaker, 10, 10)
 

@@ -202,7 +202,7 @@ def test_records_left_unfinished_to_another_member_are_counted() -> None:
 
 
 def test_what_waits_for_a_version_goes_with_its_partition() -> None:
-    """It would hold memory for as long as the version is away, and nobody wants its result."""
+    """It would hold memory for as long as the version is away, and no one wants its result."""
     world = World()
     fake = FakeDelivery(world.ledger)
     delivery: Delivery = fake  # type: ignore[assignment]

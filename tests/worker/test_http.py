@@ -226,7 +226,7 @@ def test_a_taken_port_is_an_error_that_names_it(server: PageServer, answers: Ans
 
 
 def test_an_address_of_another_machine_is_an_error_that_names_it(answers: Answers) -> None:
-    """192.0.2.1 is documentation's, and nobody's."""
+    """192.0.2.1 is documentation's, and no one's."""
     with pytest.raises(ConfigError, match=r"^http\.host: cannot listen on '192\.0\.2\.1': "):
         open_server(HttpConfig(host="192.0.2.1"), answers.get)
 

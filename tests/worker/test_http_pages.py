@@ -194,5 +194,5 @@ def test_all_models_are_listed_also_those_without_versions() -> None:
 
 
 def test_the_front_page_lists_the_paths() -> None:
-    """For whoever opens the address that the worker printed."""
+    """For anyone who opens the address that the worker printed."""
     assert get("/") == (200, {"paths": ["/metrics", "/livez", "/readyz", "/v1/models"]})

@@ -83,7 +83,7 @@ def test_a_line_begins_with_the_time_in_utc() -> None:
 
 
 def test_no_value_can_begin_a_line_of_its_own() -> None:
-    """Line ends and terminal escapes come out escaped: nobody forges a line of the log."""
+    """Line ends and terminal escapes come out escaped: no one forges a line of the log."""
     stream = log_to()
 
     log_event("record_rejected", problem="a\n2026 INFO forged\x1b[31m\u2028b")

@@ -50,7 +50,7 @@ def test_names_are_declared_once() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_every_metric_is_looked_at_by_a_test(row: MetricRow) -> None:
-    """By its attribute, or by the name that Prometheus sees: none is a promise nobody keeps."""
+    """By its attribute, or by the name that Prometheus sees: none is a promise no one keeps."""
     name = row.name.removeprefix("topicserve_").removesuffix("_total")
 
     assert re.search(rf"\.{row.attribute}\b|{name}", sources("tests"))

@@ -82,7 +82,7 @@ def test_records_of_partitions_not_ours_get_no_slot() -> None:
 
 
 def test_restart_reads_on_from_what_was_committed() -> None:
-    """Or from the first record polled, where nothing was; everything under way is let go."""
+    """Or from the first record polled, where nothing was; everything in progress is let go."""
     ledger = OffsetLedger()
     other = TopicPartition("in", 1)
     ledger.assign([PARTITION, other])

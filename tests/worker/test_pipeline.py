@@ -317,7 +317,7 @@ def test_a_version_swap_splits_no_batch(guarantee: Guarantee) -> None:
 def test_a_fault_of_our_own_stops_the_worker_with_nothing_committed(
     guarantee: Guarantee,
 ) -> None:
-    """Whoever restarts it finds every record where it was."""
+    """Anyone who restarts it finds every record where it was."""
     world = World(records(20), guarantee)
     world.producer.fail_send = lambda _: FencedError("a newer producer")
 
@@ -346,7 +346,7 @@ def test_a_bug_in_a_stage_stops_the_worker(guarantee: Guarantee) -> None:
 
 
 def test_what_a_shutdown_leaves_undone_is_counted(guarantee: Guarantee) -> None:
-    """The records stay where they are, for whoever reads the partitions next."""
+    """The records stay where they are, for anyone who reads the partitions next."""
     world = World(records(20), guarantee, Served({}), shutdown_seconds=0.001)
 
     def each_poll() -> None:

@@ -232,7 +232,7 @@ def test_a_server_that_answers_is_waited_for_as_long_as_it_takes() -> None:
 
 
 def test_a_stop_ends_the_waiting() -> None:
-    """Whoever presses Ctrl-C need not wait for the time to run out."""
+    """Anyone who presses Ctrl-C need not wait for the time to run out."""
     stop = ManualStop()
     stop.set()
 

@@ -75,7 +75,7 @@ def test_the_time_counts_from_the_stop_and_ends_with_it() -> None:
 
 
 def test_it_is_disarmed_when_the_body_fails() -> None:
-    """Whoever catches the error goes on living."""
+    """Anyone who catches the error goes on living."""
     calls: list[str] = []
 
     with (

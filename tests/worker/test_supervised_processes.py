@@ -89,7 +89,7 @@ def test_a_killed_replica_comes_back_and_all_of_them_end_together(launched: Laun
 
 
 def test_replicas_end_when_their_supervisor_is_gone(launched: Launched) -> None:
-    """By themselves: a supervisor that was killed tells nobody."""
+    """By themselves: a supervisor that was killed tells no one."""
     replica = launched.launch(0, lambda: None)
     launched.wait_until(lambda: bool(replica.address))
     assert replica._process.stdin is not None

@@ -13,7 +13,7 @@ class BoundedCalls:
     """Makes such calls, one at a time and each on a thread of its own, and waits for so long.
 
     A call that was given up goes on. Asking for the same again (the same name and subject) waits
-    for that one: so a commit that nobody answered is not begun a second time behind the first
+    for that one: so a commit that no one answered is not begun a second time behind the first
     one's back. The thread is a daemon: a call that never ends does not keep the process.
     """
 

@@ -53,7 +53,7 @@ class RebalanceListener(Protocol):
         """
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
-        """Forget partitions that somebody else may already own. Nothing can be committed."""
+        """Forget partitions that someone else may already own. Nothing can be committed."""
 
 
 class ConsumerStats(NamedTuple):
@@ -149,7 +149,7 @@ class Producer(Protocol):
         """Wait until nothing is in flight; False if the time ran out first."""
 
     def init_transactions(self, timeout_seconds: float) -> None:
-        """Take the transactional id over, fencing whoever used it before."""
+        """Take the transactional id over, fencing the process that used it before."""
 
     def begin_transaction(self) -> None:
         """Open a transaction; everything sent from here on belongs to it."""
@@ -193,7 +193,7 @@ class Admin(Protocol):
     def partitions(self, topic: str, timeout_seconds: float) -> int | None:
         """Return how many partitions a topic has, None if there is no such topic.
 
-        Raises BackendUnavailableError when nobody answers in time, AuthenticationError.
+        Raises BackendUnavailableError when no one answers in time, AuthenticationError.
         """
 
     def create_topic(

@@ -2,7 +2,7 @@
 
 BackendError
   BackendConfigError: a setting is wrong; the message names it  -> exit 2
-  BackendUnavailableError: nobody answers, or not in time  -> back off, try again
+  BackendUnavailableError: no one answers, or not in time  -> back off, try again
     DeliveryTimeoutError: a record was not acknowledged within its time  -> send again
     BacklogFullError: what is in flight stayed at its bound -> try again
     BackendBusyError: it answers that it cannot serve now  -> wait for as long as it takes
@@ -26,7 +26,7 @@ class BackendConfigError(BackendError):
 
 
 class BackendUnavailableError(BackendError):
-    """Nobody answered, or not in time. Try again later; nothing was lost."""
+    """No one answered, or not in time. Try again later; nothing was lost."""
 
 
 class DeliveryTimeoutError(BackendUnavailableError):
@@ -62,7 +62,7 @@ class RecordTooLargeError(RecordRefusedError):
 
 
 class CommitRefusedError(BackendError):
-    """The group has moved on: the partitions belong to somebody else now."""
+    """The group has moved on: the partitions belong to someone else now."""
 
 
 class FencedError(BackendError):

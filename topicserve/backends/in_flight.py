@@ -1,4 +1,4 @@
-"""What a producer has sent and nobody has acknowledged yet: bounds, time limits, reports.
+"""What a producer has sent and no one has acknowledged yet: bounds, time limits, reports.
 
 Both adapters keep their books here, so that the port's promises do not depend on a client's own.
 """
@@ -30,7 +30,7 @@ _TIMED_OUT = DeliveryTimeoutError("the broker did not acknowledge it within deli
 class Transaction:
     """The lists sent in one transaction; `failed` once a failed record of them is reported.
 
-    Everything that is sent outside of transactions belongs to one that nobody asks for.
+    Everything that is sent outside of transactions belongs to one that no one asks for.
     """
 
     __slots__ = ("failed",)
@@ -250,7 +250,7 @@ class InFlight:
             # Against the contract; the others' deliveries must be reported all the same.
             log.exception("on_delivery raised")
         with self._changed:
-            # Only now: whoever aborts for a failure must find that its cause was told.
+            # Only now: anyone who aborts for a failure must find that its cause was told.
             shipment.transaction.failed |= any(shipment.errors)
             del self._unreported[shipment]
             self._changed.notify_all()

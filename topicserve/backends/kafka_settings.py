@@ -15,7 +15,7 @@ MAX_DECOMPRESSED_BYTES = "topicserve.max.decompressed.bytes"
 # notice a broker that is back.
 RECONNECT_BACKOFF_MAX_MS = 1_000
 # A broker whose machine is lost closes no connection: what was asked of it is given up after this
-# time, and the others are asked who leads now. By then they have elected somebody: Kafka takes a
+# time, and the others are asked who leads now. By then they have elected someone: Kafka takes a
 # broker for dead after 9 s. With the clients' own, 30 and 60 s, records wait for that long.
 REQUEST_TIMEOUT_MS = 10_000
 
@@ -90,7 +90,7 @@ def for_consumer(common: Settings, group_id: str, own: Settings) -> dict[str, ob
     settings = _CONSUMER_DEFAULTS | _without(common, _PRODUCERS_ONLY) | dict(own)
     if settings.pop("enable.auto.commit", False) not in (False, "false"):
         raise BackendConfigError(
-            "enable.auto.commit must stay false: offsets are committed by whoever has the results"
+            "enable.auto.commit must stay false: offsets are committed with the results"
         )
     session_timeout_ms = integer(settings, "session.timeout.ms")
     # Three heartbeats must fit, also into a shorter session than the default.

@@ -18,7 +18,7 @@ class MetadataStore(Protocol):
     """Keeps each record's metadata, undecoded JSON, under its record id. Any thread may call it.
 
     Every call is one round trip (in chunks of bounded size) and is bounded by the store's timeout.
-    All raise BackendUnavailableError when nobody answers in time, AuthenticationError when
+    All raise BackendUnavailableError when no one answers in time, AuthenticationError when
     refused, BackendConfigError when the server is not what it should be.
     """
 

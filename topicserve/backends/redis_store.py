@@ -107,7 +107,7 @@ def _open(url: str, timeout_seconds: float) -> Any:
 class PendingMget:
     """MGETs whose first question is sent, on a connection of their own until all are answered.
 
-    Only one question is ever on its way: an answer that nobody reads yet is bounded by the chunk.
+    Only one question is ever on its way: an answer that no one reads yet is bounded by the chunk.
     """
 
     def __init__(

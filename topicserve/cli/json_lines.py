@@ -46,7 +46,7 @@ def read_record(line: bytes, *, metadata_elsewhere: bool = False) -> Record:
     """Return the record that a line describes, or raise InvalidRecordError naming the key at fault.
 
     A line without metadata declares that there is none, or, with `metadata_elsewhere`, that
-    somebody else has stored it.
+    someone else has stored it.
     """
     try:
         body = load_json(line)

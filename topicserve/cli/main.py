@@ -38,7 +38,7 @@ def _clean_exit_at_signals() -> Generator[None]:
     """End the process with 0: a worker that has opened nothing yet has nothing to finish."""
     try:
         before = [signal.signal(number, lambda *_: os._exit(0)) for number in SIGNALS]
-    except ValueError:  # not the main thread: then the program is somebody else's
+    except ValueError:  # not the main thread: then the program is another's
         yield
         return
     try:

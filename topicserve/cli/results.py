@@ -23,7 +23,7 @@ from topicserve.wire.shadow_record import ShadowRecord, decode_shadow_record, is
 
 EXIT_INVALID = 1
 DEFAULT_TIMEOUT_SECONDS = 30.0
-# How much may be printed again after an end that nobody could commit before.
+# How much may be printed again after an end that no one could commit before.
 ROUND_RECORDS = 1000
 ROUND_SECONDS = 1.0
 MAX_TOLD = 10

@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code, or raise UsageError."""
     os.environ.setdefault(*_TENSORFLOW_LOG_LEVEL)
-    # They would be a second series beside each counter and histogram, that nobody asks for.
+    # They would be a second series beside each counter and histogram, that no one asks for.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
     if arguments.replicas is not None and arguments.replicas < 1:
@@ -203,7 +203,7 @@ def look_around(config: WorkerConfig, stop: threading.Event) -> None:
     kafka, metadata = config.kafka, config.metadata
     preflight = Preflight(config, stop)
     store = RedisMetadataStore(metadata.redis_url, timeout_seconds=metadata.timeout_seconds)
-    # A client that finds nobody says so many times over; the person needs to hear it once.
+    # A client that finds no one says so many times over; the person needs to hear it once.
     with libraries_silenced(), closing(store):
         preflight.check_store(store.ping)
     servers = {"bootstrap.servers": kafka.bootstrap_servers, **kafka.settings}

@@ -172,7 +172,7 @@ class Stage:
         ledger = self.ledger
         return (
             f"published {ledger.published:,}  results {len(ledger.answers):,}  "
-            f"under way {ledger.owed:,}  duplicates {ledger.duplicates:,}  wrong {ledger.wrong:,}"
+            f"in progress {ledger.owed:,}  duplicates {ledger.duplicates:,}  wrong {ledger.wrong:,}"
         )
 
     def _publish(self) -> None:

@@ -64,7 +64,7 @@ class Traffic:
                 self._ledger.read(result, self._now())
 
     def finish(self) -> None:
-        """Let the pass under way be the last."""
+        """Let the pass in progress be the last."""
         self._last_pass.set()
 
     def stop(self) -> None:

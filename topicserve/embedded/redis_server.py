@@ -85,7 +85,7 @@ def _start(port: int, data_dir: Path | None, folder: Path) -> Any:
         try:
             server.start()
         except (ValkeyServerError, OSError) as error:
-            # Somebody may have been faster to take the port that was free.
+            # Someone may have been faster to take the port that was free.
             if port or attempt == _START_ATTEMPTS:
                 sys.exit(f"cannot listen on {HOST}:{port}: {error}")
         else:

@@ -24,7 +24,7 @@ class ServerStartError(Exception):
 class ServerProcess(ABC):
     """Starts a program that writes one line to its standard output once it answers.
 
-    The program ends with SIGTERM, and when its standard input ends: nobody else holds the other end
+    The program ends with SIGTERM, and when its standard input ends: no one else holds the other end
     of that pipe, so a parent that is killed takes it along.
     """
 
@@ -67,7 +67,7 @@ class ServerProcess(ABC):
         """Start without waiting, so that several can start at the same time."""
         if self.running:
             raise RuntimeError(f"{self._name} is running already")
-        # A file and not a pipe: nobody reads a pipe for as long as the server runs.
+        # A file and not a pipe: no one reads a pipe for as long as the server runs.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             self._command(),

@@ -45,7 +45,7 @@ class Backlog:
                 lambda: self._closed or self._fits(size), timeout_seconds
             ):
                 raise BacklogFullError(
-                    f"{self._records} records are under way and none was acknowledged within "
+                    f"{self._records} records are in progress and none was acknowledged within "
                     f"{timeout_seconds} s; is the broker reachable?"
                 )
             if self._closed:
@@ -75,7 +75,7 @@ class Backlog:
             return self._records
 
     def close(self) -> None:
-        """Let nothing more in; whoever waits to put is told."""
+        """Let nothing more in; anyone who waits to put is told."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -17,7 +17,7 @@ class StoredElsewhere(Enum):
 
 
 STORED_ELSEWHERE = StoredElsewhere.STORED_ELSEWHERE
-"""The record's metadata is in the store already, put there under its id by somebody else."""
+"""The record's metadata is in the store already, put there under its id by someone else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

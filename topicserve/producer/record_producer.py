@@ -131,7 +131,7 @@ class RecordProducer:
 
         Raises InvalidRecordError naming the field that is wrong, and TypeError for anything but a
         Record. Waits while as many records are
-        under way as may be, and raises BacklogFullError when that does not change in time.
+        in progress as may be, and raises BacklogFullError when that does not change in time.
         """
         return self.publish_many([record])[0]
 
@@ -159,7 +159,7 @@ class RecordProducer:
         left = self._backlog.wait_until_empty(limit)
         self._raise_failures()
         if left:
-            raise BackendUnavailableError(f"{left} record(s) are still under way after {limit} s")
+            raise BackendUnavailableError(f"{left} record(s) are still in progress after {limit} s")
 
     def close(self, timeout_seconds: float | None = None) -> None:
         """Publish what was taken, within the time given, and close the connections.
@@ -174,7 +174,7 @@ class RecordProducer:
         deadline = self._clock() + limit
         self._backlog.close()
         self._backlog.wait_until_empty(limit)
-        # From here on nobody waits any more: neither the thread for the store, nor we for it.
+        # From here on no one waits any more: neither the thread for the store, nor we for it.
         self._gave_up.set()
         left = self._claim(self._backlog.withdraw())
         self._finish(left, [BackendUnavailableError("closed before it was sent")] * len(left))
@@ -195,7 +195,7 @@ class RecordProducer:
         if kind is None:
             self.close()
             return
-        # Whoever fails or is interrupted does not wait long, and what was raised says more.
+        # A caller that fails or is interrupted does not wait long, and what was raised says more.
         with suppress(PublishError):
             self.close(min(CLOSE_AFTER_ERROR_SECONDS, self._timeout_seconds))
 
@@ -219,7 +219,7 @@ class RecordProducer:
                 self._finish(entries, [error] * len(entries))
 
     def _claim(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Return the entries that nobody has cancelled; from here on nobody can."""
+        """Return the entries that no one has cancelled; from here on no one can."""
         claimed: list[Entry] = []
         cancelled: list[Entry] = []
         for entry in entries:
@@ -262,7 +262,7 @@ class RecordProducer:
                 entry.future.set_result(None)
             else:
                 entry.future.set_exception(error)
-        # Last: whoever waits for an empty backlog may look at every future then.
+        # Last: anyone who waits for an empty backlog may look at every future then.
         self._backlog.done(entries)
 
     def _raise_failures(self) -> None:

@@ -35,7 +35,7 @@ class Applicant(Protocol):
 class Admission:
     """Admits loads in the order in which they came. All calls are made under the manager's lock.
 
-    One that has to wait holds nobody up: those behind it are considered as well, and it is
+    One that has to wait holds no one up: those behind it are considered as well, and it is
     considered first, before them, whenever something was released.
     """
 

@@ -133,8 +133,8 @@ class BasicManager(ServingManager):
     def cancel_load(self, servable_id: ServableId) -> None:
         """Do not load a version after all, or do not try again.
 
-        What is waiting or pausing ends now; a try under way is undone when it succeeds. Nothing
-        happens where no load is under way.
+        What is waiting or pausing ends now; a try in progress is undone when it succeeds. Nothing
+        happens where no load is in progress.
         """
         self._loading.cancel(servable_id)
 
@@ -167,7 +167,7 @@ class BasicManager(ServingManager):
         """Cancel loads, unload everything, end the threads.
 
         Versions whose handles are still open when the time is up stay loaded, and False comes
-        back: whoever holds them may be in the middle of a call.
+        back: their holders may be in the middle of a call.
         """
         self._loading.cancel_all()
         deadline = time.monotonic() + timeout_seconds

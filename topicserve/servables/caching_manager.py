@@ -38,7 +38,7 @@ class CachingManager(Manager):
     """A lookup of what is not loaded waits until it is; those for the same version share a load.
 
     At most `max_servables` stay loaded, those used last; one with open handles goes when they are
-    closed. A load that failed is tried anew by the next lookup. A lookup that waits longer than
+    closed. A load that failed is tried again by the next lookup. A lookup that waits longer than
     `timeout_seconds` ends in DeadlineExceededError, and its load goes on.
     """
 

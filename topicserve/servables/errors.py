@@ -89,7 +89,7 @@ class CancelledError(ServableError):
 
 
 class UnknownError(ServableError):
-    """Something failed for a reason that nobody named."""
+    """Something failed for a reason that no one named."""
 
 
 class UnavailableError(ServableError):

@@ -1,4 +1,4 @@
-"""Tells whoever listens what happens (TF Serving: util/event_bus.h)."""
+"""Tells anyone who listens what happens (TF Serving: util/event_bus.h)."""
 
 import logging
 import threading

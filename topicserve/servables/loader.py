@@ -29,7 +29,7 @@ class Loader(ABC):
 
     @abstractmethod
     def unload(self) -> None:
-        """Give back all that `load` took. Nobody uses the servable any more."""
+        """Give back all that `load` took. No one uses the servable any more."""
 
     @property
     @abstractmethod

@@ -203,7 +203,7 @@ class LoaderHarness:
             self._transition(HarnessState.UNLOAD_REQUESTED, HarnessState.QUIESCING)
 
     def done_quiescing(self) -> None:
-        """Mark it as used by nobody."""
+        """Mark it as used by no one."""
         with self._lock:
             self._transition(HarnessState.QUIESCING, HarnessState.QUIESCED)
 

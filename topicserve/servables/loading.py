@@ -54,7 +54,7 @@ class Loading:
     def cancel(self, servable_id: ServableId) -> None:
         """Do not load the version after all, or do not try again.
 
-        A load under way goes on, and is undone when it succeeds.
+        A load in progress goes on, and is undone when it succeeds.
         """
         with self.managed.lock:
             load = self._loads.get(servable_id)
@@ -139,7 +139,7 @@ class _Load:
 
     def _begin(self) -> None:
         self._has_begun = True
-        self._started = self._loading.clock()  # anew: the wait for a thread is no part of the load
+        self._started = self._loading.clock()  # again: the wait for a thread is no part of the load
         with self._managed.lock:
             self.harness.begin_load()
             self._managed.emit(self.harness, ManagerState.LOADING)

@@ -66,7 +66,7 @@ class RetriedCall:
         self._submit(self._try)
 
     def cancel(self) -> None:
-        """Try no more. A try under way goes on; a pause ends now, with the error before it."""
+        """Try no more. A try in progress goes on; a pause ends now, with the error before it."""
         with self._lock:
             self._is_cancelled = True
             end_pause, self._end_pause = self._end_pause, None

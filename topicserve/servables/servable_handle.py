@@ -20,7 +20,7 @@ class PinnedServable:
     Taking and giving back a handle costs no lock: a list serves as the count, since its append
     and pop are atomic. `pin` adds first and looks at `is_retired` second; `retire` sets it first
     and looks at the count second. So either the caller sees that the version has been retired, or
-    the retiring thread sees the caller's pin, and nobody is ever unloaded under a handle.
+    the retiring thread sees the caller's pin, and no one is ever unloaded under a handle.
     """
 
     __slots__ = ("_is_drained", "_lock", "_on_drained", "id", "is_retired", "pins", "servable")
@@ -55,7 +55,7 @@ class PinnedServable:
             self.check_drained()
 
     def retire(self, on_drained: Callable[[], None]) -> None:
-        """Let nobody pin it any more; `on_drained` is called once, when nobody does.
+        """Let no one pin it any more; `on_drained` is called once, when no one does.
 
         That may be at once, or on the thread that closes the last handle: it must be quick.
         """

@@ -40,7 +40,7 @@ class ServerCoreOptions:
     load_retry_interval_seconds: float = 1.0
     """The first pause between tries; each next one is twice as long, up to a minute."""
     broken_version_interval_seconds: float = 60.0
-    """When all tries have failed, a version starts anew after this; later and later, up to 15
+    """When all tries have failed, a version starts again after this; later and later, up to 15
     minutes. Not positive: never."""
     total_model_memory_limit_bytes: int | None = None
     """Refuse loads beyond it, by the kinds' estimates; None: no limit."""

@@ -13,7 +13,7 @@ class SharedState(Generic[T]):
     """Made once, used by many, and torn down when the last user is gone.
 
     Deferred, it is made by the first `acquire` and destroyed by the last `release`; the next
-    `acquire` makes it anew. Eager, it is made here and lives until `close`. A loader acquires in
+    `acquire` makes it again. Eager, it is made here and lives until `close`. A loader acquires in
     its load and releases in its unload. Any thread may call; making and destroying happen under the
     lock, so that two never exist at once, and who wants it meanwhile waits.
     """
@@ -54,7 +54,7 @@ class SharedState(Generic[T]):
             self._destroy_if_unused()
 
     def close(self) -> None:
-        """Let nobody acquire it any more; destroy it as soon as nobody uses it. Idempotent."""
+        """Let no one acquire it any more; destroy it as soon as no one uses it. Idempotent."""
         with self._lock:
             self._is_closed = True
             self._destroy_if_unused()

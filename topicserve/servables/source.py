@@ -17,7 +17,7 @@ class Source(Protocol[T]):
 
     A call of the callback is about one stream, and replaces all that was said of that stream
     before: what is not in the list is not wanted, and an empty list wants nothing. Streams are
-    independent. The same version may be named again; whoever receives it keeps the payload that
+    independent. The same version may be named again; the receiver keeps the payload that
     it has. Calls may come from any thread.
     """
 

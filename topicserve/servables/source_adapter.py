@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Output(Generic[T]):
-    """The far end of an adapter: what is sent waits until somebody has connected."""
+    """The far end of an adapter: what is sent waits until someone has connected."""
 
     def __init__(self) -> None:
         self._callback: AspiredVersionsCallback[T] | None = None
@@ -24,7 +24,7 @@ class Output(Generic[T]):
 
     @property
     def is_connected(self) -> bool:
-        """Return whether somebody listens."""
+        """Return whether someone listens."""
         return self._callback is not None
 
     def set_aspired_versions_callback(self, callback: AspiredVersionsCallback[T]) -> None:
@@ -35,17 +35,17 @@ class Output(Generic[T]):
         self._is_settled.set()
 
     def wait_until_connected(self) -> None:
-        """Block until somebody has connected, or `close`."""
+        """Block until someone has connected, or `close`."""
         self._is_settled.wait()
 
     def send(self, name: str, versions: Sequence[ServableData[T]]) -> None:
-        """Pass on what is aspired; after `close` that is nobody's business any more."""
+        """Pass on what is aspired; after `close` that is no one's business any more."""
         self.wait_until_connected()
         if self._callback is not None:
             self._callback(name, versions)
 
     def close(self) -> None:
-        """Let go whoever waits for a connection that will not come."""
+        """Let go anyone who waits for a connection that will not come."""
         self._is_settled.set()
 
 

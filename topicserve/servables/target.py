@@ -36,7 +36,7 @@ class TargetBase(ABC, Generic[T]):
         """Take what is aspired of the stream `name`, in place of what was before."""
 
     def detach(self) -> None:
-        """Hear nothing any more. On return no call is under way, and none will begin."""
+        """Hear nothing any more. On return no call is in progress, and none will begin."""
         self._is_detached = True
         with self._calls:
             pass

@@ -46,7 +46,7 @@ class TimerThread:
         return lambda: self._cancel(number)
 
     def close(self) -> None:
-        """Call nothing any more; return when no call is under way."""
+        """Call nothing any more; return when no call is in progress."""
         with self._changed:
             self._is_closed = True
             self._calls.clear()

@@ -70,7 +70,7 @@ class VersionLabels:
         return (self._now or {}).get(name, {})
 
     def resolve(self, name: str, label: str) -> int:
-        """Return the version; InvalidArgumentError for a label that nobody knows."""
+        """Return the version; InvalidArgumentError for a label that no one knows."""
         if self._now is None:
             raise UnavailableError("version labels are not known yet: the server is starting")
         version = self._now.get(name, {}).get(label)

@@ -91,7 +91,7 @@ def _message(error: BaseException) -> str:
 def encode_dead_letter(letter: DeadLetter, topic: str) -> OutgoingRecord:
     """Return the record to publish: key, value and the producer's headers as they came.
 
-    A record that was read back from a dead-letter topic gets these headers anew, not twice. The
+    A record that was read back from a dead-letter topic gets these headers again, not twice. The
     message is cut to MAX_MESSAGE_BYTES. One that is too large for a topic is made smaller by
     `fit_dead_letter`.
     """

@@ -70,7 +70,7 @@ _default_reader = HeaderReader()
 def decode_input(record: KafkaRecord, reader: HeaderReader = _default_reader) -> InputRecord:
     """Return what a record asks for, or raise InvalidRecordError with the field at fault.
 
-    A lone row's own content is not yet looked at: `payload` does, or whoever reads many at once.
+    A lone row's own content is not yet looked at: `payload` does, or what reads many at once.
     """
     headers = record_id, envelope, deadline, trace, size = reader.read(record.headers)
     value = record.value

@@ -23,7 +23,7 @@ class UnreadableHeaders(tuple[()]):
     """Stands for the headers of what a client could not read: it is empty, and says why.
 
     Either one record, whose header names are no UTF-8, or, with `first_offset`, all records from
-    there up to its own offset, of a batch that is corrupt or too large. Whoever decodes such a
+    there up to its own offset, of a batch that is corrupt or too large. The decoder of such a
     record refuses it for what is missing, and finds the reason here; others pay nothing.
     """
 

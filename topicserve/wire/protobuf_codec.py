@@ -38,7 +38,7 @@ class PredictBody:
 
     `columns` are the tensors by name, as they came; strings are bytes in arrays of dtype object,
     and what repeats a value is folded where that was asked for (see `unfolded`).
-    `metadata_uid` is among them, last, where it was sent: whoever feeds a model leaves it out
+    `metadata_uid` is among them, last, where it was sent: what feeds a model leaves it out
     unless the signature declares it. What the message does not say is None.
     """
 

@@ -83,7 +83,7 @@ def text_headers(headers: Headers) -> dict[str, str]:
         try:
             texts[name] = (value or b"").decode()
         except UnicodeDecodeError:
-            continue  # somebody else's
+            continue  # another's
     return texts
 
 

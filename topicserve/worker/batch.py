@@ -23,8 +23,8 @@ _route_of = attrgetter("route")
 class Batcher:
     """Gathers requests by epoch, route and signature. Any thread may call it.
 
-    What waits here is bounded by what is polled: whoever polls asks `wait_for_room` beforehand, and
-    the ledger bounds all that is not yet acknowledged. An idle worker does not wait: unless a
+    What waits here is bounded by what is polled: the poller asks `wait_for_room` first, and the
+    ledger bounds all that is not yet acknowledged. An idle worker does not wait: unless a
     timeout is asked for, `take` returns whatever has gathered since the batch before.
     """
 

@@ -149,7 +149,7 @@ def _from_file(
 
 
 def _refuse_slip(variable: str, name: str) -> None:
-    """Refuse what is nearly one of our variables; the rest is somebody else's.
+    """Refuse what is nearly one of our variables; the rest is another's.
 
     Kubernetes puts TOPICSERVE_PORT and the like there for a service of that name.
     """

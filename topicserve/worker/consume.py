@@ -1,4 +1,4 @@
-"""Stage: partitions are paused while enough is under way."""
+"""Stage: partitions are paused while enough is in progress."""
 
 import time
 from collections import Counter
@@ -18,7 +18,7 @@ _OBSERVE_SECONDS = 1.0
 
 
 class FlowControl:
-    """Keeps what is under way within its bounds by pausing partitions; the polling thread's."""
+    """Keeps what is in progress within its bounds by pausing partitions; the polling thread's."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class FlowControl:
             self._resume()
 
     def room(self) -> int:
-        """Return how many records more may be under way; at least one, since a poll asks for some.
+        """Return how many more records may be in progress; at least one: a poll asks for some.
 
         Bytes are only known once they are here: a poll may pass their bound once, where its records
         are larger than those of the poll before.
@@ -136,7 +136,7 @@ class FlowControl:
         )
 
     def _pause(self) -> None:
-        # Newly assigned partitions come unpaused, so this is asked anew every time.
+        # Newly assigned partitions come unpaused, so this is asked again every time.
         new = set(self._ledger.partitions()) - self._paused - self._held
         if new:
             self._consumer.pause(sorted(new))

@@ -31,7 +31,7 @@ class Decoder:
     ) -> tuple[list[Request], list[Rejection]]:
         """Return the requests and the rejected, both in the records' order.
 
-        Records without a slot are somebody else's by now and are left out.
+        Records without a slot are another's by now and are left out.
         """
         requests: list[Request] = []
         rejections: list[Rejection] = []

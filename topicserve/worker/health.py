@@ -1,4 +1,4 @@
-"""Whether the worker is alive and ready, in words for whoever asks."""
+"""Whether the worker is alive and ready, in words for anyone who asks."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,7 +23,7 @@ class WorkerHealth:
         self._broker_problem = broker_problem
 
     def live(self) -> list[str]:
-        """Return why the worker should be started anew; nothing means that it is alive."""
+        """Return why the worker should be started again; nothing means that it is alive."""
         # The polling thread itself may hang: then nothing resets this clock.
         stuck = self._stages.progress.stuck_seconds()
         if stuck < self._stuck_seconds:

@@ -24,7 +24,7 @@ class Health(Protocol):
     """Says in words what is wrong with the worker. Any thread may call it; it answers at once."""
 
     def live(self) -> Sequence[str]:
-        """Return why the worker should be started anew; nothing means that it is alive."""
+        """Return why the worker should be started again; nothing means that it is alive."""
 
     def ready(self) -> Sequence[str]:
         """Return what is missing before records can be served."""

@@ -199,7 +199,7 @@ class Lanes:
         self._schedule(lane)
 
     def reschedule(self) -> None:
-        """Ask anew from when on each lane may be served."""
+        """Ask again from when on each lane may be served."""
         self._later, self._fresh, self._returned = [], [], []
         for lane in self._lanes.values():
             self._push(lane)

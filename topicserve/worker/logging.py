@@ -45,7 +45,7 @@ def log_event(
 ) -> None:
     """Write one line: what happened, in one word, and with what. Any thread may call it.
 
-    The line of an error that is nobody's but this program's has its traceback.
+    The line of an error that is no one's but this program's has its traceback.
     """
     if LOGGER.isEnabledFor(level):
         LOGGER.log(level, event, exc_info=traceback_of, extra={"fields": fields})

@@ -1,4 +1,4 @@
-"""The offset ledger: which records are under way, and up to where each partition is finished."""
+"""The offset ledger: which records are in progress, and up to where each partition is finished."""
 
 import logging
 import threading
@@ -125,7 +125,7 @@ class Slot:
 
     def finish(self, offsets: Iterable[int]) -> None:
         """Move `next_offset` to the end of the unbroken finished run."""
-        # A gap is a record still under way. Committing past it would lose that record if the
+        # A gap is a record still in progress. Committing past it would lose that record if the
         # worker died now, so everything behind the gap must wait.
         finished, pending = self._finished, self._pending
         finished.update(offsets)
@@ -498,9 +498,9 @@ class OffsetLedger:
             }
 
     def restart(self) -> dict[TopicPartition, int]:
-        """Begin anew with the same partitions, and return the offsets to read on from.
+        """Begin again with the same partitions, and return the offsets to read on from.
 
-        That is what was last committed, or else the first record polled. All that is under way is
+        That is what was last committed, or else the first record polled. All that is in progress is
         let go, as by `release`.
         """
         with self._changed:
@@ -517,7 +517,7 @@ class OffsetLedger:
     def release(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Close these partitions' slots and return the offsets up to which they are finished.
 
-        What is still under way for them no longer counts, and needs no result.
+        What is still in progress for them no longer counts, and needs no result.
         """
         with self._changed:
             before = self._records
@@ -558,7 +558,7 @@ class OffsetLedger:
 
     @property
     def in_flight_records(self) -> int:
-        """Return how many records of ours are under way."""
+        """Return how many records of ours are in progress."""
         return self._records
 
     @property
@@ -580,7 +580,7 @@ class OffsetLedger:
             return self._changed.wait_for(condition, timeout_seconds)
 
     def wait_finished(self, partitions: Iterable[TopicPartition], timeout_seconds: float) -> bool:
-        """Wait until nothing of these partitions is under way; False if the time ran out."""
+        """Wait until nothing of these partitions is in progress; False if the time ran out."""
         wanted = list(partitions)
 
         def finished() -> bool:

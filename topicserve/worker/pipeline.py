@@ -91,7 +91,7 @@ class Pipeline:
         self._order = PublishOrder()
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Serve until asked to stop, then finish what is under way. Raises what made it fail."""
+        """Serve until asked to stop, then finish what is in progress. Raises what made it fail."""
         threads = self._start_batch_threads()
         self._stages.consumer.subscribe(self._config.topics.input, self._stages.rebalance)
         while not stop() and self._stages.failure.error is None:

@@ -103,7 +103,7 @@ class Predictor:
         expired: list[Rejection],
         error: ServableError,
     ) -> Predicted:
-        """Wait for a version that may still come; for one that nobody knows, only so long.
+        """Wait for a version that may still come; for one that no one knows, only so long.
 
         A servable that was removed from the configuration meanwhile is not waited for at all: a
         worker that starts now rejects its records too.

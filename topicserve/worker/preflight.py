@@ -137,7 +137,7 @@ class Preflight:
             log_event("topic_created", topic=topic, partitions=partitions)
 
     def _ask(self, question: Callable[[float], T]) -> T:
-        """Return the answer, asking again while nobody answers and there is time."""
+        """Return the answer, asking again while no one answers and there is time."""
         for pause in pauses(MAX_PAUSE_SECONDS):
             left = self._deadline - self._clock()
             try:

@@ -45,7 +45,7 @@ class Rebalance:
         self._note("assigned", partitions)
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:
-        """Finish what is under way for these within the drain budget, and let them go."""
+        """Finish what is in progress for these within the drain budget, and let them go."""
         self._quarantine.hand_over(partitions)  # first: the notes go with the offsets
         before = self._ledger.abandoned_records
         offsets = self._delivery.revoke(partitions)
@@ -54,7 +54,7 @@ class Rebalance:
         return offsets
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
-        """Let partitions go that somebody else may own already."""
+        """Let partitions go that someone else may own already."""
         before = self._ledger.abandoned_records
         self._delivery.lose(partitions)
         self._drop_what_went(partitions)

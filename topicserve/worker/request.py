@@ -15,7 +15,7 @@ from topicserve.worker.offsets import Slot
 
 
 class Polled(msgspec.Struct, frozen=True, gc=False):
-    """A record under way: it stays in its slot's account until it is published or given up."""
+    """A record in progress: it stays in its slot's account until it is published or given up."""
 
     record: KafkaRecord
     slot: Slot

@@ -9,7 +9,7 @@ from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.request import Route
 
 DEFAULT_SIGNATURE = "serving_default"
-# Producers ask for few different things; more than this are worked out anew each time.
+# Producers ask for few different things; more than this are worked out again each time.
 _REMEMBERED_ROUTES = 4096
 _REMEMBERED_CHARACTERS = 512
 

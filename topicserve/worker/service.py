@@ -36,7 +36,7 @@ START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0
 
 # Records are made and dropped by the thousand and hold no cycles. Python looks for some whenever so
-# many more objects live than at the last look, and as many may be under way: its default of 700
+# many more objects live than at the last look, and as many may be in progress: its default of 700
 # costs a tenth of a worker's time and finds nothing, 50,000 still a twentieth.
 _GC_THRESHOLD = (500_000, 50, 100)
 
@@ -145,7 +145,7 @@ class WorkerService:
         broker = self._open_broker()
         consumer = self._open_consumer(broker)
         # Taken down in the reverse order: the producer ends first, since a member that leaves the
-        # group while it still publishes would publish what is somebody else's by then.
+        # group while it still publishes would publish what is another's by then.
         opened.callback(consumer.close, CLOSE_TIMEOUT_SECONDS)
         producer = self._open_producer(broker)
         stages = build_stages(
@@ -163,7 +163,7 @@ class WorkerService:
         )
         stages.shadow = self._open_shadow(core, broker, opened)
         opened.callback(stages.delivery.close, CLOSE_TIMEOUT_SECONDS)
-        opened.callback(self._patience.give_up)  # before all: whoever waits, waits no longer
+        opened.callback(self._patience.give_up)  # before all: anyone who waits, waits no longer
         stages.delivery.start(START_TIMEOUT_SECONDS)
         return stages
 

@@ -1,6 +1,6 @@
 """One HTTP address for all replicas of a supervisor.
 
-Each replica has its own server on loopback, and is asked when somebody asks here. Prometheus'
+Each replica has its own server on loopback, and is asked when someone asks here. Prometheus'
 multiprocess mode would be the other way: it writes every count through a memory-mapped file, knows
 no collectors of one's own and no process metrics, and keeps the files of replicas that died.
 """
@@ -138,8 +138,8 @@ class SupervisorPages:
     def _health(self, path: str) -> Page:
         """Put all replicas' problems together.
 
-        A replica that does not answer is not ready, but no reason to start the supervisor anew,
-        which is about to start the replica anew.
+        A replica that does not answer is not ready, but no reason to start the supervisor again,
+        which is about to start the replica again.
         """
         problems = []
         for number, answer in enumerate(self._replicas.ask_all(path)):

@@ -65,6 +65,6 @@ class WaitingRoutes:
             log_event("predict_goes_on", servable=route.servable)
 
     def forget(self) -> None:
-        """Take no route for waiting: what waited may be somebody else's by now."""
+        """Take no route for waiting: what waited may be another's by now."""
         with self._lock:
             self._waits.clear()

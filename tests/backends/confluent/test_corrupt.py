@@ -101,7 +101,7 @@ def test_other_errors_are_no_corruption() -> None:
 
 
 def test_a_search_ends_with_its_partition() -> None:
-    """Its next owner begins anew, and so does a reader that seeks elsewhere."""
+    """Its next owner begins again, and so does a reader that seeks elsewhere."""
     log = Log(0, 5, 5)
     for _ in range(MAX_FETCHES):
         log.batches.failed(Message(0, BAD))

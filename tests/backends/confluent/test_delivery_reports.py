@@ -80,7 +80,7 @@ def test_a_shipment_is_told_once_all_of_it_was_reported() -> None:
 
 
 def test_our_own_errors_are_told_as_they_are() -> None:
-    """What the client never took is reported by whoever tried."""
+    """What the client never took is reported by the caller that tried."""
     books = Books()
     error = BackendUnavailableError("the queue is full")
 
@@ -118,7 +118,7 @@ def test_all_but_known_failures_are_given_up_alike() -> None:
 
 
 def test_reports_are_awaited_for_long_only_when_nobody_sends() -> None:
-    """A sender may be the last to let its receipt go, and wakes nobody who waits for reports."""
+    """A sender may be the last to let its receipt go, and wakes no one who waits for reports."""
     books = Books()
     idle = books.reports.collect()
 

@@ -48,7 +48,7 @@ def test_every_code_of_the_library_is_classified(name: str, code: int) -> None:
 
 
 def test_brokers_codes_mean_the_same_through_both_clients() -> None:
-    """A broker's answer asks for the same, whoever carries it."""
+    """A broker's answer asks for the same, whichever exception carries it."""
     brokers = [code for code in every_code().values() if code >= 0]
 
     assert len(brokers) > 100

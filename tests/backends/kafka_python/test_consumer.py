@@ -160,7 +160,7 @@ def test_an_attempt_that_failed_is_followed_by_another() -> None:
     network = ScriptedNetwork(client)
     consumer = KafkaPythonConsumer({}, network=network)
 
-    network.problem = BackendUnavailableError("nobody listens")
+    network.problem = BackendUnavailableError("no broker listens")
     away = [consumer.poll(0.05, 10) for _ in range(2)]
     network.problem = None
 
@@ -170,7 +170,7 @@ def test_an_attempt_that_failed_is_followed_by_another() -> None:
 
 
 def test_what_is_being_opened_is_closed_too() -> None:
-    """Closing waits for an attempt under way, which would leave a client behind."""
+    """Closing waits for an attempt in progress, which would leave a client behind."""
     client = ScriptedClient()
     network = ScriptedNetwork(client)
     network.may_open.clear()

@@ -103,7 +103,7 @@ def test_a_missing_codec_names_the_remedy() -> None:
 
 
 def test_the_cause_is_kept() -> None:
-    """The client's own error is chained for whoever reads the traceback."""
+    """The client's own error is chained for anyone who reads the traceback."""
     theirs = kafka.errors.KafkaTimeoutError("late")
 
     with pytest.raises(ours.BackendUnavailableError) as raised, translated():

@@ -13,7 +13,7 @@ KEYED = [OutgoingRecord("topic", b"key", b"value")]
 
 
 class TimingOutClient:
-    """A KafkaProducer that nobody told of the topic in time."""
+    """A KafkaProducer that no one told of the topic in time."""
 
     def partitions_for(self, topic: str) -> set[int]:
         raise errors.KafkaTimeoutError(f"no metadata for {topic}")

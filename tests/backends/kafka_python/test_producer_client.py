@@ -42,7 +42,7 @@ def test_what_fails_of_a_client_that_was_replaced_does_not_replace_the_next(
 
 
 def test_no_topic_is_waited_for_with_a_client_that_was_given_up(producer: ProducerClient) -> None:
-    """Nobody answers it any more: who sends asks the next one at once."""
+    """No one answers it any more: who sends asks the next one at once."""
     record = OutgoingRecord("unknown", b"key", b"value", [])
 
     def send() -> None:

@@ -14,7 +14,7 @@ def test_a_broker_that_is_back_is_soon_noticed(role: str) -> None:
 
 @pytest.mark.parametrize("role", ["consumer", "producer"])
 def test_the_clients_own_metrics_are_off_unless_asked_for(role: str) -> None:
-    """Nobody reads them here, and keeping them costs a part of every request."""
+    """No one reads them here, and keeping them costs a part of every request."""
     told = to_kafka_python({"metrics.enabled": "true"}, role)
 
     assert to_kafka_python({}, role)["metrics_enabled"] is False

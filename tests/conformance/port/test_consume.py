@@ -248,7 +248,7 @@ def test_lag_is_what_is_left_to_read(port: Port) -> None:
 
 
 def test_an_empty_topic_has_no_lag(port: Port) -> None:
-    """Whoever reads until the end learns that there is nothing, without a record."""
+    """Anyone who reads until the end learns that there is nothing, without a record."""
     topic = port.topic(partitions=3)
     member = port.member(topic)
 

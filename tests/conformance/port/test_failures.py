@@ -34,7 +34,7 @@ def secure_server() -> Iterator[ApacheKafka]:
 
 
 def test_polling_a_broker_that_is_away_is_no_error(open_port: OpenPort, nobody: str) -> None:
-    """Polls come back empty while nobody listens."""
+    """Polls come back empty while no one listens."""
     member = open_port(nobody).member("topic")
 
     assert [member.consumer.poll(0.2, 10) for _ in range(3)] == [[], [], []]
@@ -100,7 +100,7 @@ def test_a_commit_that_nobody_answers_is_bounded(
 
 
 def test_a_topic_that_is_not_there_is_told(fragile_port: Port) -> None:
-    """Subscribing to a topic that nobody creates raises UnknownTopicError out of `poll`."""
+    """Subscribing to a topic that no one creates raises UnknownTopicError out of `poll`."""
     member = fragile_port.member(unique("missing"))
 
     with pytest.raises(UnknownTopicError):
@@ -185,7 +185,7 @@ def test_records_pass_through_sasl_ssl(log_in: LogIn) -> None:
 
 @pytest.mark.kafka
 def test_a_wrong_password_is_told(log_in: LogIn) -> None:
-    """Nobody waits for a password to become right: every connection raises."""
+    """No one waits for a password to become right: every connection raises."""
     port = log_in("admin", "wrong")
 
     with pytest.raises(AuthenticationError):
@@ -199,7 +199,7 @@ def test_a_wrong_password_is_told(log_in: LogIn) -> None:
 
 @pytest.mark.kafka
 def test_a_missing_right_is_told(log_in: LogIn) -> None:
-    """Whoever may log in and do nothing is told so when writing and when reading."""
+    """Anyone who may log in and do nothing is told so when writing and when reading."""
     topic = log_in("admin").topic()
     port = log_in("nobody")
 
@@ -212,7 +212,7 @@ def test_a_missing_right_is_told(log_in: LogIn) -> None:
 
 @pytest.mark.kafka
 def test_a_stranger_of_a_server_is_not_trusted(log_in: LogIn) -> None:
-    """A certificate that nobody whom we trust has signed is refused."""
+    """A certificate that no one whom we trust has signed is refused."""
     port = log_in("admin", ssl_ca_location=None)
 
     with pytest.raises(AuthenticationError):

@@ -109,7 +109,7 @@ def test_a_frozen_broker_ends_in_delivery_timeouts(
 def test_a_broker_that_is_gone_ends_in_delivery_timeouts(
     fragile_port: Port, fragile_server: Server
 ) -> None:
-    """Records fail in time when nobody listens, and are written again when somebody does."""
+    """Records fail in time when no one listens, and are written again when someone does."""
     topic = fragile_port.topic()
     producer = a_warm_producer(fragile_port, topic)
 

@@ -66,7 +66,7 @@ def test_a_second_member_takes_only_what_it_needs(port: Port) -> None:
 
 @pytest.mark.parametrize("strategy", ["range", "roundrobin"])
 def test_eager_strategies_share_as_well(port: Port, strategy: str) -> None:
-    """Kafka's older assignors work: everything is given up and assigned anew."""
+    """Kafka's older assignors work: everything is given up and assigned again."""
     topic, group_id = port.topic(), unique("group")
     settings = FAST | {"partition.assignment.strategy": strategy}
     first = port.member(topic, group_id, settings)
@@ -79,9 +79,9 @@ def test_eager_strategies_share_as_well(port: Port, strategy: str) -> None:
 
 
 def test_a_join_that_ends_between_polls_counts(port: Port) -> None:
-    """Whoever did not poll when the group was agreed has its share with the next poll.
+    """A member that did not poll when the group was agreed has its share with the next poll.
 
-    Not so, it would join anew; and as the leader, which the first member is, make all others join.
+    Not so, it would join again; and as the leader, which the first member is, make all others join.
     """
     topic, group_id = port.topic(), unique("group")
     settings = FAST | {"partition.assignment.strategy": "range"}
@@ -114,7 +114,7 @@ def test_a_member_that_leaves_gives_back(port: Port) -> None:
 
 
 def test_a_member_without_partitions_leaves_as_well(port: Port, server: Server) -> None:
-    """It had nothing to give back, and yet nobody waits for its session to end."""
+    """It had nothing to give back, and yet no one waits for its session to end."""
     topic, group_id = port.topic(partitions=1), unique("group")
     settings = FAST | {"session.timeout.ms": 60_000}
     first, second = port.member(topic, group_id, settings), port.member(topic, group_id, settings)
@@ -160,7 +160,7 @@ def test_revoked_offsets_are_committed_before_they_go(port: Port) -> None:
 
 
 def drain_for(seconds: float) -> None:
-    """Wait as a worker does for records that are under way and take their time."""
+    """Wait as a worker does for records that are in progress and take their time."""
     threading.Event().wait(seconds)
 
 
@@ -182,7 +182,7 @@ def test_a_listener_may_wait_longer_than_the_session(port: Port) -> None:
 
 
 def test_the_listener_is_called_one_call_at_a_time(port: Port) -> None:
-    """Calls come while `poll` runs: never two at once, never when nobody polls."""
+    """Calls come while `poll` runs: never two at once, never when no one polls."""
     topic, group_id = port.topic(), unique("group")
     first, second = port.member(topic, group_id, FAST), port.member(topic, group_id, FAST)
 
@@ -260,7 +260,7 @@ def test_a_static_member_comes_back_unnoticed(port: Port) -> None:
 def test_a_killed_member_is_replaced_in_its_session_time(
     port: Port, server: Server, client: str, tmp_path: Path
 ) -> None:
-    """The partitions of a process that was killed go to the others; nobody else is disturbed."""
+    """The partitions of a process that was killed go to the others; no one else is disturbed."""
     topic, group_id = port.topic(), unique("group")
     first = port.member(topic, group_id, SHORT_SESSION)
     first.poll_until(lambda: len(first.assigned) == 4)

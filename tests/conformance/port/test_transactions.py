@@ -183,7 +183,7 @@ def test_an_empty_transaction_commits(port: Port) -> None:
 
 
 def test_a_zombie_is_fenced(port: Port) -> None:
-    """Whoever takes the transactional id over ends the old one's transaction, and then it."""
+    """Taking the transactional id over ends the old one's transaction, and then it."""
     topic, transactional_id = port.topic(partitions=1), unique("transactions")
     zombie = transactional(port, transactional_id)
     zombie.begin_transaction()
@@ -253,7 +253,7 @@ def test_a_member_that_left_commits_no_offsets(port: Port) -> None:
 
 
 def test_a_crashed_transaction_times_out(port: Port) -> None:
-    """A transaction that nobody ends is aborted in its time, and holds readers up no longer."""
+    """A transaction that no one ends is aborted in its time, and holds readers up no longer."""
     topic = port.topic(partitions=1)
     crashed = transactional(port, transaction_timeout_ms=2_000, delivery_timeout_ms=1_500)
     crashed.begin_transaction()
@@ -295,7 +295,7 @@ def test_a_silent_broker_asks_for_an_abort(fragile_port: Port, fragile_server: S
 
 
 def test_a_commit_may_be_asked_for_again(fragile_port: Port, fragile_server: Server) -> None:
-    """A commit that nobody answers raises in time; asked again it commits, once."""
+    """A commit that no one answers raises in time; asked again it commits, once."""
     topic = fragile_port.topic(partitions=1)
     producer = transactional(fragile_port)
     producer.begin_transaction()
@@ -335,7 +335,7 @@ class Copier:
     """Copies one record of a topic at a time to another, as a worker does, offsets included.
 
     `interrupt` is called once, when a transaction has got as far as `moment`. Where that may fence
-    it (`may_be_fenced`), it begins anew, like a worker that is started again.
+    it (`may_be_fenced`), it begins again, like a worker that is started again.
     """
 
     port: Port
@@ -459,7 +459,7 @@ def test_a_client_that_never_answers_again_is_replaced(
 def test_a_transaction_that_nobody_answers_to_may_be_aborted(
     fragile_port: Port, fragile_server: Server, moment: str
 ) -> None:
-    """What was asked for in vain does not stand in the way of the next transaction."""
+    """A request without an answer does not stand in the way of the next transaction."""
     topic, output = fragile_port.topic(partitions=1), fragile_port.topic(partitions=4)
     send(fragile_port.producer(), numbered(topic, 4, 0))
     copier = Copier(fragile_port, topic, output)

@@ -74,7 +74,7 @@ def test_committed_offsets_survive_a_restart_of_the_consumer(raw: RawClient) -> 
 
 
 def test_a_group_is_joined_at_once(raw: RawClient) -> None:
-    """Nobody waits for half a session, which here would be longer than the test does."""
+    """No one waits for half a session, which here would be longer than the test does."""
     topic, group_id = unique("topic"), unique("group")
     raw.create_topic(topic, 4)
 

@@ -116,7 +116,7 @@ def test_a_zombie_producer_is_fenced(raw: RawClient, topic: str) -> None:
 
 
 def test_a_crashed_transaction_times_out(raw: RawClient, client: str, topic: str) -> None:
-    """A transaction that nobody ends is aborted by the broker and holds nobody up."""
+    """A transaction that no one ends is aborted by the broker and holds no one up."""
     settings: dict[str, object] = {"transaction_timeout_ms": 2_000}
     if client == "confluent":
         settings["delivery_timeout_ms"] = 2_000  # librdkafka asks that it be no longer

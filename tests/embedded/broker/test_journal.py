@@ -69,7 +69,7 @@ def test_without_a_path_nothing_is_kept() -> None:
 
 
 def test_lines_are_json_for_people(tmp_path: Path) -> None:
-    """Whoever looks into the file can read it."""
+    """Anyone who looks into the file can read it."""
     path = tmp_path / "journal"
     Journal(path).put({("topic", "a"): {"partitions": 4}})
 

@@ -34,7 +34,7 @@ def test_topics_and_records_are_there_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_deleted_topic_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Made anew it is empty and another topic, also when a kill left files of the old one."""
+    """Made again it is empty and another topic, also when a kill left files of the old one."""
     first = open_topics(tmp_path)
     old = first.create("a", 1)
     first.append(old.partitions[0], a_batch())
@@ -111,7 +111,7 @@ def test_partitions_are_bounded(count: int) -> None:
     ],
 )
 def test_settings_that_cannot_be_kept_are_refused(name: str, value: str) -> None:
-    """Whoever relies on one hears of it here, not from what goes wrong later."""
+    """Anyone who relies on one hears of it here, not from what goes wrong later."""
     with pytest.raises(KafkaError) as caught:
         open_topics().create("a", 1, {name: value})
     assert code_of(caught) == ErrorCode.INVALID_CONFIG

@@ -192,7 +192,7 @@ def test_timeouts_are_kafkas(timeout_seconds: float) -> None:
 
 
 def test_what_a_kill_leaves_open_is_aborted(tmp_path: Path) -> None:
-    """Nobody is held back after a restart, and the producer learns of it."""
+    """No one is held back after a restart, and the producer learns of it."""
     producer = Producer(a_broker(tmp_path))
     producer.begin()
 

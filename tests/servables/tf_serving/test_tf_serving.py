@@ -168,7 +168,7 @@ def test_retries_are_bounded(tmp_path: Path, target: str, model: HalfPlusTwo) ->
 
 
 def test_call_ends_at_its_deadline(tmp_path: Path, target: str, model: HalfPlusTwo) -> None:
-    """A server that does not answer keeps nobody longer than the time that is given."""
+    """A server that does not answer keeps no one longer than the time that is given."""
     remote = load(tmp_path, target=target, timeout_seconds=0.2)
     model.may_answer.clear()
 

@@ -175,7 +175,7 @@ def test_what_comes_out_is_what_the_signature_says(
     try:
         output = transform.predict({"x": column, "y": column})["x"]
     except InvalidArgumentError as error:
-        assert shape is None or None in shape, error  # noqa: PT017 - only what nobody knew may fail
+        assert shape is None or None in shape, error  # noqa: PT017 - only what no one knew may fail
         return
 
     spec = transform.signatures["serving_default"].outputs["x"]

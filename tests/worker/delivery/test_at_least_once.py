@@ -179,7 +179,7 @@ def test_a_commit_that_fails_is_tried_again_later(
 
 
 def test_revoked_partitions_are_committed_up_to_what_is_finished(world: Deliveries) -> None:
-    """What is still under way is left to the next owner, and its result is dropped."""
+    """What is still in progress is left to the next owner, and its result is dropped."""
     first, second = world.polled(0, 1)
     world.publish(first)
 
@@ -191,7 +191,7 @@ def test_revoked_partitions_are_committed_up_to_what_is_finished(world: Deliveri
 
 
 def test_lost_partitions_are_forgotten(world: Deliveries) -> None:
-    """Somebody else may own them already."""
+    """Someone else may own them already."""
     world.publish(*world.polled(0))
 
     world.delivery.lose([PARTITION])
@@ -210,7 +210,7 @@ def test_finishing_commits_at_once(world: Deliveries) -> None:
 
 
 def test_finishing_says_when_the_time_ran_out(world: Deliveries) -> None:
-    """Something is still under way."""
+    """Something is still in progress."""
     world.polled(0)
 
     assert not world.delivery.finish(timeout_seconds=0)
@@ -226,7 +226,7 @@ def test_giving_up_ends_the_waiting(world: Deliveries) -> None:
 
 
 def test_partitions_go_at_once_while_a_version_is_away(world: Deliveries) -> None:
-    """It may be away for hours; whoever gets them may have it."""
+    """It may be away for hours; the member that gets them may have it."""
     world.around.config = DeliveryConfig(drain_seconds=3600.0)
     world.around.waiting.note(ROUTE, "no version is available")
     world.polled(0)

@@ -61,7 +61,7 @@ def test_outcomes_of_what_was_begun_anew_are_refused() -> None:
 
 
 def test_nothing_is_added_once_closed() -> None:
-    """Whoever waits for an epoch is told that none will come."""
+    """Anyone who waits for an epoch is told that none will come."""
     epochs = Epochs()
     epochs.close()
 

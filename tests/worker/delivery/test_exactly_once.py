@@ -175,9 +175,9 @@ def test_an_aborted_transaction_is_done_again(world: Deliveries, error: Exceptio
 
 
 def test_an_old_epochs_batch_comes_to_nothing(world: Deliveries) -> None:
-    """It was under way when everything was read again."""
+    """It was in progress when everything was read again."""
     old, _ = world.polled(0, 1)
-    world.delivery.lose([OTHER])  # nothing of it was under way: no harm done
+    world.delivery.lose([OTHER])  # nothing of it was in progress: no harm done
     world.delivery.lose([PARTITION])
     world.delivery.tick()
     world.assign(PARTITION)
@@ -532,7 +532,7 @@ def test_a_transaction_is_open_only_while_it_is_committed(world: Deliveries) -> 
 
 
 def test_partitions_go_at_once_while_a_version_is_away(world: Deliveries) -> None:
-    """It may be away for hours; whoever gets them may have it."""
+    """It may be away for hours; the member that gets them may have it."""
     world.around.config = DeliveryConfig(drain_seconds=3600.0)
     world.around.waiting.note(ROUTE, "no version is available")
     world.polled(0)

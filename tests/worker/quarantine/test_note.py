@@ -90,7 +90,7 @@ def test_a_death_accuses_the_suspects_alone_where_there_are_some() -> None:
 
 
 def test_one_record_alone_is_given_up_when_it_was_so_twice() -> None:
-    """Whoever kills workers at random kills them with one record or the other in flight."""
+    """Anyone who kills workers at random kills them with one record or the other in flight."""
     noted = Note("dead", 1, 60, Suspects(10, 10, 2), is_predicting=True)
     once = noted.taken_over("next", 10, 60)
     assert once.suspects == Suspects(10, 10, 3, alone=1)

@@ -54,7 +54,7 @@ class ConfluentConsumer:
         # What was assigned of deleted topics, until a record comes: their offsets are no one's, and
         # must not be committed for a topic that is created again.
         self._unread: set[TopicPartition] = set()
-        # Where paused partitions go on, if somebody sought there: `position` only follows records.
+        # Where paused partitions go on, if someone sought there: `position` only follows records.
         self._sought: dict[TopicPartition, int] = {}
         self._error: BaseException | None = None
         self._problem = ""

@@ -1,9 +1,9 @@
 """Delivery reports, of which only failures run a line of Python.
 
-confluent-kafka takes the interpreter's lock anew for each report, while other threads wait for it:
+confluent-kafka takes the interpreter's lock again for each report, while other threads wait for it:
 what runs meanwhile costs a worker more than its own time. So librdkafka is asked to report failures
 alone ("delivery.report.only.error"). A record that was written is told by its callback being let
-go: each holds on to the receipt of its list, and nobody else does once the list is sent.
+go: each holds on to the receipt of its list, and no one else does once the list is sent.
 """
 
 import threading
@@ -22,7 +22,7 @@ Callback = Callable[[KafkaError | BackendError, Any], None]
 """Takes an error and the message, as `confluent_kafka.Producer.produce` is given it."""
 
 # How long may be waited for reports, and how long while a list is being sent: its sender may be the
-# last to let its receipt go, and that wakes nobody.
+# last to let its receipt go, and that wakes no one.
 _WAIT_SECONDS = 0.1
 _WAIT_WHILE_SENDING_SECONDS = 0.001
 

@@ -42,7 +42,7 @@ class ProducerClient:
 
 
 def _discard(client: Any) -> None:
-    # Reports what is purged as failed, for nobody polls this client any more. A call that never
+    # Reports what is purged as failed, for no one polls this client any more. A call that never
     # returns keeps its client, and what that costs, until the process ends.
     client.purge()
     client.flush(_DISCARD_SECONDS)

@@ -28,7 +28,7 @@ _ALL_CLIENTS: dict[str, Any] = {
     # A consumer's settings for a producer, and the like: given to all, meant for some.
     "log.connection.close": False,
 }
-# librdkafka (2.10 to 2.16) makes all brokers anew when the last one goes away, but keeps a group's
+# librdkafka (2.10 to 2.16) makes all brokers again when the last one goes away, but keeps a group's
 # coordinator as it was: `send_offsets_to_transaction` waits for it and never returns, whatever its
 # time limit (librdkafka's issues 5456 and 5511). So the brokers that were known are tried again.
 _TRANSACTIONAL_PRODUCERS: dict[str, Any] = {"metadata.recovery.strategy": "none"}

@@ -238,7 +238,7 @@ class KafkaPythonConsumer:
         return [partition for partition in self._assigned if partition.topic in topics]
 
     def _wait_for_broker(self, problem: BackendUnavailableError, deadline: float) -> None:
-        """Let a poll take its time, so that nobody who polls again and again keeps a core busy."""
+        """Let a poll take its time, so that no one who polls again and again keeps a core busy."""
         self._problem = str(problem)
         log.warning("%s", problem)
         time.sleep(max(deadline - self._clock(), 0))

@@ -31,7 +31,7 @@ def keep_joining(client: Any) -> None:
     A join that ends between two polls is forgotten, though the group counts on it: the member asks
     for another rebalance, and members that are polled in turn may go on so for ever. (That is also
     why short polls never join.) And what new metadata asks for is no longer asked for once the
-    assignment is computed: nobody takes that in, and heartbeats stay off.
+    assignment is computed: no one takes that in, and heartbeats stay off.
     """
     coordinator = client._coordinator  # noqa: SLF001 - see above
     join = coordinator._join_task  # noqa: SLF001
@@ -76,7 +76,7 @@ def keep_requests(client: Any) -> None:
     """To a new producer: a transactional request that finds its coordinator away is kept.
 
     The sender puts such a request back when `await_ready` says no. But that raises, and
-    then the request is dropped: nobody sends it and nobody ends it, so that after a broker's
+    then the request is dropped: no one sends it and no one ends it, so that after a broker's
     restart a transaction hangs for ever, while the sender spins on records that it may not send.
     """
     connections = client._sender._client  # noqa: SLF001 - see above
@@ -92,7 +92,7 @@ def keep_requests(client: Any) -> None:
 
 
 def retry_timed_out_requests(client: Any) -> None:
-    """To a new producer: a transactional request that nobody answers in time is sent again.
+    """To a new producer: a transactional request that no one answers in time is sent again.
 
     The client closes the connection and takes the timeout for fatal, as if its transactional id
     were another's, although it looks the coordinator up and asks again where a connection is lost.

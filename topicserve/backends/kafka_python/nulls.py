@@ -45,7 +45,7 @@ def send_with_nulls(
 class _NullableHeaders(list[tuple[str, bytes | None]]):
     """Headers whose sizes are not added up, which would fail for those without a value.
 
-    The library adds them up only for headers that are true, for a figure that nobody reads here.
+    The library adds them up only for headers that are true, for a figure that no one reads here.
     """
 
     def __bool__(self) -> bool:

@@ -66,7 +66,7 @@ class ProducerClient:
             ) from error
 
     def is_current(self, client: Any) -> bool:
-        """Tell whether nobody has given this client up."""
+        """Tell whether no one has given this client up."""
         return client is self._client
 
     def give_up(self, lost: Any = None) -> None:
@@ -79,7 +79,7 @@ class ProducerClient:
                 return
             client, self._client = self._client, None
         if client is not None:
-            # Whoever still has it would wait for topics that it does not know until its time is up.
+            # Its holder would wait for topics that it does not know until its time is up.
             client._metadata.request_update = _refuse_update  # noqa: SLF001 - see above
             _discard_aside(client)
 
@@ -117,7 +117,7 @@ def _discard(client: Any) -> None:
 
 
 def _end_transactional_calls(client: Any) -> None:
-    """Let calls return that wait for an answer without a limit: nobody will send what they ask."""
+    """Let calls return that wait for an answer without a limit: no one will send what they ask."""
     manager = client._transaction_manager  # noqa: SLF001 - there is no other place
     if manager is not None:
         for *_, request in manager._pending_requests:  # noqa: SLF001

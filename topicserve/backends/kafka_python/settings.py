@@ -44,7 +44,7 @@ _KNOWN = {
     "producer": KafkaProducer.DEFAULT_CONFIG,
     "admin": KafkaAdminClient.DEFAULT_CONFIG,
 }
-# Set by objects, which nobody can write into a file.
+# Set by objects, which no one can write into a file.
 _OBJECTS = re.compile(r"serializer|selector|kafka_client|reporters|callback|context|socket_options")
 _TRUE_FALSE = {"true": True, "false": False}
 
@@ -57,7 +57,7 @@ def to_kafka_python(settings: Mapping[str, object], role: str) -> dict[str, Any]
     """
     arguments: dict[str, Any] = {"reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS}
     if "metrics_enabled" in _KNOWN[role]:
-        arguments["metrics_enabled"] = False  # the client's own, which nobody reads here
+        arguments["metrics_enabled"] = False  # the client's own, which no one reads here
     for name, value in checked("kafka-python", settings).items():
         if name == "ssl.endpoint.identification.algorithm":
             arguments["ssl_check_hostname"] = value != "none"

@@ -21,7 +21,7 @@ _TICK_SECONDS = 0.02
 async def serve(broker: Broker, *, end_with_stdin: bool) -> None:
     """Serve until SIGTERM or SIGINT; says on one line of standard output where.
 
-    With `end_with_stdin` also until standard input ends, for whoever holds its other end may be
+    With `end_with_stdin` also until standard input ends, for anyone who holds its other end may be
     killed and tell nothing.
     """
     loop = asyncio.get_running_loop()

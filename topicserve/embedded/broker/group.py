@@ -107,7 +107,7 @@ class Group:
 
     @property
     def is_unused(self) -> bool:
-        """Tell whether nobody is a member or about to be."""
+        """Tell whether no one is a member or about to be."""
         return not self.members and not self._pending
 
     def join(self, request: JoinRequest) -> asyncio.Future[Joined]:

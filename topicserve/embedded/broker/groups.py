@@ -41,13 +41,13 @@ class Groups:
             yield self.peek(group_id)
 
     def get(self, group_id: str) -> Group:
-        """Return a group for somebody who joins it. Raises KafkaError INVALID_GROUP_ID."""
+        """Return a group for someone who joins it. Raises KafkaError INVALID_GROUP_ID."""
         if not group_id:
             raise KafkaError(ErrorCode.INVALID_GROUP_ID)
         return self._groups.setdefault(group_id, self.peek(group_id))
 
     def peek(self, group_id: str) -> Group:
-        """Return a group, an empty one where nobody has joined."""
+        """Return a group, an empty one where no one has joined."""
         known = self._groups.get(group_id)
         return known or Group(group_id, self._clock, self._initial_rebalance_delay_seconds)
 
@@ -85,7 +85,7 @@ class Groups:
             self._forget(group_id, [key for key in offsets if key[0] == topic])
 
     def tick(self) -> None:
-        """Let time pass in every group; groups that nobody uses are forgotten."""
+        """Let time pass in every group; groups that no one uses are forgotten."""
         for group in list(self._groups.values()):
             group.tick()
             if group.is_unused:

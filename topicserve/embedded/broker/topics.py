@@ -25,7 +25,7 @@ _MAX_PARTITIONS = 10_000
 
 @dataclass(slots=True)
 class Topic:
-    """A topic; one that is deleted and made anew has another id."""
+    """A topic; one that is deleted and made again has another id."""
 
     name: str
     topic_id: UUID

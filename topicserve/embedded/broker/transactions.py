@@ -53,7 +53,7 @@ class Transactions:
         producer_id: int = -1,
         producer_epoch: int = -1,
     ) -> tuple[int, int]:
-        """Return a producer id and epoch; whoever used the transactional id before is fenced.
+        """Return a producer id and epoch; who used the transactional id before is fenced.
 
         With the ids that a producer has it asks for its next epoch (KIP-360). Raises KafkaError.
         """
@@ -122,7 +122,7 @@ class Transactions:
     def check_produce(
         self, transactional_id: str | None, producer_id: int, epoch: int, partition: TopicPartition
     ) -> None:
-        """Raise KafkaError unless such a batch belongs to a transaction that is under way."""
+        """Raise KafkaError unless such a batch belongs to a transaction that is in progress."""
         transaction = self._transactions.get(transactional_id or "")
         if transaction is None or transaction.producer_id != producer_id:
             raise KafkaError(ErrorCode.INVALID_PRODUCER_ID_MAPPING)
@@ -160,7 +160,7 @@ class Transactions:
             transaction.deadline = self._clock() + transaction.timeout_seconds
 
     def _fence(self, transaction: _Transaction) -> None:
-        """Go on to the next epoch, aborting with it what is under way."""
+        """Go on to the next epoch, aborting with it what is in progress."""
         transaction.producer_epoch += 1
         if transaction.state == _ONGOING:
             self._end(transaction, _ABORTED)

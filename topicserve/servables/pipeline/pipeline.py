@@ -35,8 +35,8 @@ SIGNATURE_NAME = "serving_default"
 class Pipeline(BuiltOnServables):
     """Calls its steps one after the other, each fed with columns of the steps before.
 
-    Every call takes its servables anew, all at once: within a call they are of one moment, whatever
-    is swapped meanwhile, also where a step is a pipeline. A pipeline is available without them; as
+    Every call takes its servables, all at once: within a call they are of one moment, whatever is
+    swapped meanwhile, also where a step is a pipeline. A pipeline is available without them; as
     long as one is missing, a call and `signatures` raise UnavailableError, which passes.
     """
 

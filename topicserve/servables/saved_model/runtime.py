@@ -34,7 +34,7 @@ def _is_no_deprecation(record: logging.LogRecord) -> bool:
     return "is deprecated and will be removed" not in str(record.msg)
 
 
-# The loader says at every start that it is deprecated; whoever reads a worker's log cannot help it.
+# The loader says at every start that it is deprecated; readers of a worker's log cannot help it.
 tf.get_logger().addFilter(_is_no_deprecation)
 
 _STATUS_NAMES = {
@@ -52,7 +52,7 @@ class Session(tf.compat.v1.Session):  # type: ignore[misc]  # the library is unt
     """A session with an empty graph of its own."""
 
     def __init__(self, threads: int | None, *, allow_soft_placement: bool = False) -> None:
-        """Run operations on `threads` threads that nobody shares, or on TensorFlow's own.
+        """Run operations on `threads` threads that no one shares, or on TensorFlow's own.
 
         `give_sessions_their_own_threads` must have been called before the first session. A single
         thread is the caller's: whatever runs one after the other needs no other, and handing it
@@ -82,7 +82,7 @@ class Session(tf.compat.v1.Session):  # type: ignore[misc]  # the library is unt
     def bind(self, feeds: Sequence[str], fetches: Sequence[str]) -> Callable[..., list[Array]]:
         """Return a function of the feeds' arrays that returns the fetches' arrays.
 
-        `Session.make_callable` looks every name up anew in every call where it is told feeds: 160
+        `Session.make_callable` looks every name up again in every call where it is told feeds: 160
         microseconds for a small network, against 23 through what it would use without (TF 2.21).
         Raises InvalidArgumentError for a tensor that the graph does not have.
         """

@@ -73,7 +73,7 @@ class LocalFileSystem:
     def list_files(self, path: str) -> list[FileEntry]:
         """Return all files under a directory."""
         return sorted(
-            # The change time, which nobody can set: copying tools set the modification time of the
+            # The change time, which no one can set: copying tools set the modification time of the
             # original before they have copied all.
             FileEntry(
                 name,
@@ -101,7 +101,7 @@ class LocalFileSystem:
 class FsspecFileSystem:
     """URLs that fsspec knows, such as s3://bucket/models; needs the extra [fsspec].
 
-    What lies at a URL is listed anew each time: fsspec's own caches would hide new versions.
+    What lies at a URL is listed again each time: fsspec's own caches would hide new versions.
     """
 
     def list_directories(self, path: str) -> list[str]:

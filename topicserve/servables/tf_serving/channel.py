@@ -32,7 +32,7 @@ _MAX_PEM_BYTES = 1024 * 1024
 class PredictionChannel:
     """Calls TF Serving's PredictionService. Any number of threads may call it at once.
 
-    Opening it connects to nothing yet, and a connection that breaks is made anew. Errors come as
+    Opening it connects to nothing yet, and a connection that breaks is made again. Errors come as
     the ServableError of their status; what is not the records' fault is retriable.
     """
 
@@ -72,7 +72,7 @@ class PredictionChannel:
         return self._call(lambda seconds: self._get_model_metadata(request, timeout=seconds))
 
     def close(self) -> None:
-        """Close the connection; calls under way are cancelled."""
+        """Close the connection; calls in progress are cancelled."""
         self._is_closed.set()
         self._channel.close()
 

@@ -43,7 +43,7 @@ class Surroundings:
 
     @property
     def drain_seconds(self) -> float:
-        """Return how long to wait for what is under way: not for a version that may never come.
+        """Return how long to wait for what is in progress: not for a version that may never come.
 
         Nor for what an open breaker holds back.
         """
@@ -82,7 +82,7 @@ class Delivery(Protocol):
     def tick(self, *, idle: bool = False) -> None:
         """Do what is due: commit, end an epoch, begin again. Called by the polling thread.
 
-        `idle` says that a poll has just waited in vain: nothing more comes at the moment.
+        `idle` says that a poll has just returned nothing: nothing more comes at the moment.
         """
 
     def commit_notes(self) -> bool:
@@ -93,17 +93,17 @@ class Delivery(Protocol):
         """
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
-        """Finish what is under way for these partitions, within the drain budget, and let them go.
+        """Finish these partitions' records within the drain budget, and release them.
 
         While any route waits for a version there is no budget: others may have that version.
         Returns the offsets that the consumer is to commit before they are gone.
         """
 
     def lose(self, partitions: Sequence[TopicPartition]) -> None:
-        """Let partitions go that somebody else may own already."""
+        """Let partitions go that someone else may own already."""
 
     def finish(self, timeout_seconds: float) -> bool:
-        """Publish and commit all that is under way; False if the time ran out first.
+        """Publish and commit all that is in progress; False if the time ran out first.
 
         Called by the polling thread, once nothing more is polled.
         """

@@ -25,7 +25,7 @@ class Epoch:
     open: bool = False
     aborted: bool = False
     in_doubt: bool = False
-    """Whether it may be committed already, although nobody said so."""
+    """Whether it may be committed already, although no one said so."""
 
     @property
     def complete(self) -> bool:
@@ -36,7 +36,7 @@ class Epoch:
 class Epochs:
     """The epochs that are not committed yet: one gathers, at most one before it is published.
 
-    Any thread may call it, but one thread alone polls, cuts and begins anew.
+    Any thread may call it, but one thread alone polls, cuts and begins again.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Epochs:
         self.publishing = 0
         """The number of the epoch that is committed next."""
         self.doomed: str | None = None
-        """Why nothing can be committed before all is begun anew."""
+        """Why nothing can be committed before all is begun again."""
         # Guards all of it, and the epochs' counts; told of every change.
         self._changed = threading.Condition()
         self._epochs = {0: Epoch()}
@@ -65,7 +65,7 @@ class Epochs:
             return self._epochs[self.gathering].records
 
     def add(self, number: int, outgoing: Outgoing) -> bool:
-        """Add the outcomes of a batch; False if all was begun anew since it was polled.
+        """Add the outcomes of a batch; False if all was begun again since it was polled.
 
         Raises AbandonedError once closed.
         """
@@ -126,7 +126,7 @@ class Epochs:
             return self._epochs[self.publishing]
 
     def doom(self, why: str) -> None:
-        """Say that nothing can be committed before all is begun anew; the first reason counts."""
+        """Say that nothing can be committed before all is begun again; the first reason counts."""
         with self._changed:
             if self.doomed is None:
                 self.doomed = why
@@ -158,7 +158,7 @@ class Epochs:
             return lost
 
     def close(self) -> None:
-        """Let nobody wait, or add, any more."""
+        """Let no one wait, or add, any more."""
         with self._changed:
             self.closed = True
             self._changed.notify_all()

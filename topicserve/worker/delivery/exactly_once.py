@@ -57,7 +57,7 @@ class ExactlyOnce:
         self._positions_at = self._clock() + POSITIONS_SECONDS
         self._epochs = Epochs()
         self._transactions = Transactions(around, self._epochs)
-        # Held by whoever begins, fills or ends a transaction, or commits notes.
+        # Held by the thread that begins, fills or ends a transaction, or commits notes.
         self._transaction = threading.Lock()
         self._notes_settled = threading.Event()
         self._notes_settled.set()
@@ -88,7 +88,7 @@ class ExactlyOnce:
             self._ledger.count_outcomes(-outgoing.counted_bytes)
             raise
         if not is_added:
-            # It was begun anew: all of its slots are closed.
+            # It was begun again: all of its slots are closed.
             self._ledger.finish(outgoing.polled, outgoing.counted_bytes)
 
     def wait_for_room(self, timeout_seconds: float) -> bool:  # noqa: ARG002
@@ -100,7 +100,7 @@ class ExactlyOnce:
         if self._epochs.doomed is not None:
             self._rewind()
         elif (
-            # Nobody's results wait for records that do not come.
+            # Results do not wait for records that do not come.
             idle
             or self._clock() >= self._cut_at
             or self._epochs.gathered_records() >= self._enough_records
@@ -215,7 +215,7 @@ class ExactlyOnce:
             self._around.failure.report(error)
 
     def _commit(self, epoch: Epoch) -> None:
-        """Write an epoch, unless all was doomed or begun anew before its turn came."""
+        """Write an epoch, unless all was doomed or begun again before its turn came."""
         if self._epochs.doomed is not None or epoch.cut is None:
             return
         if not self._notes_settled.is_set():

@@ -31,7 +31,7 @@ _DOOMING = (BackendUnavailableError, TransactionAbortedError, CommitRefusedError
 
 
 class Transactions:
-    """Writes epochs, one at a time; whoever calls it sees to that. Dooms those that go wrong."""
+    """Writes epochs, one at a time, as its caller ensures. Dooms those that go wrong."""
 
     def __init__(self, around: Surroundings, epochs: Epochs) -> None:
         self._epochs = epochs
@@ -71,7 +71,7 @@ class Transactions:
         return False
 
     def abort_once(self, timeout_seconds: float) -> None:
-        """Try to abort: a transaction that nobody ends is aborted by the broker in time."""
+        """Try to abort: a transaction that no one ends is aborted by the broker in time."""
         try:
             self._producer.abort_transaction(timeout_seconds)
         except BackendError as error:
@@ -144,7 +144,7 @@ class Transactions:
                     self._replaced.pop(_place(polled), None)
 
     def _commit(self, epoch: Epoch, offsets: Offsets) -> None:
-        """Commit, asking again while nobody answers: asking twice commits once."""
+        """Commit, asking again while no one answers: asking twice commits once."""
         offsets_sent = False
         for attempt in self._tries(epoch):
             if attempt:
@@ -186,7 +186,7 @@ class Transactions:
 
     def _is_committed(self, epoch: Epoch, cut: Mapping[Slot, int]) -> bool:
         """Ask the group: a transaction's offsets are there all, or none is."""
-        # A partition that went meanwhile may be committed by somebody else, and one without records
+        # A partition that went meanwhile may be committed by someone else, and one without records
         # in this transaction stood where it stands before.
         slots = {polled.slot for outgoing in epoch.outcomes for polled in outgoing.polled}
         expected = {slot.partition: cut[slot] for slot in slots if slot in cut and not slot.closed}
