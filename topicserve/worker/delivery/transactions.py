@@ -23,7 +23,9 @@ from topicserve.worker.request import Polled
 # A transaction is given up when so much of its time (`transaction.timeout.ms`) is over, before the
 # broker does so by itself: that would fence this producer, as if another had taken its place.
 GIVEN_UP_AFTER = 0.8
-ABORT_TIMEOUT_SECONDS = 30.0
+# As long as the clients wait for any answer (request.timeout.ms). What has none by then is asked
+# again, where kafka-python does so through a new client, which ends what the old one began.
+ABORT_TIMEOUT_SECONDS = 10.0
 MAX_REPLACED = 10_000
 # What a record may fail with because of its transaction: kafka-python gives the transaction's own
 # error to all that was not sent, such as a rebalance that refused the offsets.
