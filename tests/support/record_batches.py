@@ -1,8 +1,10 @@
 """Record batches as clients send them, for tests of the embedded broker."""
 
+import struct
 from collections.abc import Sequence
 
 from kafka.record import MemoryRecordsBuilder
+from kafka.record.util import calc_crc32c, encode_varint
 
 from topicserve.embedded.broker.record_batch import RecordBatch, read_batches
 
@@ -30,6 +32,26 @@ def a_payload(
         builder.append(timestamp=timestamp, key=None, value=value, headers=[])
     builder.close()
     return bytes(builder.buffer())
+
+
+def a_payload_at(deltas: Sequence[int], last_delta: int | None = None) -> bytes:
+    """Return one batch whose records say that they lie so far behind its first offset."""
+    records = b"".join(_record_at(delta, b"%d" % at) for at, delta in enumerate(deltas))
+    last_delta = len(deltas) - 1 if last_delta is None else last_delta
+    checked = struct.pack(">hiqqqhii", 0, last_delta, 1, 1, -1, -1, -1, len(deltas)) + records
+    head = struct.pack(">iBI", -1, 2, calc_crc32c(checked))
+    return struct.pack(">qi", 0, len(head + checked)) + head + checked
+
+
+def _record_at(delta: int, value: bytes) -> bytes:
+    body = b"\0" + _varint(0) + _varint(delta) + _varint(-1) + _varint(len(value)) + value + b"\0"
+    return _varint(len(body)) + body
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    encode_varint(number, encoded.append)
+    return bytes(encoded)
 
 
 def a_batch(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kafka import errors
 from kafka.record.memory_records import MemoryRecords
 
-from tests.support.record_batches import a_payload
+from tests.support.record_batches import a_payload, a_payload_at
 from topicserve.backends.kafka_python.decompress import decompress
 from topicserve.backends.kafka_python.unreadable import MAX_FETCHES, ReadableRecords
 from topicserve.wire.kafka_record import UnreadableHeaders
@@ -205,3 +205,52 @@ def test_a_spoilt_stream_ends_in_an_error(compression: int, cut: int, at: int, o
     for data in (bytes(payload), bytes(payload[:-cut])):
         with contextlib.suppress(Exception):
             assert len(decompress(compression, data, 100_000)) <= 100_000
+
+
+GOOD = a_payload([b"good"])
+
+
+@pytest.mark.parametrize(
+    ("deltas", "read"),
+    [
+        ((200,), [0, 1, 2]),
+        ((-1,), [0, 1, 2]),
+        ((1, 0), [0, 2, 3]),
+        ((0, 0), [0, 1, 2, 3]),
+        ((0, 2, 1), [0, 1, 3, 4]),
+        ((2**31 - 1, 1, 2), [0, 3, 4]),
+    ],
+)
+def test_records_at_offsets_that_cannot_be_theirs_are_passed_over(
+    deltas: tuple[int, ...], read: list[int]
+) -> None:
+    """Brokers take them as they are. What is behind them is read, each once, in order."""
+    found = Fetching(GOOD, a_payload_at(deltas), GOOD).read()
+
+    assert [record.offset for record in found] == read
+    (bad,) = [record for record in found if isinstance(record.headers, UnreadableHeaders)]
+    assert bad.offset == len(deltas)
+    assert bad.headers.first_offset == read[read.index(bad.offset) - 1] + 1
+    assert "a record says offset" in bad.headers.problem
+
+
+def test_offsets_that_compaction_leaves_out_are_no_fault() -> None:
+    """A batch keeps its range when some of its records go."""
+    found = Fetching(GOOD, a_payload_at((1, 4), last_delta=5), GOOD).read()
+
+    assert [record.offset for record in found] == [0, 2, 5, 7]
+    assert not any(isinstance(record.headers, UnreadableHeaders) for record in found)
+
+
+@given(st.lists(st.lists(st.integers(-5, 30), min_size=1, max_size=6), min_size=1, max_size=4))
+def test_no_offsets_keep_good_records_from_being_read(hostile: list[list[int]]) -> None:
+    """All records that can be read are, and offsets rise, whatever producers wrote between."""
+    batches = [batch for deltas in hostile for batch in (a_payload_at(deltas), GOOD)]
+    fetching = Fetching(*batches)
+
+    offsets = [record.offset for record in fetching.read()]
+
+    good = [at for at, batch in fetching.batches if batch[8:] == GOOD[8:]]
+    assert set(good) <= set(offsets)
+    assert offsets == sorted(set(offsets))
+    assert offsets[-1] == fetching.end - 1

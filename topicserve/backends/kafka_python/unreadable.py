@@ -19,6 +19,7 @@ from kafka.consumer.fetcher import ConsumerRecord, Fetcher
 from kafka.record.default_records import DefaultRecordBatch
 
 from topicserve.backends.kafka_python.decompress import BatchTooLargeError, bounded
+from topicserve.backends.kafka_python.record_offsets import OffsetsError, has_place, in_order
 from topicserve.wire.dead_letter import TRUNCATED_HEADER
 from topicserve.wire.kafka_record import UnreadableHeaders
 
@@ -71,7 +72,10 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
         if batch is None or isinstance(error, MemoryError) or _is_missing_library(error):
             self.drain()  # left as it is, it would be read again and again
             raise error
-        lenient = _read_leniently(batch)
+        is_misplaced = isinstance(error, OffsetsError)
+        lenient = None if is_misplaced else _read_leniently(batch)
+        if lenient is not None and not has_place(batch, lenient[0]):
+            return self._corrupt(tp, batches, OffsetsError("a record has another batch's offset"))
         if lenient is not None:
             record, kept = lenient
             batches.resume(batch)
@@ -84,8 +88,9 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
         batch = batches.current
         place = tp, batch.base_offset
         is_too_large = isinstance(error, BatchTooLargeError)
+        is_final = is_too_large or isinstance(error, OffsetsError)
         fetches = self._fetches.get(place, 0) + 1
-        if fetches < MAX_FETCHES and not is_too_large:  # which fetching again does not change
+        if fetches < MAX_FETCHES and not is_final:  # which fetching again does not change
             if len(self._fetches) >= _MAX_REMEMBERED:
                 self._fetches.clear()
             self._fetches[place] = fetches
@@ -93,7 +98,10 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
             return None
         self._fetches.pop(place, None)
         first = max(self.next_fetch_offset, batch.base_offset)
-        last = max(self._last_offset(batches), first)
+        if isinstance(error, OffsetsError):  # what its header says was checked
+            first, last = min(first, batch.last_offset), batch.last_offset
+        else:
+            last = max(self._last_offset(batches), first)
         self.next_fetch_offset = last + 1
         problem = (
             f"offsets {first} to {last} of {tp.topic}-{tp.partition} cannot be read: "
@@ -139,13 +147,13 @@ class _Batches:
         """Return the next batch, or the rest of one that is resumed; None at the end."""
         self.current, self._resumed = self._resumed, None
         if self.current is None:
-            self.current = bounded(self._records.next_batch(), self._max_bytes)
+            self.current = in_order(bounded(self._records.next_batch(), self._max_bytes))
         return self.current
 
     def resume(self, batch: Any) -> None:
         """Give the rest of a batch next."""
         batch.__class__ = _RestOfBatch
-        self._resumed = batch
+        self._resumed = in_order(batch)
 
     def following_offset(self) -> int | None:
         """Return the base offset of the batch behind the current one, if it is here."""
