@@ -172,6 +172,36 @@ def test_records_outside_a_transaction_are_refused() -> None:
         assert caught.value.code == code
 
 
+def test_who_asks_again_for_the_next_epoch_gets_the_same() -> None:
+    """Its answer was late or lost, as under load: it is not fenced by itself, but by another."""
+    broker = a_broker()
+    transactions = broker.transactions
+    ids = transactions.init_producer_id("tx", TIMEOUT_SECONDS)
+
+    bumped = transactions.init_producer_id("tx", TIMEOUT_SECONDS, *ids)
+    assert transactions.init_producer_id("tx", TIMEOUT_SECONDS, *ids) == bumped
+    assert bumped[1] == ids[1] + 1
+    transactions.init_producer_id("tx", TIMEOUT_SECONDS)
+
+    for fenced in (ids, bumped):
+        with pytest.raises(KafkaError) as raised:
+            transactions.init_producer_id("tx", TIMEOUT_SECONDS, *fenced)
+        assert raised.value.code is ErrorCode.PRODUCER_FENCED
+
+
+def test_an_older_epoch_is_fenced_once_the_newer_is_used() -> None:
+    """Then it cannot be the one that had no answer."""
+    broker = a_broker()
+    transactions = broker.transactions
+    ids = transactions.init_producer_id("tx", TIMEOUT_SECONDS)
+    bumped = transactions.init_producer_id("tx", TIMEOUT_SECONDS, *ids)
+    transactions.add_partitions("tx", *bumped, PLACES)
+
+    with pytest.raises(KafkaError) as raised:
+        transactions.init_producer_id("tx", TIMEOUT_SECONDS, *ids)
+    assert raised.value.code is ErrorCode.PRODUCER_FENCED
+
+
 def test_epochs_never_run_out() -> None:
     """Before the largest is reached another producer id goes on with epoch zero."""
     broker = a_broker()

@@ -20,6 +20,8 @@ class _Transaction:
     producer_epoch: int = -1
     timeout_seconds: float = _MAX_TIMEOUT_SECONDS
     state: str = _EMPTY
+    bumped_from: tuple[int, int] | None = None
+    """The ids with which its producer asked for the present epoch, if it did."""
     deadline: float = 0.0
     partitions: set[TopicPartition] = field(default_factory=set)
     offsets: dict[str, dict[TopicPartition, Any]] = field(default_factory=dict)
@@ -55,7 +57,8 @@ class Transactions:
     ) -> tuple[int, int]:
         """Return a producer id and epoch; who used the transactional id before is fenced.
 
-        With the ids that a producer has it asks for its next epoch (KIP-360). Raises KafkaError.
+        With the ids that a producer has it asks for its next epoch (KIP-360), and gets the same one
+        where it asks again because it had no answer. Raises KafkaError.
         """
         if transactional_id is None:
             return self._new_producer_id(), 0
@@ -68,7 +71,11 @@ class Transactions:
             transaction = _Transaction(transactional_id, self._new_producer_id())
             self._transactions[transactional_id] = transaction
         elif producer_id >= 0:
+            is_again = (producer_id, producer_epoch) == transaction.bumped_from
+            if is_again and transaction.state == _EMPTY:
+                return transaction.producer_id, transaction.producer_epoch
             _check_current(transaction, producer_id, producer_epoch)
+        transaction.bumped_from = (producer_id, producer_epoch) if producer_id >= 0 else None
         self._fence(transaction)
         transaction.timeout_seconds = timeout_seconds
         self._keep(transaction, _EMPTY)
