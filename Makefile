@@ -1,7 +1,7 @@
 # `make help` lists everything. CI runs the same targets as a person.
 VENV := .venv
 FUZZ_SECONDS ?= 3600
-QUICK := $(addprefix tests/,wire protos servables backends producer worker cli docs test_public_surface.py test_readme.py)
+QUICK := $(addprefix tests/,wire protos servables backends producer worker cli docs test_project_files.py test_public_surface.py test_readme.py)
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 

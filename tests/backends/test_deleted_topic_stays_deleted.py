@@ -11,6 +11,7 @@ from topicserve.embedded.kafka_server import KafkaServer
 from topicserve.wire.kafka_record import TopicPartition
 
 CLIENTS = pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+pytestmark = pytest.mark.servers
 SOON = {"metadata.max.age.ms": 100}
 
 

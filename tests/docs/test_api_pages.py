@@ -1,0 +1,35 @@
+"""The API reference goes by public names, and has all of them."""
+
+import re
+
+import pytest
+
+import topicserve
+from tests.support.reference_pages import CHECKOUT
+from tools.site_hooks import home_of
+
+PAGES = {
+    "topicserve": CHECKOUT / "docs/api/producer.md",
+    "topicserve.servables": CHECKOUT / "docs/api/servables.md",
+}
+
+
+def names_on(package: str) -> list[str]:
+    """Return the names of a package that its page shows."""
+    pattern = rf"^::: {re.escape(package)}\.(\w+)$"
+    return re.findall(pattern, PAGES[package].read_text(), re.MULTILINE)
+
+
+def test_every_public_name_is_on_the_page_of_the_producers_side() -> None:
+    """And none that is not public."""
+    assert sorted(names_on("topicserve")) == sorted(topicserve.__all__)
+
+
+@pytest.mark.parametrize("package", PAGES)
+def test_every_name_is_found_wherever_its_module_is(package: str) -> None:
+    """So a module that moves needs no change of the page."""
+    assert len(names_on(package)) > 20
+    for name in names_on(package):
+        assert home_of(package, name).startswith(f"{package}.")
+    with pytest.raises(LookupError):
+        home_of(package, "NoSuchName")
