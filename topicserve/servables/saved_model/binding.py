@@ -26,7 +26,7 @@ def bind_signature(
     """Return what calls the signature, or raise what TensorCall raises."""
     signature = with_passed_inputs(read_signature(signature_def, batch_records), signature_def)
     if batch_records is not False:
-        signature = with_constant_outputs(signature, signature_def, dataflow)
+        signature = with_outputs_of_the_graph(signature, signature_def, dataflow)
     tensors = TensorCall(session, signature_def, signature)
     call: SignatureCall = tensors
     rows = rows_of_a_call(signature_def, signature)
@@ -53,26 +53,38 @@ def with_passed_inputs(signature: Signature, signature_def: Any) -> Signature:
     return replace(signature, outputs=outputs)
 
 
-def with_constant_outputs(
+def with_outputs_of_the_graph(
     signature: Signature, signature_def: Any, dataflow: Dataflow
 ) -> Signature:
-    """Return the signature with Scope.CALL for outputs into which no input with rows goes.
+    """Return the signature with the scopes that the graph shows, whatever an output declares.
 
-    Whatever an output declares: what no row goes into has a row for each only by chance.
+    What no row goes into has a row for each only by chance: it has Scope.CALL. What goes through
+    state that a call writes to may hold rows of another call: it is not shared, unless the owner
+    vouches for the model.
     """
     fed = {info.name: signature.inputs[name] for name, info in signature_def.inputs.items()}
     rows = {tensor for tensor, spec in fed.items() if spec.scope is not Scope.CALL}
     if not any(spec.scope is Scope.ROW for spec in fed.values()):
         return signature
     outputs = dict(signature.outputs)
+    fetched = [signature_def.outputs[name].name for name in outputs]
     for name, spec in outputs.items():
-        if not dataflow.depends(signature_def.outputs[name].name, rows, fed):
-            outputs[name] = _of_the_call(spec)
+        flow = dataflow.into(signature_def.outputs[name].name, fed, fetched)
+        if flow.is_through_state and not signature.rows_are_independent:
+            outputs[name] = _of_state(spec)
+        elif not flow.leaves & rows:
+            outputs[name] = _without_rows(spec, Scope.CALL)
     return replace(signature, outputs=outputs)
 
 
-def _of_the_call(spec: TensorSpec) -> TensorSpec:
+def _of_state(spec: TensorSpec) -> TensorSpec:
+    """Return the spec of what may be another call's: whether it has rows only its length tells."""
+    is_by_row = spec.scope in (Scope.ROW, Scope.UNKNOWN)
+    return _without_rows(spec, Scope.UNKNOWN if is_by_row else Scope.BATCH)
+
+
+def _without_rows(spec: TensorSpec, scope: Scope) -> TensorSpec:
     shape = spec.shape
     if spec.scope is Scope.ROW and shape is not None:
         shape = (None, *shape)
-    return TensorSpec(spec.dtype, shape, Scope.CALL)
+    return TensorSpec(spec.dtype, shape, scope)

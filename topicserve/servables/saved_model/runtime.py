@@ -3,7 +3,6 @@
 Importing takes seconds and hundreds of megabytes, so nothing but a load leads here.
 """
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,26 +15,20 @@ os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import CallableOptions, RunOptions
+from tensorflow.python.framework import op_def_registry
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from topicserve.servables.errors import InvalidArgumentError, ServableError
 from topicserve.servables.saved_model.causes import explain
 from topicserve.servables.status_errors import error_of_status
 
-__all__ = ["SavedModelLoader", "Session", "tf", "translate"]
+__all__ = ["SavedModelLoader", "Session", "op_def", "tf", "translate"]
 
 Array = NDArray[Any]
 
 # What RunOptions.inter_op_thread_pool calls it.
 _CALLERS_THREAD = -1
 
-
-def _is_no_deprecation(record: logging.LogRecord) -> bool:
-    return "is deprecated and will be removed" not in str(record.msg)
-
-
-# The loader says at every start that it is deprecated; readers of a worker's log cannot help it.
-tf.get_logger().addFilter(_is_no_deprecation)
 
 _STATUS_NAMES = {
     number: name for name, number in vars(tf.errors).items() if isinstance(number, int)
@@ -46,6 +39,11 @@ def translate(error: tf.errors.OpError) -> ServableError:
     """Return what TensorFlow says in the core's words."""
     name = _STATUS_NAMES.get(error.error_code, "UNKNOWN")
     return error_of_status(name, explain(error.message or ""))
+
+
+def op_def(name: str) -> Any:
+    """Return an operation's OpDef, None where nothing has registered it."""
+    return op_def_registry.get(name)
 
 
 class Session(tf.compat.v1.Session):  # type: ignore[misc]  # the library is untyped

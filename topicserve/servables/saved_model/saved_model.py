@@ -17,7 +17,7 @@ from topicserve.servables.saved_model.binding import BoundSignature, bind_signat
 from topicserve.servables.saved_model.dataflow import Dataflow
 from topicserve.servables.saved_model.load_graph import load_graph
 from topicserve.servables.saved_model.options import SavedModelOptions
-from topicserve.servables.saved_model.runtime import Session
+from topicserve.servables.saved_model.runtime import Session, op_def
 from topicserve.servables.saved_model.signature_call import SignatureCall
 from topicserve.servables.saved_model.variables import certain_reads, find_uninitialized
 from topicserve.servables.saved_model.warm_up import warm_up
@@ -124,7 +124,7 @@ def _bind_signatures(
     FailedPreconditionError where the default one is certain to fail on every record.
     """
     uninitialized = find_uninitialized(session)
-    dataflow = Dataflow(meta_graph.graph_def)
+    dataflow = Dataflow(meta_graph.graph_def, op_def)
     bound, problems = {}, []
     for name, signature_def in meta_graph.signature_def.items():
         if name.startswith("__saved_model_"):  # initializers and the like, of TensorFlow's own
