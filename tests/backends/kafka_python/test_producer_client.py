@@ -9,6 +9,8 @@ from topicserve.backends.kafka_python.producer_client import ProducerClient
 from topicserve.embedded.kafka_server import KafkaServer
 from topicserve.wire.kafka_record import OutgoingRecord
 
+pytestmark = pytest.mark.servers
+
 LIMIT_SECONDS = 30.0
 
 
