@@ -23,7 +23,7 @@ demo: setup ## run the whole service on handwritten digits, through a version sw
 	$(BIN)/topicserve demo
 
 quick: setup ## the tests that need no broker and no Redis server, in under a minute
-	$(BIN)/python -m pytest -q -n 2 -m "not servers and not kafka and not slow" $(QUICK)
+	$(BIN)/python -m pytest -q -n 2 --hypothesis-profile quick -m "not servers and not kafka and not slow" $(QUICK)
 
 test: setup ## run every test; the conformance suites, which mostly wait, side by side
 	$(BIN)/python -m pytest tests/conformance -n 2 --dist loadgroup

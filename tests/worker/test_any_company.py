@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -211,6 +212,7 @@ def cases(draw: Any) -> Case:
     )
 
 
+@pytest.mark.slow
 def test_an_answer_is_the_same_in_any_company(record_property: Any) -> None:
     """Whatever the signature, the forms, the neighbours, their order, and the padding."""
     counts: Counter[str] = Counter()
@@ -286,6 +288,7 @@ def secret_cases(draw: Any) -> tuple[Computing, list[list[Request]], tuple[int, 
     return Computing(compute), batches, draw(st.sampled_from([(), (2, 8, 16)]))
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(secret_cases())
 def test_rows_that_secretly_depend_on_one_another(

@@ -72,6 +72,7 @@ def test_bad_option_is_named(options: dict[str, object], problem: str) -> None:
         make_adapter(options, ServablesInMemory())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
 def test_session_threads_are_the_servables_own(half_plus_two_path: str) -> None:
     """A servable gets as many threads as its options say, whatever was loaded before it."""

@@ -121,6 +121,7 @@ def test_a_record_that_kills_its_worker_is_given_up_alone(guarantee: Guarantee) 
     assert replicas.deaths == 4
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     st.sampled_from(list(Guarantee)),
