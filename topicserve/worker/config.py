@@ -95,7 +95,7 @@ class KafkaConfig:
     unreachable_seconds: PositiveSeconds = 15.0
     """/readyz fails when no broker has answered for this long."""
     max_decompressed_bytes: Count = 128 * 1024 * 1024
-    """The most bytes that a batch of the input topics may decompress to, with kafka-python."""
+    """The most bytes that a batch may decompress to; with "confluent" see docs/quarantine.md."""
     settings: KafkaSettings = field(default_factory=dict, repr=False)
     """Kafka's settings for every connection, such as `security.protocol = "SASL_SSL"`."""
     consumer_settings: KafkaSettings = field(default_factory=dict, repr=False)

@@ -7,6 +7,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError
 
 from topicserve.backends.confluent.admin import ConfluentAdmin
+from topicserve.backends.confluent.careful import CarefulReader, known_settings
 from topicserve.backends.confluent.consumer import ConfluentConsumer
 from topicserve.backends.confluent.producer import ConfluentProducer
 from topicserve.backends.confluent.settings import opened, to_confluent
@@ -44,6 +45,9 @@ _PRODUCER_DEFAULTS: dict[str, object] = {
     # A topic that does not exist is found out before the first record is sent.
     "topic.metadata.propagation.max.ms": 5_000,
 }
+# librdkafka's default, and the largest that it takes.
+_MIN_RECEIVE_BYTES = 100_000_000
+_MAX_RECEIVE_BYTES = 2_147_483_647
 # What the adapter needs as it is.
 _CONSUMER_FIXED: dict[str, object] = {"enable.auto.commit": False, "enable.partition.eof": True}
 # The port's bounds hold, and a list that is larger than them goes out alone.
@@ -70,10 +74,16 @@ class ConfluentBroker:
         self, group_id: str, settings: Mapping[str, object] | None = None
     ) -> ConfluentConsumer:
         merged = _CONSUMER_DEFAULTS | for_consumer(self._settings, group_id, settings or {})
-        # librdkafka decompresses before it asks anyone; it has no such limit for all codecs.
-        take_integer(merged, MAX_DECOMPRESSED_BYTES)
+        max_decompressed_bytes = take_integer(merged, MAX_DECOMPRESSED_BYTES)
+        # What librdkafka lets zstd decompress to; it has no such limit for the other codecs.
+        longest = max(max_decompressed_bytes, _MIN_RECEIVE_BYTES)
+        merged = {"receive.message.max.bytes": min(longest, _MAX_RECEIVE_BYTES)} | merged
         configuration = to_confluent(merged) | _CONSUMER_FIXED
-        return ConfluentConsumer(_opener(confluent_kafka.Consumer, configuration))
+        return ConfluentConsumer(
+            _opener(confluent_kafka.Consumer, configuration),
+            careful=CarefulReader(known_settings(merged), max_decompressed_bytes),
+            is_cooperative=_is_cooperative(merged),
+        )
 
     def producer(self, settings: Mapping[str, object] | None = None) -> ConfluentProducer:
         merged = _PRODUCER_DEFAULTS | for_producer(self._settings, settings or {})
@@ -91,6 +101,11 @@ class ConfluentBroker:
 
     def admin(self) -> ConfluentAdmin:
         return ConfluentAdmin(to_confluent(for_admin(self._settings)))
+
+
+def _is_cooperative(settings: Mapping[str, object]) -> bool:
+    strategy = str(settings.get("partition.assignment.strategy", ""))
+    return "cooperative" in strategy.lower() or settings.get("group.protocol") == "consumer"
 
 
 def _opener(

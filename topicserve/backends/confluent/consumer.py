@@ -1,5 +1,6 @@
 """The broker port's consumer on confluent-kafka."""
 
+import ctypes
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -11,10 +12,13 @@ from confluent_kafka import KafkaError
 
 from topicserve.backends.bounded_calls import BoundedCalls
 from topicserve.backends.broker import ConsumerStats, Offsets, RebalanceListener, metadata_of
+from topicserve.backends.confluent.careful import CarefulReader
 from topicserve.backends.confluent.corrupt import CorruptBatches
 from topicserve.backends.confluent.errors import PARTITION_EOF, translate, translated
 from topicserve.backends.confluent.offsets import from_client, to_client
+from topicserve.backends.confluent.stalls import Place, StallWatch
 from topicserve.backends.errors import (
+    BackendError,
     BackendUnavailableError,
     CommitRefusedError,
     UnknownTopicError,
@@ -30,6 +34,8 @@ _MAX_CONSUME = 1_000_000
 # How much of the time to close may go to the last rebalance, and for how long it is polled at once.
 _REBALANCE_SHARE = 0.5
 _LEAVE_POLL_SECONDS = 0.02
+_COMMITTED_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0
 
 
 @own_process("Kafka consumer")
@@ -40,8 +46,16 @@ class ConfluentConsumer:
         self,
         open_client: Callable[[Callable[[KafkaError], None]], Any],
         clock: Callable[[], float] = time.monotonic,
+        careful: CarefulReader | None = None,
+        *,
+        is_cooperative: bool = True,
+        stall_seconds: float = 10.0,
     ) -> None:
-        """`open_client` makes a confluent_kafka.Consumer that tells its errors to the argument."""
+        """`open_client` makes a confluent_kafka.Consumer that tells its errors to the argument.
+
+        `careful` looks at batches before librdkafka does; `is_cooperative` says how the group gives
+        partitions. A partition that stands still for `stall_seconds` is looked at, too.
+        """
         self._client = open_client(self._on_error)
         self._clock = clock
         self._listener: RebalanceListener | None = None
@@ -56,11 +70,17 @@ class ConfluentConsumer:
         self._unread: set[TopicPartition] = set()
         # Where paused partitions go on, if someone sought there: `position` only follows records.
         self._sought: dict[TopicPartition, int] = {}
+        # Where the group stood when partitions were assigned, if that is known.
+        self._starts: dict[TopicPartition, int] = {}
         self._error: BaseException | None = None
         self._problem = ""
         self._calls = BoundedCalls("confluent-consumer")
         self._corrupt = CorruptBatches(self._seek_to, self._log_end)
+        self._careful = careful
+        self._is_cooperative = is_cooperative
+        self._stalls = StallWatch(stall_seconds, clock)
         self._closed = False
+        self._hangs = False
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
         self._listener = listener
@@ -75,6 +95,12 @@ class ConfluentConsumer:
     def poll(self, timeout_seconds: float, max_records: int) -> list[KafkaRecord]:
         deadline = self._clock() + timeout_seconds
         wait_seconds = timeout_seconds
+        if self._careful:
+            records = self._read_carefully(self._careful, max_records)
+            if records:
+                return records
+        if self._stalls.is_due() and self._careful is not None:
+            self._look_for_stalls(self._careful)
         while True:
             records = self._poll_once(max(wait_seconds, 0), max_records)
             wait_seconds = deadline - self._clock()
@@ -93,6 +119,7 @@ class ConfluentConsumer:
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         kept = self._assigned.intersection(partitions)
         self._paused -= kept
+        kept = {partition for partition in kept if not self._is_careful(partition)}
         if not kept:
             return
         with translated():
@@ -110,6 +137,9 @@ class ConfluentConsumer:
                 continue
             self._ends.pop(partition, None)
             self._corrupt.forget(partition)
+            if self._careful is not None and self._is_careful(partition):
+                self._careful.seek(partition, offset)
+                continue
             if partition in self._paused:
                 self._sought[partition] = offset
             with translated():
@@ -159,6 +189,8 @@ class ConfluentConsumer:
         if self._closed:
             return
         self._closed = True
+        if self._hangs:
+            return
         try:
             with translated():
                 self._calls.call("close", lambda: self._leave(timeout_seconds), timeout_seconds)
@@ -173,6 +205,8 @@ class ConfluentConsumer:
             self._client.unsubscribe()
             self._let_partitions_go(self._clock() + timeout_seconds * _REBALANCE_SHARE)
         finally:
+            if self._careful is not None:
+                self._careful.close()
             self._client.close()
 
     def _let_partitions_go(self, deadline: float) -> None:
@@ -306,6 +340,89 @@ class ConfluentConsumer:
             self._assigned.update(partitions)
             self._found_topics.update(partition.topic for partition in partitions)
             self._listener.on_assigned(partitions)
+            self._screen(partitions)
+
+    def _screen(self, partitions: list[TopicPartition]) -> None:
+        """Look at what librdkafka would fetch first, before it does."""
+        if self._careful is None:
+            return
+        try:
+            committed = self.committed(partitions, _COMMITTED_SECONDS)
+        except BackendUnavailableError as error:
+            log.warning("batches were not looked at before they are fetched: %s", error)
+            return
+        self._starts |= {p: int(offset) for p, offset in committed.items() if offset is not None}
+        detours = self._careful.screen(partitions, committed)
+        if not detours:
+            return  # the library assigns what it was given
+        for partition, detour in detours.items():
+            self._careful.take(partition, detour)
+        theirs = [
+            confluent_kafka.TopicPartition(*partition, detours[partition].until)
+            if partition in detours
+            else confluent_kafka.TopicPartition(*partition)
+            for partition in partitions
+        ]
+        with translated():
+            if self._is_cooperative:
+                self._client.incremental_assign(theirs)
+            else:
+                self._client.assign(theirs)
+            self._client.pause(_theirs(detours))
+
+    def _read_carefully(self, careful: CarefulReader, max_records: int) -> list[KafkaRecord]:
+        records, done = careful.read(max_records, self._paused)
+        for partition, offset in done.items():
+            careful.forget(partition)
+            log.warning("%s-%s: is read with librdkafka again", *partition)
+            if partition in self._paused:
+                self._sought[partition] = offset
+                continue
+            with translated():
+                self._client.resume(_theirs([partition]))
+            self._seek_to(partition, offset)
+        return records
+
+    def _look_for_stalls(self, careful: CarefulReader) -> None:
+        watched = {p for p in self._assigned - self._paused - self._unread if p not in careful}
+        places: dict[TopicPartition, Place] = {}
+        with translated():
+            for theirs in self._client.position(_theirs(watched)):
+                partition = _ours(theirs)
+                known = [self._ends.get(partition), _offset(theirs), self._starts.get(partition)]
+                position = max((one for one in known if one is not None), default=0)
+                places[partition] = Place(position, self._log_end(partition) or 0)
+        for partition, place in self._stalls.stalled(places).items():
+            self._get_past(careful, partition, place.position)
+
+    def _get_past(self, careful: CarefulReader, partition: TopicPartition, position: int) -> None:
+        """Read on behind what librdkafka does not get past, or raise an error if it is lost."""
+        try:
+            detour = careful.look_at(partition, position)
+        except BackendError:
+            return  # it is the broker that does not answer
+        if detour is None:
+            self._stalls.excuse(partition, position)  # a transaction is open, or it is slow
+            return
+        try:
+            with translated():
+                self._client.get_watermark_offsets(
+                    confluent_kafka.TopicPartition(*partition), _ANSWER_SECONDS, cached=False
+                )
+        except BackendUnavailableError:
+            # Freed at the interpreter's end it would wait for its threads, and the process for it.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._client))
+            self._hangs = True
+            raise BackendError(
+                f"librdkafka hangs in a batch at offset {position} or behind it, of "
+                f"{partition.topic}-{partition.partition}: it does not answer, and cannot be closed"
+            ) from None
+        careful.take(partition, detour)
+        with translated():
+            self._client.pause(_theirs([partition]))
+
+    def _is_careful(self, partition: TopicPartition) -> bool:
+        return self._careful is not None and partition in self._careful
 
     def _on_revoked(self, partitions: list[TopicPartition]) -> None:
         assert self._listener is not None
@@ -342,7 +459,10 @@ class ConfluentConsumer:
         for partition in partitions:
             self._ends.pop(partition, None)
             self._sought.pop(partition, None)
+            self._starts.pop(partition, None)
             self._corrupt.forget(partition)
+            if self._careful is not None:
+                self._careful.forget(partition)
 
     def _seek_to(self, partition: TopicPartition, offset: int) -> None:
         with translated():

@@ -213,7 +213,7 @@ class KafkaPythonConsumer:
             self._unread.difference_update([TopicPartition(*partition) for partition in polled])
         if polled:
             self._problem = ""
-        return _records(polled)
+        return records_of(polled)
 
     def _created_again(self) -> set[str]:
         """Return the topics that others took the place of, by their ids (Kafka 2.8)."""
@@ -319,7 +319,8 @@ class KafkaPythonConsumer:
         return [topic for topic in self._topics if cluster.partitions_for_topic(topic) is None]
 
 
-def _records(polled: dict[Any, list[Any]]) -> list[KafkaRecord]:
+def records_of(polled: dict[Any, list[Any]]) -> list[KafkaRecord]:
+    """Return what the client polled, as the port's records."""
     # ConsumerRecord begins (topic, partition, leader_epoch, offset, timestamp, timestamp_type,
     # key, value, headers): positions cost a third of what its attributes do.
     return [

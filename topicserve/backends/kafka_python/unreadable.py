@@ -51,7 +51,7 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
     def _unpack_records(
         self, tp: Any, records: Any, key_deserializer: Any, value_deserializer: Any
     ) -> Iterator[Any]:
-        batches = _Batches(records, self._max_bytes)
+        batches = Batches(records, self._max_bytes)
         while True:
             try:
                 yield from super()._unpack_records(
@@ -66,10 +66,10 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
                 return
             yield record
 
-    def _unreadable(self, tp: Any, batches: "_Batches", error: Exception) -> Any:
+    def _unreadable(self, tp: Any, batches: "Batches", error: Exception) -> Any:
         """Return what stands for the record or batch; None if it is to be fetched again."""
         batch = batches.current
-        if batch is None or isinstance(error, MemoryError) or _is_missing_library(error):
+        if batch is None or isinstance(error, MemoryError) or is_missing_library(error):
             self.drain()  # left as it is, it would be read again and again
             raise error
         is_misplaced = isinstance(error, OffsetsError)
@@ -84,7 +84,7 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
             return self._record(tp, record, headers)
         return self._corrupt(tp, batches, error)
 
-    def _corrupt(self, tp: Any, batches: "_Batches", error: Exception) -> Any:
+    def _corrupt(self, tp: Any, batches: "Batches", error: Exception) -> Any:
         batch = batches.current
         place = tp, batch.base_offset
         is_too_large = isinstance(error, BatchTooLargeError)
@@ -113,7 +113,7 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
             *(None, -1, -1, -1),
         )
 
-    def _last_offset(self, batches: "_Batches") -> int:
+    def _last_offset(self, batches: "Batches") -> int:
         """Return the last offset of a batch, whose header may be altered as well.
 
         What says more than is certain would have good records passed over; what says less only
@@ -134,7 +134,7 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
         )
 
 
-class _Batches:
+class Batches:
     """Gives a fetcher the batches of an answer, and remembers which one it has."""
 
     def __init__(self, records: Any, max_bytes: int) -> None:
@@ -220,7 +220,8 @@ class _Slice(bytearray):
             return super().decode(encoding, "backslashreplace")
 
 
-def _is_missing_library(error: Exception) -> bool:
+def is_missing_library(error: Exception) -> bool:
+    """Return whether an error says that a codec is not installed."""
     return isinstance(error, errors.UnsupportedCodecError | RuntimeError) and (
         "Libraries for" in str(error)
     )
