@@ -57,7 +57,7 @@ def _heavy(name: str) -> Callable[[], Load]:
 
 
 _SMALL = b'{"instance":"a"}'
-_METADATA = b'{"text":"%b"}' % (b"m" * (_MIB - 64))
+_METADATA = b'{"text":"%b"}' % (b"m" * 900_000)
 _HEADERS = tuple((f"header-{number}", b"v" * 200) for number in range(900))
 
 LOADS: dict[str, Callable[[], Load]] = {
@@ -70,7 +70,7 @@ LOADS: dict[str, Callable[[], Load]] = {
         HEAVY["JSON, rows of two letters"](SIZE_BYTES // 2).value, "echo"
     ),
     "results of 10 MB": lambda: Load(_SMALL, "large"),
-    "metadata of 1 MiB": lambda: Load(_SMALL, "strings", metadata=_METADATA, times=4),
+    "metadata of 900 kB": lambda: Load(_SMALL, "strings", metadata=_METADATA, times=4),
     "900 headers of 200 bytes": lambda: Load(_SMALL, "strings", headers=_HEADERS, times=10),
 }
 _MIX = "a mix of all of these"

@@ -22,8 +22,8 @@ def sizes(sizer: BatchSizer, bytes_a_row: int, batches: int = 8) -> list[int]:
 
 
 def test_batches_are_full_after_a_few_with_small_results() -> None:
-    """Three small batches for each route in a worker's life."""
-    assert sizes(a_sizer(), 700, 5) == [2, 16, 128, 1024, 1024]
+    """Four small batches for each route in a worker's life."""
+    assert sizes(a_sizer(), 700, 5) == [1, 8, 64, 512, 1024]
 
 
 @pytest.mark.parametrize("bytes_a_row", [1, 1_000, 40_000, 1_000_000, 10_000_000])
@@ -51,8 +51,8 @@ def test_batches_shrink_at_once_and_grow_slowly() -> None:
 
 
 def test_rows_that_are_all_rejected_count_as_seen() -> None:
-    """Their dead letters are not written two by two."""
-    assert sizes(a_sizer(), 0, 4) == [2, 16, 128, 1024]
+    """Their dead letters are not written one by one."""
+    assert sizes(a_sizer(), 0, 5) == [1, 8, 64, 512, 1024]
 
 
 def test_each_route_is_learned_and_the_latest_are_remembered() -> None:

@@ -29,7 +29,7 @@ class BatchSizer:
     """
 
     NEWEST_SHARE = 0.3
-    FIRST_ROWS = 2
+    FIRST_ROWS = 1
     GROWTH = 8
     # What large results are forgotten by with each batch of smaller ones.
     KEPT_SHARE = 0.9
