@@ -16,16 +16,24 @@ def timer(closing: Callable[[Callable[[], object]], None]) -> TimerThread:
     return made
 
 
-def test_calls_come_in_the_order_of_their_times(timer: TimerThread) -> None:
+def test_calls_come_in_the_order_of_their_times(
+    closing: Callable[[Callable[[], object]], None],
+) -> None:
     """Whatever the order in which they were asked for; at the same time, in that order."""
+    now = [0.0]
+    timer = TimerThread(clock=lambda: now[0])
+    closing(timer.close)
     order: list[str] = []
     done = threading.Event()
-    timer.call_later(0.02, done.set)
-    timer.call_later(0.01, lambda: order.append("second"))
-    timer.call_later(0, lambda: order.append("first"))
+    timer.call_later(200, lambda: order.append("third"))
+    timer.call_later(100, lambda: order.append("first"))
+    timer.call_later(100, lambda: order.append("second"))
+
+    now[0] = 300.0
+    timer.call_later(0, done.set)
 
     assert done.wait(LIMIT_SECONDS)
-    assert order == ["first", "second"]
+    assert order == ["first", "second", "third"]
 
 
 def test_a_cancelled_call_is_never_made(timer: TimerThread) -> None:

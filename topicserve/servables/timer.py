@@ -24,8 +24,9 @@ class Timer(Protocol):
 class TimerThread:
     """A timer on a monotonic clock. Its thread starts with the first call."""
 
-    def __init__(self, name: str = "timer") -> None:
+    def __init__(self, name: str = "timer", clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
+        self._clock = clock
         self._changed = threading.Condition()
         self._calls: list[tuple[float, int, Callable[[], None]]] = []
         self._pending: set[int] = set()
@@ -37,7 +38,7 @@ class TimerThread:
         """Call `callback` after so many seconds, unless cancelled or closed before."""
         with self._changed:
             number = next(self._numbers)
-            heapq.heappush(self._calls, (time.monotonic() + seconds, number, callback))
+            heapq.heappush(self._calls, (self._clock() + seconds, number, callback))
             self._pending.add(number)
             if self._thread is None and not self._is_closed:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -80,7 +81,7 @@ class TimerThread:
             if not self._calls:
                 self._changed.wait()
                 continue
-            due = self._calls[0][0] - time.monotonic()
+            due = self._calls[0][0] - self._clock()
             if due <= 0:
                 _, number, callback = heapq.heappop(self._calls)
                 self._pending.discard(number)

@@ -77,7 +77,7 @@ def passing_names() -> list[str]:
 
 @pytest.mark.parametrize("name", ["serving_default", "nothing_else"])
 def test_what_is_fed_comes_back(model: SavedModel, name: str) -> None:
-    """Alone and in company, all outputs or some, as new arrays."""
+    """Alone and in company, all outputs or some."""
     one = {
         "x": np.array([[1, 2]], np.float32),
         "ids": np.array([b"\xff"], object),
@@ -101,8 +101,6 @@ def test_what_is_fed_comes_back(model: SavedModel, name: str) -> None:
     assert found[1][first] == [[5, 6], [7, 8]]
     assert found[1]["ids"] == [b"c", b"d"]
     assert found[2] == {first: [[1, 2]]}
-    given = model.predict(one, name)[first]
-    assert not np.shares_memory(given, one["x"])
 
 
 def test_what_is_fed_comes_back_under_any_spelling(model: SavedModel) -> None:
