@@ -67,9 +67,8 @@ def with_outputs_of_the_graph(
     if not any(spec.scope is Scope.ROW for spec in fed.values()):
         return signature
     outputs = dict(signature.outputs)
-    fetched = [signature_def.outputs[name].name for name in outputs]
-    for name, spec in outputs.items():
-        flow = dataflow.into(signature_def.outputs[name].name, fed, fetched)
+    flows = dataflow.into([signature_def.outputs[name].name for name in outputs], fed)
+    for (name, spec), flow in zip(signature.outputs.items(), flows, strict=True):
         if flow.is_through_state and not signature.rows_are_independent:
             outputs[name] = _of_state(spec)
         elif not flow.leaves & rows:

@@ -68,13 +68,14 @@ class Dataflow:
         self._flows: dict[tuple[str, int], Flow] = {}
         self._writings: dict[tuple[str, int], frozenset[int] | None] = {}
 
-    def into(self, tensor: str, fed: Collection[str], fetched: Iterable[str]) -> Flow:
-        """Return which of the `fed` tensors go into this one, in a call that fetches all those.
+    def into(self, fetched: Sequence[str], fed: Collection[str]) -> list[Flow]:
+        """Return which of the `fed` tensors go into each of those that one call fetches.
 
         The search ends at what is fed, since feeding replaces what would be computed.
         """
         leaves = {tensor_of(one): one for one in fed}
-        return self._search(self._graph, leaves, [tensor], self._running(leaves, fetched))
+        running = self._running(leaves, fetched) if self._graph.states else set()
+        return [self._search(self._graph, leaves, [tensor], running) for tensor in fetched]
 
     @cached_property
     def _graph(self) -> _Body:
