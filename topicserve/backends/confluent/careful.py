@@ -28,11 +28,14 @@ from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 log = logging.getLogger(__name__)
 
-# What librdkafka fetches before the first record of it is polled, about.
+# What librdkafka fetches of a partition before the first record of it is polled, about.
 FIRST_BYTES = 512 * 1024
-# What a member may have had in flight and in its queues, by default.
-IN_FLIGHT_BYTES = 80 * 1024 * 1024
-_SCREEN_SECONDS = 20.0
+# All that is looked at for one assignment: half a second to a second, where there is so much. It is
+# divided among the partitions whose member before did not leave in order; the worker reads those in
+# small chunks, so that what it has in flight of them is little, and each death is further on.
+TOTAL_BYTES = 32 * 1024 * 1024
+# What was not looked at by then is taken for sound: a killed member's partitions must go on soon.
+_SCREEN_SECONDS = 5.0
 _OPEN_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _CLOSE_SECONDS = 1.0
@@ -86,8 +89,10 @@ class CarefulReader:
             if offset is None and self._arguments.get("auto_offset_reset") != "earliest":
                 continue  # nothing that is there already is read
             starts[partition] = offset
-            text = "" if offset is None else metadata_of(offset)
-            max_bytes[partition] = IN_FLIGHT_BYTES if text else FIRST_BYTES
+        share = TOTAL_BYTES // max(len(starts), 1)
+        for partition, offset in starts.items():
+            was_left = offset is None or not metadata_of(offset)
+            max_bytes[partition] = min(FIRST_BYTES, share) if was_left else share
         if not starts or self._is_refused:
             return {}
         try:
@@ -158,8 +163,10 @@ class CarefulReader:
             return [], {}
         done = {}
         for partition, until in self._until.items():
-            state = client._subscription.assignment[_theirs(partition)]  # noqa: SLF001 - no request
-            position = self._positions[partition] = int(state.position.offset)
+            found = client._subscription.assignment[_theirs(partition)].position  # noqa: SLF001 - no request
+            if found is None:
+                continue  # it was deleted meanwhile, and is looked for
+            position = self._positions[partition] = int(found.offset)
             if position >= until:
                 done[partition] = position
         return records_of(polled), done

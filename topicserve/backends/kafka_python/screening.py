@@ -88,8 +88,11 @@ class _Screening:
         pending = set(asked)
         while True:
             for partition in list(pending):
-                position = client._subscription.assignment[asked[partition]].position.offset
-                if self._left[partition] <= 0 or position >= int(ends[asked[partition]]):
+                position = client._subscription.assignment[asked[partition]].position
+                if position is None:
+                    continue  # it was deleted meanwhile, and is looked for
+                is_at_end = position.offset >= int(ends[asked[partition]])
+                if self._left[partition] <= 0 or is_at_end:
                     pending.remove(partition)
                     client.pause(asked[partition])
             if not pending or time.monotonic() >= deadline:
