@@ -24,9 +24,9 @@ from rich.table import Table
 
 from benchmarks.docs import replace_section
 from benchmarks.options import only
-from tests.support.apache_kafka import ApacheKafka
-from tests.support.record_batches import a_payload
-from tests.support.stack import RawClient, raw_client, resident_bytes
+from tests.support.kafka.apache_kafka import ApacheKafka
+from tests.support.kafka.record_batches import a_payload
+from tests.support.processes.stack import RawClient, raw_client, resident_bytes
 from topicserve.embedded.kafka_server import KafkaServer
 
 COLUMNS = (

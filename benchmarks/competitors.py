@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.servers import Servers
 from benchmarks.workload import SERVABLE, Shape
-from tests.support.worker_process import worker_command
+from tests.support.processes.worker_process import worker_command
 
 
 @dataclass(frozen=True)

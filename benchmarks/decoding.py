@@ -2,7 +2,7 @@
 
     python -m benchmarks.decoding [--only TEXT] [--rounds 3] [--write-docs]
 
-Prints the CPU seconds of each kind of record in `tests/support/heavy_records.py`: of decoding, as
+Prints the CPU seconds of each kind of record in `tests/support/stages/heavy_records.py`: of decoding, as
 the polling thread does, and of making columns, as a batch thread does. The least of the rounds.
 """
 
@@ -13,14 +13,14 @@ from collections.abc import Callable
 
 from benchmarks.docs import markdown, replace_section
 from benchmarks.options import only
-from tests.support.heavy_records import HEAVY, SIZE_BYTES, Heavy
-from tests.support.records import PARTITION, ROUTE, a_kafka_record
+from tests.support.stages.heavy_records import HEAVY, SIZE_BYTES, Heavy
+from tests.support.stages.records import PARTITION, ROUTE, a_kafka_record
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import decode_input
 from topicserve.wire.kafka_record import KafkaRecord
-from topicserve.worker.feeds import build_feeds
-from topicserve.worker.offsets import Slot
-from topicserve.worker.request import Request
+from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.stages.calls.feeds import build_feeds
+from topicserve.worker.stages.request import Request
 
 _COLUMNS = ("record of 1 MiB", "decoding s", "columns s", "outcome")
 

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 
 import pyperf  # type: ignore[import-untyped]
 
-from topicserve.servables.aspired_versions_manager import AspiredVersionsManager
-from topicserve.servables.loader import Loader
-from topicserve.servables.servable_data import ServableData
-from topicserve.servables.servable_id import ServableId
-from topicserve.servables.servable_request import ServableRequest
-from topicserve.servables.simple_loader import SimpleLoader
+from topicserve.servables.core.loader import Loader
+from topicserve.servables.core.managers.aspired_versions_manager import AspiredVersionsManager
+from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.servable_id import ServableId
+from topicserve.servables.core.servable_request import ServableRequest
+from topicserve.servables.core.simple_loader import SimpleLoader
 
 NAME = "digits"
 SWAP_SECONDS = 0.01

@@ -22,10 +22,10 @@ from confluent_kafka import Producer
 
 from benchmarks.docs import markdown, replace_section
 from benchmarks.options import only
-from tests.support.heavy_records import HEAVY, SIZE_BYTES
-from tests.support.heavy_servable import heavy_servable, install_heavy, name_of
-from tests.support.topics import open_topics
-from tests.support.worker_process import WorkerProcess
+from tests.support.kafka.topics import open_topics
+from tests.support.processes.worker_process import WorkerProcess
+from tests.support.stages.heavy_records import HEAVY, SIZE_BYTES
+from tests.support.stages.heavy_servable import heavy_servable, install_heavy, name_of
 from topicserve.embedded.stack import Stack
 from topicserve.wire import headers as names
 

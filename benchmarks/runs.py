@@ -12,9 +12,9 @@ from benchmarks.servers import Servers, store_metadata
 from benchmarks.topics import PARTITIONS, InputTopic, OutputTopic
 from benchmarks.verify import Answers
 from benchmarks.workload import Workload
-from tests.support.child_process import ChildProcess
-from tests.support.models import Network, export_networks
-from tests.support.topics import open_topics
+from tests.support.kafka.topics import open_topics
+from tests.support.processes.child_process import ChildProcess
+from tests.support.servables.models import Network, export_networks
 
 WARM_UP_RECORDS = 256
 START_LIMIT_SECONDS = 90.0

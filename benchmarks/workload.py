@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from tests.support.models import FEATURES
+from tests.support.servables.models import FEATURES
 from topicserve.wire import headers as names
 
 SERVABLE = "network"

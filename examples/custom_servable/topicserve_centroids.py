@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topicserve.servables.errors import InvalidArgumentError
-from topicserve.servables.kind_options import KindOptions, read_options
-from topicserve.servables.kinds import KindContext
-from topicserve.servables.servable import Columns, Signature, TensorSpec
-from topicserve.servables.simple_loader import SimpleLoaderSourceAdapter
+from topicserve.servables.core.errors import InvalidArgumentError
+from topicserve.servables.core.simple_loader import SimpleLoaderSourceAdapter
+from topicserve.servables.kinds.options import KindOptions, read_options
+from topicserve.servables.kinds.registry import KindContext
+from topicserve.servables.kinds.servable import Columns, Signature, TensorSpec
 
 FLOAT32, STRING = np.dtype(np.float32), np.dtype(object)
 

@@ -3,7 +3,7 @@ from contextlib import closing, suppress
 
 import pytest
 
-from tests.support.port import Port, eventually, numbered, send, unique
+from tests.support.kafka.port import Port, eventually, numbered, send, unique
 from topicserve.backends.broker import Admin
 from topicserve.backends.errors import BackendError, UnknownTopicError
 from topicserve.backends.kafka_clients import open_broker

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.support.records import ManualClock
+from tests.support.stages.records import ManualClock
 from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,

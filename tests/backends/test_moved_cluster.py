@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.port import Member, Port, eventually, numbered, numbers, send, unique
-from tests.support.tcp_proxy import open_tcp_proxy
+from tests.support.kafka.port import Member, Port, eventually, numbered, numbers, send, unique
+from tests.support.kafka.tcp_proxy import open_tcp_proxy
 from topicserve.backends.broker import Producer
 from topicserve.backends.errors import (
     BackendUnavailableError,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import HeldProducer, MemoryMetadataStore
-from tests.support.kafka_doubles import MemoryLog
+from tests.support.kafka.kafka_doubles import MemoryLog
+from tests.support.stages.fakes import HeldProducer, MemoryMetadataStore
 from topicserve.backends.confluent.admin import ConfluentAdmin
 from topicserve.backends.confluent.consumer import ConfluentConsumer
 from topicserve.backends.confluent.producer import ConfluentProducer

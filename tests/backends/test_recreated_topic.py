@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.port import Member, Port, eventually, numbered, numbers, send
+from tests.support.kafka.port import Member, Port, eventually, numbered, numbers, send
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.embedded.kafka_server import KafkaServer
 from topicserve.wire.kafka_record import TopicPartition

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support.resp_server import open_resp_server
-from tests.support.valkey import open_valkey
+from tests.support.redis.resp_server import open_resp_server
+from tests.support.redis.valkey import open_valkey
 from topicserve.backends.errors import (
     AuthenticationError,
     BackendBusyError,

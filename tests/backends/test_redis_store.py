@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support.valkey import open_valkey
+from tests.support.redis.valkey import open_valkey
 from topicserve.backends.errors import (
     AuthenticationError,
     BackendConfigError,

@@ -52,7 +52,7 @@ def end(worker: "subprocess.Popen[str]", number: signal.Signals) -> tuple[int, s
         (signal.SIGTERM, "argparse"),
         (signal.SIGINT, "argparse"),
         (signal.SIGTERM, "redis"),
-        (signal.SIGTERM, "topicserve.worker.config_loading"),
+        (signal.SIGTERM, "topicserve.worker.config.loading"),
     ],
 )
 def test_a_worker_that_is_stopped_while_it_starts_ends_well(

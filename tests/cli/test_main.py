@@ -12,8 +12,8 @@ from topicserve.cli.commands import COMMANDS
 from topicserve.cli.errors import UsageError
 from topicserve.cli.main import main
 from topicserve.producer.errors import PublishError
-from topicserve.servables.errors import NotFoundError
-from topicserve.worker.config import ConfigError
+from topicserve.servables.core.errors import NotFoundError
+from topicserve.worker.config.schema import ConfigError
 
 
 def raising(error: BaseException) -> Any:

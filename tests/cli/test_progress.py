@@ -2,7 +2,7 @@ import io
 from concurrent.futures import Future
 from contextlib import suppress
 
-from tests.support.records import ManualClock
+from tests.support.stages.records import ManualClock
 from topicserve.cli.progress import PLAIN_INTERVAL_SECONDS, CountProgress
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support.fakes import MemoryMetadataStore
-from tests.support.kafka_doubles import MemoryLog, MemoryProducer
-from tests.support.records import an_id
+from tests.support.kafka.kafka_doubles import MemoryLog, MemoryProducer
+from tests.support.stages.fakes import MemoryMetadataStore
+from tests.support.stages.records import an_id
 from topicserve.backends.errors import BackendUnavailableError, RecordTooLargeError
 from topicserve.cli.errors import UsageError
 from topicserve.cli.progress import CountProgress

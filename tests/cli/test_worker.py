@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.valkey import open_valkey
+from tests.support.redis.valkey import open_valkey
 from topicserve.cli import worker
 from topicserve.cli.errors import UsageError
-from topicserve.worker.config import Client, Guarantee, HttpConfig
-from topicserve.worker.config_loading import load_config
-from topicserve.worker.logging import LOGGER
+from topicserve.worker.config.loading import load_config
+from topicserve.worker.config.schema import Client, Guarantee, HttpConfig
+from topicserve.worker.telemetry.logging import LOGGER
 
 NEEDED = ["--input-topic", "in", "--output-topic", "out", "--servable", "digits=/models/digits"]
 

@@ -9,8 +9,8 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.child_process import ChildProcess
-from tests.support.reference_pages import CHECKOUT
+from tests.support.processes.child_process import ChildProcess
+from tools.reference_pages import CHECKOUT
 from topicserve.embedded.stack import Stack
 
 pytestmark = pytest.mark.servers

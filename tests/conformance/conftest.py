@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kafka_servers import BROKERS, Server, open_server
+from tests.support.kafka.kafka_servers import BROKERS, Server, open_server
 from topicserve.embedded.kafka_server import KafkaServer
 
 

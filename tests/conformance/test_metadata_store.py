@@ -3,8 +3,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.port import unique
-from tests.support.redis_servers import SecureRedis, open_redis, open_secure_redis
+from tests.support.kafka.port import unique
+from tests.support.redis.redis_servers import SecureRedis, open_redis, open_secure_redis
 from topicserve.backends.errors import AuthenticationError
 from topicserve.backends.metadata_store import MetadataStore
 from topicserve.backends.redis_store import RedisMetadataStore

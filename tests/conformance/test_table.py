@@ -2,8 +2,8 @@ import re
 import subprocess
 import sys
 
-from tests.support.conformance_runs import Case, Outcomes, Place, Table
-from tests.support.conformance_table import PAGE, cell, outline, render, with_generated
+from tests.support.conformance.conformance_runs import Case, Outcomes, Place, Table
+from tests.support.conformance.conformance_table import PAGE, cell, outline, render, with_generated
 
 CHECK_LIMIT_SECONDS = 120
 
@@ -20,8 +20,8 @@ def a_page(table: Table) -> str:
 
 
 def test_the_page_has_the_cases_of_the_suites() -> None:
-    """Otherwise: python -m tests.support.conformance_table."""
-    command = [sys.executable, "-m", "tests.support.conformance_table", "--check"]
+    """Otherwise: python -m tests.support.conformance.conformance_table."""
+    command = [sys.executable, "-m", "tests.support.conformance.conformance_table", "--check"]
 
     checked = subprocess.run(
         command,

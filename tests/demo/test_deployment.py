@@ -2,8 +2,8 @@ from pathlib import Path
 
 from topicserve.demo.deployment import Servers, Topics, worker_config
 from topicserve.demo.releases import Releases
-from topicserve.worker.config import Client
-from topicserve.worker.config_loading import load_config
+from topicserve.worker.config.loading import load_config
+from topicserve.worker.config.schema import Client
 
 SERVERS = Servers(
     "kafka:9092", 'redis://:a"b@redis/0', "confluent", {"security.protocol": "PLAINTEXT"}

@@ -3,8 +3,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.demo_results import METADATA, SURE_OF_SEVEN, VALUE, a_ledger, a_result
-from tests.support.records import an_id
+from tests.support.stages.records import an_id
+from tests.support.traffic.demo_results import METADATA, SURE_OF_SEVEN, VALUE, a_ledger, a_result
 from topicserve.demo.ledger import MAX_PROBLEMS
 from topicserve.wire.result import MetadataStatus
 

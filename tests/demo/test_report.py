@@ -5,8 +5,8 @@ import numpy as np
 from matplotlib.image import imread
 from rich.console import Console
 
-from tests.support.demo_results import METADATA, SURE_OF_SEVEN, a_result
-from tests.support.records import an_id
+from tests.support.stages.records import an_id
+from tests.support.traffic.demo_results import METADATA, SURE_OF_SEVEN, a_result
 from topicserve.demo.digits import Digits
 from topicserve.demo.ledger import Ledger
 from topicserve.demo.report import SAMPLES_PER_VERSION, draw, samples, table

@@ -13,8 +13,8 @@ import redis
 from matplotlib.image import imread
 from rich.console import Console
 
-from tests.support.apache_kafka import ApacheKafka
-from tests.support.demo_results import a_ledger
+from tests.support.kafka.apache_kafka import ApacheKafka
+from tests.support.traffic.demo_results import a_ledger
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.cli.main import main
 from topicserve.demo.digits import Digits

@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from tests.support.records import ManualClock
+from tests.support.stages.records import ManualClock
 from topicserve.demo.screen import PLAIN_INTERVAL_SECONDS, Screen
 
 

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from tests.support.demo_results import METADATA, VALUE, a_result
-from tests.support.records import an_id
+from tests.support.stages.records import an_id
+from tests.support.traffic.demo_results import METADATA, VALUE, a_result
 from topicserve.demo.digits import Digits
 from topicserve.demo.ledger import Ledger
 from topicserve.demo.summary import Summary, summarize

@@ -5,9 +5,9 @@ import numpy as np
 import orjson
 import pytest
 
-from tests.support.demo_results import a_ledger, a_result
-from tests.support.fakes import MemoryMetadataStore, ReadConsumer
-from tests.support.kafka_doubles import MemoryLog, MemoryProducer
+from tests.support.kafka.kafka_doubles import MemoryLog, MemoryProducer
+from tests.support.stages.fakes import MemoryMetadataStore, ReadConsumer
+from tests.support.traffic.demo_results import a_ledger, a_result
 from topicserve.demo.digits import Digits
 from topicserve.demo.ledger import Ledger
 from topicserve.demo.traffic import Traffic

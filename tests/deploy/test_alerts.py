@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.alert_series import MINUTES, SUPERVISOR, Scraped
-from tests.support.programs import need_program, run_program
-from tests.support.reference_pages import CHECKOUT
+from tests.support.processes.programs import need_program, run_program
+from tests.support.prometheus.alert_series import MINUTES, SUPERVISOR, Scraped
+from tools.reference_pages import CHECKOUT
 
 ALERTS = CHECKOUT / "deploy/prometheus/alerts.yml"
 AFTER = 30

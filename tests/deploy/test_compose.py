@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.support.kafka_jars import JAVA, classpath, run_tool
-from tests.support.programs import need_program, run_program
-from tests.support.reference_pages import CHECKOUT
+from tests.support.kafka.kafka_jars import JAVA, classpath, run_tool
+from tests.support.processes.programs import need_program, run_program
+from tools.reference_pages import CHECKOUT
 from topicserve.cli import commands as cli
 from topicserve.cli import worker
 from topicserve.cli.json_lines import numbered_lines, read_record
-from topicserve.servables.hashmap.hashmap import HashmapOptions, load_hashmap
-from topicserve.worker.config import WorkerConfig
-from topicserve.worker.config_loading import load_config
+from topicserve.servables.kinds.hashmap.hashmap import HashmapOptions, load_hashmap
+from topicserve.worker.config.loading import load_config
+from topicserve.worker.config.schema import WorkerConfig
 
 COMPOSE: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]

@@ -1,7 +1,7 @@
 import re
 import tomllib
 
-from tests.support.reference_pages import CHECKOUT
+from tools.reference_pages import CHECKOUT
 
 LINES = (CHECKOUT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]

@@ -3,12 +3,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.programs import need_program, run_program
-from tests.support.reference_pages import CHECKOUT
+from tests.support.processes.programs import need_program, run_program
+from tools.reference_pages import CHECKOUT
 from topicserve.cli import commands as cli
 from topicserve.cli import worker
-from topicserve.worker.config import WorkerConfig
-from topicserve.worker.config_loading import load_config
+from topicserve.worker.config.loading import load_config
+from topicserve.worker.config.schema import WorkerConfig
 
 FOLDER = CHECKOUT / "deploy/kubernetes"
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.programs import need_program, run_program
-from tests.support.reference_pages import CHECKOUT, metric_rows
+from tests.support.processes.programs import need_program, run_program
+from tools.reference_pages import CHECKOUT, metric_rows
 
 CONFIG = CHECKOUT / "deploy/prometheus/prometheus.yml"
 ALERTS = CHECKOUT / "deploy/prometheus/alerts.yml"

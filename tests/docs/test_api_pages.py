@@ -5,7 +5,7 @@ import re
 import pytest
 
 import topicserve
-from tests.support.reference_pages import CHECKOUT
+from tools.reference_pages import CHECKOUT
 from tools.site_hooks import home_of
 
 PAGES = {

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.kind_context import ServablesInMemory
-from topicserve.servables.errors import InvalidArgumentError
-from topicserve.servables.kinds import known_kinds, load_kind
-from topicserve.servables.servable_config import ServableConfig
-from topicserve.servables.servable_request import ServableRequest
-from topicserve.servables.server_core import ServerCore
+from tests.support.servables.kind_context import ServablesInMemory
+from topicserve.servables.core.errors import InvalidArgumentError
+from topicserve.servables.core.servable_request import ServableRequest
+from topicserve.servables.kinds.registry import known_kinds, load_kind
+from topicserve.servables.server.servable_config import ServableConfig
+from topicserve.servables.server.server_core import ServerCore
 
 CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "examples/custom_servable"

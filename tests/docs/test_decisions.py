@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.reference_pages import decisions, head_of_decision
+from tools.reference_pages import decisions, head_of_decision
 
 
 @pytest.mark.parametrize("page", decisions(), ids=lambda path: path.name)

@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.reference_pages import CHECKOUT
 from tools.diagrams import HARNESS, IMAGES, PICTURES, VERSION, Box, Picture, draw
-from topicserve.servables import loader_harness
-from topicserve.servables.loader_harness import HarnessState
-from topicserve.servables.servable_state import ManagerState
+from tools.reference_pages import CHECKOUT
+from topicserve.servables.core.managers import loader_harness
+from topicserve.servables.core.managers.loader_harness import HarnessState
+from topicserve.servables.core.servable_state import ManagerState
 
 
 def test_states_of_a_version_are_the_codes() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support import pages
-from tests.support.pages import CHECKOUT, DOCS, PAGES
-from tests.support.reference_pages import keys, metric_rows
+from tests.support.docs import pages
+from tests.support.docs.pages import CHECKOUT, DOCS, PAGES
+from tools.reference_pages import keys, metric_rows
 from topicserve.cli.commands import COMMANDS, parser_of
 from topicserve.wire import dead_letter, headers
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from topicserve.servables.saved_model.options import SavedModelOptions
-from topicserve.servables.saved_model.saved_model import SavedModel
+from topicserve.servables.kinds.saved_model.options import SavedModelOptions
+from topicserve.servables.kinds.saved_model.saved_model import SavedModel
 
 PAGE = (Path(__file__).parents[2] / "docs/exporting.md").read_text()
 

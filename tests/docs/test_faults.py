@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.reference_pages import CHECKOUT
+from tools.reference_pages import CHECKOUT
 
 PAGES = {
     "faults.md": CHECKOUT / "docs/faults.md",

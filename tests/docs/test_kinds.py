@@ -7,18 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support.kind_context import ServablesInMemory
-from topicserve.servables.hashmap.hashmap import HashmapOptions
-from topicserve.servables.kind_options import KindOptions
-from topicserve.servables.kinds import known_kinds
-from topicserve.servables.pipeline import PipelineOptions
-from topicserve.servables.pipeline.pipeline import load_pipeline
-from topicserve.servables.saved_model.options import SavedModelOptions
-from topicserve.servables.tf_serving.options import TfServingOptions
-from topicserve.servables.tf_serving.remote_model import RemoteModelJson
-from topicserve.servables.transform import TransformOptions
-from topicserve.servables.transform.transform import AnyStep, load_transform
-from topicserve.servables.vocabulary.vocabulary import VocabularyOptions
+from tests.support.servables.kind_context import ServablesInMemory
+from topicserve.servables.kinds.hashmap.hashmap import HashmapOptions
+from topicserve.servables.kinds.options import KindOptions
+from topicserve.servables.kinds.pipeline import PipelineOptions
+from topicserve.servables.kinds.pipeline.pipeline import load_pipeline
+from topicserve.servables.kinds.registry import known_kinds
+from topicserve.servables.kinds.saved_model.options import SavedModelOptions
+from topicserve.servables.kinds.tf_serving.options import TfServingOptions
+from topicserve.servables.kinds.tf_serving.remote_model import RemoteModelJson
+from topicserve.servables.kinds.transform import TransformOptions
+from topicserve.servables.kinds.transform.transform import AnyStep, load_transform
+from topicserve.servables.kinds.vocabulary.vocabulary import VocabularyOptions
 
 PAGE = (Path(__file__).parents[2] / "docs/kinds.md").read_text()
 OPTIONS: dict[str, type[KindOptions]] = {

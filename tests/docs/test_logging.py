@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.reference_pages import CHECKOUT
-from topicserve.servables.swap_guard import Verdict
-from topicserve.worker.metrics import REBALANCE_EVENTS
+from tools.reference_pages import CHECKOUT
+from topicserve.servables.server.swap_guard import Verdict
+from topicserve.worker.telemetry.metrics import REBALANCE_EVENTS
 
 PAGE = CHECKOUT / "docs/logging.md"
 # Events whose names are put together, by how the code spells them.

@@ -2,10 +2,10 @@
 
 import re
 
-from tests.support.reference_pages import CHECKOUT
+from tools.reference_pages import CHECKOUT
 from topicserve.wire import headers
 from topicserve.wire.dead_letter import Reason
-from topicserve.worker.config_checks import OWN_SETTINGS
+from topicserve.worker.config.checks import OWN_SETTINGS
 
 
 def test_every_header_is_in_the_wire_format() -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.reference_pages import (
+from tools.reference_pages import (
     CHECKOUT,
     EXAMPLE_CONFIG,
     PAGES,
@@ -11,16 +11,16 @@ from tests.support.reference_pages import (
     keys_of_servables,
     with_generated,
 )
-from topicserve.servables.servable_config import ServableConfig
-from topicserve.worker.config import ServedConfig, TopicsConfig, WorkerConfig
-from topicserve.worker.config_flags import FLAGS
-from topicserve.worker.config_loading import load_config
-from topicserve.worker.config_servables import MADE_OF_OTHER_KEYS, POLICY_KEYS, ROUTING_KEYS
+from topicserve.servables.server.servable_config import ServableConfig
+from topicserve.worker.config.flags import FLAGS
+from topicserve.worker.config.loading import load_config
+from topicserve.worker.config.schema import ServedConfig, TopicsConfig, WorkerConfig
+from topicserve.worker.config.servables import MADE_OF_OTHER_KEYS, POLICY_KEYS, ROUTING_KEYS
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_what_is_generated_is_what_the_code_says(path: Path) -> None:
-    """Otherwise: python -m tests.support.reference_pages."""
+    """Otherwise: python -m tools.reference_pages."""
     page = path.read_text()
 
     assert page == with_generated(page, PAGES[path]())

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.apache_kafka import ApacheKafka
-from tests.support.deployment import Deployment, Tables
-from tests.support.models import Network, export_networks
-from tests.support.table import check_table_result, table_servable, write_table
-from tests.support.traffic import Sent
+from tests.support.kafka.apache_kafka import ApacheKafka
+from tests.support.processes.deployment import Deployment, Tables
+from tests.support.servables.models import Network, export_networks
+from tests.support.servables.table import check_table_result, table_servable, write_table
+from tests.support.traffic.accounts import Sent
 from topicserve.embedded.redis_server import RedisServer
 from topicserve.wire.result import Result
 

@@ -4,12 +4,17 @@ import signal
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.support.deployment import Deployment, Tables
-from tests.support.faults import frozen
-from tests.support.prometheus_server import PrometheusServer
-from tests.support.scale import chaos_only
-from tests.support.table import check_table_result, table_records, table_servable, write_table
-from tests.support.traffic import a_record
+from tests.support.processes.deployment import Deployment, Tables
+from tests.support.processes.scale import chaos_only
+from tests.support.prometheus.prometheus_server import PrometheusServer
+from tests.support.servables.table import (
+    check_table_result,
+    table_records,
+    table_servable,
+    write_table,
+)
+from tests.support.stages.faults import frozen
+from tests.support.traffic.accounts import a_record
 from topicserve.embedded.stack import Stack
 from topicserve.wire import headers as names
 

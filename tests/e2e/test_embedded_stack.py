@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import Deployment
-from tests.support.scale import EVERY_WAY
-from tests.support.table import check_table_result, table_records, table_servable
-from tests.support.topics import create_again
+from tests.support.kafka.topics import create_again
+from tests.support.processes.deployment import Deployment
+from tests.support.processes.scale import EVERY_WAY
+from tests.support.servables.table import check_table_result, table_records, table_servable
 from topicserve.embedded.stack import Stack
 
 LIMIT_SECONDS = 60.0

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.conftest import Deploy
-from tests.support.apache_kafka import ApacheKafka
-from tests.support.deployment import Deployment
-from tests.support.scale import CHAOS, CLIENTS, SCALE, WAYS, chaos_only
-from tests.support.table import table_records
-from tests.support.traffic import topic_reader
+from tests.support.kafka.apache_kafka import ApacheKafka
+from tests.support.processes.deployment import Deployment
+from tests.support.processes.scale import CHAOS, CLIENTS, SCALE, WAYS, chaos_only
+from tests.support.servables.table import table_records
+from tests.support.traffic.accounts import topic_reader
 
 pytestmark = pytest.mark.kafka
 

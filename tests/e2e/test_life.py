@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Deploy
-from tests.support.deployment import Deployment
-from tests.support.faults import frozen
-from tests.support.network import check_network_result, network_records, network_servable
-from tests.support.scale import WAYS
-from tests.support.table import table_records
-from tests.support.traffic import Sent, a_record
+from tests.support.processes.deployment import Deployment
+from tests.support.processes.scale import WAYS
+from tests.support.servables.network import check_network_result, network_records, network_servable
+from tests.support.servables.table import table_records
+from tests.support.stages.faults import frozen
+from tests.support.traffic.accounts import Sent, a_record
 from topicserve.embedded.redis_server import RedisServer
 
 pytestmark = pytest.mark.kafka

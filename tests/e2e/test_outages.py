@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from tests.e2e.conftest import Deploy
-from tests.support.apache_kafka import ApacheKafka
-from tests.support.deployment import Deployment
-from tests.support.faults import frozen
-from tests.support.scale import SCALE, WAYS, chaos_only
-from tests.support.table import table_records
-from tests.support.traffic import Sent, Traffic, a_record
+from tests.support.kafka.apache_kafka import ApacheKafka
+from tests.support.processes.deployment import Deployment
+from tests.support.processes.scale import SCALE, WAYS, chaos_only
+from tests.support.servables.table import table_records
+from tests.support.stages.faults import frozen
+from tests.support.traffic.accounts import Sent, Traffic, a_record
 from topicserve.embedded.redis_server import RedisServer
 
 pytestmark = [pytest.mark.kafka, chaos_only]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Deploy
-from tests.support.hazards import hazard_servable, install_hazard
-from tests.support.scale import CHAOS, EVERY_WAY
-from tests.support.traffic import Sent, a_record
+from tests.support.processes.scale import CHAOS, EVERY_WAY
+from tests.support.servables.hazards import hazard_servable, install_hazard
+from tests.support.traffic.accounts import Sent, a_record
 from topicserve.wire.result import Result
 
 pytestmark = pytest.mark.kafka

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.conftest import Deploy
-from tests.support.deployment import Deployment
-from tests.support.scale import SCALE, WAYS, chaos_only
-from tests.support.table import table_records
-from tests.support.traffic import Sent
-from tests.support.worker_process import WorkerProcess
+from tests.support.processes.deployment import Deployment
+from tests.support.processes.scale import SCALE, WAYS, chaos_only
+from tests.support.processes.worker_process import WorkerProcess
+from tests.support.servables.table import table_records
+from tests.support.traffic.accounts import Sent
 
 pytestmark = [pytest.mark.kafka, chaos_only]
 

@@ -10,16 +10,16 @@ import pytest
 import redis
 
 from tests.e2e.conftest import Deploy
-from tests.support.fuzz import ODD_NUMBERS, fuzzed, with_odd_number
-from tests.support.network import (
+from tests.support.processes.scale import SCALE, WAYS, chaos_only
+from tests.support.servables.network import (
     NETWORK,
     check_network_result,
     network_records,
     network_servable,
 )
-from tests.support.scale import SCALE, WAYS, chaos_only
-from tests.support.table import TABLE, check_table_result, table_records, table_servable
-from tests.support.traffic import METADATA_PREFIX, Sent, a_record
+from tests.support.servables.table import TABLE, check_table_result, table_records, table_servable
+from tests.support.stages.fuzz import ODD_NUMBERS, fuzzed, with_odd_number
+from tests.support.traffic.accounts import METADATA_PREFIX, Sent, a_record
 from topicserve.embedded.redis_server import RedisServer
 from topicserve.wire import headers as names
 from topicserve.wire.dead_letter import Reason

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.apache_kafka import ApacheKafka
-from tests.support.deployment import Deployment
-from tests.support.kafka_cluster import NODES, KafkaCluster
-from tests.support.scale import SCALE, WAYS, chaos_only
-from tests.support.table import check_table_result, table_records, table_servable
-from tests.support.traffic import Sent
+from tests.support.kafka.apache_kafka import ApacheKafka
+from tests.support.kafka.kafka_cluster import NODES, KafkaCluster
+from tests.support.processes.deployment import Deployment
+from tests.support.processes.scale import SCALE, WAYS, chaos_only
+from tests.support.servables.table import check_table_result, table_records, table_servable
+from tests.support.traffic.accounts import Sent
 from topicserve.embedded.redis_server import RedisServer
 
 pytestmark = [pytest.mark.kafka, chaos_only, pytest.mark.timeout(900)]

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.deployment import Deployment
-from tests.support.table import ENTRIES
-from tests.support.traffic import Sent, a_record
-from tests.support.worker_process import WorkerProcess
+from tests.support.processes.deployment import Deployment
+from tests.support.processes.worker_process import WorkerProcess
+from tests.support.servables.table import ENTRIES
+from tests.support.traffic.accounts import Sent, a_record
 from topicserve.embedded.stack import Stack
 from topicserve.wire.result import Result
-from topicserve.worker.routing import share_of
+from topicserve.worker.stages.routing import share_of
 
 LIMIT_SECONDS = 60.0
 CANARY_SHARE, SHADOW_SHARE = 0.1, 0.3

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.kafka_jars import run_tool
+from tests.support.kafka.kafka_jars import run_tool
 from topicserve.embedded.kafka_server import KafkaServer
 
 pytestmark = pytest.mark.kafka

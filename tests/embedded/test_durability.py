@@ -10,8 +10,8 @@ import confluent_kafka
 from kafka.protocol.metadata import MetadataRequest
 from kafka.protocol.producer import InitProducerIdRequest, ProduceRequest
 
-from tests.support.record_batches import a_payload
-from tests.support.stack import RawClient, raw_client
+from tests.support.kafka.record_batches import a_payload
+from tests.support.processes.stack import RawClient, raw_client
 from topicserve.embedded.kafka_server import KafkaServer
 
 LIMIT_SECONDS = 30.0

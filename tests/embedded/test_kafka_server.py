@@ -10,7 +10,7 @@ from pathlib import Path
 import confluent_kafka
 import pytest
 
-from tests.support.stack import resident_bytes
+from tests.support.processes.stack import resident_bytes
 from topicserve.embedded.kafka_server import KafkaServer
 from topicserve.embedded.server_process import ServerStartError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.child_process import ChildProcess
+from tests.support.processes.child_process import ChildProcess
 from topicserve.embedded.stack import Stack
 
 LIMIT_SECONDS = 60.0

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.support.child_process import ChildProcess
+from tests.support.processes.child_process import ChildProcess
 from topicserve.cli.commands import parser_of
 from topicserve.embedded.stack import Stack
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import ReadConsumer
-from tests.support.kafka_doubles import MemoryLog
+from tests.support.kafka.kafka_doubles import MemoryLog
+from tests.support.stages.fakes import ReadConsumer
 from topicserve.backends.errors import BackendConfigError
 from topicserve.producer.arguments import server_list
 from topicserve.producer.record_producer import RecordProducer

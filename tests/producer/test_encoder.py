@@ -15,7 +15,7 @@ from topicserve.producer.encoder import EncodedRecord, RecordEncoder
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import InputRecord, decode_input
-from topicserve.wire.json_body import Form
+from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import KafkaRecord
 
 ID = "7f1d1d0c-6f0e-4d53-9d5b-0a4f5d7b6c11"

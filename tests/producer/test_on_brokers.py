@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.kafka_servers import open_server
+from tests.support.kafka.kafka_servers import open_server
 from topicserve import (
     DeadLetter,
     DeadLetterReader,

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import HeldProducer, MemoryMetadataStore
-from tests.support.kafka_doubles import MemoryLog, MemoryProducer
-from tests.support.records import ManualClock, an_id
+from tests.support.kafka.kafka_doubles import MemoryLog, MemoryProducer
+from tests.support.stages.fakes import HeldProducer, MemoryMetadataStore
+from tests.support.stages.records import ManualClock, an_id
 from topicserve.backends.errors import (
     AuthenticationError,
     BackendConfigError,

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from tests.support.fakes import ReadConsumer
-from tests.support.kafka_doubles import MemoryLog
-from tests.support.records import a_kafka_record, an_id
+from tests.support.kafka.kafka_doubles import MemoryLog
+from tests.support.stages.fakes import ReadConsumer
+from tests.support.stages.records import a_kafka_record, an_id
 from topicserve.producer.result_reader import DeadLetterReader, ResultReader
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import Target
 from topicserve.wire.input_record import InputRecord
-from topicserve.wire.json_body import Form
+from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.wire.result_encoder import Origin, encode_results

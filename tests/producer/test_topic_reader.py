@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.fakes import ReadConsumer
-from tests.support.kafka_doubles import MemoryLog
-from tests.support.records import ManualClock
+from tests.support.kafka.kafka_doubles import MemoryLog
+from tests.support.stages.fakes import ReadConsumer
+from tests.support.stages.records import ManualClock
 from topicserve.backends.errors import BackendUnavailableError, UnknownTopicError
 from topicserve.producer.topic_reader import TopicReader
 from topicserve.wire.errors import InvalidRecordError

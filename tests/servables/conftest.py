@@ -2,7 +2,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.lifecycle import Threads
+from tests.support.servables.lifecycle import Threads
 
 
 @pytest.fixture(params=["by hand", "on threads"])

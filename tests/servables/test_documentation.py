@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.core import put_version
+from tests.support.servables.core import put_version
 
 PAGE = (Path(__file__).parents[2] / "docs/servables.md").read_text()
 

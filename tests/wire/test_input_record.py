@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import Target
 from topicserve.wire.input_record import decode_input
-from topicserve.wire.json_body import Form
+from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.protobuf_codec import encode_predict_request
 

@@ -12,7 +12,7 @@ from topicserve.protos.tensor_pb2 import DataType
 from topicserve.wire import headers as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import decode_input
-from topicserve.wire.json_body import Form
+from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits
 from topicserve.wire.protobuf_codec import (

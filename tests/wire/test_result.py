@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import Target
 from topicserve.wire.input_record import InputRecord
-from topicserve.wire.json_body import Form
-from topicserve.wire.json_values import column_pieces
+from topicserve.wire.json_codec.body import Form
+from topicserve.wire.json_codec.values import column_pieces
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 from topicserve.wire.result import Metadata, MetadataStatus, decode_result
 from topicserve.wire.result_encoder import Origin, encode_results

@@ -7,14 +7,14 @@ from types import FrameType
 
 import pytest
 
-from tests.support.heavy_records import HEAVY, Heavy
-from tests.support.records import PARTITION, ROUTE, a_kafka_record
+from tests.support.stages.heavy_records import HEAVY, Heavy
+from tests.support.stages.records import PARTITION, ROUTE, a_kafka_record
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import decode_input
-from topicserve.wire.json_text import LARGE_BYTES
-from topicserve.worker.feeds import build_feeds
-from topicserve.worker.offsets import Slot
-from topicserve.worker.request import Request
+from topicserve.wire.json_codec.text import LARGE_BYTES
+from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.stages.calls.feeds import build_feeds
+from topicserve.worker.stages.request import Request
 
 # What a body costs whatever its size, such as an error's message.
 FIXED_CALLS = 300

@@ -11,31 +11,31 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from tests.support.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
-from tests.support.records import a_kafka_record, an_id
-from tests.support.servables import DOUBLE, Doubling, Served
-from tests.worker.test_join import FakeStore
+from tests.support.kafka.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
+from tests.support.servables.servables import DOUBLE, Doubling, Served
+from tests.support.stages.records import a_kafka_record, an_id
+from tests.worker.stages.test_join import FakeStore
 from topicserve.backends.errors import (
     DeliveryTimeoutError,
     FencedError,
     TransactionAbortedError,
 )
-from topicserve.servables.servable import Signature, TensorSpec
-from topicserve.servables.swap_guard import SwapGuard
+from topicserve.servables.kinds.servable import Signature, TensorSpec
+from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 from topicserve.worker.assembly import build_stages
-from topicserve.worker.backoff import Patience
-from topicserve.worker.config import (
+from topicserve.worker.config.schema import (
     BatchingConfig,
     DeliveryConfig,
     Guarantee,
     TopicsConfig,
     WorkerConfig,
 )
-from topicserve.worker.metrics import WorkerMetrics
 from topicserve.worker.pipeline import Pipeline
-from topicserve.worker.publish import Encoder, Outgoing
-from topicserve.worker.request import Batch
+from topicserve.worker.runtime.retry import Patience
+from topicserve.worker.stages.publish import Encoder, Outgoing
+from topicserve.worker.stages.request import Batch
+from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 PARTITIONS = [TopicPartition("in", number) for number in range(3)]
 LIMIT_SECONDS = 30

@@ -11,9 +11,9 @@ from topicserve.backends.errors import BackendError
 from topicserve.cli.errors import UsageError
 from topicserve.cli.standard_streams import drop_output
 from topicserve.producer.errors import PublishError
-from topicserve.servables.errors import ServableError
+from topicserve.servables.core.errors import ServableError
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.worker.config import ConfigError
+from topicserve.worker.config.schema import ConfigError
 
 COMMANDS = {
     "stack": "start a Kafka-protocol broker and a Redis-protocol server for development",

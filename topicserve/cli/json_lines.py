@@ -6,7 +6,7 @@ from typing import IO, Any
 
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.json_text import load_json
+from topicserve.wire.json_codec.text import load_json
 from topicserve.wire.rfc3339 import read_time
 
 MAX_LINE_BYTES = 64 * 1024 * 1024

@@ -16,20 +16,20 @@ from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.errors import UsageError
 from topicserve.cli.standard_streams import drop_output
-from topicserve.servables.errors import ServableError
-from topicserve.worker.config import ConfigError, WorkerConfig
-from topicserve.worker.config_flags import FLAGS
-from topicserve.worker.config_loading import load_config
-from topicserve.worker.config_values import Text
-from topicserve.worker.heap import bound_heap
-from topicserve.worker.http import open_server
-from topicserve.worker.logging import configure_logging, libraries_silenced, log_event
-from topicserve.worker.metrics import SupervisorMetrics
-from topicserve.worker.preflight import Preflight, StoppedError
-from topicserve.worker.replica import ReplicaProcess
-from topicserve.worker.stop_signals import stop_at_end_of, stop_signals
-from topicserve.worker.supervisor import Supervisor
-from topicserve.worker.supervisor_pages import ReplicaCollector, Replicas, SupervisorPages
+from topicserve.servables.core.errors import ServableError
+from topicserve.worker.config.flags import FLAGS
+from topicserve.worker.config.loading import load_config
+from topicserve.worker.config.schema import ConfigError, WorkerConfig
+from topicserve.worker.config.values import Text
+from topicserve.worker.http.server import open_server
+from topicserve.worker.runtime.heap import bound_heap
+from topicserve.worker.runtime.preflight import Preflight, StoppedError
+from topicserve.worker.runtime.stop_signals import stop_at_end_of, stop_signals
+from topicserve.worker.supervisor.pages import ReplicaCollector, Replicas, SupervisorPages
+from topicserve.worker.supervisor.replica import ReplicaProcess
+from topicserve.worker.supervisor.supervisor import Supervisor
+from topicserve.worker.telemetry.logging import configure_logging, libraries_silenced, log_event
+from topicserve.worker.telemetry.metrics import SupervisorMetrics
 
 # TensorFlow's own: 2 leaves errors only. It must be set before TensorFlow is imported.
 _TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")

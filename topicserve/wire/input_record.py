@@ -9,7 +9,14 @@ import msgspec
 from topicserve.wire import headers as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import HeaderReader, InputHeaders, Target, read_id
-from topicserve.wire.json_body import Form, lone_row, read_json_body, row_bytes, row_of, tree_of
+from topicserve.wire.json_codec.body import (
+    Form,
+    lone_row,
+    read_json_body,
+    row_bytes,
+    row_of,
+    tree_of,
+)
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits, check_name
 from topicserve.wire.record_id import WANTED

@@ -10,7 +10,7 @@ import orjson
 
 from topicserve.wire import headers as names
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.json_body import Form
+from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import Headers, KafkaRecord
 
 RESULT_KEYS = {Form.INSTANCES: "predictions", Form.INPUTS: "outputs", Form.INSTANCE: "prediction"}

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from topicserve.wire import headers as names
 from topicserve.wire.input_record import InputRecord
-from topicserve.wire.json_body import Form
-from topicserve.wire.json_values import row_pieces, whole_piece
+from topicserve.wire.json_codec.body import Form
+from topicserve.wire.json_codec.values import row_pieces, whole_piece
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import RESULT_KEYS, Metadata
 

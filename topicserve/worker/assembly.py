@@ -8,36 +8,36 @@ import numpy as np
 
 from topicserve.backends.broker import Consumer, Producer
 from topicserve.backends.metadata_store import MetadataStore
-from topicserve.servables.swap_guard import SwapGuard
+from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.limits import Limits
-from topicserve.worker.backoff import Patience
-from topicserve.worker.batch import Batcher
-from topicserve.worker.batch_sizer import BatchSizer
-from topicserve.worker.breaker import Breaker
-from topicserve.worker.config import Guarantee, WorkerConfig
-from topicserve.worker.consume import FlowControl
-from topicserve.worker.decode import Decoder
+from topicserve.worker.config.schema import Guarantee, WorkerConfig
 from topicserve.worker.delivery.at_least_once import AtLeastOnce
 from topicserve.worker.delivery.delivery import Delivery, Surroundings
 from topicserve.worker.delivery.exactly_once import ExactlyOnce
-from topicserve.worker.event_log import DeadLetterLog
-from topicserve.worker.failure import Failure
-from topicserve.worker.guarding import GuardedResults
-from topicserve.worker.handles import Servables
-from topicserve.worker.join import Joiner
-from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.offsets import OffsetLedger
+from topicserve.worker.health.breaker import Breaker
+from topicserve.worker.health.stall_detector import Progress
+from topicserve.worker.offsets.rebalance import Rebalance
+from topicserve.worker.offsets.tracker import OffsetLedger
 from topicserve.worker.pipeline import Stages
-from topicserve.worker.predict import Predictor
-from topicserve.worker.progress import Progress
-from topicserve.worker.publish import Encoder, Outgoing
 from topicserve.worker.quarantine.quarantine import Quarantine
 from topicserve.worker.quarantine.watch import PredictWatch
-from topicserve.worker.reaper import MetadataReaper
-from topicserve.worker.rebalance import Rebalance
-from topicserve.worker.routing import Router
-from topicserve.worker.second_tries import SecondTries
-from topicserve.worker.waiting import WaitingRoutes
+from topicserve.worker.runtime.fatal_error import Failure
+from topicserve.worker.runtime.guarding import GuardedResults
+from topicserve.worker.runtime.metadata_cleaner import MetadataReaper
+from topicserve.worker.runtime.retry import Patience
+from topicserve.worker.runtime.unavailable_servables import WaitingRoutes
+from topicserve.worker.stages.batch import Batcher
+from topicserve.worker.stages.batch_sizer import BatchSizer
+from topicserve.worker.stages.calls.second_tries import SecondTries
+from topicserve.worker.stages.consume import FlowControl
+from topicserve.worker.stages.decode import Decoder
+from topicserve.worker.stages.handles import Servables
+from topicserve.worker.stages.join import Joiner
+from topicserve.worker.stages.predict import Predictor
+from topicserve.worker.stages.publish import Encoder, Outgoing
+from topicserve.worker.stages.routing import Router
+from topicserve.worker.telemetry.event_log import DeadLetterLog
+from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 # What the results of one batch may take of `max_in_flight_bytes`, as they are counted: outputs,
 # text and result are held together while they are encoded, by two threads or more.

@@ -13,30 +13,30 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from topicserve.backends.broker import Consumer
-from topicserve.worker.backoff import AbandonedError
-from topicserve.worker.batch import Batcher
-from topicserve.worker.breaker import Breaker
-from topicserve.worker.calls import NotNowError
-from topicserve.worker.config import WorkerConfig
-from topicserve.worker.consume import FlowControl
-from topicserve.worker.decode import Decoder
+from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.delivery.delivery import Delivery
-from topicserve.worker.event_log import DeadLetterLog
-from topicserve.worker.failure import Failure
-from topicserve.worker.join import Joiner
-from topicserve.worker.logging import log_event
-from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.offsets import OffsetLedger, Slot
-from topicserve.worker.predict import Predictor
-from topicserve.worker.progress import Progress
-from topicserve.worker.publish import Encoder
-from topicserve.worker.publish_order import PublishOrder
+from topicserve.worker.health.breaker import Breaker
+from topicserve.worker.health.stall_detector import Progress
+from topicserve.worker.offsets.rebalance import Rebalance
+from topicserve.worker.offsets.tracker import OffsetLedger, Slot
 from topicserve.worker.quarantine.quarantine import PredictTimeoutError, Quarantine
 from topicserve.worker.quarantine.watch import PredictWatch
-from topicserve.worker.rebalance import Rebalance
-from topicserve.worker.request import Batch
-from topicserve.worker.shadow import Shadow
-from topicserve.worker.waiting import WaitingRoutes
+from topicserve.worker.runtime.fatal_error import Failure
+from topicserve.worker.runtime.retry import AbandonedError
+from topicserve.worker.runtime.unavailable_servables import WaitingRoutes
+from topicserve.worker.stages.batch import Batcher
+from topicserve.worker.stages.calls.calls import NotNowError
+from topicserve.worker.stages.consume import FlowControl
+from topicserve.worker.stages.decode import Decoder
+from topicserve.worker.stages.join import Joiner
+from topicserve.worker.stages.predict import Predictor
+from topicserve.worker.stages.publish import Encoder
+from topicserve.worker.stages.publish_order import PublishOrder
+from topicserve.worker.stages.request import Batch
+from topicserve.worker.stages.shadow import Shadow
+from topicserve.worker.telemetry.event_log import DeadLetterLog
+from topicserve.worker.telemetry.logging import log_event
+from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 # Long enough that a kafka-python consumer gets to join its group; records end it at once.
 POLL_SECONDS = 0.1

@@ -14,23 +14,23 @@ from topicserve.backends.errors import FencedError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.kafka_settings import MAX_DECOMPRESSED_BYTES
 from topicserve.backends.redis_store import RedisMetadataStore
-from topicserve.servables.server_core import ServerCore
+from topicserve.servables.server.server_core import ServerCore
 from topicserve.worker.assembly import build_stages
-from topicserve.worker.backoff import AbandonedError, Patience
-from topicserve.worker.breaker import OPEN_EXIT_CODE
-from topicserve.worker.broker_watch import BrokerWatch
-from topicserve.worker.config import Client, Guarantee, WorkerConfig
-from topicserve.worker.event_log import log_removed, log_version
-from topicserve.worker.guarding import swap_guard
-from topicserve.worker.health import WorkerHealth
-from topicserve.worker.http import HttpServer
-from topicserve.worker.logging import log_event
-from topicserve.worker.metrics import ServableMetrics, WorkerMetrics, new_registry
+from topicserve.worker.config.schema import Client, Guarantee, WorkerConfig
+from topicserve.worker.health.breaker import OPEN_EXIT_CODE
+from topicserve.worker.health.broker_watch import BrokerWatch
+from topicserve.worker.health.readiness import WorkerHealth
+from topicserve.worker.http.server import HttpServer
 from topicserve.worker.pipeline import Pipeline, Stages
-from topicserve.worker.reaper import MetadataReaper
-from topicserve.worker.served import ServedVersions
-from topicserve.worker.shadow import Shadow
-from topicserve.worker.stop_watchdog import CLOSE_SECONDS, stop_watchdog
+from topicserve.worker.runtime.guarding import swap_guard
+from topicserve.worker.runtime.metadata_cleaner import MetadataReaper
+from topicserve.worker.runtime.retry import AbandonedError, Patience
+from topicserve.worker.runtime.served import ServedVersions
+from topicserve.worker.runtime.stop_watchdog import CLOSE_SECONDS, stop_watchdog
+from topicserve.worker.stages.shadow import Shadow
+from topicserve.worker.telemetry.event_log import log_removed, log_version
+from topicserve.worker.telemetry.logging import log_event
+from topicserve.worker.telemetry.metrics import ServableMetrics, WorkerMetrics, new_registry
 
 START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0

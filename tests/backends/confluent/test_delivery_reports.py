@@ -6,7 +6,7 @@ from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.records import ManualClock
+from tests.support.stages.records import ManualClock
 from topicserve.backends.confluent.delivery_reports import Callback, DeliveryReports
 from topicserve.backends.errors import (
     BackendError,

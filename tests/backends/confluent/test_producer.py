@@ -2,8 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.kafka_servers import BROKERS, Server, open_server
-from tests.support.port import Port, numbered, numbers, send, unique
+from tests.support.kafka.kafka_servers import BROKERS, Server, open_server
+from tests.support.kafka.port import Port, numbered, numbers, send, unique
 from topicserve.backends.kafka_clients import open_broker
 
 pytestmark = pytest.mark.servers

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from tests.support.records import ManualClock
+from tests.support.stages.records import ManualClock
 from topicserve.backends.broker import LogOffsets
 from topicserve.backends.confluent import questions as module
 from topicserve.backends.confluent.admin import ConfluentAdmin

@@ -1,4 +1,4 @@
-from tests.support.records import ManualClock
+from tests.support.stages.records import ManualClock
 from topicserve.backends.confluent.stalls import Place, StallWatch
 from topicserve.wire.kafka_record import TopicPartition
 

@@ -7,7 +7,7 @@ import kafka
 import pytest
 from kafka import errors
 
-from tests.support.port import Member, numbered, send
+from tests.support.kafka.port import Member, numbered, send
 from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
 from topicserve.backends.kafka_python.broker import KafkaPythonBroker
 from topicserve.backends.kafka_python.connection import Network

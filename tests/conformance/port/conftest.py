@@ -3,8 +3,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.kafka_servers import Server
-from tests.support.port import Port
+from tests.support.kafka.kafka_servers import Server
+from tests.support.kafka.port import Port
 from topicserve.backends.kafka_clients import open_broker
 
 OpenPort = Callable[[str], Port]

@@ -1,7 +1,7 @@
 import pytest
 
-from tests.support.kafka_servers import Server
-from tests.support.port import Port, numbered, numbers, send
+from tests.support.kafka.kafka_servers import Server
+from tests.support.kafka.port import Port, numbered, numbers, send
 from topicserve.backends.kafka_clients import open_broker
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]

@@ -2,9 +2,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.child_process import ChildProcess
-from tests.support.kafka_servers import Server
-from tests.support.port import Port, eventually, numbered, numbers, send, unique
+from tests.support.kafka.kafka_servers import Server
+from tests.support.kafka.port import Port, eventually, numbered, numbers, send, unique
+from tests.support.processes.child_process import ChildProcess
 from topicserve.backends.broker import OffsetAndMetadata, metadata_of
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
@@ -217,7 +217,7 @@ def test_a_killed_members_records_are_read_again(
 
 _VICTIM = """
 import sys, threading
-from tests.support.port import Port
+from tests.support.kafka.port import Port
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.wire.kafka_record import TopicPartition
 

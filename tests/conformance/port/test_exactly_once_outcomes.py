@@ -3,12 +3,12 @@ from functools import partial
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.support.deliveries import Deliveries
-from tests.support.port import Port, eventually, unique
+from tests.support.kafka.port import Port, eventually, unique
+from tests.support.stages.deliveries import Deliveries
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 from topicserve.worker.delivery.exactly_once import ExactlyOnce
-from topicserve.worker.publish import Encoder, Outgoing
-from topicserve.worker.request import Polled
+from topicserve.worker.stages.publish import Encoder, Outgoing
+from topicserve.worker.stages.request import Polled
 
 REPEATS = 20
 LIMIT = 30.0

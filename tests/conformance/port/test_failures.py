@@ -5,9 +5,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests.conformance.port.conftest import OpenPort
-from tests.support.apache_kafka import ApacheKafka
-from tests.support.kafka_servers import Server, frozen
-from tests.support.port import Port, eventually, numbered, numbers, send, unique
+from tests.support.kafka.apache_kafka import ApacheKafka
+from tests.support.kafka.kafka_servers import Server, frozen
+from tests.support.kafka.port import Port, eventually, numbered, numbers, send, unique
 from topicserve.backends.errors import (
     AuthenticationError,
     BackendConfigError,

@@ -7,10 +7,10 @@ import textwrap
 import pytest
 
 from tests.conformance.port.conftest import OpenPort
-from tests.support.hostile_batches import BOMB_BYTES, CODECS, variants, write
-from tests.support.kafka_servers import Server
-from tests.support.port import Port, send
-from tests.support.tcp_proxy import altering
+from tests.support.kafka.hostile_batches import BOMB_BYTES, CODECS, variants, write
+from tests.support.kafka.kafka_servers import Server
+from tests.support.kafka.port import Port, send
+from tests.support.kafka.tcp_proxy import altering
 from topicserve.backends.broker import OffsetAndMetadata
 from topicserve.backends.confluent.careful import FIRST_BYTES, CarefulReader, known_settings
 from topicserve.wire.kafka_record import (
@@ -78,7 +78,7 @@ CHILD = """
     import sys
     import time
 
-    from tests.support.port import Port
+    from tests.support.kafka.port import Port
     from topicserve.backends.confluent import consumer
     from topicserve.backends.confluent.stalls import StallWatch
     from topicserve.backends.errors import BackendError

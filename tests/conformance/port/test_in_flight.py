@@ -1,7 +1,7 @@
 import threading
 
-from tests.support.kafka_servers import Server, frozen
-from tests.support.port import Deliveries, Port, numbered, numbers, send
+from tests.support.kafka.kafka_servers import Server, frozen
+from tests.support.kafka.port import Deliveries, Port, numbered, numbers, send
 from topicserve.backends.broker import Producer
 from topicserve.backends.errors import (
     BackendUnavailableError,

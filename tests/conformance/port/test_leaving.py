@@ -2,8 +2,8 @@ import threading
 
 import pytest
 
-from tests.support.port import LIMIT_SECONDS, Member, Port, numbered, send, unique
-from tests.support.scale import CHAOS
+from tests.support.kafka.port import LIMIT_SECONDS, Member, Port, numbered, send, unique
+from tests.support.processes.scale import CHAOS
 
 # `make chaos` leaves 2,000 times: the process was seen to freeze once in some 1,000.
 LEAVES = 2000 if CHAOS else 6

@@ -1,14 +1,14 @@
 from prometheus_client import CollectorRegistry
 
-from tests.support.kafka_servers import Server
-from tests.support.port import LIMIT_SECONDS, Member, Port, eventually, numbered, send, unique
-from tests.support.records import ManualClock
-from tests.support.topics import delete_records
+from tests.support.kafka.kafka_servers import Server
+from tests.support.kafka.port import LIMIT_SECONDS, Member, Port, eventually, numbered, send, unique
+from tests.support.kafka.topics import delete_records
+from tests.support.stages.records import ManualClock
 from topicserve.backends.broker import LogOffsets
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.broker_watch import ASK_SECONDS, BrokerWatch
-from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.offsets import OffsetLedger
+from topicserve.worker.health.broker_watch import ASK_SECONDS, BrokerWatch
+from topicserve.worker.offsets.tracker import OffsetLedger
+from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
 def test_a_log_begins_where_records_were_deleted(port: Port, server: Server) -> None:

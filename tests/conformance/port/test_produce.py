@@ -1,7 +1,7 @@
 import pytest
 
-from tests.support.kafka_servers import Server
-from tests.support.port import Deliveries, Port, numbered, numbers, send, unique
+from tests.support.kafka.kafka_servers import Server
+from tests.support.kafka.port import Deliveries, Port, numbered, numbers, send, unique
 from topicserve.backends.errors import RecordTooLargeError, UnknownTopicError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.kafka_python.murmur2 import partitions_of

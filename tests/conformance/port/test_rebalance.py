@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.child_process import ChildProcess
-from tests.support.kafka_servers import Server
-from tests.support.port import Member, Port, eventually, numbered, numbers, send, unique
+from tests.support.kafka.kafka_servers import Server
+from tests.support.kafka.port import Member, Port, eventually, numbered, numbers, send, unique
+from tests.support.processes.child_process import ChildProcess
 from topicserve.backends.errors import CommitRefusedError
 from topicserve.wire.kafka_record import TopicPartition
 
@@ -277,7 +277,7 @@ def test_a_killed_member_is_replaced_in_its_session_time(
 _VICTIM = """
 import sys
 from tests.conformance.port.test_rebalance import SHORT_SESSION
-from tests.support.port import Port
+from tests.support.kafka.port import Port
 from topicserve.backends.kafka_clients import open_broker
 
 client, servers, topic, group_id = sys.argv[1:]

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.port import Deliveries, Port, eventually, send, unique
+from tests.support.kafka.port import Deliveries, Port, eventually, send, unique
 from topicserve.backends.broker import Producer
 from topicserve.backends.errors import (
     BackendUnavailableError,

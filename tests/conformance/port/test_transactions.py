@@ -4,8 +4,17 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.conformance.port.conftest import OpenPort
-from tests.support.kafka_servers import Server, frozen
-from tests.support.port import Deliveries, Member, Port, eventually, numbered, numbers, send, unique
+from tests.support.kafka.kafka_servers import Server, frozen
+from tests.support.kafka.port import (
+    Deliveries,
+    Member,
+    Port,
+    eventually,
+    numbered,
+    numbers,
+    send,
+    unique,
+)
 from topicserve.backends.broker import OffsetAndMetadata, Producer, metadata_of
 from topicserve.backends.errors import (
     BackendUnavailableError,

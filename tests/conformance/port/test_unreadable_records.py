@@ -2,8 +2,8 @@ import kafka
 import pytest
 from kafka.record import default_records
 
-from tests.support.kafka_servers import Server
-from tests.support.port import Port, send
+from tests.support.kafka.kafka_servers import Server
+from tests.support.kafka.port import Port, send
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, UnreadableHeaders
 
 

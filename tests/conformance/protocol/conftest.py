@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.kafka_servers import Server
-from tests.support.port import unique
-from tests.support.raw_aiokafka import Aiokafka
-from tests.support.raw_client import RawClient
-from tests.support.raw_confluent import Confluent
-from tests.support.raw_kafka_python import KafkaPython
-from tests.support.stack import RawClient as Frames
-from tests.support.stack import raw_client
+from tests.support.kafka.kafka_servers import Server
+from tests.support.kafka.port import unique
+from tests.support.processes.stack import RawClient as Frames
+from tests.support.processes.stack import raw_client
+from tests.support.raw_clients.raw_aiokafka import Aiokafka
+from tests.support.raw_clients.raw_client import RawClient
+from tests.support.raw_clients.raw_confluent import Confluent
+from tests.support.raw_clients.raw_kafka_python import KafkaPython
 
 OpenClient = Callable[[str], RawClient]
 

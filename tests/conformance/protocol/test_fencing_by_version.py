@@ -10,8 +10,8 @@ from kafka.protocol.producer import (
     TxnOffsetCommitRequest,
 )
 
-from tests.support.port import eventually, unique
-from tests.support.stack import RawClient
+from tests.support.kafka.port import eventually, unique
+from tests.support.processes.stack import RawClient
 
 INVALID_PRODUCER_EPOCH, PRODUCER_FENCED = 47, 90
 

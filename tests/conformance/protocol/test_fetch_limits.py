@@ -5,9 +5,9 @@ from kafka.protocol.consumer import FetchRequest
 from kafka.protocol.producer import ProduceRequest
 from kafka.record import MemoryRecords
 
-from tests.support.port import eventually
-from tests.support.record_batches import a_payload
-from tests.support.stack import RawClient
+from tests.support.kafka.port import eventually
+from tests.support.kafka.record_batches import a_payload
+from tests.support.processes.stack import RawClient
 
 PARTITIONS = 2
 BATCHES = 10

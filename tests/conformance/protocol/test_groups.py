@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.child_process import ChildProcess
-from tests.support.kafka_servers import Server
-from tests.support.port import eventually, unique
-from tests.support.raw_client import RawClient
-from tests.support.raw_groups import PolledMember, polled, wait_shared
+from tests.support.kafka.kafka_servers import Server
+from tests.support.kafka.port import eventually, unique
+from tests.support.processes.child_process import ChildProcess
+from tests.support.raw_clients.raw_client import RawClient
+from tests.support.raw_clients.raw_groups import PolledMember, polled, wait_shared
 
 FAST = {"heartbeat_interval_ms": 100}
 STRATEGIES = ["range", "roundrobin", "sticky", "cooperative-sticky"]
@@ -124,7 +124,7 @@ def test_a_killed_member_is_evicted_at_its_session_timeout(
 _VICTIM = """
 import sys, threading
 from tests.conformance.protocol.conftest import _CLIENTS
-from tests.support.raw_groups import polled
+from tests.support.raw_clients.raw_groups import polled
 
 client, servers, topic, group_id = sys.argv[1:]
 consumer = _CLIENTS[client](servers).consumer(

@@ -1,7 +1,7 @@
 from tests.conformance.protocol.conftest import OpenClient
-from tests.support.kafka_servers import Server
-from tests.support.port import eventually, unique
-from tests.support.raw_client import RawClient, write
+from tests.support.kafka.kafka_servers import Server
+from tests.support.kafka.port import eventually, unique
+from tests.support.raw_clients.raw_client import RawClient, write
 
 
 def test_the_log_survives_a_restart(durable_server: Server, open_client: OpenClient) -> None:

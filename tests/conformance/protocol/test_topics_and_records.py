@@ -5,9 +5,9 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.conformance.protocol.conftest import OpenClient
-from tests.support.kafka_servers import Server, frozen
-from tests.support.port import eventually, unique
-from tests.support.raw_client import RawClient, RawConsumer, RawProducer, RawRecord
+from tests.support.kafka.kafka_servers import Server, frozen
+from tests.support.kafka.port import eventually, unique
+from tests.support.raw_clients.raw_client import RawClient, RawConsumer, RawProducer, RawRecord
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 

@@ -1,7 +1,7 @@
 import pytest
 
-from tests.support.port import eventually, unique
-from tests.support.raw_client import RawClient, RawConsumer, RawProducer, write
+from tests.support.kafka.port import eventually, unique
+from tests.support.raw_clients.raw_client import RawClient, RawConsumer, RawProducer, write
 
 
 def transactional(raw: RawClient, transactional_id: str = "", **settings: object) -> RawProducer:

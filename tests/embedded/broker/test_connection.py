@@ -9,8 +9,8 @@ from kafka.protocol.consumer import FetchRequest
 from kafka.protocol.metadata import ApiVersionsRequest, MetadataRequest
 from kafka.protocol.producer import ProduceRequest
 
-from tests.support.record_batches import a_payload
-from tests.support.stack import RawClient, a_frame, raw_client, resident_bytes
+from tests.support.kafka.record_batches import a_payload
+from tests.support.processes.stack import RawClient, a_frame, raw_client, resident_bytes
 from topicserve.embedded.broker.apis import APIS
 from topicserve.embedded.broker.error_codes import ErrorCode
 from topicserve.embedded.kafka_server import KafkaServer

@@ -5,8 +5,8 @@ import random
 
 from kafka.protocol.metadata import MetadataRequest
 
-from tests.support.kafka_requests import TOPICS, a_request, spoilt
-from tests.support.stack import raw_client, resident_bytes
+from tests.support.kafka.kafka_requests import TOPICS, a_request, spoilt
+from tests.support.processes.stack import raw_client, resident_bytes
 from topicserve.embedded.kafka_server import KafkaServer
 
 REQUESTS = 20_000

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.record_batches import a_batch
+from tests.support.kafka.record_batches import a_batch
 from topicserve.embedded.broker.config import BrokerConfig
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
-from topicserve.embedded.broker.journal import Journal
+from topicserve.embedded.broker.log.journal import Journal
 from topicserve.embedded.broker.topics import Topics
 
 

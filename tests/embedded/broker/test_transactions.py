@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.record_batches import a_batch
-from tests.support.records import ManualClock
+from tests.support.kafka.record_batches import a_batch
+from tests.support.stages.records import ManualClock
 from topicserve.embedded.broker.broker import Broker
 from topicserve.embedded.broker.config import BrokerConfig
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.groups import CommittedOffset
-from topicserve.embedded.broker.journal import Journal
+from topicserve.embedded.broker.log.journal import Journal
 
 TIMEOUT_SECONDS = 60.0
 PLACES = [("a", 0), ("a", 1)]

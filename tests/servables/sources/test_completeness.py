@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.lifecycle import ManualTimer
+from tests.support.servables.lifecycle import ManualTimer
 from topicserve.servables.sources import completeness as sources_completeness
 from topicserve.servables.sources.completeness import MANIFEST, Completeness, CompletenessOptions
 from topicserve.servables.sources.file_system import FileEntry, LocalFileSystem

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lifecycle import LIMIT_SECONDS
-from tests.support.streams import Heard, Said, a_path
-from topicserve.servables.errors import InvalidArgumentError, NotFoundError, ServableError
-from topicserve.servables.servable_config import VersionPolicy, VersionPolicyKind
-from topicserve.servables.source import connect_source_to_target
+from tests.support.servables.lifecycle import LIMIT_SECONDS
+from tests.support.servables.streams import Heard, Said, a_path
+from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError, ServableError
+from topicserve.servables.core.source import connect_source_to_target
+from topicserve.servables.core.storage_path import StoragePath
+from topicserve.servables.server.servable_config import VersionPolicy, VersionPolicyKind
 from topicserve.servables.sources.completeness import CompletenessOptions
 from topicserve.servables.sources.file_system import FileEntry, LocalFileSystem
 from topicserve.servables.sources.file_system_storage_path_source import (
@@ -19,7 +20,6 @@ from topicserve.servables.sources.file_system_storage_path_source import (
     FileSystemStoragePathSourceConfig,
 )
 from topicserve.servables.sources.monitored_servable import ServableToMonitor
-from topicserve.servables.storage_path import StoragePath
 
 ALL = VersionPolicy(VersionPolicyKind.ALL)
 AS_SEEN = CompletenessOptions(stable_scans=1)

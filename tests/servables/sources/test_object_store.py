@@ -5,14 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.streams import Heard, a_path
-from topicserve.servables.errors import InvalidArgumentError, NotFoundError
-from topicserve.servables.loader import Loader
-from topicserve.servables.resource_allocation import main_ram
-from topicserve.servables.servable_data import ServableData
-from topicserve.servables.servable_id import ServableId
-from topicserve.servables.simple_loader import SimpleLoaderSourceAdapter
-from topicserve.servables.source import connect_source_to_target
+from tests.support.servables.streams import Heard, a_path
+from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError
+from topicserve.servables.core.loader import Loader
+from topicserve.servables.core.resources.resource_allocation import main_ram
+from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.servable_id import ServableId
+from topicserve.servables.core.simple_loader import SimpleLoaderSourceAdapter
+from topicserve.servables.core.source import connect_source_to_target
+from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.sources.completeness import CompletenessOptions
 from topicserve.servables.sources.file_system import FsspecFileSystem, file_system_of
 from topicserve.servables.sources.file_system_storage_path_source import (
@@ -21,7 +22,6 @@ from topicserve.servables.sources.file_system_storage_path_source import (
 )
 from topicserve.servables.sources.local_copy_loader import LocalCopySourceAdapter
 from topicserve.servables.sources.monitored_servable import ServableToMonitor
-from topicserve.servables.storage_path import StoragePath
 
 fsspec = pytest.importorskip("fsspec")
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.support.streams import a_path
+from tests.support.servables.streams import a_path
 from topicserve.servables.sources.prefix_storage_path_source_adapter import (
     PrefixStoragePathSourceAdapter,
 )

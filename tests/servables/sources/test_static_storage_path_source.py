@@ -1,8 +1,8 @@
-from tests.support.streams import Heard, a_path
-from topicserve.servables.servable_id import ServableId
-from topicserve.servables.source import connect_source_to_target
+from tests.support.servables.streams import Heard, a_path
+from topicserve.servables.core.servable_id import ServableId
+from topicserve.servables.core.source import connect_source_to_target
+from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.sources.static_storage_path_source import StaticStoragePathSource
-from topicserve.servables.storage_path import StoragePath
 
 
 def test_connecting_says_the_one_path() -> None:

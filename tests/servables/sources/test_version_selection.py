@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topicserve.servables.servable_config import VersionPolicy, VersionPolicyKind
+from topicserve.servables.server.servable_config import VersionPolicy, VersionPolicyKind
 from topicserve.servables.sources.version_selection import (
     MAX_VERSION,
     parse_versions,

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.support.deliveries import Deliveries, limit_of
-from tests.support.records import ROUTE
+from tests.support.stages.deliveries import Deliveries, limit_of
+from tests.support.stages.records import ROUTE
 from topicserve.backends.errors import (
     BackendUnavailableError,
     BacklogFullError,
@@ -16,9 +16,9 @@ from topicserve.backends.errors import (
     RecordTooLargeError,
 )
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.backoff import AbandonedError
-from topicserve.worker.config import DeliveryConfig
+from topicserve.worker.config.schema import DeliveryConfig
 from topicserve.worker.delivery.at_least_once import AtLeastOnce
+from topicserve.worker.runtime.retry import AbandonedError
 
 PARTITION = TopicPartition("in", 0)
 

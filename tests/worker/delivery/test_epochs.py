@@ -1,10 +1,10 @@
 import pytest
 
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.delivery.epochs import Epochs
-from topicserve.worker.offsets import Slot
-from topicserve.worker.publish import Outgoing
+from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.runtime.retry import AbandonedError
+from topicserve.worker.stages.publish import Outgoing
 
 CUT = {Slot(TopicPartition("in", 0)): 7}
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.support.deliveries import Deliveries, limit_of
-from tests.support.records import ROUTE
+from tests.support.stages.deliveries import Deliveries, limit_of
+from tests.support.stages.records import ROUTE
 from topicserve.backends.broker import metadata_of
 from topicserve.backends.errors import (
     BackendError,
@@ -19,10 +19,10 @@ from topicserve.backends.errors import (
     TransactionAbortedError,
 )
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.backoff import AbandonedError
-from topicserve.worker.config import DeliveryConfig
+from topicserve.worker.config.schema import DeliveryConfig
 from topicserve.worker.delivery.exactly_once import POSITIONS_SECONDS, ExactlyOnce
 from topicserve.worker.delivery.transactions import GIVEN_UP_AFTER
+from topicserve.worker.runtime.retry import AbandonedError
 
 PARTITION = TopicPartition("in", 0)
 OTHER = TopicPartition("in", 1)

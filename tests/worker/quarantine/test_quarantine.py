@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.kafka_doubles import MemoryLog
-from tests.support.records import ManualClock, an_id
+from tests.support.kafka.kafka_doubles import MemoryLog
+from tests.support.stages.records import ManualClock, an_id
 from tests.worker.test_pipeline import World, records
 from topicserve.backends.broker import OffsetAndMetadata, metadata_of
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.config import Guarantee
-from topicserve.worker.predict import Predictor
+from topicserve.worker.config.schema import Guarantee
 from topicserve.worker.quarantine.quarantine import PredictTimeoutError
-from topicserve.worker.request import Batch, Predicted
+from topicserve.worker.stages.predict import Predictor
+from topicserve.worker.stages.request import Batch, Predicted
 
 COUNT = 60
 PARTITION = TopicPartition("in", 0)

@@ -23,7 +23,7 @@ from topicserve.backends.kafka_python.consumer import records_of
 from topicserve.backends.kafka_python.errors import translated
 from topicserve.backends.kafka_python.screening import screen
 from topicserve.backends.kafka_python.settings import to_kafka_python
-from topicserve.backends.kafka_python.unreadable import read_on
+from topicserve.backends.kafka_python.workarounds.unreadable import read_on
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 log = logging.getLogger(__name__)

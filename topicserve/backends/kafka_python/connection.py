@@ -16,7 +16,7 @@ from topicserve.backends.errors import (
 )
 from topicserve.backends.kafka_choices import without_values
 from topicserve.backends.kafka_python.errors import translated
-from topicserve.backends.kafka_python.mends import (
+from topicserve.backends.kafka_python.workarounds.client import (
     HeldWakeUps,
     OneWakeUp,
     deliver_what_came_before_the_end,

@@ -18,10 +18,10 @@ from topicserve.backends.errors import (
 )
 from topicserve.backends.kafka_python.connection import Network
 from topicserve.backends.kafka_python.errors import translated
-from topicserve.backends.kafka_python.mends import keep_joining, unpark_records
 from topicserve.backends.kafka_python.offsets import from_client, to_client
 from topicserve.backends.kafka_python.rebalance import Change, RebalanceThread
-from topicserve.backends.kafka_python.unreadable import read_on
+from topicserve.backends.kafka_python.workarounds.client import keep_joining, unpark_records
+from topicserve.backends.kafka_python.workarounds.unreadable import read_on
 from topicserve.backends.own_process import own_process
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 

@@ -16,7 +16,6 @@ from topicserve.backends.errors import (
 )
 from topicserve.backends.in_flight import InFlight, Shipment
 from topicserve.backends.kafka_python.errors import refusal, translate
-from topicserve.backends.kafka_python.nulls import has_nulls, send_with_nulls
 from topicserve.backends.kafka_python.offsets import to_client
 from topicserve.backends.kafka_python.partitions import choose_partitions
 from topicserve.backends.kafka_python.producer_client import ProducerClient
@@ -24,6 +23,7 @@ from topicserve.backends.kafka_python.transactions import (
     transactional,
     translate_transactional,
 )
+from topicserve.backends.kafka_python.workarounds.nulls import has_nulls, send_with_nulls
 from topicserve.backends.own_process import own_process
 from topicserve.backends.transactional_calls import TransactionalCalls
 from topicserve.wire.kafka_record import OutgoingRecord

@@ -17,7 +17,7 @@ from kafka.future import Future
 
 from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.backends.kafka_python.connection import Network
-from topicserve.backends.kafka_python.mends import (
+from topicserve.backends.kafka_python.workarounds.client import (
     keep_requests,
     retry_timed_out_requests,
     tell_given_up,

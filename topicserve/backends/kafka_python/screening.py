@@ -16,7 +16,11 @@ from kafka.consumer.fetcher import ConsumerRecord
 
 from topicserve.backends.kafka_python.connection import Network
 from topicserve.backends.kafka_python.errors import translated
-from topicserve.backends.kafka_python.unreadable import Batches, ReadableRecords, is_missing_library
+from topicserve.backends.kafka_python.workarounds.unreadable import (
+    Batches,
+    ReadableRecords,
+    is_missing_library,
+)
 from topicserve.wire.kafka_record import TopicPartition
 
 _POLL_SECONDS = 0.05

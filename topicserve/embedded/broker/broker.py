@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 from topicserve.embedded.broker.config import BrokerConfig
 from topicserve.embedded.broker.groups import Groups
-from topicserve.embedded.broker.journal import Journal
+from topicserve.embedded.broker.log.journal import Journal
 from topicserve.embedded.broker.topics import Topic, Topics
 from topicserve.embedded.broker.transactions import Transactions
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.group import Group
-from topicserve.embedded.broker.journal import Journal, Key
+from topicserve.embedded.broker.log.journal import Journal, Key
 
 TopicPartition = tuple[str, int]
 

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 
 from topicserve.embedded.broker.config import BrokerConfig
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
-from topicserve.embedded.broker.journal import Journal, Key
-from topicserve.embedded.broker.partition import Partition
-from topicserve.embedded.broker.partition_files import PartitionFiles
-from topicserve.embedded.broker.record_batch import RecordBatch
+from topicserve.embedded.broker.log.journal import Journal, Key
+from topicserve.embedded.broker.log.partition import Partition
+from topicserve.embedded.broker.log.partition_files import PartitionFiles
+from topicserve.embedded.broker.log.record_batch import RecordBatch
 from topicserve.embedded.broker.topic_configs import (
     MAX_MESSAGE_BYTES,
     RETENTION_BYTES,

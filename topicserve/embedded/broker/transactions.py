@@ -4,8 +4,8 @@ from typing import Any
 
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.groups import Groups, Offsets, TopicPartition, offset_facts
-from topicserve.embedded.broker.journal import Journal, Key
-from topicserve.embedded.broker.record_batch import transaction_marker
+from topicserve.embedded.broker.log.journal import Journal, Key
+from topicserve.embedded.broker.log.record_batch import transaction_marker
 from topicserve.embedded.broker.topics import Topics
 
 _EMPTY, _ONGOING, _COMMITTED, _ABORTED = "Empty", "Ongoing", "Committed", "Aborted"

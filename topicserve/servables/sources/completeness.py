@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from topicserve.servables.errors import as_servable_error
+from topicserve.servables.core.errors import as_servable_error
 from topicserve.servables.sources.file_system import FileEntry, FileSystem
 
 _logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from topicserve.servables.errors import InvalidArgumentError
-from topicserve.servables.regular_files import (
+from topicserve.servables.core.errors import InvalidArgumentError
+from topicserve.servables.sources.regular_files import (
     MAX_FILES,
     open_regular_file,
     read_regular_file,

@@ -6,18 +6,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from topicserve.servables.errors import (
+from topicserve.servables.core.concurrency.executor import Executor, ThreadPoolExecutor
+from topicserve.servables.core.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
     ServableError,
 )
-from topicserve.servables.executor import Executor, ThreadPoolExecutor
-from topicserve.servables.servable_data import ServableData
-from topicserve.servables.source import AspiredVersionsCallback
+from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.source import AspiredVersionsCallback
+from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.sources.completeness import CompletenessOptions
 from topicserve.servables.sources.monitored_servable import MonitoredServable, ServableToMonitor
-from topicserve.servables.storage_path import StoragePath
 
 _logger = logging.getLogger(__name__)
 

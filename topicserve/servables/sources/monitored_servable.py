@@ -5,15 +5,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from topicserve.servables.errors import NotFoundError, ServableError, as_servable_error
-from topicserve.servables.servable_config import VersionPolicy, VersionPolicyKind
-from topicserve.servables.servable_data import ServableData
-from topicserve.servables.servable_id import ServableId
+from topicserve.servables.core.errors import NotFoundError, ServableError, as_servable_error
+from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.servable_id import ServableId
+from topicserve.servables.core.storage_path import StoragePath
+from topicserve.servables.server.servable_config import VersionPolicy, VersionPolicyKind
 from topicserve.servables.sources.completeness import Completeness, CompletenessOptions
 from topicserve.servables.sources.file_system import FileSystem, file_system_of
 from topicserve.servables.sources.version_names import beside_versions, what_was_seen
 from topicserve.servables.sources.version_selection import parse_versions, select_versions
-from topicserve.servables.storage_path import StoragePath
 
 _logger = logging.getLogger(__name__)
 

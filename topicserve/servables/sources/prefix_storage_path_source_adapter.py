@@ -1,8 +1,8 @@
 """Puts a prefix before paths (TF Serving: core/prefix_storage_path_source_adapter.h)."""
 
-from topicserve.servables.servable_data import ServableData
-from topicserve.servables.source_adapter import UnarySourceAdapter
-from topicserve.servables.storage_path import StoragePath
+from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.source_adapter import UnarySourceAdapter
+from topicserve.servables.core.storage_path import StoragePath
 
 
 class PrefixStoragePathSourceAdapter(UnarySourceAdapter[StoragePath, StoragePath]):

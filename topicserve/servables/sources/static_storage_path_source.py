@@ -1,9 +1,9 @@
 """Aspires one version for ever (TF Serving: static_storage_path_source.h)."""
 
-from topicserve.servables.servable_data import ServableData
-from topicserve.servables.servable_id import ServableId
-from topicserve.servables.source import AspiredVersionsCallback
-from topicserve.servables.storage_path import StoragePath
+from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.servable_id import ServableId
+from topicserve.servables.core.source import AspiredVersionsCallback
+from topicserve.servables.core.storage_path import StoragePath
 
 
 class StaticStoragePathSource:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from topicserve.servables.servable_config import VersionPolicy, VersionPolicyKind
+from topicserve.servables.server.servable_config import VersionPolicy, VersionPolicyKind
 
 _VERSION = re.compile(r"[0-9]+", re.ASCII)
 MAX_VERSION = 2**63 - 1

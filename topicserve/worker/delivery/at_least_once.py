@@ -12,13 +12,13 @@ from topicserve.backends.errors import (
     RecordRefusedError,
 )
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.delivery.delivery import Surroundings
 from topicserve.worker.delivery.refused import is_tried_again, replacement
-from topicserve.worker.failure import Failure
-from topicserve.worker.logging import log_event
-from topicserve.worker.publish import Outgoing
-from topicserve.worker.request import Request
+from topicserve.worker.runtime.fatal_error import Failure
+from topicserve.worker.runtime.retry import AbandonedError
+from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.stages.request import Request
+from topicserve.worker.telemetry.logging import log_event
 
 COMMIT_TIMEOUT_SECONDS = 5.0
 

@@ -6,16 +6,16 @@ from typing import Protocol
 
 from topicserve.backends.broker import Consumer, Offsets, Producer
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.backoff import Patience
-from topicserve.worker.batch import Batcher
-from topicserve.worker.breaker import Breaker
-from topicserve.worker.config import DeliveryConfig
-from topicserve.worker.failure import Failure
-from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.offsets import OffsetLedger
-from topicserve.worker.publish import Encoder, Outgoing
-from topicserve.worker.second_tries import SecondTries
-from topicserve.worker.waiting import WaitingRoutes
+from topicserve.worker.config.schema import DeliveryConfig
+from topicserve.worker.health.breaker import Breaker
+from topicserve.worker.offsets.tracker import OffsetLedger
+from topicserve.worker.runtime.fatal_error import Failure
+from topicserve.worker.runtime.retry import Patience
+from topicserve.worker.runtime.unavailable_servables import WaitingRoutes
+from topicserve.worker.stages.batch import Batcher
+from topicserve.worker.stages.calls.second_tries import SecondTries
+from topicserve.worker.stages.publish import Encoder, Outgoing
+from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
 @dataclass(slots=True)

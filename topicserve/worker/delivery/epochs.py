@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from topicserve.worker.backoff import AbandonedError
-from topicserve.worker.logging import log_event
-from topicserve.worker.offsets import Slot
-from topicserve.worker.publish import Outgoing
+from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.runtime.retry import AbandonedError
+from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.telemetry.logging import log_event
 
 
 @dataclass(slots=True, eq=False)

@@ -23,12 +23,12 @@ from topicserve.backends.errors import (
     TransactionAbortedError,
 )
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.backoff import AbandonedError
 from topicserve.worker.delivery.delivery import Surroundings
 from topicserve.worker.delivery.epochs import Epoch, Epochs
 from topicserve.worker.delivery.transactions import Transactions
-from topicserve.worker.logging import log_event
-from topicserve.worker.publish import Outgoing
+from topicserve.worker.runtime.retry import AbandonedError
+from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.telemetry.logging import log_event
 
 # An epoch is closed early with this share of what may be in flight. A transaction takes some 100 ms
 # whatever is in it, so the rest must last for longer, or polling stands still meanwhile.

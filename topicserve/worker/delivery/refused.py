@@ -6,11 +6,11 @@ from topicserve.backends.errors import RecordRefusedError, RecordTooLargeError
 from topicserve.wire.dead_letter import TRUNCATED_HEADER, Reason
 from topicserve.wire.dead_letter_fit import fit_dead_letter, size_bytes
 from topicserve.wire.kafka_record import OutgoingRecord
-from topicserve.worker.logging import log_event
-from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.publish import Outgoing
-from topicserve.worker.request import Polled
-from topicserve.worker.second_tries import Refusal, SecondTries
+from topicserve.worker.stages.calls.second_tries import Refusal, SecondTries
+from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.stages.request import Polled
+from topicserve.worker.telemetry.logging import log_event
+from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 Refused = Callable[[Polled, Reason, Exception], OutgoingRecord]
 """Returns the dead letter of a record whose result was refused."""

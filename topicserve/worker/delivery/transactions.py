@@ -15,10 +15,10 @@ from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 from topicserve.worker.delivery.delivery import Surroundings
 from topicserve.worker.delivery.epochs import Epoch, Epochs
 from topicserve.worker.delivery.refused import is_tried_again, replacement
-from topicserve.worker.logging import log_event
-from topicserve.worker.offsets import Slot
-from topicserve.worker.publish import Outgoing
-from topicserve.worker.request import Polled
+from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.stages.request import Polled
+from topicserve.worker.telemetry.logging import log_event
 
 # A transaction is given up when so much of its time (`transaction.timeout.ms`) is over, before the
 # broker does so by itself: that would fence this producer, as if another had taken its place.

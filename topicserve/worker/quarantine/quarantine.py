@@ -24,12 +24,12 @@ from topicserve.backends.broker import Consumer, metadata_of
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
-from topicserve.worker.batch import Batcher
-from topicserve.worker.logging import log_event
-from topicserve.worker.metrics import WorkerMetrics
-from topicserve.worker.offsets import OffsetLedger, Slot
+from topicserve.worker.offsets.tracker import OffsetLedger, Slot
 from topicserve.worker.quarantine.note import Note, Suspects
-from topicserve.worker.request import Batch, Polled, Rejection, Request
+from topicserve.worker.stages.batch import Batcher
+from topicserve.worker.stages.request import Batch, Polled, Rejection, Request
+from topicserve.worker.telemetry.logging import log_event
+from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 FIRST_CHUNK_RECORDS = 256
 """After one death. A note costs a commit, some milliseconds: few records would read slowly."""

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from topicserve.worker.request import Batch
+from topicserve.worker.stages.request import Batch
 
 
 class PredictWatch:

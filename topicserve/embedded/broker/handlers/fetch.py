@@ -8,7 +8,7 @@ from kafka.protocol.consumer import FetchResponse
 from topicserve.embedded.broker.api import Client, Response
 from topicserve.embedded.broker.broker import Broker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
-from topicserve.embedded.broker.partition import Partition
+from topicserve.embedded.broker.log.partition import Partition
 
 # One answer is one copy in memory; readers come back for more.
 _MAX_BYTES = 16 << 20

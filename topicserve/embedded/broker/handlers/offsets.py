@@ -6,7 +6,7 @@ from kafka.protocol.consumer import ListOffsetsResponse
 from topicserve.embedded.broker.api import Client, Response
 from topicserve.embedded.broker.broker import Broker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
-from topicserve.embedded.broker.partition import Partition
+from topicserve.embedded.broker.log.partition import Partition
 
 _LATEST, _EARLIEST, _MAX_TIMESTAMP, _EARLIEST_LOCAL = -1, -2, -3, -4
 _NOT_FOUND = (-1, -1)

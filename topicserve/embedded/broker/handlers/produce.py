@@ -7,7 +7,7 @@ from kafka.protocol.producer import ProduceResponse
 from topicserve.embedded.broker.api import Client, Response
 from topicserve.embedded.broker.broker import Broker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
-from topicserve.embedded.broker.record_batch import RecordBatch, read_batches
+from topicserve.embedded.broker.log.record_batch import RecordBatch, read_batches
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,153 @@
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kafka import errors
+from kafka.net.selector import NetworkSelector
+from kafka.producer.sender import Sender
+from kafka.producer.transaction_manager import TransactionManager
+
+from topicserve.backends.kafka_python.workarounds.client import (
+    HeldWakeUps,
+    OneWakeUp,
+    keep_requests,
+    retry_timed_out_requests,
+)
+
+
+class AwayBroker:
+    """The connections of a client whose broker went away."""
+
+    def __init__(self) -> None:
+        self.cluster = SimpleNamespace()
+
+    def await_ready(self, node_id: object, timeout_ms: float) -> bool:
+        raise errors.KafkaConnectionError(f"{node_id} is not ready after {timeout_ms} ms")
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_request_waits_for_its_coordinator(*, mended: bool) -> None:
+    """Without our mend kafka-python drops it; when that is mended there, ours can go."""
+    manager = TransactionManager("worker-1")
+    sender = Sender(
+        AwayBroker(), None, SimpleNamespace(has_incomplete=False), transaction_manager=manager
+    )
+    client: Any = SimpleNamespace(_sender=sender)
+    if mended:
+        keep_requests(client)
+    manager._transaction_coordinator = "coordinator-1"
+    manager.initialize_transactions()
+
+    sender._maybe_send_pending_request()
+
+    waiting = [type(request).__name__ for *_, request in manager._pending_requests]
+    assert ("InitProducerIdHandler" in waiting) == mended
+    assert "FindCoordinatorHandler" in waiting
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_transactional_request_that_is_not_answered_is_sent_again(*, mended: bool) -> None:
+    """Without our change kafka-python gives up for good; when that is corrected, ours can go."""
+    manager = TransactionManager("worker-1")
+    manager._transaction_coordinator = "coordinator-1"
+    if mended:
+        retry_timed_out_requests(SimpleNamespace(_transaction_manager=manager))
+    manager.initialize_transactions()
+    handler = manager.next_request_handler(False)
+    correlation_id = manager.next_in_flight_request_correlation_id()
+
+    handler.on_complete(correlation_id, errors.RequestTimedOutError("after 9999 ms"))
+
+    waiting = [type(request).__name__ for *_, request in manager._pending_requests]
+    assert manager.has_fatal_error() != mended
+    assert ("InitProducerIdHandler" in waiting) == mended
+    assert ("FindCoordinatorHandler" in waiting) == mended
+
+
+class CountingSocket:
+    """Counts what is sent into a socket."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self.sent = 0
+
+    def send(self, data: bytes) -> int:
+        self.sent += len(data)
+        return int(self._socket.send(data))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_loop_is_woken_once_for_all_that_ask_meanwhile(*, mended: bool) -> None:
+    """Without our mend each record sent wakes it; when that is mended there, ours can go."""
+    loop = OneWakeUp() if mended else NetworkSelector()
+    loop._wakeup_w = asked = CountingSocket(loop._wakeup_w)
+
+    for _ in range(100):
+        loop.wakeup()
+    assert asked.sent == (1 if mended else 100)
+    loop.poll(timeout_ms=0)
+    loop.wakeup()
+    assert asked.sent == (2 if mended else 101)
+    loop.close()
+
+
+def a_held_client() -> tuple[HeldWakeUps, OneWakeUp, CountingSocket]:
+    """Return a client that connects to nothing, its loop, and what that is woken through."""
+    loop = OneWakeUp()
+    loop._wakeup_w = asked = CountingSocket(loop._wakeup_w)
+    return HeldWakeUps(net=loop, manager=SimpleNamespace(cluster=None)), loop, asked
+
+
+def test_a_held_thread_is_woken_when_all_is_ready() -> None:
+    """Also when what made it ready failed: some of it may be there."""
+    client, loop, asked = a_held_client()
+
+    with suppress(RuntimeError), client.held():
+        client.wakeup()
+        assert asked.sent == 0
+        raise RuntimeError
+    assert asked.sent == 1
+    loop.close()
+
+
+def test_what_a_held_thread_must_run_wakes_it() -> None:
+    """Who sends waits for the metadata of a topic that was forgotten meanwhile."""
+    client, loop, asked = a_held_client()
+
+    with client.held():
+        loop.call_soon_threadsafe(lambda: None)
+        assert asked.sent == 1
+    loop.close()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_work_that_comes_while_a_loop_reads_its_wake_up_is_done(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a later wake-up lost: the loop must not count as woken for ever."""
+    loop = OneWakeUp()
+    loop._wakeup_w = asked = CountingSocket(loop._wakeup_w)
+    done: list[str] = []
+    read = NetworkSelector._process_events
+
+    def read_and_be_asked(self: Any, events: Any) -> None:
+        # As another thread would do, around the reading.
+        if moment == "before":
+            self.call_soon_threadsafe(lambda: done.append(moment))
+        read(self, events)
+        if moment == "after":
+            self.call_soon_threadsafe(lambda: done.append(moment))
+
+    monkeypatch.setattr(NetworkSelector, "_process_events", read_and_be_asked)
+    loop.wakeup()
+    loop.poll(timeout_ms=0)
+    assert done == [moment]
+
+    before = asked.sent
+    loop.wakeup()
+    assert asked.sent == before + 1
+    loop.close()

@@ -1,0 +1,93 @@
+"""Classify and regress signatures take plain features."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.servables.kinds.saved_model import exports
+from topicserve.servables.core.errors import FailedPreconditionError, InvalidArgumentError
+from topicserve.servables.kinds.saved_model.options import SavedModelOptions
+from topicserve.servables.kinds.saved_model.saved_model import SavedModel
+from topicserve.servables.kinds.servable import FeatureSpec, Signature, TensorSpec
+
+FLOAT32 = np.dtype(np.float32)
+STRING = np.dtype(object)
+
+
+def columns(*rows: tuple[float, list[bytes]]) -> dict[str, Any]:
+    """Return feature columns of (x, words) rows."""
+    return {
+        "x": np.array([[x] for x, _ in rows], np.float32),
+        "words": np.array([words for _, words in rows], object),
+    }
+
+
+def test_signature_names_the_features_that_are_parsed(half_plus_two: SavedModel) -> None:
+    """The input is the graph's own, and beside it stands what the graph parses of it."""
+    assert half_plus_two.signatures["classify"] == Signature(
+        inputs={"inputs": TensorSpec(STRING, ())},
+        outputs={"classes": TensorSpec(STRING, (2,)), "scores": TensorSpec(FLOAT32, (2,))},
+        method_name="tensorflow/serving/classify",
+        features={
+            "words": FeatureSpec(STRING, (None,)),
+            "x": FeatureSpec(FLOAT32, (1,), is_required=True),
+        },
+    )
+
+
+def test_classification_gives_classes_and_scores(half_plus_two: SavedModel) -> None:
+    """Each row has its classes, by name, with their scores."""
+    outputs = half_plus_two.predict(columns((1, [b"a", b"b"]), (2, [b"c", b""])), "classify")
+
+    assert outputs["classes"].tolist() == [[b"half", b"words"]] * 2
+    assert outputs["scores"].tolist() == [[2.5, 2], [3, 1]]
+
+
+def test_regression_gives_one_number_a_row(half_plus_two: SavedModel) -> None:
+    """A model's [rows, 1] is answered as TF Serving does: a number a row."""
+    outputs = half_plus_two.predict(columns((1, []), (4, [])), "regress")
+
+    assert half_plus_two.signatures["regress"].outputs == {"outputs": TensorSpec(FLOAT32, ())}
+    assert outputs["outputs"].tolist() == [2.5, 4]
+
+
+def test_missing_feature_is_an_invalid_argument(half_plus_two: SavedModel) -> None:
+    """A feature without default that no row has is the caller's fault, by name."""
+    with pytest.raises(InvalidArgumentError, match="x"):
+        half_plus_two.predict({"words": np.array([[b"a"]], object)}, "regress")
+
+
+def test_old_and_ragged_parsings_are_seen(directory: Path) -> None:
+    """Both versions of the parsing operation name their features, ragged ones too."""
+    path = exports.export_tf1(directory / "parsings", exports.other_parsings)
+    model = SavedModel.load(path, SavedModelOptions())
+
+    assert model.signatures["old"].features == {
+        "words": FeatureSpec(STRING, (None,)),
+        "x": FeatureSpec(FLOAT32, (1,)),
+    }
+    assert model.predict({"words": np.array([[b"a"]], object)}, "old")["outputs"].tolist() == [7]
+    assert model.signatures["ragged"].features == {
+        "numbers": FeatureSpec(np.dtype(np.int64), (None,))
+    }
+    numbers = np.array([[1, 2, 3], [4, 5, 6]])
+    assert model.predict({"numbers": numbers}, "ragged")["outputs"].tolist() == [6, 15]
+    model.close()
+
+
+def test_unseen_parsing_takes_serialized_examples(odd: SavedModel) -> None:
+    """Where the features cannot be seen, a row is a serialized tf.Example."""
+    column = np.array([tf.train.Example().SerializeToString()] * 2, object)
+
+    assert odd.signatures["unseen_parsing"].inputs == {"inputs": TensorSpec(STRING, ())}
+    assert odd.signatures["unseen_parsing"].features == {}
+    assert odd.predict({"inputs": column}, "unseen_parsing")["outputs"].tolist() == [1, 1]
+
+
+def test_regression_of_several_numbers_is_refused(odd: SavedModel) -> None:
+    """TF Serving's regression is one number a row."""
+    with pytest.raises(FailedPreconditionError, match="one number a row"):
+        odd.predict({"inputs": np.array([b""], object)}, "wide_regression")

@@ -1,0 +1,281 @@
+"""Models of a remote TF Serving predict as local ones do, and its failures are told apart."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.servables.kinds.tf_serving.server import HalfPlusTwo, serving
+from tests.support.servables.kind_context import ServablesInMemory
+from topicserve.servables.core.errors import (
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    ServableError,
+    UnavailableError,
+)
+from topicserve.servables.core.loader import Loader
+from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.servable_id import ServableId
+from topicserve.servables.core.storage_path import StoragePath
+from topicserve.servables.kinds.servable import Signature, TensorSpec
+from topicserve.servables.kinds.tf_serving import make_adapter
+
+FLOAT32, STRING = np.dtype(np.float32), np.dtype(object)
+X = {"x": np.array([[2, 4], [6, 8]], np.float32)}
+LATEST = {"model_name": "half_plus_two"}
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.fixture
+def model() -> HalfPlusTwo:
+    """Return what is served."""
+    return HalfPlusTwo()
+
+
+@pytest.fixture
+def target(model: HalfPlusTwo) -> Iterator[str]:
+    """Yield where it is served."""
+    with serving(model) as address:
+        yield address
+
+
+def loaders(directory: Path, *files: Any, **options: Any) -> list[Loader]:
+    """Return the loaders of one adapter, one for each version file."""
+    adapter = make_adapter(options, ServablesInMemory())
+    made = []
+    for version, content in enumerate(files, start=1):
+        path = directory / str(version)
+        path.mkdir()
+        (path / "tf_serving.json").write_text(json.dumps(content))
+        data = ServableData(ServableId("remote", version), StoragePath(str(path)))
+        made.append(adapter.adapt_one_version(data).payload)
+    return made
+
+
+def load(directory: Path, content: Any = LATEST, **options: Any) -> Any:
+    """Return the loaded servable of one version file."""
+    (loader,) = loaders(directory, content, **options)
+    loader.load_with_id(ServableId("remote", 1))
+    return loader.servable
+
+
+def test_remote_model_predicts(tmp_path: Path, target: str) -> None:
+    """Columns go there and come back, by the signature that the remote model has."""
+    remote = load(tmp_path, target=target)
+
+    assert remote.signatures["serving_default"] == Signature(
+        {"x": TensorSpec(FLOAT32, (2,))}, {"y": TensorSpec(FLOAT32, (2,))}
+    )
+    assert remote.predict(X)["y"].tolist() == [[3, 4], [5, 6]]
+    assert remote.predict({"text": np.array([b"a"], object)}, "echo")["text"].tolist() == [b"a"]
+    remote.close()
+
+
+def test_signatures_not_about_tensors_are_left_out(tmp_path: Path, target: str) -> None:
+    """What columns cannot feed is not offered."""
+    remote = load(tmp_path, target=target)
+
+    assert sorted(remote.signatures) == ["classify", "echo", "scaled", "serving_default"]
+    with pytest.raises(
+        InvalidArgumentError, match="no signature 'sparse'; known: classify, echo, scaled, serv"
+    ):
+        remote.predict(X, "sparse")
+    remote.close()
+
+
+def test_examples_and_defaults_are_seen(tmp_path: Path, target: str, model: HalfPlusTwo) -> None:
+    """Rows may be features of any name, and an input left out is not sent: TF Serving fills it."""
+    remote = load(tmp_path, target=target)
+
+    assert remote.signatures["classify"].features == {}
+    assert remote.signatures["serving_default"].features is None
+    assert remote.signatures["scaled"].defaults["scale"].tolist() == [2]
+    remote.predict(X, "scaled")
+    assert sorted(model.requests[-1].inputs) == ["x"]
+    remote.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "version", "label"),
+    [({}, None, ""), ({"version": 7}, 7, ""), ({"version_label": "a"}, None, "a")],
+)
+def test_version_file_names_the_remote_model(
+    tmp_path: Path, target: str, model: HalfPlusTwo, more: Any, version: Any, label: str
+) -> None:
+    """The request says which model, version or label and signature it is for."""
+    remote = load(tmp_path, LATEST | more, target=target)
+
+    remote.predict(X)
+
+    spec = model.requests[0].model_spec
+    assert (spec.name, spec.signature_name) == ("half_plus_two", "serving_default")
+    assert (spec.version.value if spec.HasField("version") else None) == version
+    assert spec.version_label == label
+    remote.close()
+
+
+def test_metadata_uid_is_sent_where_it_is_wanted(
+    tmp_path: Path, target: str, model: HalfPlusTwo
+) -> None:
+    """A server that reads `metadata_uid` gets it, any other never sees it."""
+    uid = {"metadata_uid": np.array([b"1", b"2"], object)}
+    (tmp_path / "without").mkdir()
+    (tmp_path / "with").mkdir()
+    without = load(tmp_path / "without", target=target)
+    with_uid = load(tmp_path / "with", target=target, send_metadata_uid=True)
+
+    without.predict(X | uid)
+    with_uid.predict(X | uid)
+    with_uid.predict(X)
+
+    assert with_uid.signatures["echo"].inputs["metadata_uid"] == TensorSpec(STRING, ())
+    sent = [dict(request.inputs) for request in model.requests]
+    assert [sorted(inputs) for inputs in sent] == [["x"], ["metadata_uid", "x"], ["x"]]
+    assert tf.make_ndarray(sent[1]["metadata_uid"]).tolist() == [b"1", b"2"]
+    without.close()
+    with_uid.close()
+
+
+def test_unavailable_server_is_tried_again(tmp_path: Path, target: str, model: HalfPlusTwo) -> None:
+    """A server that is away for a moment costs no error."""
+    remote = load(tmp_path, target=target, max_attempts=3, retry_backoff_seconds=0.001)
+    model.failures = [grpc.StatusCode.UNAVAILABLE] * 2
+    model.calls = 0
+
+    assert remote.predict(X)["y"].tolist() == [[3, 4], [5, 6]]
+    assert model.calls == 3
+    remote.close()
+
+
+def test_retries_are_bounded(tmp_path: Path, target: str, model: HalfPlusTwo) -> None:
+    """After the last attempt the error is the caller's, who may come back later."""
+    remote = load(tmp_path, target=target, max_attempts=2, retry_backoff_seconds=0.001)
+    model.failures = [grpc.StatusCode.UNAVAILABLE] * 5
+    model.calls = 0
+
+    with pytest.raises(UnavailableError, match=f"TF Serving at {target}: UNAVAILABLE: as told$"):
+        remote.predict(X)
+    assert model.calls == 2
+    remote.close()
+
+
+def test_call_ends_at_its_deadline(tmp_path: Path, target: str, model: HalfPlusTwo) -> None:
+    """A server that does not answer keeps no one longer than the time that is given."""
+    remote = load(tmp_path, target=target, timeout_seconds=0.2)
+    model.may_answer.clear()
+
+    with pytest.raises(DeadlineExceededError) as error:
+        remote.predict(X)
+
+    assert error.value.retriable
+    model.may_answer.set()
+    remote.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, InvalidArgumentError),
+        (grpc.StatusCode.INTERNAL, InternalError),
+        (grpc.StatusCode.FAILED_PRECONDITION, FailedPreconditionError),
+        (grpc.StatusCode.NOT_FOUND, UnavailableError),
+        (grpc.StatusCode.PERMISSION_DENIED, UnavailableError),
+        (grpc.StatusCode.UNAUTHENTICATED, UnavailableError),
+        (grpc.StatusCode.UNIMPLEMENTED, UnavailableError),
+        (grpc.StatusCode.ABORTED, UnavailableError),
+    ],
+)
+def test_errors_say_whose_fault_it_is(
+    tmp_path: Path,
+    target: str,
+    model: HalfPlusTwo,
+    code: grpc.StatusCode,
+    kind: type[ServableError],
+) -> None:
+    """What the inputs cannot help is retriable, what they are at fault for is not."""
+    remote = load(tmp_path, target=target)
+    model.failures = [code]
+
+    with pytest.raises(kind, match=f"{code.name}: as told$") as error:
+        remote.predict(X)
+
+    assert type(error.value) is kind
+    remote.close()
+
+
+def test_load_waits_for_the_server(tmp_path: Path) -> None:
+    """A version whose server is away is not available; the core tries its load again."""
+    with pytest.raises(UnavailableError, match=f"TF Serving at {NOBODY}"):
+        load(tmp_path, target=NOBODY, max_attempts=1)
+
+
+def test_output_of_other_rows_is_refused(tmp_path: Path, target: str, model: HalfPlusTwo) -> None:
+    """Rows that do not match the input cannot be told apart."""
+    remote = load(tmp_path, target=target)
+    model.answered_rows = slice(1)
+
+    with pytest.raises(FailedPreconditionError, match=r"'y' has the shape \[1, 2\] for 2 rows"):
+        remote.predict(X)
+    remote.close()
+
+
+def test_version_file_at_fault_is_named(tmp_path: Path) -> None:
+    """A file that names no model says so, before anybody is called."""
+    for number, (content, problem) in enumerate(
+        [
+            ({}, "`model_name`"),
+            (LATEST | {"version": 1, "version_label": "a"}, "not both"),
+            (LATEST | {"versoin": 1}, "`versoin`"),
+        ]
+    ):
+        (tmp_path / str(number)).mkdir()
+        with pytest.raises(InvalidArgumentError, match=r"tf_serving\.json: .*" + problem):
+            load(tmp_path / str(number), content, target=NOBODY)
+    (tmp_path / "missing").mkdir()
+    with pytest.raises(NotFoundError, match=r"other\.json: there is no such file"):
+        load(tmp_path / "missing", target=NOBODY, file="other.json")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, "missing required field `target`"),
+        ({"target": NOBODY, "timeout_seconds": 0}, "`timeout_seconds` must be above 0"),
+        ({"target": NOBODY, "max_attempts": 0}, "`max_attempts`"),
+        ({"target": NOBODY, "tls": {"private_key": "k"}}, "belong together"),
+        ({"target": NOBODY, "deadline": 1}, "there is no `deadline`; known are: target"),
+    ],
+)
+def test_bad_option_is_named(options: dict[str, object], problem: str) -> None:
+    """An option that is wrong says so before anybody is called."""
+    with pytest.raises(InvalidArgumentError, match=problem):
+        make_adapter(options, ServablesInMemory())
+
+
+def test_missing_certificate_is_named(tmp_path: Path) -> None:
+    """TLS without its file does not fall back to anything."""
+    with pytest.raises(InvalidArgumentError, match=r"tls: .*nowhere\.pem"):
+        load(tmp_path, target=NOBODY, tls={"root_certificates": "nowhere.pem"})
+
+
+def test_versions_share_one_connection(tmp_path: Path, target: str) -> None:
+    """All servables of an adapter call through one channel, which the last unload closes."""
+    one, two = loaders(tmp_path, LATEST, LATEST | {"version": 2}, target=target)
+    for number, loader in enumerate((one, two), start=1):
+        loader.load_with_id(ServableId("remote", number))
+    first, second = one.servable, two.servable
+
+    assert first._service is second._service
+    one.unload()
+    assert second.predict(X)["y"].tolist() == [[3, 4], [5, 6]]
+    two.unload()
+    with pytest.raises(ValueError, match="closed channel"):
+        second.predict(X)

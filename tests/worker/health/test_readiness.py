@@ -1,0 +1,44 @@
+"""Readiness says what is missing, and why."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from topicserve.worker.health.readiness import WorkerHealth
+
+
+def test_readiness_says_why_a_servable_has_no_version() -> None:
+    """Where a reason is known."""
+    stages = SimpleNamespace(
+        rebalance=SimpleNamespace(joined=True),
+        joiner=SimpleNamespace(unavailable=None),
+        breaker=SimpleNamespace(open=False),
+        draining=False,
+        flow=SimpleNamespace(consumer_problem=lambda: "in-3: leader not available (for 5 s)"),
+    )
+    problems = {"broken": "version 1: a file is missing", "coming": ""}
+    health = WorkerHealth(cast(Any, stages), lambda: list(problems), 60.0, problems.__getitem__)
+
+    assert health.ready() == [
+        "servable 'broken' has no available default version: version 1: a file is missing",
+        "servable 'coming' has no available default version",
+    ]
+
+
+def test_a_worker_without_a_broker_is_alive_and_not_ready() -> None:
+    """A restart would not help."""
+    stages = SimpleNamespace(
+        rebalance=SimpleNamespace(joined=True),
+        joiner=SimpleNamespace(unavailable=None),
+        breaker=SimpleNamespace(open=False),
+        progress=SimpleNamespace(stuck_seconds=lambda: 0.0),
+        draining=False,
+        flow=SimpleNamespace(consumer_problem=lambda: "in-3: leader not available (for 5 s)"),
+    )
+    silent = "no broker has answered since ..."
+    health = WorkerHealth(cast(Any, stages), list, 60.0, broker_problem=lambda: silent)
+
+    assert health.ready() == [
+        silent,
+        "the consumer's last error: in-3: leader not available (for 5 s)",
+    ]
+    assert health.live() == []

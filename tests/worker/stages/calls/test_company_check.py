@@ -1,0 +1,271 @@
+"""Records of a signature whose rows depend on one another share no call after the first."""
+
+import gc
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.support.servables.not_by_row import NUMBERS, TEXTS, Computing, flat_words, minus_mean
+from tests.support.servables.servables import Doubling
+from tests.support.stages.outcomes import a_predictor, outcomes, outcomes_of
+from tests.support.stages.records import a_request
+from topicserve.servables.core.errors import InternalError, UnavailableError
+from topicserve.servables.core.servable_id import ServableId
+from topicserve.servables.kinds.servable import Columns
+from topicserve.wire.json_codec.body import Form
+from topicserve.worker.config.schema import BatchingConfig
+from topicserve.worker.stages.calls.calls import NotNowError
+from topicserve.worker.stages.calls.company_check import MAX_SIGNATURES, REMEDY, CompanyCheck
+from topicserve.worker.stages.request import Request
+from topicserve.worker.telemetry.metrics import WorkerMetrics
+
+ALL = {**NUMBERS, **TEXTS}
+VALUES: dict[bool, list[Any]] = {
+    False: [3.0, 1.0, 2.0, 40.0, 7.0, 9.0, 12.0],
+    True: ["a b", "", "aa", "a long text", "a", "a a a", "no"],
+}
+
+
+def lone_rows(values: list[Any]) -> list[Request]:
+    """Return a JSON record a value."""
+    return [a_request(value) for value in values]
+
+
+def mixed_forms(values: list[Any]) -> list[Request]:
+    """Return records in all forms, of one row and of two."""
+    array = [np.array([v.encode() if isinstance(v, str) else v]) for v in values]
+    tensors = [one.astype(object if one.dtype.kind == "S" else np.float32) for one in array]
+    return [
+        a_request(values[0]),
+        a_request(values[1:3], form=Form.INPUTS, rows=2),
+        a_request(values[3:5], form=Form.INSTANCES, rows=2),
+        a_request({"x": tensors[5]}, form=Form.TENSORS),
+        a_request(values[6]),
+    ]
+
+
+@pytest.mark.parametrize("make", [lone_rows, mixed_forms])
+@pytest.mark.parametrize("sizes", [(), (2, 16)], ids=["unpadded", "padded"])
+@pytest.mark.parametrize("name", ALL)
+def test_all_answers_of_the_first_batch_are_those_alone(
+    name: str, sizes: tuple[int, ...], make: Any
+) -> None:
+    """Also where the number of rows is right by chance, and of all batches after it."""
+    servable = Computing(ALL[name])
+    values = VALUES[name in TEXTS]
+    predictor = a_predictor(servable, sizes, check_batches=1)
+
+    for order in (values, values[::-1], values[3:] + values[:3]):
+        requests = make(order)
+        alone: dict[str, Any] = {}
+        for request in requests:
+            alone |= outcomes(servable, [request])
+        assert outcomes_of(predictor, requests) == alone
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_padding_alone_is_company(name: str) -> None:
+    """A lone record of a padded call gets what it gets unpadded."""
+    servable = Computing(ALL[name])
+    predictor = a_predictor(servable, (16,), check_batches=1)
+    for value in VALUES[name in TEXTS]:
+        request = a_request(value)
+        assert outcomes_of(predictor, [request]) == outcomes(servable, [request])
+
+
+def test_rows_that_are_independent_stay_joined() -> None:
+    """No more than so many batches are checked, with four records each; lone ones do not count."""
+    servable = Doubling()
+    predictor = a_predictor(servable, check_batches=3)
+
+    for _ in range(2):
+        outcomes_of(predictor, lone_rows([1.0]))
+    for _ in range(6):
+        outcomes_of(predictor, lone_rows(list(range(100))))
+
+    checked = [100, 1, 1, 1, 1]
+    assert servable.sizes == [1, 1, *checked * 3, 100, 100, 100]
+
+
+def test_nothing_is_checked_where_it_is_known() -> None:
+    """By the kind, or because the owner of the model vouches for it; and with 0 nowhere."""
+    known, off = Computing(minus_mean, rows_are_independent=True), Computing(minus_mean)
+    outcomes_of(a_predictor(known, check_batches=8), lone_rows([1.0, 3.0]))
+    outcomes_of(a_predictor(off), lone_rows([1.0, 3.0]))
+
+    assert known.sizes == off.sizes == [2]
+    assert BatchingConfig().check_batches == 8
+
+
+def test_wrong_numbers_of_rows_are_never_tried_in_parts() -> None:
+    """Half of the records could have the right number by chance, also where nothing is checked."""
+    servable = Computing(flat_words, rows_are_independent=True)
+    requests = lone_rows(["a b", "", "c d", "e f"])
+    alone: dict[str, Any] = {}
+    for request in requests:
+        alone |= outcomes(servable, [request])
+
+    assert outcomes_of(a_predictor(servable), requests) == alone
+
+
+def test_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """In the log with the remedy, and in a metric."""
+    predictor = a_predictor(Computing(minus_mean), check_batches=8)
+
+    with caplog.at_level("WARNING", "topicserve"):
+        for _ in range(3):
+            outcomes_of(predictor, lone_rows([1.0, 3.0]))
+
+    (record,) = [one for one in caplog.records if one.msg == "records_kept_apart"]
+    assert record.fields == {  # type: ignore[attr-defined]  # set by log_event
+        "servable": "digits",
+        "version": 1,
+        "signature": "serving_default",
+        "output": "y",
+        "problem": "a record has other values in a call with others than alone",
+        "remedy": REMEDY,
+    }
+    counter = predictor._metrics.unjoined_signatures.labels("digits")
+    assert counter._value.get() == 1
+
+
+class Moody(Doubling):
+    """Fails in calls of some sizes."""
+
+    def __init__(self, *sizes: int, error: Exception, times: int = 10**6) -> None:
+        super().__init__()
+        self.fails = sizes
+        self.problem = error
+        self.times = times
+
+    def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Any:
+        outputs = super().predict(inputs, signature_name)
+        if len(inputs["x"]) in self.fails and self.times > 0:
+            self.times -= 1
+            raise self.problem
+        return outputs
+
+
+@pytest.mark.parametrize("fails", [1, 4])
+def test_a_call_that_fails_in_one_company_alone_is_another_answer(fails: int) -> None:
+    """Where records fail alone only, or together only, they are predicted alone from then on."""
+    servable = Moody(fails, error=InternalError("no"))
+    predictor = a_predictor(servable, check_batches=8)
+
+    found = outcomes_of(predictor, lone_rows([1.0, 2.0, 3.0, 4.0]))
+    servable.sizes.clear()
+    outcomes_of(predictor, lone_rows([1.0, 2.0]))
+
+    assert [isinstance(one, bytes) for one in found.values()] == [fails == 4] * 4
+    assert servable.sizes == [1, 1]
+
+
+@pytest.mark.parametrize(("fails", "times"), [(4, 1), (1, 1)])
+def test_a_failure_that_does_not_repeat_decides_nothing(fails: int, times: int) -> None:
+    """Records stay joined."""
+    servable = Moody(fails, error=InternalError("once"), times=times)
+    predictor = a_predictor(servable, check_batches=8)
+    outcomes_of(predictor, lone_rows([1.0, 2.0, 3.0, 4.0]))
+    servable.sizes.clear()
+
+    outcomes_of(predictor, lone_rows([1.0, 2.0]))
+
+    assert servable.sizes[0] == 2
+
+
+@pytest.mark.parametrize("error", [UnavailableError("remote"), MemoryError()])
+def test_a_passing_failure_decides_nothing(error: Exception) -> None:
+    """The batch keeps its answers, and another one is checked in its place."""
+    servable = Moody(1, error=error)
+    predictor = a_predictor(servable, check_batches=1)
+
+    for _ in range(3):
+        found = outcomes_of(predictor, lone_rows([1.0, 2.0]))
+        assert all(isinstance(one, bytes) for one in found.values())
+    servable.fails = ()
+    outcomes_of(predictor, lone_rows([1.0, 2.0]))
+
+    assert servable.sizes == [2, 1, 2, 1, 2, 1, 2, 1, 1]
+
+
+def test_a_passing_failure_of_the_batch_is_waited_for() -> None:
+    """As without the check."""
+    predictor = a_predictor(Moody(2, error=UnavailableError("remote")), check_batches=1)
+    with pytest.raises(NotNowError):
+        outcomes_of(predictor, lone_rows([1.0, 2.0]))
+
+
+def test_a_model_with_an_element_of_chance_stays_joined() -> None:
+    """Its lone answers differ from each other, too."""
+    numbers = itertools.count()
+    servable = Computing(lambda x: x + np.float32(next(numbers)))
+    predictor = a_predictor(servable, check_batches=1)
+    outcomes_of(predictor, lone_rows([1.0, 2.0]))
+    servable.sizes.clear()
+
+    outcomes_of(predictor, lone_rows([1.0, 2.0]))
+
+    assert servable.sizes == [2]
+
+
+def test_decisions_go_with_the_version() -> None:
+    """One that is loaded again, or made of other servables, is checked again; all are bounded."""
+    metrics = WorkerMetrics(CollectorRegistry())
+    check = CompanyCheck(1, metrics)
+    one, name = ServableId("digits", 1), "serving_default"
+
+    def of(servable: Any, servable_id: ServableId = one, signature_name: str = name) -> Any:
+        return check.of(servable, servable_id, signature_name, servable.signatures[name])
+
+    servable = Computing(minus_mean)
+    company = of(servable)
+    assert of(servable) is company
+    assert of(servable, signature_name="other") is not company
+    assert of(Computing(minus_mean)) is not company
+    servable.signatures[name] = Computing(minus_mean, parts=(1,)).signatures[name]
+    assert of(servable) is not company
+    for version in range(2, MAX_SIGNATURES + 10):
+        of(servable, ServableId("digits", version))
+    assert len(check._entries) == MAX_SIGNATURES
+    del servable
+    gc.collect()
+    of(Computing(minus_mean))
+    assert len(check._entries) == 1
+
+
+def test_a_keras_model_that_pads_to_the_longest_text(tmp_path: Path) -> None:
+    """Real layers: its answers are those alone; with a fixed length records stay joined."""
+    import tensorflow as tf
+
+    from topicserve.servables.kinds.saved_model.options import SavedModelOptions
+    from topicserve.servables.kinds.saved_model.saved_model import SavedModel
+
+    requests = lone_rows(["a good film", "bad", "a film that was very very long and bad"])
+    for length, is_apart in ((None, True), (8, False)):
+        layers = tf.keras.layers
+        text = tf.keras.Input((), dtype="string", name="text")
+        tokens = layers.TextVectorization(
+            vocabulary=["a", "good", "bad", "film"], output_sequence_length=length
+        )(text)
+        vectors = layers.Embedding(20, 4, embeddings_initializer="normal")(tokens)
+        score = layers.Dense(1, name="score")(layers.GlobalAveragePooling1D()(vectors))
+        path = tmp_path / str(length)
+        tf.keras.Model({"text": text}, {"score": score}).export(str(path), verbose=False)
+        model = SavedModel.load(str(path), SavedModelOptions())
+        predictor = a_predictor(model, check_batches=8)
+        alone: dict[str, Any] = {}
+        for request in requests:
+            alone |= outcomes(model, [request])
+
+        found = outcomes_of(predictor, requests)
+
+        company = predictor._calls._company.of(
+            model, ServableId("digits", 1), "serving_default", model.signatures["serving_default"]
+        )
+        assert company.is_apart is is_apart
+        assert not is_apart or found == alone
+        model.close()

@@ -1,0 +1,151 @@
+"""A result that is refused costs no record but its own the answer."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.servables.servables import Doubling, Served
+from tests.support.stages.deliveries import limit_of
+from tests.support.stages.records import PARTITION, a_kafka_record, a_request, an_id
+from tests.worker.test_pipeline import World, records
+from topicserve.backends.errors import RecordRefusedError
+from topicserve.servables.kinds.servable import Signature, TensorSpec
+from topicserve.wire.dead_letter import Reason
+from topicserve.worker.config.schema import Guarantee
+from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.stages.calls.second_tries import (
+    MAX_RECORDS,
+    MAX_REFUSALS,
+    Refusal,
+    SecondTries,
+)
+from topicserve.worker.stages.request import Evidence, Trial
+
+FLOAT32 = np.dtype(np.float32)
+LIMIT_BYTES = 3000
+GUARANTEES = pytest.mark.parametrize("guarantee", list(Guarantee), ids=lambda one: one.value)
+
+
+class Padding(Doubling):
+    """Answers each row with as many numbers as the largest `x` of the call says."""
+
+    @property
+    def signatures(self) -> Any:
+        inputs, outputs = {"x": TensorSpec(FLOAT32, ())}, {"y": TensorSpec(FLOAT32, (None,))}
+        return {"serving_default": Signature(inputs, outputs, rows_are_independent=True)}
+
+    def predict(self, inputs: Any, signature_name: str = "serving_default") -> Any:  # noqa: ARG002
+        self.sizes.append(len(inputs["x"]))
+        return {"y": np.repeat(inputs["x"][:, None], int(inputs["x"].max()), axis=1)}
+
+
+def reason_of(sent: Any) -> str | None:
+    """Return why a dead letter was given up; None for a result."""
+    reason = dict(sent.headers).get("topicserve-reason")
+    return None if reason is None else reason.decode()
+
+
+@GUARANTEES
+def test_only_a_record_whose_lone_result_is_too_large_is_given_up(guarantee: Guarantee) -> None:
+    """The others of its batch are predicted alone, and get what they get alone."""
+    made = [
+        a_kafka_record(n, float(2000 if n % 20 == 7 else 1 + n % 3), partition=n % 3)
+        for n in range(60)
+    ]
+    servable = Padding()
+    world = World(made, guarantee, Served({1: servable}))
+    world.producer.fail_send = limit_of(LIMIT_BYTES)
+
+    world.run()
+
+    by_id = {dict(sent.headers)["ce_id"]: sent for sent in world.log.published}
+    assert len(by_id) == len(world.log.published) == 60
+    for n in range(60):
+        sent = by_id[an_id(n).encode()]
+        if n % 20 == 7:
+            assert reason_of(sent) == "result_too_large"
+        else:
+            size = 1 + n % 3
+            assert orjson.loads(sent.value or b"")["prediction"][:size] == [size] * size
+    assert max(servable.sizes) > 1
+    assert world.stages.ledger.outcome_bytes == 0
+    assert world.served.open_handles == 0
+
+
+@GUARANTEES
+def test_a_result_that_is_refused_for_another_reason_is_given_up_at_once(
+    guarantee: Guarantee,
+) -> None:
+    """Another prediction would be refused, too."""
+    servable = Doubling()
+    world = World(records(6), guarantee, Served({1: servable}))
+    world.producer.fail_send = lambda sent: (
+        RecordRefusedError("its header") if b'"prediction":4.0' in (sent.value or b"") else None
+    )
+
+    world.run()
+
+    reasons = Counter(reason_of(sent) for sent in world.log.published)
+    assert reasons == {None: 5, "result_refused": 1}
+
+
+TOO_LARGE = Refusal(Reason.RESULT_TOO_LARGE, ValueError("1 MB"))
+NEW = Evidence(frozenset({Trial("digits", 2)}))
+
+
+def test_a_record_is_tried_alone_and_then_without_each_version_that_was_refused() -> None:
+    """And then given up; afterwards nothing is known of it."""
+    tries, request = SecondTries(), a_request()
+    both = Evidence(frozenset({Trial("digits", 2), Trial("step", 5)}))
+
+    again = [
+        tries.note(request, TOO_LARGE, is_alone=is_alone, evidence=evidence)
+        for is_alone, evidence in ((False, both), (True, both), (True, NEW), (True, NEW))
+    ]
+
+    assert again == [True, True, True, False]
+    assert tries.of([request]) == {}
+
+
+def test_a_record_read_again_is_known_by_its_place() -> None:
+    """After a transaction that was aborted it is another object, and another slot."""
+    tries = SecondTries()
+    tries.note(a_request(offset=5), TOO_LARGE, is_alone=True, evidence=NEW)
+    other, again = a_request(offset=6), a_request(offset=5, slot=Slot(PARTITION))
+
+    found = tries.of([other, again])
+    tries.forget([other, again])
+
+    assert list(found) == [id(again)]
+    assert found[id(again)].refused == {NEW.answered: TOO_LARGE}
+    assert tries.of([again]) == {}
+
+
+def test_what_is_known_is_bounded() -> None:
+    """Partitions may go while their records are to be tried again."""
+    tries, slot = SecondTries(), Slot(PARTITION)
+    requests = [a_request(offset=offset, slot=slot) for offset in range(MAX_RECORDS + 5)]
+
+    for request in requests:
+        tries.note(request, TOO_LARGE, is_alone=False, evidence=None)
+
+    assert len(tries.of(requests)) == 5
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(list(range(9))))))
+def test_no_record_is_tried_for_ever(refusals: list[tuple[bool, int]]) -> None:
+    """Whatever versions come and go."""
+    tries, request = SecondTries(), a_request()
+    count = 0
+    for is_alone, version in refusals:
+        evidence = Evidence(frozenset({Trial("digits", version)}))
+        if not tries.note(request, TOO_LARGE, is_alone=is_alone, evidence=evidence):
+            break
+        count += 1
+
+    assert count <= MAX_REFUSALS + 1

@@ -1,0 +1,289 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.support.servables.servables import Doubling, Served
+from tests.support.stages.records import ROUTE, ManualClock, a_request
+from topicserve.servables.core.errors import (
+    DeadlineExceededError,
+    InternalError,
+    InvalidArgumentError,
+)
+from topicserve.servables.kinds.servable import Scope, Signature, TensorSpec
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.json_codec.body import Form
+from topicserve.worker.config.schema import BatchingConfig
+from topicserve.worker.stages.batch_sizer import BatchSizer
+from topicserve.worker.stages.calls.calls import NotNowError
+from topicserve.worker.stages.predict import Predictor
+from topicserve.worker.stages.request import Batch, Predicted, Request, Route
+from topicserve.worker.telemetry.metrics import WorkerMetrics
+
+FLOAT32 = np.dtype(np.float32)
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+class World:
+    """A predictor over one servable."""
+
+    def __init__(self, servable: Any = None, **batching: Any) -> None:
+        self.servable = servable or Doubling()
+        self.served = Served({1: self.servable})
+        self.registry = CollectorRegistry()
+        self.clock = ManualClock()
+        metrics = WorkerMetrics(self.registry)
+        self.predictor = Predictor(
+            self.served,
+            BatchingConfig(**batching),
+            30.0,
+            BatchSizer(1024, 0),
+            metrics,
+            self.clock,
+            lambda: NOW,
+        )
+
+    def predict(self, *requests: Request, route: Route = ROUTE) -> Predicted:
+        """Predict one batch."""
+        rows = sum(request.input.rows for request in requests)
+        return self.predictor.predict(Batch(route, 0, list(requests), [], rows, 0.0))
+
+    def predict_values(self, *values: float) -> Predicted:
+        """Predict one batch of lone rows."""
+        return self.predict(*(a_request(value) for value in values))
+
+
+def values_of(predicted: Predicted) -> list[float]:
+    """Return all predictions, in the order of the answers."""
+    return [y for answers in predicted.answers for y in answers.outputs["y"].tolist()]
+
+
+def test_a_batch_takes_one_handle_and_names_its_version() -> None:
+    """It is closed again when the batch is predicted."""
+    world = World()
+    world.served.versions[7] = Doubling()
+    open_meanwhile: list[int] = []
+    world.served.versions[7].before = lambda: open_meanwhile.append(world.served.open_handles)
+
+    predicted = world.predict_values(1.0, 2.0, 3.0)
+
+    assert (predicted.servable, predicted.version) == ("digits", 7)
+    assert values_of(predicted) == [2.0, 4.0, 6.0]
+    assert (world.served.handles, open_meanwhile, world.served.open_handles) == (1, [1], 0)
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidArgumentError("bad"), InternalError("broken"), KeyError("a kind's own bug")]
+)
+@pytest.mark.parametrize("bad", [0, 1, 5, 63])
+def test_one_bad_row_never_fails_its_batch(bad: int, error: Exception) -> None:
+    """The batch is halved until the record at fault is alone."""
+    world = World(Doubling(dislikes=float(bad), error=error))
+    requests = [a_request(float(number)) for number in range(64)]
+
+    predicted = world.predict(*requests)
+
+    (rejection,) = predicted.rejections
+    assert (rejection.polled, rejection.reason) == (requests[bad], Reason.PREDICT_FAILED)
+    assert str(error) in str(rejection.error)
+    assert values_of(predicted) == [2.0 * number for number in range(64) if number != bad]
+    assert len(world.servable.sizes) <= 2 * 6 + 1
+    code = getattr(error, "code", "UNKNOWN")
+    labels = {"servable": "digits", "reason": code}
+    assert world.registry.get_sample_value("topicserve_predict_failures_total", labels) == 7
+
+
+class InPlace:
+    """Doubles its input itself, then refuses what is over 100."""
+
+    def __init__(self) -> None:
+        specs = {"x": TensorSpec(FLOAT32, ()), "k": TensorSpec(FLOAT32, (), Scope.CALL)}
+        self.signatures = {"serving_default": Signature(specs, specs)}
+
+    def predict(self, inputs: Any, signature_name: str = "serving_default") -> Any:  # noqa: ARG002
+        for column in inputs.values():
+            column *= 2
+        if (inputs["x"] > 100).any():
+            raise InvalidArgumentError("too large")
+        return inputs
+
+
+@pytest.mark.parametrize("sizes", [(), (8,)])
+@pytest.mark.parametrize("form", [Form.INSTANCE, Form.TENSORS])
+def test_a_servable_may_change_its_inputs(form: Form, sizes: tuple[int, ...]) -> None:
+    """Records are predicted again after an error, and by others later, as they were sent."""
+    world = World(InPlace(), allowed_batch_sizes=sizes)
+    as_sent = [{"x": float(x), "k": 3.0} for x in (1, 2, 60, 3)]
+    contents: list[Any] = as_sent
+    if form is Form.TENSORS:
+        contents = [{"x": np.array([c["x"]], FLOAT32), "k": np.array(3, FLOAT32)} for c in as_sent]
+    requests = [a_request(content, form=form) for content in contents]
+
+    for batch in (requests, requests, requests[:1], requests[:1]):
+        predicted = world.predict(*batch)
+        found = [(o["x"].tolist(), float(o["k"])) for a in predicted.answers for o in [a.outputs]]
+        assert [x for xs, _ in found for x in xs] == [2.0, 4.0, 6.0][: len(batch)]
+        assert {k for _, k in found} == {6.0}
+        assert [one.polled for one in predicted.rejections] == requests[2:3] * (len(batch) > 1)
+
+
+def test_a_passing_fault_is_nobodys_fault() -> None:
+    """The batch as a whole is to be tried again."""
+    world = World()
+    world.servable.failing = DeadlineExceededError("remote")
+
+    with pytest.raises(NotNowError):
+        world.predict_values(1.0, 2.0)
+
+    assert world.served.open_handles == 0
+
+
+def test_without_any_version_the_batch_waits() -> None:
+    """For as long as it takes."""
+    world = World()
+    world.served.versions.clear()
+    world.clock.advance(10**6)
+
+    with pytest.raises(NotNowError):
+        world.predict_values(1.0)
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        ROUTE,
+        Route("digits", 7, None, "serving_default"),
+        Route("digits", 7, None, "serving_default", is_canary=True),
+    ],
+)
+def test_a_servable_that_was_removed_is_not_waited_for(route: Route) -> None:
+    """Neither by records that came before; a worker that starts then rejects them too."""
+    world = World()
+    world.served.versions.clear()
+    request = a_request(1.0)
+    with pytest.raises(NotNowError):
+        world.predict(request, route=route)
+
+    world.served.is_removed = True
+    predicted = world.predict(request, route=route)
+
+    (rejection,) = predicted.rejections
+    assert rejection.reason is Reason.UNKNOWN_SERVABLE
+    assert "'digits', which is not served here; served: nothing" in str(rejection.error)
+
+
+def test_a_version_that_is_coming_is_waited_for() -> None:
+    """However long it takes to load."""
+    world = World()
+    world.served.coming.add(9)
+    world.clock.advance(10**6)
+
+    with pytest.raises(NotNowError):
+        world.predict(a_request(), route=Route("digits", 9, None, "serving_default"))
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route("digits", 9, None, "serving_default"),
+        Route("digits", None, "nobody", "serving_default"),
+    ],
+)
+def test_a_version_that_nobody_knows_is_waited_for_only_so_long(route: Route) -> None:
+    """A record may come before the version that it asks for; a wrong number must not block all."""
+    world = World()
+    request = a_request(polled_at=world.clock())
+
+    with pytest.raises(NotNowError):
+        world.predict(request, route=route)
+    world.clock.advance(30)
+    predicted = world.predict(request, route=route)
+
+    assert [r.reason for r in predicted.rejections] == [Reason.UNKNOWN_VERSION]
+
+
+def test_an_unknown_signature_is_the_records_fault() -> None:
+    """The message lists those there are."""
+    predicted = World().predict(a_request(), route=Route("digits", None, None, "other"))
+
+    (rejection,) = predicted.rejections
+    assert rejection.reason is Reason.UNKNOWN_SIGNATURE
+    assert "'other' is not one of: serving_default" in str(rejection.error)
+
+
+class Composed(Doubling):
+    """Derives its signatures from others, which may be away or wrong."""
+
+    def __init__(self, problem: Exception) -> None:
+        super().__init__()
+        self.problem = problem
+
+    @property
+    def signatures(self) -> Any:
+        raise self.problem
+
+
+def test_signatures_that_are_not_to_be_had_now_are_waited_for() -> None:
+    """A pipeline's come from its steps, which may still be loading."""
+    with pytest.raises(NotNowError):
+        World(Composed(DeadlineExceededError("a step is loading"))).predict_values(1.0)
+
+
+def test_signatures_that_never_are_to_be_had_fail_the_records() -> None:
+    """Not the worker."""
+    predicted = World(Composed(InvalidArgumentError("steps do not fit"))).predict_values(1.0)
+
+    assert [r.reason for r in predicted.rejections] == [Reason.PREDICT_FAILED]
+
+
+def test_expired_deadlines_cost_no_model_time() -> None:
+    """Even when nothing else is in the batch."""
+    world = World()
+    expired = a_request(1.0, deadline=NOW - timedelta(seconds=1))
+    timely = a_request(2.0, deadline=NOW + timedelta(seconds=1))
+
+    predicted = world.predict(expired, timely)
+    alone = world.predict(expired)
+
+    for outcome in (predicted, alone):
+        assert [r.reason for r in outcome.rejections] == [Reason.DEADLINE_EXCEEDED]
+    assert values_of(predicted) == [4.0]
+    assert world.servable.sizes == [1]
+
+
+def test_batches_are_padded_to_an_allowed_size() -> None:
+    """And the padding's outputs are left out."""
+    world = World(allowed_batch_sizes=(2, 4, 8))
+
+    predicted = world.predict_values(1.0, 2.0, 3.0)
+
+    assert world.servable.sizes == [4]
+    assert values_of(predicted) == [2.0, 4.0, 6.0]
+
+
+def test_outputs_that_are_not_of_the_batch_fail_it() -> None:
+    """Rows could not be told apart; a kind that does that is at fault on every record."""
+
+    class Short(Doubling):
+        def predict(self, inputs: Any, signature_name: str = "serving_default") -> Any:
+            return {"y": super().predict(inputs, signature_name)["y"][:0]}
+
+    predicted = World(Short()).predict_values(1.0, 2.0)
+
+    assert [r.reason for r in predicted.rejections] == [Reason.PREDICT_FAILED] * 2
+
+
+def test_rows_refused_by_the_signature_are_told_from_the_others() -> None:
+    """They never reach the model."""
+    world = World()
+
+    predicted = world.predict(a_request(1.0), a_request("text"), a_request(2.0))
+
+    assert [r.reason for r in predicted.rejections] == [Reason.INVALID_INPUT]
+    assert values_of(predicted) == [2.0, 4.0]
+    assert len(predicted.answered()) == 2
+    labels = {"servable": "digits"}
+    assert world.registry.get_sample_value("topicserve_batch_rows_count", labels) == 1
+    assert np.sum(world.servable.sizes) == 2

@@ -1,0 +1,102 @@
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.stages.records import PARTITION, ROUTE
+from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.stages.publish_order import PublishOrder
+from topicserve.worker.stages.request import Batch
+
+
+def cut(*slots: Slot) -> Batch:
+    """Return an empty batch that takes its turn in these partitions, as the batcher cuts it."""
+    turns = {}
+    for slot in slots:
+        turns[slot] = slot.cut
+        slot.cut += 1
+    return Batch(ROUTE, 0, [], [], 0, 0.0, turns=turns)
+
+
+class World:
+    """Some partitions, and what was settled of them."""
+
+    def __init__(self, partitions: int) -> None:
+        self.order = PublishOrder()
+        self.slots = [Slot(PARTITION) for _ in range(partitions)]
+        self.settled: list[list[int]] = [[] for _ in range(partitions)]
+        self.batches: list[Batch] = []
+
+    def cut(self, *partitions: int) -> Batch:
+        """Cut a batch with records of these partitions."""
+        batch = cut(*(self.slots[partition] for partition in partitions))
+        self.batches.append(batch)
+        return batch
+
+    def settle(self, batch: Batch) -> None:
+        """Settle a batch, and note its number for each partition that is settled of it."""
+        number = self.batches.index(batch)
+
+        def settle(slots: object) -> None:
+            for slot in batch.turns if slots is None else slots:  # type: ignore[attr-defined]
+                self.settled[self.slots.index(slot)].append(number)
+
+        self.order.settle(batch, settle)
+
+
+@given(st.data())
+def test_each_partition_is_settled_in_the_order_it_was_cut(data: st.DataObject) -> None:
+    """Whatever partitions batches share, and in whatever order they come."""
+    world = World(4)
+    shares = data.draw(st.lists(st.sets(st.integers(0, 3)), max_size=12))
+    batches = [world.cut(*share) for share in shares]
+
+    for batch in data.draw(st.permutations(batches)):
+        world.settle(batch)
+
+    expected = [[n for n, share in enumerate(shares) if one in share] for one in range(4)]
+    assert world.settled == expected
+    assert world.order.waiting() == []
+
+
+def test_a_batch_that_never_comes_holds_back_its_own_partitions_alone() -> None:
+    """Records of other partitions go on beside it, also those of batches that share some."""
+    world = World(2)
+    world.cut(0)  # it hangs
+    mixed, other = world.cut(0, 1), world.cut(1)
+
+    world.settle(mixed)
+    world.settle(other)
+
+    assert world.settled == [[], [1, 2]]
+    assert world.order.waiting() == [world.slots[0]]
+
+
+def test_batches_settle_in_order_from_many_threads() -> None:
+    """However their threads come to it, and none of them waits."""
+    world = World(1)
+    batches = [world.cut(0) for _ in range(20)]
+
+    threads = [threading.Thread(target=world.settle, args=(one,)) for one in reversed(batches)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    assert world.settled == [list(range(20))]
+
+
+def test_a_batch_that_fails_to_settle_lets_the_next_pass() -> None:
+    """Whatever became of it, it has had its turn."""
+    world = World(1)
+    failing, after = world.cut(0), world.cut(0)
+
+    def fail(_: object) -> None:
+        raise ValueError("failed")
+
+    with pytest.raises(ValueError, match="failed"):
+        world.order.settle(failing, fail)
+    world.settle(after)
+
+    assert world.settled == [[1]]

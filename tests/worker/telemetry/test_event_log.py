@@ -1,0 +1,127 @@
+import logging
+
+import pytest
+
+from tests.support.stages.records import ManualClock, a_request
+from topicserve.backends.errors import FencedError
+from topicserve.servables.core.errors import DataLossError
+from topicserve.servables.core.servable_id import ServableId
+from topicserve.servables.core.servable_state import ManagerState, ServableState
+from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
+from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.worker.service import exit_code_of
+from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.telemetry.event_log import (
+    COUNT_SECONDS,
+    DeadLetterLog,
+    log_removed,
+    log_version,
+)
+
+
+@pytest.fixture(autouse=True)
+def everything(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep events of all levels."""
+    caplog.set_level(logging.DEBUG, "topicserve")
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, object]]]:
+    """Return the events and their fields."""
+    return [(record.msg, record.__dict__["fields"]) for record in caplog.records]
+
+
+def acknowledged(*reasons: Reason | None) -> Outgoing:
+    """Return outcomes, each a result or a dead letter."""
+    outgoing = Outgoing("digits", 1)
+    for offset, reason in enumerate(reasons):
+        request = a_request(offset=offset)
+        record = OutgoingRecord("out", None, b"")
+        if reason is not None:
+            letter = DeadLetter.of(request.record, reason, ValueError(f"no {offset}"))
+            record = encode_dead_letter(letter, "dead")
+        outgoing.add(request, record, reason)
+    return outgoing
+
+
+def test_versions_are_told_with_their_servable(caplog: pytest.LogCaptureFixture) -> None:
+    """Available, unloaded and failed; what is on its way is not."""
+    this = ServableId("digits", 3)
+    for state in (
+        ServableState(this, ManagerState.START),
+        ServableState(this, ManagerState.LOADING),
+        ServableState(this, ManagerState.AVAILABLE, seconds=1.25),
+        ServableState(this, ManagerState.UNLOADING),
+        ServableState(this, ManagerState.END, seconds=0.5),
+        ServableState(this, ManagerState.END, DataLossError("cut short")),
+    ):
+        log_version(state)
+
+    of = {"servable": "digits", "version": 3}
+    assert told(caplog) == [
+        ("version_available", {**of, "seconds": 1.25}),
+        ("version_unloaded", {**of, "seconds": 0.5}),
+        ("version_failed", {**of, "code": "DATA_LOSS", "problem": "cut short"}),
+    ]
+
+
+def test_the_first_dead_letter_of_a_reason_is_told_and_then_a_count_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The first one says where it is and why; results are not told."""
+    clock = ManualClock()
+    log = DeadLetterLog(clock)
+
+    log.note(acknowledged(None, None))
+    log.note(acknowledged(None, Reason.INVALID_INPUT, Reason.INVALID_INPUT))
+    log.note(acknowledged(Reason.INVALID_INPUT, Reason.INVALID_RECORD))
+    log.tick()
+    clock.advance(COUNT_SECONDS)
+    log.tick()
+    log.tick()
+    clock.advance(COUNT_SECONDS)
+    log.tick()
+
+    place = {"topic": "in", "partition": 0}
+    assert told(caplog) == [
+        (
+            "first_dead_letter",
+            {"reason": "invalid_input", **place, "offset": 1, "problem": "no 1"},
+        ),
+        (
+            "first_dead_letter",
+            {"reason": "invalid_record", **place, "offset": 1, "problem": "no 1"},
+        ),
+        ("dead_letters", {"reason": "invalid_input", "records": 2}),
+    ]
+
+
+def test_a_worker_that_is_fenced_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """In one line: another process has its name."""
+
+    def run() -> None:
+        raise FencedError("a newer member")
+
+    assert exit_code_of(run) == 1
+    assert told(caplog) == [("worker_fenced", {"problem": "a newer member"})]
+
+
+def test_a_fatal_error_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    """The text alone rarely says where."""
+
+    def run() -> None:
+        raise KeyError("a bug")
+
+    assert exit_code_of(run) == 1
+    (line,) = caplog.records
+    assert line.msg == "worker_failed"
+    assert line.exc_info is not None
+    assert line.exc_info[2] is not None
+    assert exit_code_of(lambda: None) == 0
+
+
+def test_servables_that_are_configured_no_more_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """As a warning: records for them become dead letters from now on."""
+    log_removed(["digits", "names"])
+
+    assert told(caplog) == [("servables_removed", {"servables": "digits,names"})]
+    assert caplog.records[0].levelname == "WARNING"

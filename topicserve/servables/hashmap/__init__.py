@@ -1,5 +1,0 @@
-"""The kind `hashmap`: a table from keys to values, and the how-to for new kinds."""
-
-from topicserve.servables.hashmap.hashmap import make_adapter
-
-__all__ = ["make_adapter"]

@@ -1,0 +1,66 @@
+"""The kinds of servables there are, by name. New ones come from outside, as entry points."""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol, TypeAlias
+
+from topicserve.servables.core.errors import InvalidArgumentError, error_text
+from topicserve.servables.core.loader import Loader
+from topicserve.servables.core.servable_handle import ServableHandle
+from topicserve.servables.core.servable_request import ServableRequest
+from topicserve.servables.core.source_adapter import SourceAdapter
+from topicserve.servables.core.storage_path import StoragePath
+from topicserve.servables.kinds.servable import Servable
+
+ENTRY_POINT_GROUP = "topicserve.servables"
+
+# What is shipped is there also where the metadata of an older installation does not say so.
+_SHIPPED: Mapping[str, str] = {
+    name: f"topicserve.servables.kinds.{name}:make_adapter"
+    for name in ("saved_model", "hashmap", "vocabulary", "transform", "pipeline", "tf_serving")
+}
+
+
+class KindContext(Protocol):
+    """What a kind may ask of the core that serves it. Any thread may ask; nothing waits."""
+
+    def get_servable_handle(self, request: ServableRequest) -> ServableHandle[Servable]:
+        """Return a handle, which the caller closes, or raise NotFoundError."""
+
+    def get_servable_handles(
+        self, requests: Sequence[ServableRequest]
+    ) -> list[ServableHandle[Servable]]:
+        """Return handles on versions that were all available at one moment, or NotFoundError."""
+
+
+KindFactory: TypeAlias = Callable[
+    [Mapping[str, object], KindContext], SourceAdapter[StoragePath, Loader]
+]
+"""Makes what turns the paths of versions into loaders, from a servable's options.
+
+Raises InvalidArgumentError naming the option that it does not know or cannot take. Servables of
+equal options share one adapter.
+"""
+
+
+def known_kinds() -> list[str]:
+    """Return the names of all kinds: those shipped and those installed."""
+    return sorted({*_SHIPPED, *entry_points(group=ENTRY_POINT_GROUP).names})
+
+
+def load_kind(name: str) -> KindFactory:
+    """Return a kind's factory; InvalidArgumentError where there is none, or it does not import."""
+    installed = entry_points(group=ENTRY_POINT_GROUP, name=name)
+    found: EntryPoint | None = next(iter(installed), None)
+    if found is None and name in _SHIPPED:
+        found = EntryPoint(name, _SHIPPED[name], ENTRY_POINT_GROUP)
+    if found is None:
+        raise InvalidArgumentError(f"unknown kind {name!r}; known are: {', '.join(known_kinds())}")
+    try:
+        factory: KindFactory = found.load()
+    # A kind's module may fail in any way while it is imported.
+    except BaseException as error:
+        raise InvalidArgumentError(
+            f"kind {name!r} ({found.value}) cannot be imported: {error_text(error)}"
+        ) from error
+    return factory

@@ -1,5 +1,0 @@
-"""The kind `vocabulary`: tokens to ids and back, by a text file as TensorFlow writes them."""
-
-from topicserve.servables.vocabulary.vocabulary import make_adapter
-
-__all__ = ["make_adapter"]

@@ -1,0 +1,87 @@
+"""Bytes within JSON trees, written `{"b64": text}`; and how deep a tree is nested.
+
+Both are told level by level, a whole level at once: a body of a megabyte may have half a million
+lists within one another, and is read on the thread that polls.
+"""
+
+import re
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.json_codec.base64_text import decode_base64
+from topicserve.wire.limits import exceeds, shortened
+
+_STRING = re.compile(rb'"[^"\\\\]*(?:\\\\.[^"\\\\]*)*"', re.DOTALL)
+_OPENING, _CLOSING = (91, 123), (93, 125)
+# Up to here an error names the place in the tree; finding it in a larger one takes too long.
+_PLACED_BYTES = 64 * 1024
+
+
+def with_bytes(tree: Any, content: bytes, field: str, max_depth: int) -> Any:
+    """Return the tree of this JSON with every `{"b64": text}` replaced, as TF Serving reads it.
+
+    The tree itself is changed. Raises InvalidRecordError naming the place of what is no base64, or
+    the key of the limit where it is nested too deeply.
+    """
+    if b'"b64"' not in content and b"\\" not in content:
+        if _is_nested_deeper(content, max_depth):
+            raise _too_deep(field, max_depth)
+        return tree
+    root = [tree]
+    level: list[Any] = [root]
+    for _ in range(max_depth + 2):
+        children = chain.from_iterable([n if type(n) is list else n.values() for n in level])
+        below = [child for child in children if type(child) is list or type(child) is dict]
+        if any(map(_is_bytes, below)):
+            for node in level:
+                _replace_in(node, root, content, field)
+            below = [child for child in below if not _is_bytes(child)]
+        level = below
+        if not level:
+            return root[0]
+    raise _too_deep(field, max_depth)
+
+
+def _is_nested_deeper(content: bytes, max_depth: int) -> bool:
+    if content.count(b"[") + content.count(b"{") <= max_depth:
+        return False
+    if b'"' in content:
+        content = _STRING.sub(b"", content)
+    text = np.frombuffer(content, np.uint8)
+    steps = np.isin(text, _OPENING).astype(np.int8) - np.isin(text, _CLOSING)
+    return bool(np.cumsum(steps, dtype=np.int32).max(initial=0) > max_depth + 1)
+
+
+def _is_bytes(node: Any) -> bool:
+    return len(node) == 1 and type(node) is dict and type(node.get("b64")) is str
+
+
+def _replace_in(node: Any, root: list[Any], content: bytes, field: str) -> None:
+    for key, child in enumerate(node) if type(node) is list else list(node.items()):
+        if type(child) is dict and _is_bytes(child):
+            try:
+                node[key] = decode_base64(child["b64"])
+            except ValueError as error:
+                place = field
+                if len(content) <= _PLACED_BYTES:
+                    place += _place_of(child, root[0]) or ""
+                raise InvalidRecordError(f"{place}.b64", str(error)) from None
+
+
+def _place_of(wanted: Any, node: Any) -> str | None:
+    """Return where a node is within another, such as `[2].x`."""
+    if node is wanted:
+        return ""
+    if isinstance(node, (list, dict)):
+        for key, child in enumerate(node) if isinstance(node, list) else node.items():
+            place = _place_of(wanted, child)
+            if place is not None:
+                return f"[{key}]{place}" if isinstance(key, int) else f".{shortened(key)}{place}"
+    return None
+
+
+def _too_deep(field: str, max_depth: int) -> InvalidRecordError:
+    return exceeds(field, "is nested too deeply", "max_nesting_depth", max_depth)

@@ -1,0 +1,221 @@
+"""Asks a broker, now and then, what the consumer is not told: whether one answers, and log offsets.
+
+It has a connection and a thread of its own, so the polling thread waits for no answer. A busy
+worker asks nothing: records and commits show that a broker answers.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from topicserve.backends.broker import LogOffsets, OffsetsAdmin
+from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
+from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.offsets.tracker import MAX_GAPS, Gap, OffsetLedger
+from topicserve.worker.telemetry.logging import log_event
+from topicserve.worker.telemetry.metrics import WorkerMetrics
+
+STEP_SECONDS = 1.0
+# How often paused partitions' ends and gaps are asked for, and how soon a silent broker is.
+ASK_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
+_MAX_FAILURES = 3
+
+
+class BrokerWatch:
+    """Keeps what the broker was last asked. `step` belongs to one thread."""
+
+    def __init__(
+        self,
+        open_admin: Callable[[], OffsetsAdmin],
+        group_id: str,
+        topics: Sequence[str],
+        ledger: OffsetLedger,
+        paused: Callable[[], bool],
+        know_ends: Callable[[Mapping[TopicPartition, int]], None],
+        metrics: WorkerMetrics,
+        unreachable_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._open_admin = open_admin
+        self._group_id = group_id
+        self._topics = topics
+        self._ledger = ledger
+        self._paused = paused
+        self._know_ends = know_ends
+        self._metrics = metrics
+        self._unreachable_seconds = unreachable_seconds
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._admin: OffsetsAdmin | None = None
+        self._failures = 0
+        self._last_error = ""
+        self._missing_topics: list[str] = []
+        self._gaps: list[Gap] = []
+        self._heard_at = self._asked_at = clock()
+        self._activity = (0, 0)
+        self._away = False
+        self._stopping = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name="topicserve-broker-watch", daemon=True
+        )
+        metrics.broker_reachable.set(1)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        # Where the group stands is to be asked before the first offset is committed.
+        self._ledger.on_assign = self._wake.set
+        self._thread.start()
+
+    def close(self, timeout_seconds: float) -> None:
+        """End the thread; an answer that is still waited for is left to it."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+
+    def problem(self) -> str | None:
+        """Return since when no broker has answered, if that is too long, or which topic is missing.
+
+        Any thread may call it.
+        """
+        silent = self._clock() - self._heard_at
+        if silent >= self._unreachable_seconds:
+            since = datetime.fromtimestamp(self._wall_clock() - silent, UTC)
+            last = f"; last error: {self._last_error}" if self._last_error else ""
+            return f"no broker has answered since {since:%Y-%m-%dT%H:%M:%SZ} ({silent:.0f} s){last}"
+        if missing := self._missing_topics:
+            names = ", ".join(map(repr, missing))
+            return f"no such topic: {names}; waiting until it is created again"
+        return None
+
+    def step(self) -> None:
+        """Ask what is due."""
+        self._note_activity()
+        new = self._ledger.without_start()
+        due = self._clock() - self._asked_at >= ASK_SECONDS
+        if due:
+            self._gaps = (self._gaps + self._ledger.take_gaps())[:MAX_GAPS]
+        silent = self._clock() - self._heard_at >= ASK_SECONDS
+        if new or (due and (self._gaps or silent or self._missing_topics or self._paused())):
+            self._asked_at = self._clock()
+            self._ask(new)
+        away = self._clock() - self._heard_at >= self._unreachable_seconds
+        self._metrics.broker_reachable.set(not away)
+
+    def _run(self) -> None:
+        self._guarded(lambda: self._ask([]))  # connects, while there is nothing to wait for
+        while not self._stopping:
+            self._wake.wait(STEP_SECONDS)
+            self._wake.clear()
+            if not self._stopping:
+                self._guarded(self.step)
+        self._close_admin()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # what it watches is more important than the watch
+            log_event("broker_watch_failed", logging.ERROR, traceback_of=error)
+
+    def _note_activity(self) -> None:
+        activity = (self._ledger.polls, self._ledger.commits)
+        if activity != self._activity:
+            self._activity = activity
+            self._heard()
+
+    def _ask(self, new: Sequence[TopicPartition]) -> None:
+        try:
+            self._look(new)
+        except BackendUnavailableError as error:
+            self._note_silence(error)
+        except UnknownTopicError:
+            self._gaps.clear()
+            self._heard()
+        except BackendError as error:
+            # It answers: what is wrong, the consumer or the producer meets too.
+            log_event("broker_refuses", logging.WARNING, problem=str(error))
+            self._gaps.clear()
+            self._heard()
+        else:
+            self._heard()
+
+    def _look(self, new: Sequence[TopicPartition]) -> None:
+        if self._admin is None:
+            self._admin = self._open_admin()
+        self._look_for_topics(self._admin)
+        known = {*self._ledger.partitions(), *(gap.partition for gap in self._gaps)}
+        wanted = {partition for partition in known if partition.topic not in self._missing_topics}
+        if not wanted:
+            return
+        stood = self._admin.committed(self._group_id, new, ANSWER_SECONDS) if new else {}
+        found = self._admin.log_offsets(sorted(wanted), ANSWER_SECONDS)
+        self._know_ends({partition: offsets.end for partition, offsets in found.items()})
+        starts = {}
+        for partition, offset in stood.items():
+            if offset is not None:
+                starts[partition] = int(offset)
+            elif partition in found:
+                starts[partition] = found[partition].start
+        self._ledger.start_at(starts)
+        self._gaps += self._ledger.take_gaps()
+        for gap in self._gaps:
+            if gap.partition in found:
+                self._count_deleted(gap, found[gap.partition])
+        self._gaps.clear()
+
+    def _look_for_topics(self, admin: OffsetsAdmin) -> None:
+        missing = [
+            topic for topic in self._topics if admin.partitions(topic, ANSWER_SECONDS) is None
+        ]
+        for topic in set(missing).difference(self._missing_topics):
+            log_event("topic_missing", logging.WARNING, topic=topic)
+        for topic in set(self._missing_topics).difference(missing):
+            log_event("topic_found", logging.WARNING, topic=topic)
+        self._missing_topics = missing
+
+    def _count_deleted(self, gap: Gap, offsets: LogOffsets) -> None:
+        # Above the log's start a gap is compaction, or a transaction's marker or aborted records.
+        stop = min(gap.stop, offsets.start)
+        if stop <= gap.start:
+            return
+        topic, partition = gap.partition
+        self._metrics.deleted_records.labels(topic).inc(stop - gap.start)
+        log_event(
+            "records_deleted_unread",
+            logging.WARNING,
+            topic=topic,
+            partition=partition,
+            from_offset=gap.start,
+            to_offset=stop,
+            records=stop - gap.start,
+        )
+
+    def _heard(self) -> None:
+        if self._away:
+            self._away = False
+            seconds = round(self._clock() - self._heard_at, 1)
+            log_event("broker_back", logging.WARNING, away_seconds=seconds)
+        self._failures = 0
+        self._last_error = ""
+        self._heard_at = self._clock()
+
+    def _note_silence(self, error: BackendUnavailableError) -> None:
+        self._failures += 1
+        self._last_error = str(error)
+        if self._failures % _MAX_FAILURES == 0:
+            self._close_admin()  # a client may know only addresses that are gone
+        if not self._away and self._clock() - self._heard_at >= ASK_SECONDS:
+            self._away = True
+            log_event("broker_away", logging.WARNING, problem=str(error))
+
+    def _close_admin(self) -> None:
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            with suppress(BackendError):
+                admin.close()

@@ -1,0 +1,224 @@
+"""The worker's HTTP server, within limits on everything.
+
+One thread reads requests and writes answers for all connections, so a slow client takes no thread.
+Pages are made on a few threads. Those of health have their own: a page that hangs, and the clients
+that wait for it, keep `/livez` from no one.
+"""
+
+import asyncio
+import errno
+import logging
+import re
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry
+
+from topicserve.worker.config.schema import ConfigError, HttpConfig
+from topicserve.worker.http.page_threads import PageThreads, TooManyPagesError
+from topicserve.worker.http.pages import (
+    HEALTH_PATHS,
+    Health,
+    Page,
+    Pages,
+    ServableStatus,
+    error_page,
+)
+from topicserve.worker.telemetry.logging import log_event
+
+# The one that has been open longest is closed when there is one more.
+MAX_CONNECTIONS = 128
+# For a whole request and its answer. Prometheus' own default for a scrape is 10 seconds.
+CONNECTION_SECONDS = 10.0
+MAX_REQUEST_BYTES = 16 * 1024
+_PAGE_THREADS, _HEALTH_THREADS = 4, 2
+_CLOSE_SECONDS = 1.0
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) (\S+) HTTP/1\.[01]")
+
+Get = Callable[[str, str], Page]
+"""Returns the page of a path, given the Accept header."""
+
+
+class HttpServer:
+    """Serves metrics, health and status. Building it opens nothing."""
+
+    def __init__(
+        self,
+        config: HttpConfig,
+        registry: CollectorRegistry,
+        health: Health,
+        servables: ServableStatus,
+    ) -> None:
+        self._config = config
+        self._pages = Pages(registry, health, servables)
+        self._server: PageServer | None = None
+
+    def start(self) -> str:
+        """Listen, and return the address; empty where the configuration switches it off.
+
+        Raises ConfigError for an address that cannot be listened on.
+        """
+        if self._config.port < 0:
+            return ""
+        self._server = open_server(self._config, self._pages.get)
+        return self._server.address
+
+    def close(self) -> None:
+        """Stop listening. Answers that are not finished are not waited for."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+
+def open_server(
+    config: HttpConfig, get: Get, connection_seconds: float = CONNECTION_SECONDS
+) -> "PageServer":
+    """Return a server that listens and answers on threads of its own.
+
+    Raises ConfigError for an address that cannot be listened on.
+    """
+    try:
+        return PageServer(config, get, connection_seconds)
+    except OSError as error:
+        raise _listen_error(config, error) from None
+
+
+def _listen_error(config: HttpConfig, error: OSError) -> ConfigError:
+    if error.errno == errno.EADDRINUSE:
+        return ConfigError(
+            "http.port",
+            f"{config.port} is taken on {config.host}; choose another one, or 0 for a free one",
+        )
+    if error.errno == errno.EACCES:
+        return ConfigError("http.port", f"{config.port} needs privileges; choose one above 1023")
+    return ConfigError("http.host", f"cannot listen on {config.host!r}: {error.strerror or error}")
+
+
+class Request(NamedTuple):
+    """What is read of a request."""
+
+    method: str
+    path: str
+    accept: str
+
+
+class PageServer:
+    """Answers GET and HEAD, one request a connection."""
+
+    def __init__(self, config: HttpConfig, get: Get, connection_seconds: float) -> None:
+        self._get = get
+        self._connection_seconds = connection_seconds
+        self._connections: dict[asyncio.Task[None], None] = {}  # the oldest first
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        listening = socket.create_server((config.host, config.port), family=family)
+        self.port: int = listening.getsockname()[1]
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        self.address = f"http://{host}:{self.port}"
+        self._pages = PageThreads("http-page", _PAGE_THREADS)
+        self._health = PageThreads("http-health", _HEALTH_THREADS)
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(listening,), name="http", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening and end the threads."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(_CLOSE_SECONDS)
+        self._pages.close()
+        self._health.close()
+
+    def _run(self, listening: socket.socket) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve(listening))
+        finally:
+            self._loop.close()
+
+    async def _serve(self, listening: socket.socket) -> None:
+        server = await asyncio.start_server(
+            self._connected, sock=listening, limit=MAX_REQUEST_BYTES, backlog=2 * MAX_CONNECTIONS
+        )
+        await self._stop.wait()
+        server.close()
+        tasks = list(self._connections)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[task] = None
+        if len(self._connections) > MAX_CONNECTIONS:
+            # Who needs longest makes room: an honest client is done within milliseconds.
+            next(iter(self._connections)).cancel()
+        try:
+            async with asyncio.timeout(self._connection_seconds):
+                writer.write(await self._answer(reader))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, TimeoutError, EOFError, asyncio.CancelledError):
+            pass  # the client is gone, or too slow, or this server is closed
+        finally:
+            del self._connections[task]
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            request = parse_request(await reader.readuntil(b"\r\n\r\n"))
+        except asyncio.LimitOverrunError:
+            return _response(error_page(431, "Request header fields too large"))
+        if request is None:
+            return _response(error_page(400, "Bad request"))
+        if request.method not in ("GET", "HEAD"):
+            return _response(error_page(501, f"Unsupported method ({request.method!r})"))
+        page = await self._page(request)
+        log_event("http_request", logging.DEBUG, path=request.path, status=page.status)
+        return _response(page, with_body=request.method == "GET")
+
+    async def _page(self, request: Request) -> Page:
+        is_health = request.path.partition("?")[0] in HEALTH_PATHS
+        threads = self._health if is_health else self._pages
+        try:
+            return await threads.call(lambda: self._get(request.path, request.accept))
+        except TooManyPagesError as error:
+            return error_page(503, str(error))
+        except Exception as error:
+            log_event("http_answer_failed", logging.ERROR, path=request.path, traceback_of=error)
+            return error_page(500, f"{type(error).__name__}; the log says more")
+
+
+def parse_request(head: bytes) -> Request | None:
+    """Return a request from its first line and headers; None if it is not HTTP/1."""
+    first, *headers = head.split(b"\r\n")
+    found = _REQUEST_LINE.fullmatch(first)
+    if found is None:
+        return None
+    accept = b""
+    for header in headers:
+        name, _, value = header.partition(b":")
+        if name.lower() == b"accept":
+            accept = value.strip()
+            break
+    method, path, accept_text = (part.decode("latin-1") for part in (*found.groups(), accept))
+    return Request(method, path, accept_text)
+
+
+def _response(page: Page, *, with_body: bool = True) -> bytes:
+    with_reason = f"{page.status}"
+    with suppress(ValueError):
+        with_reason += f" {HTTPStatus(page.status).phrase}"
+    retry = "Retry-After: 1\r\n" if page.status == 503 else ""
+    head = (
+        f"HTTP/1.1 {with_reason}\r\nContent-Type: {page.content_type}\r\n"
+        f"Content-Length: {len(page.body)}\r\n{retry}Connection: close\r\n\r\n"
+    )
+    return head.encode("latin-1") + (page.body if with_body else b"")

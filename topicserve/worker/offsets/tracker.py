@@ -1,0 +1,593 @@
+"""The offset ledger: which records are in progress, and up to where each partition is finished."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from operator import le
+from typing import NamedTuple, Protocol
+
+from topicserve.backends.broker import OffsetAndMetadata, metadata_of
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+from topicserve.worker.telemetry.logging import log_event
+
+MAX_GAPS = 1000
+
+
+class Gap(NamedTuple):
+    """Offsets that reading jumped over: a marker, compaction, or records that were deleted."""
+
+    partition: TopicPartition
+    start: int
+    stop: int
+
+
+class Slot:
+    """One assignment of one partition. A new assignment gets a new slot.
+
+    So whatever an old assignment's records still report lands in the old slot and touches nothing:
+    a closed slot's records need no result. The ledger's lock guards all of it but `closed`, which
+    only ever goes from False to True, `cut` (the batcher's lock) and `settled` (PublishOrder's).
+    """
+
+    __slots__ = (
+        "_entered",
+        "_finished",
+        "_passed",
+        "_pending",
+        "_rewound",
+        "_timestamps",
+        "closed",
+        "committed",
+        "committed_note",
+        "cut",
+        "first_offset",
+        "next_offset",
+        "note",
+        "partition",
+        "settled",
+        "start_offset",
+    )
+
+    def __init__(self, partition: TopicPartition) -> None:
+        self.partition = partition
+        self.closed = False
+        self.first_offset: int | None = None
+        self.next_offset: int | None = None
+        self.committed: int | None = None
+        self.note = ""
+        """What is committed beside the next offset (see quarantine/note.py)."""
+        self.committed_note = ""
+        self.cut = 0
+        """How many batches with records of this slot were cut."""
+        self.settled = 0
+        """How many of them were published or requeued."""
+        self.start_offset: int | None = None
+        """Where the group stood when the partition was assigned, once that is known."""
+        self._pending: deque[int] = deque()
+        self._finished: set[int] = set()
+        # The first offset and the timestamp of each poll's records; the oldest first.
+        self._timestamps: deque[tuple[int, int]] = deque()
+        self._passed: int | None = None
+        self._entered: int | None = None  # the first offset that reading came to
+        self._rewound = False
+
+    def track(self, offsets: Sequence[int], timestamp_ms: int = -1) -> Gap | None:
+        """Take note of records that were polled, in offset order; return the gap before them."""
+        gap = self._come_to(offsets[0])
+        if self.first_offset is None:
+            self.first_offset = offsets[0]
+        self._rewound = False
+        self._pending.extend(offsets)
+        self._timestamps.append((offsets[0], timestamp_ms))
+        return gap
+
+    def pass_to(self, offset: int) -> Gap | None:
+        """Note that every readable record below this offset was polled; return the gap.
+
+        The offset may lie behind markers and aborted records, which are never polled.
+        """
+        # What is read again comes first: until then an offset behind it would be an old one.
+        if self._rewound:
+            return None
+        gap = self._come_to(offset)
+        if self._passed is None or offset > self._passed:
+            self._passed = offset
+        return gap
+
+    def start_at(self, offset: int) -> Gap | None:
+        """Note where the group stood at the assignment; return the gap to what came first."""
+        if self.start_offset is not None:
+            return None
+        entered = self._entered
+        if self.committed is not None and (entered is None or offset >= entered):
+            return None  # the answer came too late: this is where the group stands by now
+        self.start_offset = offset
+        if entered is None or entered <= offset:
+            return None
+        return Gap(self.partition, offset, entered)
+
+    def rewind(self, before: "Slot") -> int | None:
+        """Take over what an earlier slot had committed; return where to read on from, if known."""
+        self.committed, self.start_offset = before.committed, before.start_offset
+        self.note, self.committed_note = before.note, before.committed_note
+        self._rewound = before.position is not None
+        return before.first_offset if before.committed is None else before.committed
+
+    def _come_to(self, offset: int) -> Gap | None:
+        if self._entered is None:
+            self._entered = offset
+        expected = self.start_offset if self.position is None else self.position
+        if expected is None or offset <= expected:
+            return None
+        return Gap(self.partition, expected, offset)
+
+    def finish(self, offsets: Iterable[int]) -> None:
+        """Move `next_offset` to the end of the unbroken finished run."""
+        # A gap is a record still in progress. Committing past it would lose that record if the
+        # worker died now, so everything behind the gap must wait.
+        finished, pending = self._finished, self._pending
+        finished.update(offsets)
+        while pending and pending[0] in finished:
+            offset = pending.popleft()
+            finished.discard(offset)
+            self.next_offset = offset + 1
+        marks = self._timestamps
+        while len(marks) > 1 and (not pending or marks[1][0] <= pending[0]):
+            marks.popleft()
+
+    @property
+    def to_commit(self) -> OffsetAndMetadata | None:
+        """Return the next offset and the note, if either was not committed yet."""
+        finished_to = self.finished_to
+        has_moved = finished_to is not None and finished_to != self.committed
+        if not has_moved and self.note == self.committed_note:
+            return None
+        known = (finished_to, self.committed, self.first_offset)
+        offset = next((one for one in known if one is not None), None)
+        return None if offset is None else OffsetAndMetadata(offset, self.note)
+
+    @property
+    def position(self) -> int | None:
+        """Return the offset that is read next, as far as it is known."""
+        polled = self._pending[-1] + 1 if self._pending else self.next_offset
+        if polled is None or (self._passed is not None and self._passed > polled):
+            return self._passed
+        return polled
+
+    @property
+    def finished_to(self) -> int | None:
+        """Return the offset to commit; None where nothing is known to be new.
+
+        Where everything polled is finished it is the position: other tools would take the markers
+        and aborted records before that for a lag that never goes.
+        """
+        known = [one for one in (self.next_offset, self.committed) if one is not None]
+        done = max(known, default=None)  # what was committed may lie behind a marker
+        base, position = self.start_offset if done is None else done, self.position
+        if self._pending or base is None or position is None or position <= base:
+            return done
+        return position
+
+    @property
+    def oldest_offset(self) -> int | None:
+        """Return the offset of the oldest record that is polled and not finished."""
+        return self._pending[0] if self._pending else None
+
+    @property
+    def oldest_timestamp_ms(self) -> int | None:
+        """Return the timestamp of the poll that the oldest unfinished record came with."""
+        return self._timestamps[0][1] if self._pending else None
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many records are polled and not finished."""
+        return len(self._pending) - len(self._finished)
+
+
+class Tracked(Protocol):
+    """A record that the ledger was told of."""
+
+    @property
+    def record(self) -> KafkaRecord:
+        """The record itself."""
+
+    @property
+    def slot(self) -> Slot:
+        """The slot that `OffsetLedger.track` returned for it."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that were counted for it."""
+
+
+def _runs(records: Sequence[KafkaRecord]) -> Iterator[tuple[int, int]]:
+    """Yield the start and end of each run of records of one partition."""
+    start = 0
+    for index in range(1, len(records)):
+        before, record = records[index - 1], records[index]
+        if record.partition != before.partition or record.topic != before.topic:
+            yield start, index
+            start = index
+    if records:
+        yield start, len(records)
+
+
+def _rising(offsets: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yield the parts of a run within which offsets rise: all of it, but where a log began again.
+
+    Producers can write such offsets, too: brokers take uncompressed batches as they are.
+    """
+    if not any(map(le, islice(offsets, 1, None), offsets)):
+        yield offsets
+        return
+    start = 0
+    for index in range(1, len(offsets)):
+        if offsets[index] <= offsets[index - 1]:
+            yield offsets[start:index]
+            start = index
+    yield offsets[start:]
+
+
+def _known(offsets: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
+    return {partition: offset for partition, offset in offsets.items() if offset is not None}
+
+
+class OffsetLedger:
+    """Accounts for every record from poll to acknowledgement. Any thread may call it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._slots: dict[TopicPartition, Slot] = {}
+        self._records = 0
+        self._bytes = 0
+        self._outcome_bytes = 0
+        self._gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
+        # Slots that offsets went back from, until their records are finished.
+        self._replaced: dict[TopicPartition, list[Slot]] = {}
+        self._went_back: set[TopicPartition] = set()
+        self.on_assign: Callable[[], None] = lambda: None
+        """Called when partitions were assigned; it must return at once."""
+        self.polls = 0
+        """How often records were polled."""
+        self.commits = 0
+        """How often offsets moved on."""
+        self.abandoned_records = 0
+        """How many records were unfinished when their partitions were released."""
+
+    def assign(self, partitions: Iterable[TopicPartition]) -> None:
+        """Open a slot for each newly assigned partition."""
+        with self._changed:
+            for partition in partitions:
+                self._slots[partition] = Slot(partition)
+        self.on_assign()
+
+    def track(self, records: Sequence[KafkaRecord]) -> list[Slot | None]:
+        """Take polled records in; None stands for one whose partition is no longer ours."""
+        slots: list[Slot | None] = []
+        with self._changed:
+            self.polls += 1
+            for start, stop in _runs(records):
+                first = records[start]
+                slot = self._slots.get(TopicPartition(first.topic, first.partition))
+                if slot is None:
+                    slots += [None] * (stop - start)
+                    continue
+                for offsets in _rising([record.offset for record in records[start:stop]]):
+                    slot = self._from_the_beginning(slot, offsets[0])
+                    self._note_gap(slot.track(offsets, first.timestamp_ms))
+                    self._records += len(offsets)
+                    slots += [slot] * len(offsets)
+        return slots
+
+    def _from_the_beginning(self, slot: Slot, offset: int) -> Slot:
+        """Return the slot, or a new one where the offsets have gone back.
+
+        They do so where a topic was deleted and created again, or its end was lost, and the client
+        goes on without a new assignment. What is known of the old offsets is about other records:
+        none of it is committed any more. The records themselves are answered all the same, and
+        nothing else is committed before.
+        """
+        position = slot.position
+        if position is None or offset >= position:
+            return slot
+        log_event(
+            "offsets_went_back",
+            logging.WARNING,
+            topic=slot.partition.topic,
+            partition=slot.partition.partition,
+            from_offset=position,
+            to_offset=offset,
+        )
+        if slot.in_flight:
+            self._replaced.setdefault(slot.partition, []).append(slot)
+        else:
+            slot.closed = True
+        self._went_back.add(slot.partition)
+        new = self._slots[slot.partition] = Slot(slot.partition)
+        return new
+
+    def take_went_back(self) -> set[TopicPartition]:
+        """Return the partitions whose offsets went back since the last time."""
+        if not self._went_back:
+            return self._went_back
+        with self._changed:
+            found, self._went_back = self._went_back, set()
+            return found
+
+    def count_bytes(self, size_bytes: int) -> None:
+        """Count the bytes of records that were tracked; `finish` takes them off again."""
+        with self._changed:
+            self._bytes += size_bytes
+
+    def count_outcomes(self, size_bytes: int) -> None:
+        """Count the bytes of results and dead letters; `finish` takes them off, or less than 0."""
+        with self._changed:
+            self._outcome_bytes += size_bytes
+            self._changed.notify_all()
+
+    def finish(self, tracked: Sequence[Tracked], outcome_bytes: int = 0) -> None:
+        """Note that these records' results or dead letters are acknowledged, in any order."""
+        by_slot: dict[Slot, list[int]] = {}
+        size_bytes = 0
+        for item in tracked:
+            size_bytes += item.size_bytes
+            by_slot.setdefault(item.slot, []).append(item.record.offset)
+        with self._changed:
+            for slot, offsets in by_slot.items():
+                if not slot.closed:
+                    slot.finish(offsets)
+                    self._records -= len(offsets)
+                    self._forget_replaced(slot)
+            self._bytes -= size_bytes
+            self._outcome_bytes -= outcome_bytes
+            self._changed.notify_all()
+
+    def committable(self) -> dict[TopicPartition, int]:
+        """Return the next offsets, with their notes, where either is not committed yet."""
+        with self._changed:
+            return _known(
+                {
+                    partition: slot.to_commit
+                    for partition, slot in self._slots.items()
+                    if partition not in self._replaced
+                }
+            )
+
+    def committable_notes(self) -> dict[TopicPartition, int]:
+        """Return the notes that are not committed yet, at the offsets that are."""
+        with self._changed:
+            found = {
+                slot.partition: slot.first_offset if slot.committed is None else slot.committed
+                for slot in self._slots.values()
+                if slot.note != slot.committed_note and slot.partition not in self._replaced
+            }
+            return {
+                partition: OffsetAndMetadata(offset, self._slots[partition].note)
+                for partition, offset in found.items()
+                if offset is not None
+            }
+
+    def committed(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        cut: Mapping[Slot, int] | None = None,
+    ) -> None:
+        """Record that these offsets are committed, with their notes.
+
+        With a `cut`, only of the slots that it was made of: others may have taken their place.
+        """
+        with self._changed:
+            if cut is not None:
+                offsets = {p: o for p, o in offsets.items() if self._slots.get(p) in cut}
+            # A note alone is no progress.
+            self.commits += any(
+                partition not in self._slots or self._slots[partition].committed != offset
+                for partition, offset in offsets.items()
+            )
+            for partition, offset in offsets.items():
+                slot = self._slots.get(partition)
+                if slot is not None:
+                    slot.committed = int(offset)
+                    slot.committed_note = metadata_of(offset)
+            self._changed.notify_all()
+
+    def first_offsets(self) -> dict[TopicPartition, int]:
+        """Return the first offset polled of each partition that had one."""
+        with self._changed:
+            return {
+                slot.partition: slot.first_offset
+                for slot in self._slots.values()
+                if slot.first_offset is not None
+            }
+
+    def note(self, partition: TopicPartition, note: str) -> None:
+        """Set what is committed beside a partition's next offset from now on."""
+        with self._changed:
+            slot = self._slots.get(partition)
+            if slot is not None:
+                slot.note = note
+
+    def cut(self) -> dict[Slot, int]:
+        """Return where each slot stands that has anything to commit, once all is finished."""
+        with self._changed:
+            ends = {
+                slot: slot.finished_to if slot.first_offset is None else slot.position
+                for slot in self._slots.values()
+            }
+            # Said again, an offset that is committed could reach a log that took the log's place.
+            return {
+                slot: end
+                for slot, end in ends.items()
+                if end is not None
+                and (end != slot.committed or slot.note != slot.committed_note or slot.in_flight)
+            }
+
+    def cut_committable(self) -> dict[Slot, int]:
+        """Return what `committable` does, by slot."""
+        with self._changed:
+            return {self._slots[partition]: end for partition, end in self.committable().items()}
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return the offset that is read next of each partition, where it is known."""
+        with self._changed:
+            return _known({slot.partition: slot.position for slot in self._slots.values()})
+
+    def pass_to(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Note how far the consumer has read: past markers and aborted records, too.
+
+        To be called with what the consumer says after the records that it returned are tracked.
+        """
+        with self._changed:
+            for partition, offset in positions.items():
+                if partition in self._slots:
+                    self._note_gap(self._slots[partition].pass_to(offset))
+
+    def without_start(self) -> list[TopicPartition]:
+        """Return the partitions of which it is not known where the group stood."""
+        with self._changed:
+            return [
+                partition
+                for partition, slot in self._slots.items()
+                if slot.start_offset is None and slot.committed is None
+            ]
+
+    def start_at(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Note where the group stood when these partitions were assigned."""
+        with self._changed:
+            for partition, offset in offsets.items():
+                if partition in self._slots:
+                    self._note_gap(self._slots[partition].start_at(offset))
+
+    def take_gaps(self) -> list[Gap]:
+        """Return the gaps met since the last time."""
+        with self._changed:
+            gaps = list(self._gaps)
+            self._gaps.clear()
+            return gaps
+
+    def unfinished_offsets(self) -> dict[TopicPartition, int]:
+        """Return how many offsets lie from the oldest unfinished record to the position."""
+        with self._changed:
+            return {
+                partition: slot.position - slot.oldest_offset
+                for partition, slot in self._slots.items()
+                if slot.position is not None and slot.oldest_offset is not None
+            }
+
+    def oldest_timestamps_ms(self) -> dict[TopicPartition, int]:
+        """Return about how old the oldest unfinished record is, of each partition that has one."""
+        with self._changed:
+            return _known({p: slot.oldest_timestamp_ms for p, slot in self._slots.items()})
+
+    def _note_gap(self, gap: Gap | None) -> None:
+        if gap is not None:
+            self._gaps.append(gap)
+
+    def with_notes(self, cut: Mapping[Slot, int]) -> dict[TopicPartition, int]:
+        """Return the offsets of a cut with the notes that their slots have now.
+
+        Those of slots that are no longer there are left out: all of their records are done with.
+        """
+        with self._changed:
+            return {
+                slot.partition: OffsetAndMetadata(offset, slot.note)
+                for slot, offset in cut.items()
+                if self._slots.get(slot.partition) is slot
+            }
+
+    def restart(self) -> dict[TopicPartition, int]:
+        """Begin again with the same partitions, and return the offsets to read on from.
+
+        That is what was last committed, or else the first record polled. All that is in progress is
+        let go, as by `release`.
+        """
+        with self._changed:
+            old = list(self._slots.values())
+            self._release(slot.partition for slot in old)
+            offsets = {}
+            for before in old:
+                slot = self._slots[before.partition] = Slot(before.partition)
+                offset = slot.rewind(before)
+                if offset is not None:
+                    offsets[before.partition] = offset
+            return offsets
+
+    def release(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Close these partitions' slots and return the offsets up to which they are finished.
+
+        What is still in progress for them no longer counts, and needs no result.
+        """
+        with self._changed:
+            before = self._records
+            offsets = self._release(partitions)
+            self.abandoned_records += before - self._records
+            return offsets
+
+    def _release(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        offsets: dict[TopicPartition, int] = {}
+        for partition in partitions:
+            slot = self._slots.pop(partition, None)
+            replaced = self._replaced.pop(partition, [])
+            for closing in [*replaced, *([] if slot is None else [slot])]:
+                closing.closed = True
+                self._records -= closing.in_flight
+            if slot is None or replaced:
+                continue
+            to_commit = slot.to_commit
+            if to_commit is not None:
+                offsets[partition] = to_commit
+        self._changed.notify_all()
+        return offsets
+
+    def _forget_replaced(self, slot: Slot) -> None:
+        """Let a slot go that offsets went back from, once all of its records are finished."""
+        replaced = self._replaced.get(slot.partition)
+        if replaced is None or slot.in_flight or slot not in replaced:
+            return
+        slot.closed = True
+        replaced.remove(slot)
+        if not replaced:
+            del self._replaced[slot.partition]
+
+    def partitions(self) -> list[TopicPartition]:
+        """Return the partitions that have a slot."""
+        with self._changed:
+            return list(self._slots)
+
+    @property
+    def in_flight_records(self) -> int:
+        """Return how many records of ours are in progress."""
+        return self._records
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Return how many bytes of records and outcomes are held, given-up partitions' included."""
+        return self._bytes + self._outcome_bytes
+
+    @property
+    def outcome_bytes(self) -> int:
+        """Return how many bytes of results and dead letters are not acknowledged."""
+        return self._outcome_bytes
+
+    def wait_until(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
+        """Wait until a condition on this ledger holds; False if the time ran out first.
+
+        The condition is checked whenever a record is finished or committed, with the lock held.
+        """
+        with self._changed:
+            return self._changed.wait_for(condition, timeout_seconds)
+
+    def wait_finished(self, partitions: Iterable[TopicPartition], timeout_seconds: float) -> bool:
+        """Wait until nothing of these partitions is in progress; False if the time ran out."""
+        wanted = list(partitions)
+
+        def finished() -> bool:
+            return not any(
+                partition in self._replaced
+                or (partition in self._slots and self._slots[partition].in_flight)
+                for partition in wanted
+            )
+
+        return self.wait_until(finished, timeout_seconds)

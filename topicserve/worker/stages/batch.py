@@ -1,0 +1,198 @@
+"""Stage: requests gather in lanes, and leave as batches."""
+
+import threading
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
+
+from msgspec.structs import replace
+
+from topicserve.worker.config.schema import BatchingConfig
+from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.stages.batch_sizer import BatchSizer
+from topicserve.worker.stages.lanes import Lane, LaneKey, Lanes
+from topicserve.worker.stages.request import Batch, Polled, Rejection, Request, Route
+
+# The route of a batch that holds nothing but rejected records.
+_NOWHERE = Route("", None, None, "")
+
+
+_route_of = attrgetter("route")
+
+
+class Batcher:
+    """Gathers requests by epoch, route and signature. Any thread may call it.
+
+    What waits here is bounded by what is polled: the poller asks `wait_for_room` first, and the
+    ledger bounds all that is not yet acknowledged. An idle worker does not wait: unless a
+    timeout is asked for, `take` returns whatever has gathered since the batch before.
+    """
+
+    def __init__(
+        self, config: BatchingConfig, sizer: BatchSizer, clock: Callable[[], float]
+    ) -> None:
+        self._config = config
+        self._sizer = sizer
+        self._clock = clock
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._made_room = threading.Condition(lock)
+        self._lanes = Lanes(self._ready_at)
+        self._rejections: dict[int, list[Rejection]] = {}
+        self._closed = False
+
+    def add(self, requests: Sequence[Request], rejections: Sequence[Rejection], epoch: int) -> None:
+        """Let requests gather; they were polled in this order.
+
+        Rejected records go with whichever batch of the epoch leaves next: nothing else carries
+        them to where dead letters are published.
+        """
+        now = self._clock()
+        with self._changed:
+            if rejections:
+                self._rejections.setdefault(epoch, []).extend(rejections)
+            for route, run in groupby(requests, _route_of):
+                self._lanes.extend(LaneKey(epoch, route), list(run), now)
+            self._changed.notify()
+
+    def wait_for_room(self, timeout_seconds: float) -> int:
+        """Wait until more records can be of use, and return how many, at least one.
+
+        Enough is a full batch of each lane and one more: with as many, some lane has a full batch.
+        What is polled sooner makes no batch larger, and has left the processor's cache before its
+        turn comes. Lanes that pause do not count: the others go on beside them.
+        """
+        with self._changed:
+            self._made_room.wait_for(lambda: self._room() > 0, timeout_seconds)
+            return max(self._room(), 1)
+
+    def take(self) -> Batch | None:
+        """Wait for a batch and take it; None once the batcher is closed and empty.
+
+        The oldest epoch goes first, and within it the lane that has waited longest; a lane whose
+        batch came back goes behind the others, but for one take in a few.
+        """
+        with self._changed:
+            while True:
+                now = self._clock()
+                lane = self._lanes.next(now)
+                if lane is not None:
+                    return self._cut(lane, now)
+                epoch = min(self._rejections, default=None)
+                if epoch is not None:
+                    return self._batch(LaneKey(epoch, _NOWHERE), [], 0, 0.0)
+                if self._closed and not self._lanes and not self._rejections:
+                    return None
+                next_at = self._lanes.next_at()
+                self._changed.wait(None if next_at is None else max(next_at - now, 0.0))
+
+    def overtakes(self, batch: Batch) -> bool:
+        """Return whether an earlier batch of the same lane came back after this one was taken.
+
+        It must come back too then, or records of one key would change their order.
+        """
+        with self._changed:
+            returns = self._lanes.returns_of(LaneKey(batch.epoch, batch.route))
+            return returns.count != batch.returns_before
+
+    def put_back(self, batch: Batch, pause_seconds: float) -> None:
+        """Take a batch back whose servable is not available now; its lane pauses."""
+        key = LaneKey(batch.epoch, batch.route)
+        with self._changed:
+            returns = self._lanes.returns_of(key)
+            if returns.count == batch.returns_before:
+                returns.count += 1
+            if batch.rejections:
+                self._rejections.setdefault(batch.epoch, []).extend(batch.rejections)
+            if batch.requests:
+                self._lanes.put_back(key, batch.requests, self._clock() + pause_seconds)
+            self._changed.notify_all()
+
+    def add_again(self, requests: Sequence[Request], epoch: int) -> None:
+        """Take single requests back whose results are of no use, at once."""
+        with self._changed:
+            for request in requests:
+                if request.route.is_suspect:  # it has survived its prediction
+                    request = replace(request, route=replace(request.route, is_suspect=False))
+                key = LaneKey(epoch, request.route)
+                self._lanes.put_back(key, [request], self._clock())
+            self._changed.notify_all()
+
+    def note_results(self, batch: Batch, size_bytes: int) -> None:
+        """Note how large a batch's results are: the next ones on its route are cut by it."""
+        with self._changed:
+            self._sizer.observe_results(batch.route, batch.rows, size_bytes)
+
+    def drop_closed(self) -> list[Polled]:
+        """Take out and return the records whose partitions are no longer ours."""
+        dropped: list[Polled] = []
+        with self._changed:
+            for epoch, rejections in list(self._rejections.items()):
+                dropped += [r.polled for r in rejections if r.polled.slot.closed]
+                self._rejections[epoch] = [r for r in rejections if not r.polled.slot.closed]
+                if not self._rejections[epoch]:
+                    del self._rejections[epoch]
+            for lane in self._lanes:
+                gone = [request for request in lane.requests if request.slot.closed]
+                if gone:
+                    dropped += gone
+                    self._lanes.keep(lane, [r for r in lane.requests if not r.slot.closed])
+            self._changed.notify_all()
+        return dropped
+
+    def close(self) -> None:
+        """Wait for nothing any more: `take` returns what is left and then None."""
+        with self._changed:
+            self._closed = True
+            self._lanes.reschedule()
+            self._changed.notify_all()
+
+    def _room(self) -> int:
+        self._lanes.advance(self._clock())
+        lanes = max(self._lanes.unparked, 1)
+        return (lanes + 1) * self._config.max_batch_size - self._lanes.rows
+
+    def _ready_at(self, lane: Lane) -> float:
+        full = (
+            lane.rows >= self._sizer.limit(lane.key.route)
+            or lane.size_bytes >= self._config.max_batch_bytes
+        )
+        if full or self._closed:
+            return lane.parked_until
+        return max(lane.parked_until, lane.first_at + self._config.batch_timeout_seconds)
+
+    def _cut(self, lane: Lane, now: float) -> Batch:
+        waited = max(now - lane.first_at, 0.0)
+        limit = self._sizer.limit(lane.key.route)
+        requests, rows = self._lanes.cut(lane, limit, self._config.max_batch_bytes)
+        self._made_room.notify()
+        return self._batch(lane.key, requests, rows, waited)
+
+    def _batch(
+        self, key: LaneKey, requests: list[Request], rows: int, waited_seconds: float
+    ) -> Batch:
+        rejections = self._rejections.pop(key.epoch, [])
+        returns = self._lanes.returns_of(key)
+        return Batch(
+            key.route,
+            key.epoch,
+            requests,
+            rejections,
+            rows,
+            waited_seconds,
+            returns.count,
+            self._take_turns(requests, rejections),
+            returns,
+        )
+
+    def _take_turns(
+        self, requests: Sequence[Request], rejections: Sequence[Rejection]
+    ) -> dict[Slot, int]:
+        """Return the batch's place among the batches of each of its partitions."""
+        turns = {}
+        slots = {request.slot for request in requests}
+        slots.update(rejection.polled.slot for rejection in rejections)
+        for slot in slots:
+            turns[slot] = slot.cut
+            slot.cut += 1
+        return turns

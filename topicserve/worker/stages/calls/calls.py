@@ -1,0 +1,222 @@
+"""The calls of one servable that a batch is predicted by.
+
+A failing call is halved until the record at fault is alone, so one bad row never fails its batch.
+"""
+
+from collections.abc import Callable, Sequence
+
+from topicserve.servables.core.errors import RowCountError, ServableError, error_text, status_code
+from topicserve.servables.kinds.servable import Servable, Signature
+from topicserve.wire.dead_letter import Reason
+from topicserve.worker.stages.calls.company_check import Company, CompanyCheck, NotAsAloneError
+from topicserve.worker.stages.calls.feeds import Feed, build_feeds
+from topicserve.worker.stages.calls.lone_answers import Difference
+from topicserve.worker.stages.calls.second_tries import SecondTries, SecondTry
+from topicserve.worker.stages.handles import Handle
+from topicserve.worker.stages.request import Evidence, Predicted, Rejection, Request, Route, Trial
+from topicserve.worker.telemetry.metrics import WorkerMetrics
+
+
+class NotNowError(Exception):
+    """The batch cannot be predicted now, through no fault of its records: try again later."""
+
+
+class UnknownSignatureError(Exception):
+    """The servable has no signature of that name."""
+
+
+class PredictError(Exception):
+    """The servable failed on this record alone."""
+
+
+class Calls:
+    """Calls servables. Any number of threads may call it at once."""
+
+    def __init__(
+        self,
+        allowed_sizes: Sequence[int],
+        check_batches: int,
+        metrics: WorkerMetrics,
+        clock: Callable[[], float],
+        tries: SecondTries | None,
+    ) -> None:
+        self._allowed_sizes = allowed_sizes
+        self._metrics = metrics
+        self._clock = clock
+        self._company = CompanyCheck(check_batches, metrics)
+        self._tries = SecondTries() if tries is None else tries
+
+    def predict(
+        self,
+        requests: Sequence[Request],
+        servable: Servable,
+        handle: Handle,
+        route: Route,
+        trials: frozenset[Trial],
+    ) -> Predicted:
+        """Return what became of each request, or raise NotNowError.
+
+        `servable` is the handle's, or that with its steps held; `trials` are the versions on
+        probation that take part.
+        """
+        name = route.signature_name
+        predicted = Predicted(route.servable, handle.id.version, name, [], [])
+        alone = self._tries.of(requests)
+        shared = [one for one in requests if id(one) not in alone] if alone else requests
+        started = self._clock()
+        if shared:
+            feeds, predicted.rejections = self._feeds(servable, name, shared)
+            for feed in feeds:
+                company = self._company.of(handle.servable, handle.id, name, feed.signature)
+                self._predict_feed(servable, feed, predicted, company)
+        for request in requests if alone else ():
+            if id(request) in alone:
+                self._try_again(servable, request, alone[id(request)], predicted, handle, trials)
+        labels = (predicted.servable, str(predicted.version))
+        self._metrics.predict_seconds.labels(*labels).observe(self._clock() - started)
+        if trials:
+            for answers in predicted.answers:
+                answers.evidence = Evidence(trials)
+        return predicted
+
+    def _try_again(
+        self,
+        servable: Servable,
+        request: Request,
+        second: SecondTry,
+        predicted: Predicted,
+        handle: Handle,
+        trials: frozenset[Trial],
+    ) -> None:
+        """Predict a record alone, unless what these versions answered to it was refused before."""
+        refusal = second.refused.get(trials)
+        if refusal is not None:
+            predicted.rejections.append(Rejection(request, *refusal))
+            return
+        feeds, rejections = self._feeds(servable, predicted.signature_name, [request])
+        predicted.rejections += rejections
+        for feed in feeds:
+            company = self._company.of(
+                handle.servable, handle.id, predicted.signature_name, feed.signature
+            )
+            self._predict_joined(servable, feed, feed.rows, predicted, company)
+
+    def _feeds(
+        self, servable: Servable, name: str, requests: Sequence[Request]
+    ) -> tuple[list[Feed], list[Rejection]]:
+        """Return what fits the signature, and the requests that do not.
+
+        Asking a servable for its signatures may fail like a prediction: a pipeline's come from the
+        servables that it is made of.
+        """
+        try:
+            signature = _signature(servable, name)
+        except UnknownSignatureError as error:
+            return [], [Rejection(request, Reason.UNKNOWN_SIGNATURE, error) for request in requests]
+        # A kind of a user's own may raise anything, SystemExit included: it ends no worker.
+        except BaseException as error:
+            if isinstance(error, ServableError) and error.retriable:
+                raise NotNowError(error_text(error)) from error
+            failure = PredictError(error_text(error))
+            return [], [Rejection(request, Reason.PREDICT_FAILED, failure) for request in requests]
+        return build_feeds(requests, signature)
+
+    def _predict_feed(
+        self, servable: Servable, feed: Feed, predicted: Predicted, company: Company
+    ) -> None:
+        if not company.is_apart:
+            self._predict_joined(servable, feed, self._size(feed), predicted, company)
+        elif len(feed.requests) == 1:
+            self._predict_joined(servable, feed, feed.rows, predicted, company)
+        else:
+            self._predict_apart(servable, feed, predicted, company)
+
+    def _predict_apart(
+        self, servable: Servable, feed: Feed, predicted: Predicted, company: Company
+    ) -> None:
+        """Predict each record alone and unpadded."""
+        for one in feed.each():
+            self._predict_joined(servable, one, one.rows, predicted, company)
+
+    def _predict_joined(
+        self, servable: Servable, feed: Feed, size: int, predicted: Predicted, company: Company
+    ) -> None:
+        is_alone = len(feed.requests) == 1 and size == feed.rows
+        try:
+            outputs = feed.predict(servable, predicted.signature_name, size)
+            answers = feed.answers(outputs, size)
+            if not is_alone:
+                company.check(servable, feed, answers)
+        except NotAsAloneError:
+            self._predict_apart(servable, feed, predicted, company)
+        except RowCountError as error:
+            if is_alone:
+                self._reject(feed, predicted, error)
+                return
+            # In a part of the batch the number of rows could be right by chance.
+            self._count_failure(predicted, error)
+            company.keep_apart(Difference("", error_text(error)))
+            self._predict_apart(servable, feed, predicted, company)
+        except ServableError as error:
+            if error.retriable:
+                raise NotNowError(error_text(error)) from error
+            self._split(servable, feed, size, predicted, company, error)
+        # A kind of a user's own may raise anything, SystemExit included; it is that record's error
+        # all the same. A process is asked to stop by signals, never from here.
+        except BaseException as error:
+            self._split(servable, feed, size, predicted, company, error)
+        else:
+            predicted.answers.append(answers)
+
+    def _split(
+        self,
+        servable: Servable,
+        feed: Feed,
+        size: int,
+        predicted: Predicted,
+        company: Company,
+        error: BaseException,
+    ) -> None:
+        """Find the record that a call fails on; where none does alone, the call is at fault."""
+        if len(feed.requests) == 1 and (size == feed.rows or not company.is_open):
+            self._reject(feed, predicted, error)
+            return
+        self._count_failure(predicted, error)
+        answered, rejected = len(predicted.answers), len(predicted.rejections)
+        if len(feed.requests) == 1:
+            self._predict_apart(servable, feed, predicted, company)
+        else:
+            for half in feed.halves():
+                self._predict_feed(servable, half, predicted, company)
+        if rejected == len(predicted.rejections) and company.fails_only_joined(
+            servable, feed, size
+        ):
+            del predicted.answers[answered:]
+            self._predict_apart(servable, feed, predicted, company)
+
+    def _reject(self, feed: Feed, predicted: Predicted, error: BaseException) -> None:
+        self._count_failure(predicted, error)
+        failure = PredictError(error_text(error))
+        predicted.rejections.append(Rejection(feed.requests[0], Reason.PREDICT_FAILED, failure))
+
+    def _count_failure(self, predicted: Predicted, error: BaseException) -> None:
+        self._metrics.predict_failures.labels(predicted.servable, status_code(error)).inc()
+
+    def _size(self, feed: Feed) -> int:
+        """Return with how many rows to call, padding included."""
+        # Padding would go into what is computed from all rows, or into what may be no rows at all.
+        return self._padded_rows(feed.rows) if feed.signature.joins_records else feed.rows
+
+    def _padded_rows(self, rows: int) -> int:
+        return next((size for size in self._allowed_sizes if size >= rows), rows)
+
+
+def _signature(servable: Servable, name: str) -> Signature:
+    signatures = servable.signatures
+    signature: object = signatures.get(name)
+    if signature is None:
+        known = ", ".join(sorted(signatures))
+        raise UnknownSignatureError(f"signature {name!r} is not one of: {known}")
+    if not isinstance(signature, Signature):
+        raise PredictError(f"signature {name!r} is of type {type(signature).__name__}")
+    return signature

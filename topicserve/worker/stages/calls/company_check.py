@@ -1,0 +1,186 @@
+"""Whether records that share a call are answered as each is alone, seen on the first batches.
+
+A declared shape says what has rows, but not that no row goes into another one's answer: a layer may
+pad to the longest text of the call, or take a mean over it. So some records of the first calls are
+predicted alone, too. Where one differs, records of this signature share no call any more.
+"""
+
+import logging
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from topicserve.servables.core.servable_id import ServableId
+from topicserve.servables.kinds.servable import Servable, Signature
+from topicserve.worker.stages.calls.feeds import Feed
+from topicserve.worker.stages.calls.lone_answers import (
+    Difference,
+    UndecidedError,
+    fails_always,
+    first_difference,
+)
+from topicserve.worker.stages.request import Answers
+from topicserve.worker.telemetry.logging import log_event
+from topicserve.worker.telemetry.metrics import WorkerMetrics
+
+MAX_SIGNATURES = 1000
+REMEDY = (
+    "set the option batch_records = false to say so, or true to vouch for the model; "
+    "where a layer pads to the longest text of a call, give it a fixed output_sequence_length"
+)
+
+
+class NotAsAloneError(Exception):
+    """A call gave a record another answer than it gets alone: none of its answers is to be used."""
+
+
+class Company:
+    """What is known of one signature of one version. Any number of threads may use it at once."""
+
+    def __init__(
+        self, servable_id: ServableId, signature_name: str, batches: int, metrics: WorkerMetrics
+    ) -> None:
+        self.is_apart = False
+        """Whether each record has a call of its own, unpadded."""
+        self._id = servable_id
+        self._signature_name = signature_name
+        self._batches = batches
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        # Calls of one padded record show less than those of several: each are counted alone. And a
+        # record may ask for some outputs only, which says nothing of the others.
+        self._left: dict[tuple[str, bool], int] = {}
+
+    def check(self, servable: Servable, feed: Feed, answers: Answers) -> None:
+        """Raise NotAsAloneError where a record that is predicted alone now is answered otherwise.
+
+        What `feed` gave, it gave joined or padded. Does nothing once enough calls were checked.
+        """
+        if not self._batches:
+            return
+        is_joined = len(feed.requests) > 1
+        names = self._take(answers.outputs, is_joined)
+        if not names:
+            return
+        try:
+            difference = first_difference(servable, self._signature_name, feed, answers, names)
+        except UndecidedError:
+            with self._lock:
+                for name in names:
+                    self._left[name, is_joined] += 1
+            return
+        if difference is not None:
+            self.keep_apart(difference)
+            raise NotAsAloneError
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are still checked."""
+        if not self._batches or self.is_apart:
+            return False
+        with self._lock:
+            return not self._left or any(left > 0 for left in self._left.values())
+
+    def fails_only_joined(self, servable: Servable, feed: Feed, size: int) -> bool:
+        """Return whether a call that failed fails again, and keep records apart if it does.
+
+        To be asked where all of its records were answered in smaller calls.
+        """
+        if not self.is_open:
+            return False
+        problem = fails_always(servable, self._signature_name, feed, size)
+        if problem is None:
+            return False
+        self.keep_apart(Difference("", f"a call fails, none of whose records does: {problem}"))
+        return True
+
+    def keep_apart(self, difference: Difference) -> None:
+        """Have each record of this signature predicted alone from now on."""
+        with self._lock:
+            if self.is_apart:
+                return
+            self.is_apart = True
+        self._metrics.unjoined_signatures.labels(self._id.name).inc()
+        log_event(
+            "records_kept_apart",
+            logging.WARNING,
+            servable=self._id.name,
+            version=self._id.version,
+            signature=self._signature_name,
+            output=difference.output,
+            problem=difference.problem,
+            remedy=REMEDY,
+        )
+
+    def _take(self, names: Iterable[str], is_joined: bool) -> list[str]:
+        """Return the outputs that have not been checked often enough, and count them as checked."""
+        due = [name for name in names if self._left.get((name, is_joined), self._batches) > 0]
+        if due:
+            with self._lock:
+                for name in due:
+                    left = self._left.get((name, is_joined), self._batches)
+                    self._left[name, is_joined] = left - 1
+        return due
+
+
+class TrustedCompany(Company):
+    """Of signatures whose rows are known to be independent: nothing is checked or decided."""
+
+    def __init__(self, metrics: WorkerMetrics) -> None:
+        super().__init__(ServableId("", 0), "", 0, metrics)
+
+    def keep_apart(self, difference: Difference) -> None:
+        """Go on: the kind, or the owner of the model, vouches for it."""
+
+
+class _Entry:
+    """A Company, and what it holds for: this servable, made of these others."""
+
+    def __init__(self, company: Company, servable: Servable, parts: tuple[int, ...]) -> None:
+        self.company = company
+        self._parts = parts
+        try:
+            self._servable: weakref.ref[Servable] | None = weakref.ref(servable)
+        except TypeError:  # a kind of a user's own may have slots: its version alone tells it
+            self._servable = None
+
+    def is_gone(self) -> bool:
+        return self._servable is not None and self._servable() is None
+
+    def is_of(self, servable: Servable, parts: tuple[int, ...]) -> bool:
+        is_same = self._servable is None or self._servable() is servable
+        return is_same and self._parts == parts
+
+
+class CompanyCheck:
+    """Knows every signature that was called, of the versions that are loaded. Thread-safe."""
+
+    def __init__(self, batches: int, metrics: WorkerMetrics) -> None:
+        self._batches = batches
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._trusted = TrustedCompany(metrics)
+        self._entries: OrderedDict[tuple[ServableId, str], _Entry] = OrderedDict()
+
+    def of(
+        self, servable: Servable, servable_id: ServableId, name: str, signature: Signature
+    ) -> Company:
+        """Return what is known of a signature."""
+        if signature.rows_are_independent or not signature.joins_records:
+            return self._trusted
+        key, parts = (servable_id, name), signature.parts
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None or not entry.is_of(servable, parts):
+                company = Company(servable_id, name, self._batches, self._metrics)
+                self._drop_gone()
+                entry = self._entries[key] = _Entry(company, servable, parts)
+            self._entries.move_to_end(key)
+            return entry.company
+
+    def _drop_gone(self) -> None:
+        for key in [key for key, entry in self._entries.items() if entry.is_gone()]:
+            del self._entries[key]
+        while len(self._entries) >= MAX_SIGNATURES:
+            self._entries.popitem(last=False)

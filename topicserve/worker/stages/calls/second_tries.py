@@ -1,0 +1,88 @@
+"""Records whose result was refused, and that are predicted once more before they are given up.
+
+A result may be too large only because its record shared a call, such as with one that a layer pads
+all others to: the record is predicted alone. And it may be refused because a new version writes
+what cannot be published: while that is on probation, the version before it predicts the record.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.stages.request import Evidence, Polled, Request, Trial
+
+MAX_RECORDS = 10_000
+# Each is another combination of versions: of two swaps at once there are three.
+MAX_REFUSALS = 4
+
+
+class Refusal(NamedTuple):
+    """Why a result was refused."""
+
+    reason: Reason
+    error: Exception
+
+
+@dataclass(slots=True)
+class SecondTry:
+    """How a record is predicted the next time: alone, and not by what was refused."""
+
+    refused: dict[frozenset[Trial], Refusal] = field(default_factory=dict)
+    """By the versions on probation that had answered."""
+
+
+class SecondTries:
+    """Knows them by their place in the log, until they have an outcome. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tries: dict[tuple[TopicPartition, int], SecondTry] = {}
+
+    def note(
+        self, polled: Polled, refusal: Refusal, *, is_alone: bool, evidence: Evidence | None
+    ) -> bool:
+        """Note a result that was refused; return whether the record is to be predicted again."""
+        if not isinstance(polled, Request):
+            return False
+        place = _place(polled)
+        with self._lock:
+            known = self._tries.get(place)
+            if known is None and not is_alone and refusal.reason is not Reason.RESULT_REFUSED:
+                self._add(place, SecondTry())
+                return True
+            answered = evidence.answered if evidence is not None else frozenset()
+            known = known or SecondTry()
+            if answered and answered not in known.refused and len(known.refused) < MAX_REFUSALS:
+                known.refused[answered] = refusal
+                self._add(place, known)
+                return True
+            self._tries.pop(place, None)
+            return False
+
+    def of(self, requests: Sequence[Request]) -> Mapping[int, SecondTry]:
+        """Return those of these requests that are to be predicted alone, by their identity."""
+        if not self._tries:
+            return {}  # looked at for every batch
+        with self._lock:
+            found = ((id(request), self._tries.get(_place(request))) for request in requests)
+            return {one: second for one, second in found if second is not None}
+
+    def forget(self, finished: Sequence[Polled]) -> None:
+        """Forget records that have an outcome."""
+        if not self._tries:
+            return
+        with self._lock:
+            for polled in finished:
+                self._tries.pop(_place(polled), None)
+
+    def _add(self, place: tuple[TopicPartition, int], second: SecondTry) -> None:
+        if len(self._tries) >= MAX_RECORDS:
+            self._tries.clear()  # of partitions that went: their next owner finds the same
+        self._tries[place] = second
+
+
+def _place(polled: Polled) -> tuple[TopicPartition, int]:
+    return polled.slot.partition, polled.record.offset

@@ -1,0 +1,151 @@
+"""Stage: partitions are paused while enough is in progress."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from topicserve.backends.broker import Consumer
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+from topicserve.worker.config.schema import BatchingConfig
+from topicserve.worker.offsets.lag import LagGauges
+from topicserve.worker.offsets.tracker import OffsetLedger
+from topicserve.worker.stages.request import Rejection, Request
+from topicserve.worker.telemetry.metrics import WorkerMetrics
+
+# A pause throws away what the client has fetched, so a short fullness is rather waited out.
+_SHORT_WAIT_SECONDS = 0.1
+_OBSERVE_SECONDS = 1.0
+
+
+class FlowControl:
+    """Keeps what is in progress within its bounds by pausing partitions; the polling thread's."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        ledger: OffsetLedger,
+        config: BatchingConfig,
+        metrics: WorkerMetrics,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._consumer = consumer
+        self._ledger = ledger
+        self._max_records = config.max_in_flight_records
+        self._max_bytes = config.max_in_flight_bytes
+        self._metrics = metrics
+        self._clock = clock
+        self._observe_at = clock()
+        self._record_bytes = 1
+        """What a record of the last poll was counted with."""
+        self._paused: set[TopicPartition] = set()
+        self._held: set[TopicPartition] = set()
+        self._problem: tuple[str, float] | None = None
+        self._lag = LagGauges(ledger, metrics, wall_clock)
+
+    def regulate(self, stopped: bool) -> None:
+        """Pause every partition when full, or for good where stopped; resume at half."""
+        self._metrics.breaker_open.set(stopped)
+        if stopped or not self._ledger.wait_until(self._has_room, _SHORT_WAIT_SECONDS):
+            self._pause()
+        elif self._paused and self._half_empty():
+            self._resume()
+
+    def room(self) -> int:
+        """Return how many more records may be in progress; at least one: a poll asks for some.
+
+        Bytes are only known once they are here: a poll may pass their bound once, where its records
+        are larger than those of the poll before.
+        """
+        records = self._max_records - self._ledger.in_flight_records
+        left_bytes = self._max_bytes - self._ledger.in_flight_bytes
+        return max(min(records, left_bytes // self._record_bytes), 1)
+
+    def hold(self, partitions: Iterable[TopicPartition]) -> None:
+        """Keep these partitions paused, and no others, whatever `regulate` says."""
+        wanted = set(partitions)
+        if wanted == self._held:
+            return
+        if new := wanted - self._held - self._paused:
+            self._consumer.pause(sorted(new))
+        if freed := self._held - wanted - self._paused:
+            self._consumer.resume(sorted(freed))
+        self._held = wanted
+
+    def forget(self, partitions: Sequence[TopicPartition]) -> None:
+        """Take these partitions for unpaused, and show nothing of them until they are looked at."""
+        self._paused.difference_update(partitions)
+        self._held.difference_update(partitions)
+        self._lag.forget(partitions)
+
+    def is_pausing(self) -> bool:
+        """Return whether any partition is paused. Any thread may call it."""
+        return bool(self._paused or self._held)
+
+    def consumer_problem(self) -> str:
+        """Return the consumer's last error and since when, empty without. Any thread may call it.
+
+        Meaningful while no records come: they clear it.
+        """
+        problem = self._problem
+        return "" if problem is None else f"{problem[0]} (for {self._clock() - problem[1]:.0f} s)"
+
+    def know_ends(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Note where partitions end by now. Any thread may call it."""
+        self._lag.know_ends(ends)
+
+    def admit(
+        self,
+        records: Sequence[KafkaRecord],
+        requests: Sequence[Request],
+        rejections: Sequence[Rejection],
+    ) -> None:
+        """Count polled records and their bytes."""
+        size = sum([request.size_bytes for request in requests])
+        size += sum([rejection.polled.size_bytes for rejection in rejections])
+        self._ledger.count_bytes(size)
+        self._record_bytes = max(size // len(records), 1)
+        by_topic = Counter([record.topic for record in records])
+        for topic, count in by_topic.items():
+            self._metrics.records_consumed.labels(topic).inc(count)
+
+    def observe(self) -> None:
+        """Set the gauges, once a second."""
+        now = self._clock()
+        if now < self._observe_at:
+            return
+        self._observe_at = now + _OBSERVE_SECONDS
+        self._metrics.in_flight_records.set(self._ledger.in_flight_records)
+        self._metrics.in_flight_bytes.set(self._ledger.in_flight_bytes)
+        stats = self._consumer.stats()
+        self._ledger.pass_to(stats.positions)
+        self._lag.observe(stats)
+        since = now if self._problem is None else self._problem[1]
+        self._problem = (stats.problem, since) if stats.problem else None
+
+    def _has_room(self) -> bool:
+        return (
+            self._ledger.in_flight_records < self._max_records
+            and self._ledger.in_flight_bytes < self._max_bytes
+        )
+
+    def _half_empty(self) -> bool:
+        return (
+            self._ledger.in_flight_records <= self._max_records // 2
+            and self._ledger.in_flight_bytes <= self._max_bytes // 2
+        )
+
+    def _pause(self) -> None:
+        # Newly assigned partitions come unpaused, so this is asked again every time.
+        new = set(self._ledger.partitions()) - self._paused - self._held
+        if new:
+            self._consumer.pause(sorted(new))
+        self._note(self._paused | new)
+
+    def _resume(self) -> None:
+        self._consumer.resume(sorted(self._paused - self._held))
+        self._note(set())
+
+    def _note(self, paused: set[TopicPartition]) -> None:
+        self._paused = paused & set(self._ledger.partitions())
+        self._metrics.paused_partitions.set(len(self._paused))

@@ -1,0 +1,77 @@
+"""Stage: polled records become requests, or are rejected one by one."""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from topicserve.servables.core.errors import error_text
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.headers import HeaderReader, headers_bytes
+from topicserve.wire.input_record import decode_input
+from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
+from topicserve.wire.limits import DEFAULT_LIMITS, Limits
+from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.stages.request import Polled, Rejection, Request
+from topicserve.worker.stages.routing import Router, UnknownServableError
+
+# A record held in memory weighs more than its content: structs, the offset's account.
+OVERHEAD_BYTES = 512
+
+
+class Decoder:
+    """Reads polled records; the rows themselves are looked at when their batch is built."""
+
+    def __init__(self, router: Router, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._router = router
+        self._reader = HeaderReader(limits)
+
+    def decode(
+        self, records: Sequence[KafkaRecord], slots: Sequence[Slot | None], now: float
+    ) -> tuple[list[Request], list[Rejection]]:
+        """Return the requests and the rejected, both in the records' order.
+
+        Records without a slot are another's by now and are left out.
+        """
+        requests: list[Request] = []
+        rejections: list[Rejection] = []
+        self._router.follow()
+        find_route, reader = self._router.route, self._reader
+        for record, slot in zip(records, slots, strict=True):
+            if slot is None:
+                continue
+            size = OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")
+            try:
+                found = decode_input(record, reader)
+                route = find_route(found.target, found.record_id)
+            # Whatever a parser raises, the fault is this record's own and touches no other.
+            except Exception as error:
+                polled = Polled(record, slot, size + headers_bytes(record.headers), now)
+                rejections.append(_rejection(polled, error))
+            else:
+                size += found.held_bytes
+                requests.append(Request(record, slot, size, now, found, route))
+        return requests, rejections
+
+
+def _rejection(polled: Polled, error: Exception) -> Rejection:
+    unreadable = polled.record.headers
+    if isinstance(unreadable, UnreadableHeaders):
+        return _unreadable(polled, unreadable)
+    if isinstance(error, UnknownServableError):
+        return Rejection(polled, Reason.UNKNOWN_SERVABLE, error)
+    if not isinstance(error, InvalidRecordError):
+        error = InvalidRecordError("value", f"cannot be read: {error_text(error)}")
+    return Rejection(polled, Reason.INVALID_RECORD, error)
+
+
+def _unreadable(polled: Polled, unreadable: UnreadableHeaders) -> Rejection:
+    """Reject what the client could not read, with what of it it could."""
+    reason = Reason.INVALID_RECORD
+    if unreadable.first_offset is not None:
+        reason = Reason.BATCH_TOO_LARGE if unreadable.is_too_large else Reason.CORRUPT_BATCH
+    return Rejection(
+        replace(polled, record=replace(polled.record, headers=unreadable.kept)),
+        reason,
+        InvalidRecordError("record", unreadable.problem),
+    )

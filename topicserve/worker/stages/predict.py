@@ -1,0 +1,159 @@
+"""Stage: a batch becomes outputs, under one handle and so by one version."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from topicserve.servables.core.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    ServableError,
+    UnavailableError,
+)
+from topicserve.servables.kinds.pipeline.pins import BuiltOnServables
+from topicserve.servables.server.swap_guard import SwapGuard
+from topicserve.wire.dead_letter import Reason
+from topicserve.worker.config.schema import BatchingConfig
+from topicserve.worker.stages.batch_sizer import BatchSizer
+from topicserve.worker.stages.calls.calls import Calls, NotNowError
+from topicserve.worker.stages.calls.second_tries import SecondTries
+from topicserve.worker.stages.calls.steps import held, older_steps
+from topicserve.worker.stages.handles import Handle, Servables
+from topicserve.worker.stages.request import (
+    Batch,
+    Predicted,
+    Rejection,
+    Request,
+    Route,
+    Trial,
+)
+from topicserve.worker.stages.routing import unknown_servable
+from topicserve.worker.stages.version_choice import VersionChoice, request_of
+from topicserve.worker.telemetry.metrics import WorkerMetrics
+
+
+class DeadlineError(Exception):
+    """The record's deadline passed before its turn came."""
+
+
+class Predictor:
+    """Predicts batches. Any number of threads may call it at once."""
+
+    def __init__(
+        self,
+        servables: Servables,
+        config: BatchingConfig,
+        unknown_version_seconds: float,
+        sizer: BatchSizer,
+        metrics: WorkerMetrics,
+        clock: Callable[[], float],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        guard: SwapGuard | None = None,
+        check_batches: int = 0,
+        tries: SecondTries | None = None,
+    ) -> None:
+        self._servables = servables
+        self._choice = VersionChoice(servables, guard, metrics)
+        self._unknown_version_seconds = unknown_version_seconds
+        self._sizer = sizer
+        self._metrics = metrics
+        self._clock = clock
+        self._now = now
+        self._calls = Calls(config.allowed_batch_sizes, check_batches, metrics, clock, tries)
+
+    def predict(self, batch: Batch) -> Predicted:
+        """Return what became of each request, or raise NotNowError for the batch as a whole."""
+        requests, expired = self._without_expired(batch.requests)
+        if not requests:
+            return Predicted(batch.route.servable, 0, batch.route.signature_name, [], expired)
+        try:
+            handle, is_default = self._choice.open(batch.route)
+        except (NotFoundError, InvalidArgumentError) as error:
+            return self._without_version(batch, requests, expired, error)
+        except ServableError as error:
+            raise NotNowError(str(error)) from error
+        with handle:
+            trials = self._choice.trial_of(handle, is_default=is_default)
+            predicted = self._with_handle(batch, requests, handle, trials)
+        self._choice.predict_by_predecessor(batch.route, predicted, trials, self._predict_with)
+        if is_default:
+            self._choice.count_fallbacks(batch.route, predicted)
+        predicted.rejections += expired
+        return predicted
+
+    def _without_expired(self, requests: list[Request]) -> tuple[list[Request], list[Rejection]]:
+        """Part with the records whose deadline has passed: they cost no model time."""
+        if all(request.input.deadline is None for request in requests):
+            return requests, []
+        now = self._now()
+        kept, expired = [], []
+        for request in requests:
+            deadline = request.input.deadline
+            if deadline is None or deadline > now:
+                kept.append(request)
+            else:
+                error = DeadlineError(f"the deadline {deadline.isoformat()} had passed")
+                expired.append(Rejection(request, Reason.DEADLINE_EXCEEDED, error))
+        return kept, expired
+
+    def _without_version(
+        self,
+        batch: Batch,
+        requests: Sequence[Request],
+        expired: list[Rejection],
+        error: ServableError,
+    ) -> Predicted:
+        """Wait for a version that may still come; for one that no one knows, only so long.
+
+        A servable that was removed from the configuration meanwhile is not waited for at all: a
+        worker that starts now rejects its records too.
+        """
+        route, reason = batch.route, Reason.UNKNOWN_VERSION
+        problem: Exception = error
+        served = self._servables.names()
+        if route.servable not in served:
+            reason, problem = Reason.UNKNOWN_SERVABLE, unknown_servable(route.servable, served)
+        elif self._is_waited_for(route, requests):
+            raise NotNowError(str(error)) from error
+        rejections = [Rejection(request, reason, problem) for request in requests]
+        return Predicted(
+            route.servable, route.version or 0, route.signature_name, [], rejections + expired
+        )
+
+    def _is_waited_for(self, route: Route, requests: Sequence[Request]) -> bool:
+        patient = self._clock() - requests[0].polled_at < self._unknown_version_seconds
+        return patient or self._servables.may_become_available(request_of(route))
+
+    def _with_handle(
+        self, batch: Batch, requests: list[Request], handle: Handle, trials: frozenset[Trial]
+    ) -> Predicted:
+        started = self._clock()
+        predicted = self._predict_with(requests, handle, batch.route, trials)
+        self._sizer.observe(batch.route, batch.rows, self._clock() - started)
+        self._metrics.batch_rows.labels(predicted.servable).observe(batch.rows)
+        self._metrics.batch_wait_seconds.labels(predicted.servable).observe(batch.waited_seconds)
+        return predicted
+
+    def _predict_with(
+        self,
+        requests: Sequence[Request],
+        handle: Handle,
+        route: Route,
+        trials: frozenset[Trial] = frozenset(),
+    ) -> Predicted:
+        """Predict, and again with older steps what a pipeline fails on while new ones are tried.
+
+        `trials` has the version itself, where that is on probation.
+        """
+        with held(handle.servable) as (servable, latest):
+            steps = self._choice.steps_on_trial(latest)
+            predicted = self._calls.predict(requests, servable, handle, route, trials.union(steps))
+        for instead in older_steps(steps):
+            rejected = predicted.rejected()
+            if not rejected or not isinstance(handle.servable, BuiltOnServables):
+                break
+            others = frozenset(trial for trial in steps if trial.name not in instead)
+            with suppress(UnavailableError), handle.servable.hold(instead) as (servable, _):
+                again = self._calls.predict(rejected, servable, handle, route, trials | others)
+                predicted.take_over(again, steps.keys() - others)
+        return predicted

@@ -1,0 +1,251 @@
+"""Stage: outputs and metadata become results, rejections become dead letters."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from topicserve.servables.core.errors import error_text
+from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
+from topicserve.wire.headers import METADATA_JSON
+from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.wire.result import Metadata
+from topicserve.wire.result_encoder import Origin, encode_results
+from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.stages.calls.second_tries import Refusal, SecondTries
+from topicserve.worker.stages.request import (
+    Answers,
+    Evidence,
+    Polled,
+    Predicted,
+    Rejection,
+    Request,
+)
+from topicserve.worker.telemetry.metrics import WorkerMetrics
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """What is to be published: `records[i]` is the outcome of `polled[i]`.
+
+    Where `reasons[i]` is None it is a result of the servable's version, else a dead letter.
+    `others` has the versions of results that another version gave, by the id of their record.
+    """
+
+    servable: str
+    version: int
+    polled: list[Polled] = field(default_factory=list)
+    records: list[OutgoingRecord] = field(default_factory=list)
+    reasons: list[Reason | None] = field(default_factory=list)
+    others: dict[int, int] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=list)
+    """The bytes that were counted for each outcome; empty before they are counted."""
+    evidence: dict[int, Evidence] = field(default_factory=dict)
+    """What results say about versions on probation, by the id of their record."""
+    alone: set[int] = field(default_factory=set)
+    """The ids of records that had a call of their own."""
+    again: list[Request] = field(default_factory=list)
+    """Records without an outcome: what they were answered cannot be written; see SecondTries."""
+
+    @property
+    def counted_bytes(self) -> int:
+        """Return the bytes that were counted for these outcomes."""
+        return sum(self.sizes)
+
+    def measure(self) -> int:
+        """Return the bytes of these outcomes, and keep them: an outcome may be replaced later.
+
+        A result counts twice: until it is acknowledged, the client has a copy of its own. A dead
+        letter's value is the record's own, so the copy alone is counted here.
+        """
+        self.sizes = [
+            len(record.value or b"") * (2 if reason is None else 1)
+            for record, reason in zip(self.records, self.reasons, strict=True)
+        ]
+        for index, record in enumerate(self.records):
+            # Metadata is part of a JSON result, and a header of its own beside a protobuf one.
+            name, value = record.headers[-1] if record.headers else ("", None)
+            if name == METADATA_JSON and value is not None:
+                self.sizes[index] += 2 * len(value)
+        return sum(self.sizes)
+
+    def add(self, polled: Polled, record: OutgoingRecord, reason: Reason | None) -> None:
+        """Add one outcome."""
+        self.polled.append(polled)
+        self.records.append(record)
+        self.reasons.append(reason)
+
+    def where(self, wanted: Callable[[int], bool]) -> "Outgoing":
+        """Return the outcomes whose index is wanted."""
+        part = Outgoing(
+            self.servable,
+            self.version,
+            others=self.others,
+            evidence=self.evidence,
+            alone=self.alone,
+        )
+        for index in filter(wanted, range(len(self.polled))):
+            part.add(self.polled[index], self.records[index], self.reasons[index])
+            if self.sizes:
+                part.sizes.append(self.sizes[index])
+        return part
+
+    def share_of(self, slots: Collection[Slot] | None) -> "Outgoing":
+        """Return the outcomes of the records of these slots alone; None stands for all."""
+        if slots is None:
+            return self
+        return self.where(lambda index: self.polled[index].slot in slots)
+
+    def without_closed(self) -> tuple["Outgoing", "Outgoing"]:
+        """Return the outcomes whose partitions are still ours, and those that are not."""
+        # There are few partitions, and many records of each.
+        if not any(slot.closed for slot in {polled.slot for polled in self.polled}):
+            return self, Outgoing(self.servable, self.version)
+        return (
+            self.where(lambda index: not self.polled[index].slot.closed),
+            self.where(lambda index: self.polled[index].slot.closed),
+        )
+
+    def record_ids(self) -> list[str]:
+        """Return the record ids of those that got a result."""
+        return [
+            polled.input.record_id
+            for polled, reason in zip(self.polled, self.reasons, strict=True)
+            if reason is None and isinstance(polled, Request)
+        ]
+
+    def count(self, metrics: WorkerMetrics) -> None:
+        """Count these outcomes as acknowledged."""
+        dead = Counter(reason for reason in self.reasons if reason is not None)
+        for version, results in self._results_by_version().items():
+            metrics.results_published.labels(self.servable, str(version)).inc(results)
+        for reason, count in dead.items():
+            metrics.dead_letters.labels(reason.value).inc(count)
+
+    def _results_by_version(self) -> Counter[int]:
+        results = self.reasons.count(None)
+        if not self.others:
+            return Counter({self.version: results} if results else {})
+        return Counter(
+            self.others.get(id(polled), self.version)
+            for polled, reason in zip(self.polled, self.reasons, strict=True)
+            if reason is None
+        )
+
+
+class EncodeError(Exception):
+    """What the servable answered to this record cannot be written as a result."""
+
+
+class Encoder:
+    """Turns outcomes into records. Any thread may call it."""
+
+    def __init__(
+        self,
+        topic: str,
+        dead_letter_topic: str,
+        worker_id: str,
+        tries: SecondTries | None = None,
+    ) -> None:
+        self._tries = SecondTries() if tries is None else tries
+        self._topic = topic
+        self.dead_letter_topic = dead_letter_topic
+        self._worker_id = worker_id
+
+    def encode(
+        self, predicted: Predicted, metadata: Sequence[Metadata], rejections: list[Rejection]
+    ) -> Outgoing:
+        """Return results for what was answered and not rejected, dead letters for the rejected.
+
+        `metadata` has one for each of `predicted.answered()`, in that order. What cannot be written
+        as a result is added to `rejections`, or to what is to be predicted `again`.
+        """
+        outgoing = Outgoing(predicted.servable, predicted.version)
+        rejected = {id(rejection.polled) for rejection in rejections}
+        start = 0
+        for answers in predicted.answers:
+            stop = start + len(answers.requests)
+            own = metadata[start:stop]
+            self._add_results(outgoing, predicted, answers, own, rejections, rejected)
+            start = stop
+        for rejection in rejections:
+            letter = DeadLetter.of(rejection.polled.record, rejection.reason, rejection.error)
+            record = encode_dead_letter(letter, self.dead_letter_topic)
+            outgoing.add(rejection.polled, record, rejection.reason)
+        return outgoing
+
+    def refused(self, polled: Polled, reason: Reason, error: Exception) -> OutgoingRecord:
+        """Return the dead letter of a record whose result will never be taken."""
+        letter = DeadLetter.of(polled.record, reason, error)
+        return encode_dead_letter(letter, self.dead_letter_topic)
+
+    def _add_results(
+        self,
+        outgoing: Outgoing,
+        predicted: Predicted,
+        answers: Answers,
+        metadata: Sequence[Metadata],
+        rejections: list[Rejection],
+        rejected: set[int],
+    ) -> None:
+        requests = answers.requests
+        version = predicted.version_of(answers)
+        if version != predicted.version:
+            outgoing.others.update((id(request), version) for request in requests)
+        if answers.evidence is not None:
+            outgoing.evidence.update((id(request), answers.evidence) for request in requests)
+        if len(requests) == 1 and not answers.is_shared:
+            outgoing.alone.add(id(requests[0]))
+        try:
+            results = self._results(predicted, answers, metadata)
+        # A string column may hold anything, and a result may be too large for memory.
+        except Exception as error:
+            self._add_one_by_one(outgoing, predicted, answers, metadata, rejections, error)
+            return
+        if not rejected:
+            outgoing.polled += requests
+            outgoing.records += results
+            outgoing.reasons += [None] * len(results)
+            return
+        for request, result in zip(requests, results, strict=True):
+            if id(request) not in rejected:
+                outgoing.add(request, result, None)
+
+    def _add_one_by_one(
+        self,
+        outgoing: Outgoing,
+        predicted: Predicted,
+        answers: Answers,
+        metadata: Sequence[Metadata],
+        rejections: list[Rejection],
+        error: Exception,
+    ) -> None:
+        """Encode each record alone, so that the one whose outputs cannot be written is found."""
+        rejected = {id(rejection.polled) for rejection in rejections}
+        if len(answers.requests) == 1:
+            (request,) = answers.requests
+            if id(request) not in rejected:
+                refusal = Refusal(Reason.PREDICT_FAILED, EncodeError(error_text(error)))
+                is_alone, evidence = not answers.is_shared, answers.evidence
+                if self._tries.note(request, refusal, is_alone=is_alone, evidence=evidence):
+                    outgoing.again.append(request)
+                else:
+                    rejections.append(Rejection(request, *refusal))
+            return
+        for own, found in zip(answers.each(), metadata, strict=True):
+            self._add_results(outgoing, predicted, own, [found], rejections, rejected)
+
+    def _results(
+        self, predicted: Predicted, answers: Answers, metadata: Sequence[Metadata]
+    ) -> list[OutgoingRecord]:
+        version = predicted.version_of(answers)
+        return encode_results(
+            self._topic,
+            Origin(predicted.servable, version, predicted.signature_name, self._worker_id),
+            [request.input for request in answers.requests],
+            [request.record.key for request in answers.requests],
+            answers.outputs,
+            # One that the join rejected has none; its result is made, and left out later.
+            metadata,
+            answers.counts,
+            answers.whole,
+        )

@@ -1,0 +1,168 @@
+"""What flows from one stage to the next."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import msgspec
+from numpy.typing import NDArray
+
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.input_record import InputRecord
+from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.worker.offsets.tracker import Slot
+
+
+class Polled(msgspec.Struct, frozen=True, gc=False):
+    """A record in progress: it stays in its slot's account until it is published or given up."""
+
+    record: KafkaRecord
+    slot: Slot
+    size_bytes: int
+    polled_at: float
+
+
+class Route(msgspec.Struct, frozen=True, gc=False):
+    """Which version (or label, or else the default) of which servable, and which signature."""
+
+    servable: str
+    version: int | None
+    label: str | None
+    signature_name: str
+    is_suspect: bool = False
+    """Whether the records may have ended a worker, so that they share no batch with others."""
+    is_canary: bool = False
+    """The record named no version: the default answers where the canary's is not available."""
+
+
+class Request(Polled, frozen=True, gc=False):
+    """A polled record that was understood, and where it goes."""
+
+    input: InputRecord
+    route: Route
+
+
+class Rejection(msgspec.Struct, frozen=True, gc=False):
+    """A record whose own fault it is that it gets no result."""
+
+    polled: Polled
+    reason: Reason
+    error: Exception
+
+    def __post_init__(self) -> None:
+        # A traceback holds the frames of the stage, and with them the whole batch, this rejection
+        # included: a cycle that lives until a collection, or for ever, since this is not tracked.
+        self.error.__traceback__ = self.error.__cause__ = self.error.__context__ = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records predicted together."""
+
+    route: Route
+    epoch: int
+    requests: list[Request]
+    rejections: list[Rejection]
+    """Records that were rejected on their way here, with the batch for their dead letters alone."""
+    rows: int
+    waited_seconds: float
+    returns_before: int = 0
+    """How often batches of its lane had come back to the batcher when it was taken."""
+    turns: dict[Slot, int] = field(default_factory=dict)
+    """By partition, how many batches with records of it were cut before (see PublishOrder)."""
+    returns: object = None
+    """Keeps the count of its lane's returns alive until this batch is settled."""
+
+    def share_of(self, slots: Collection[Slot] | None) -> "Batch":
+        """Return the batch with the records of these slots alone; None stands for all."""
+        if slots is None:
+            return self
+        return replace(
+            self,
+            requests=[request for request in self.requests if request.slot in slots],
+            rejections=[one for one in self.rejections if one.polled.slot in slots],
+        )
+
+
+class Trial(NamedTuple):
+    """A version that is on probation after a swap."""
+
+    name: str
+    version: int
+
+
+class Evidence(NamedTuple):
+    """What a result says about versions on probation, once it is published."""
+
+    answered: frozenset[Trial]
+    """Those that took part in it."""
+    failed: frozenset[Trial] = frozenset()
+    """Those in whose place the version before took part, since they had failed."""
+
+
+@dataclass(slots=True)
+class Answers:
+    """Records that were predicted in one call, and the output columns with all their rows."""
+
+    requests: Sequence[Request]
+    outputs: Mapping[str, NDArray[Any]]
+    counts: Sequence[int] | None = None
+    """How many rows each of them has; None: one."""
+    whole: frozenset[str] = frozenset()
+    """Outputs that have no rows: each record gets them as they are."""
+    version: int | None = None
+    """Which version answered, where that is not the batch's."""
+    evidence: Evidence | None = None
+    """None where no version on probation had to do with it."""
+    is_shared: bool = False
+    """Whether the call had other records beside these."""
+
+    def each(self) -> Iterator["Answers"]:
+        """Yield what each record was answered, with its own rows alone."""
+        start = 0
+        for request, count in zip(self.requests, self.counts or repeat(1), strict=False):
+            rows = slice(start, start + count)
+            start += count
+            own = {n: c if n in self.whole else c[rows] for n, c in self.outputs.items()}
+            yield replace(
+                self,
+                requests=[request],
+                outputs=own,
+                counts=[count],
+                is_shared=self.is_shared or len(self.requests) > 1,
+            )
+
+
+@dataclass(slots=True)
+class Predicted:
+    """What became of a batch: every request is in exactly one of the answers or rejections."""
+
+    servable: str
+    version: int
+    signature_name: str
+    answers: list[Answers]
+    rejections: list[Rejection]
+
+    def version_of(self, answers: Answers) -> int:
+        """Return which version gave these answers."""
+        return self.version if answers.version is None else answers.version
+
+    def answered(self) -> list[Request]:
+        """Return the requests that were answered."""
+        return [request for answers in self.answers for request in answers.requests]
+
+    def rejected(self) -> list[Request]:
+        """Return the requests that were rejected."""
+        return [one.polled for one in self.rejections if isinstance(one.polled, Request)]
+
+    def take_over(
+        self, again: "Predicted", failed: Collection[Trial], version: int | None = None
+    ) -> None:
+        """Take what other versions answered of the rejected requests, after these had failed."""
+        saved = {id(request) for request in again.answered()}
+        for answers in again.answers:
+            before = answers.evidence or Evidence(frozenset())
+            evidence = before._replace(failed=before.failed.union(failed))
+            self.answers.append(replace(answers, evidence=evidence, version=version))
+        self.rejections = [one for one in self.rejections if id(one.polled) not in saved]

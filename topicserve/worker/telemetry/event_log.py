@@ -1,0 +1,92 @@
+"""Log events that follow from what others do: versions that come and go, and dead letters."""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from topicserve.servables.core.servable_state import ManagerState, ServableState
+from topicserve.wire.dead_letter import Reason
+from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.telemetry.logging import log_event
+
+COUNT_SECONDS = 60.0
+_MESSAGE = "kafka_dlt-exception-message"
+
+
+def log_version(state: ServableState) -> None:
+    """Log that a version is available, unloaded or failed."""
+    name, version = state.id.name, state.id.version
+    if state.error is not None:
+        log_event(
+            "version_failed",
+            logging.ERROR,
+            servable=name,
+            version=version,
+            code=state.error.code,
+            problem=str(state.error),
+        )
+    elif state.manager_state is ManagerState.AVAILABLE:
+        log_event("version_available", servable=name, version=version, seconds=_short(state))
+    elif state.manager_state is ManagerState.END:
+        log_event("version_unloaded", servable=name, version=version, seconds=_short(state))
+
+
+def log_removed(names: Sequence[str]) -> None:
+    """Log which servables the model config file does not list any more."""
+    log_event("servables_removed", logging.WARNING, servables=",".join(names))
+
+
+def _short(state: ServableState) -> float:
+    return round(state.seconds or 0.0, 3)
+
+
+class DeadLetterLog:
+    """Logs the first dead letter of each reason, and then their number once a minute.
+
+    Any thread may call it.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: set[Reason] = set()
+        self._counts: Counter[Reason] = Counter()
+        self._count_at = clock() + COUNT_SECONDS
+
+    def note(self, outgoing: Outgoing) -> None:
+        """Note what was acknowledged; most of it are results."""
+        if outgoing.reasons.count(None) == len(outgoing.reasons):
+            return
+        with self._lock:
+            for index, reason in enumerate(outgoing.reasons):
+                if reason is None:
+                    continue
+                if reason in self._known:
+                    self._counts[reason] += 1
+                else:
+                    self._known.add(reason)
+                    self._log_first(outgoing, index, reason)
+
+    def tick(self) -> None:
+        """Log the counts, where a minute is over."""
+        if self._clock() < self._count_at:
+            return
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+            self._count_at = self._clock() + COUNT_SECONDS
+        for reason, count in counts.items():
+            log_event("dead_letters", logging.WARNING, reason=reason.value, records=count)
+
+    def _log_first(self, outgoing: Outgoing, index: int, reason: Reason) -> None:
+        record = outgoing.polled[index].record
+        message = dict(outgoing.records[index].headers).get(_MESSAGE) or b""
+        log_event(
+            "first_dead_letter",
+            logging.WARNING,
+            reason=reason.value,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            problem=message.decode(errors="replace"),
+        )
