@@ -57,7 +57,7 @@ class Rate(NamedTuple):
 class Figures(NamedTuple):
     """What was measured of one broker."""
 
-    start_seconds: float
+    startup_timeout_seconds: float
     idle_bytes: int
     produce: Rate
     consume: Rate
@@ -80,7 +80,7 @@ def measure(open_server: Callable[[], Any], records: int, wake_ups: int) -> Figu
     """Start a broker and measure it."""
     started = time.perf_counter()
     with open_server() as server:
-        start_seconds = time.perf_counter() - started
+        startup_timeout_seconds = time.perf_counter() - started
         idle_bytes = resident_bytes(server.pid)
         _produce(server, "warm-up", CHUNK_RECORDS)
         with measured(server.pid, records) as produced:
@@ -88,7 +88,7 @@ def measure(open_server: Callable[[], Any], records: int, wake_ups: int) -> Figu
         with measured(server.pid, records) as consumed:
             _consume(server, "load", records)
         latencies = _wake_ups(server, wake_ups)
-    return Figures(start_seconds, idle_bytes, produced(), consumed(), latencies)
+    return Figures(startup_timeout_seconds, idle_bytes, produced(), consumed(), latencies)
 
 
 def _produce(server: Any, topic: str, records: int) -> None:
@@ -198,7 +198,7 @@ def cells(name: str, figures: Figures) -> list[str]:
     p50, p99 = (statistics.quantiles(figures.wake_ups_seconds, n=100)[at] for at in (49, 98))
     return [
         name,
-        f"{figures.start_seconds:.2f}",
+        f"{figures.startup_timeout_seconds:.2f}",
         f"{figures.idle_bytes / (1 << 20):.0f}",
         f"{figures.produce.clock:,.0f}",
         f"{figures.consume.clock:,.0f}",

@@ -33,14 +33,14 @@ def some(count: int, size_bytes: int = 10) -> list[OutgoingRecord]:
 def test_a_list_is_reported_when_its_last_record_is_settled() -> None:
     """Nothing is said before every record of the list has its outcome."""
     books, reports = in_flight(ManualClock()), Reports()
-    shipment = books.admit(some(3), reports.append)
+    pending_send = books.admit(some(3), reports.append)
     too_large = RecordTooLargeError("too large")
 
-    shipment.settle(2, None)
-    shipment.settle(0, too_large)
+    pending_send.settle(2, None)
+    pending_send.settle(0, too_large)
     books.report(0)
     before = list(reports)
-    shipment.settle(1, None)
+    pending_send.settle(1, None)
     books.report(0)
 
     assert before == []
@@ -62,14 +62,14 @@ def test_what_is_under_way_for_too_long_times_out() -> None:
     """At the deadline records without an outcome fail; what comes later is not reported again."""
     clock = ManualClock()
     books, reports = in_flight(clock, timeout=30), Reports()
-    shipment = books.admit(some(2), reports.append)
-    shipment.settle(0, None)
+    pending_send = books.admit(some(2), reports.append)
+    pending_send.settle(0, None)
 
     clock.advance(29.9)
     early = books.report(0)
     clock.advance(0.1)
     late = books.report(0)
-    shipment.settle(1, None)
+    pending_send.settle(1, None)
     again = books.report(0)
 
     assert (early, late, again) == (False, True, False)
@@ -95,14 +95,14 @@ def test_room_comes_back_when_the_client_lets_go() -> None:
     """A timeout alone frees nothing: the client may still keep what it was given."""
     clock = ManualClock()
     books, reports = in_flight(clock, records=10, timeout=0.01), Reports()
-    shipment = books.admit(some(10), reports.append)
+    pending_send = books.admit(some(10), reports.append)
     clock.advance(1)
     books.report(0)
 
     with pytest.raises(BacklogFullError):
         books.admit(some(1), reports.append)
     for index in range(10):
-        shipment.settle(index, None)
+        pending_send.settle(index, None)
 
     assert books.admit(some(10), reports.append)
     assert len(reports) == 1
@@ -112,12 +112,12 @@ def test_a_list_larger_than_the_bounds_goes_alone() -> None:
     """What can never fit goes when nothing else is in progress."""
     books, reports = in_flight(ManualClock(), records=10, timeout=0.01), Reports()
 
-    shipment = books.admit(some(50), reports.append)
+    pending_send = books.admit(some(50), reports.append)
 
     with pytest.raises(BacklogFullError):
         books.admit(some(1), reports.append)
     for index in range(50):
-        shipment.settle(index, None)
+        pending_send.settle(index, None)
     assert books.admit(some(50), reports.append)
 
 
@@ -152,11 +152,11 @@ def test_a_report_that_raises_does_not_stop_the_others() -> None:
 def test_many_threads_settle_one_list() -> None:
     """However the outcomes come, the list is reported once."""
     books, reports = in_flight(ManualClock(), records=10_000), Reports()
-    shipment = books.admit(some(4_000), reports.append)
+    pending_send = books.admit(some(4_000), reports.append)
 
     def settle(first: int) -> None:
         for index in range(first, 4_000, 4):
-            shipment.settle(index, None)
+            pending_send.settle(index, None)
 
     threads = [threading.Thread(target=settle, args=[first]) for first in range(4)]
     for thread in threads:
@@ -172,12 +172,12 @@ def test_a_transaction_is_written_when_all_of_it_is_reported() -> None:
     """Before that, asking waits and then asks for another try."""
     books, reports = in_flight(ManualClock()), Reports()
     books.begin_transaction()
-    shipment = books.admit(some(2), reports.append)
+    pending_send = books.admit(some(2), reports.append)
 
     with pytest.raises(BackendUnavailableError, match=r"not acknowledged in 0\.0 s"):
         books.wait_written(0)
-    shipment.settle(0, None)
-    shipment.settle(1, None)
+    pending_send.settle(0, None)
+    pending_send.settle(1, None)
     with pytest.raises(BackendUnavailableError):
         books.wait_written(0)
     books.report(0)
@@ -197,9 +197,9 @@ def test_a_transaction_has_failed_once_the_failure_is_told() -> None:
         failures.append(errors)
 
     books.begin_transaction()
-    shipment = books.admit(some(2), heard)
-    shipment.settle(1, refused)
-    shipment.settle(0, None)
+    pending_send = books.admit(some(2), heard)
+    pending_send.settle(1, refused)
+    pending_send.settle(0, None)
     with pytest.raises(BackendUnavailableError):
         books.wait_written(0)
     books.report(0)

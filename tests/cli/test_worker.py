@@ -140,7 +140,9 @@ def test_a_missing_file_is_one_line_that_names_it(tmp_path: Path) -> None:
 
 def test_an_unreachable_redis_is_one_line_that_names_it() -> None:
     """Port 1 of this machine is no one's."""
-    line = usage_error(*NEEDED, "--redis-url", "redis://127.0.0.1:1/0", "--start-seconds", "0.2")
+    line = usage_error(
+        *NEEDED, "--redis-url", "redis://127.0.0.1:1/0", "--startup-timeout-seconds", "0.2"
+    )
 
     assert line.startswith(
         "metadata.redis_url: no Redis answers at redis://127.0.0.1:1/0 (tried for 0.2 s: "
@@ -157,7 +159,7 @@ def test_an_unreachable_broker_is_one_line_that_names_it(
         line = usage_error(
             *NEEDED,
             *("--redis-url", f"redis://127.0.0.1:{store.port}/0"),
-            *("--bootstrap-servers", "127.0.0.1:1", "--start-seconds", "0.2"),
+            *("--bootstrap-servers", "127.0.0.1:1", "--startup-timeout-seconds", "0.2"),
         )
 
     assert line.startswith(

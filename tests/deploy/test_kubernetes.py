@@ -87,7 +87,7 @@ def test_a_slow_start_is_not_taken_for_a_hang() -> None:
     """The worker itself gives up first, and says why."""
     probe = CONTAINER["startupProbe"]
 
-    assert probe["periodSeconds"] * probe["failureThreshold"] > config().start_seconds
+    assert probe["periodSeconds"] * probe["failureThreshold"] > config().startup_timeout_seconds
 
 
 def test_selectors_meet_the_pods() -> None:

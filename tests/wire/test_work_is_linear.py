@@ -12,7 +12,7 @@ from tests.support.stages.records import PARTITION, ROUTE, a_kafka_record
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import decode_input
 from topicserve.wire.json_codec.text import LARGE_BYTES
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.tracker import PartitionAssignment
 from topicserve.worker.stages.calls.feeds import build_feeds
 from topicserve.worker.stages.request import Request
 
@@ -42,7 +42,7 @@ def a_request(heavy: Heavy) -> Request:
     """Decode a record; raises InvalidRecordError."""
     content_type = [("content-type", heavy.content_type.encode())]
     record = a_kafka_record(1, value=heavy.value, headers=content_type)
-    return Request(record, Slot(PARTITION), 1, 0.0, decode_input(record), ROUTE)
+    return Request(record, PartitionAssignment(PARTITION), 1, 0.0, decode_input(record), ROUTE)
 
 
 def decoding_of(heavy: Heavy) -> tuple[int, list[Request]]:

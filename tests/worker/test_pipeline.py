@@ -32,8 +32,8 @@ from topicserve.worker.config.schema import (
     WorkerConfig,
 )
 from topicserve.worker.pipeline import Pipeline
-from topicserve.worker.runtime.retry import Patience
-from topicserve.worker.stages.publish import Encoder, Outgoing
+from topicserve.worker.runtime.retry import RetryLoop
+from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import Batch
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
@@ -80,7 +80,7 @@ class World:
             self.producer,
             self.store,
             None,
-            Patience(max_pause_seconds=0.001),
+            RetryLoop(max_pause_seconds=0.001),
             metrics,
             clock,
             wall_clock=lambda: 1_700_000_002.5,
@@ -163,18 +163,18 @@ def test_results_count_as_in_flight_until_they_are_acknowledged(guarantee: Guara
     """With their metadata, and with the client's copy: a small record may have a large result."""
     world = World(records(5), guarantee)
     counted: list[int] = []
-    count_outcomes = world.stages.ledger.count_outcomes
+    count_outcomes = world.stages.tracker.count_outcomes
 
     def count(size_bytes: int) -> None:
         counted.append(size_bytes)
         count_outcomes(size_bytes)
 
-    world.stages.ledger.count_outcomes = count  # type: ignore[method-assign]
+    world.stages.tracker.count_outcomes = count  # type: ignore[method-assign]
 
     world.run()
 
     assert sum(counted) == 2 * sum(len(sent.value or b"") for sent in world.log.published)
-    assert (world.stages.ledger.outcome_bytes, world.stages.ledger.in_flight_bytes) == (0, 0)
+    assert (world.stages.tracker.outcome_bytes, world.stages.tracker.in_flight_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("large", ["results", "metadata"])
@@ -185,7 +185,7 @@ def test_batches_of_large_results_are_small_from_the_first_one(
     text = b"a" * 2_000_000
 
     class Large(Doubling):
-        """Answers each row with a long text."""
+        """CallOutput each row with a long text."""
 
         signatures = {  # noqa: RUF012
             "serving_default": Signature(DOUBLE.inputs, {"y": TensorSpec(np.dtype(object), ())})
@@ -330,7 +330,7 @@ def test_a_fault_of_our_own_stops_the_worker_with_nothing_committed(
 class BrokenEncoder(Encoder):
     """An encoder with a bug in it."""
 
-    def encode(self, *_: object) -> Outgoing:
+    def encode(self, *_: object) -> OutgoingBatch:
         raise KeyError("a bug")
 
 
@@ -350,7 +350,7 @@ def test_what_a_shutdown_leaves_undone_is_counted(guarantee: Guarantee) -> None:
     world = World(records(20), guarantee, Served({}), shutdown_seconds=0.001)
 
     def each_poll() -> None:
-        if world.stages.ledger.in_flight_records == 20:
+        if world.stages.tracker.in_flight_records == 20:
             world.stop.set()
 
     world.each_poll = each_poll  # type: ignore[method-assign]
@@ -385,7 +385,7 @@ def test_too_large_a_share_of_dead_letters_pauses_the_worker(guarantee: Guarante
     for partition, offset in world.log.committed.items():
         own = range(partition.partition, min(offset, 400), 3)
         assert {an_id(number) for number in own} <= published
-    assert world.stages.progress.stuck_seconds() < LIMIT_SECONDS
+    assert world.stages.stall_detector.stalled_seconds() < LIMIT_SECONDS
 
 
 @settings(max_examples=40)
@@ -425,7 +425,7 @@ def test_whatever_goes_wrong_nothing_is_lost(seed: int, guarantee: Guarantee) ->
     assert set(ids) == {an_id(number) for number in range(150)}
     # What was counted was taken off once, whatever became of it; a batch whose partitions are lost
     # is not waited for, and may end a moment later.
-    ledger = world.stages.ledger
-    assert ledger.wait_until(lambda: ledger.outcome_bytes == 0, LIMIT_SECONDS)
+    tracker = world.stages.tracker
+    assert tracker.wait_until(lambda: tracker.outcome_bytes == 0, LIMIT_SECONDS)
     if guarantee is Guarantee.EXACTLY_ONCE:
         assert len(ids) == 150

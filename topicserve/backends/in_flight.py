@@ -39,7 +39,7 @@ class Transaction:
         self.failed = False
 
 
-class Shipment:
+class PendingSend:
     """One `send`: what became of each of its records, "timed out" until something else did.
 
     The client settles every record exactly once, from any thread; or it notes in `errors` why some
@@ -63,7 +63,7 @@ class Shipment:
         size_bytes: int,
         on_delivery: OnDelivery,
         deadline: float,
-        on_settled: Callable[["Shipment"], None],
+        on_settled: Callable[["PendingSend"], None],
         transaction: Transaction,
     ) -> None:
         self.errors: list[BackendError | None] = [_TIMED_OUT] * count
@@ -86,7 +86,7 @@ class Shipment:
         if self._settled() == self._last:
             self._on_settled(self)
 
-    def conclude(self) -> None:
+    def complete(self) -> None:
         """Say of all the records of which nothing else is noted that they were written."""
         self.errors = [None if error is _TIMED_OUT else error for error in self.errors]
         self._on_settled(self)
@@ -115,15 +115,15 @@ class InFlight:
         self._changed = threading.Condition()
         self._records = 0
         self._bytes = 0
-        self._unreported: dict[Shipment, None] = {}  # in order of their deadlines
-        self._settled: queue.SimpleQueue[Shipment | None] = queue.SimpleQueue()
+        self._unreported: dict[PendingSend, None] = {}  # in order of their deadlines
+        self._settled: queue.SimpleQueue[PendingSend | None] = queue.SimpleQueue()
 
     def admit(
         self,
         records: Sequence[OutgoingRecord],
         on_delivery: OnDelivery,
         timeout_seconds: float | None = None,
-    ) -> Shipment:
+    ) -> PendingSend:
         """Wait for room and take it.
 
         Raises BacklogFullError when the time given, or else the delivery timeout, is over.
@@ -141,13 +141,13 @@ class InFlight:
             self._records += len(records)
             self._bytes += size_bytes
             deadline = self._clock() + self.delivery_timeout_seconds
-            shipment = Shipment(
+            pending_send = PendingSend(
                 len(records), size_bytes, on_delivery, deadline, self._settle, self._transaction
             )
-            self._unreported[shipment] = None
+            self._unreported[pending_send] = None
         if not records:
-            self._settle(shipment)
-        return shipment
+            self._settle(pending_send)
+        return pending_send
 
     def report(self, wait_seconds: float) -> bool:
         """Report what was settled meanwhile or has timed out; the delivery thread's loop body.
@@ -156,16 +156,16 @@ class InFlight:
         whether anything timed out.
         """
         try:
-            shipment = self._settled.get(timeout=self._patience(wait_seconds))
+            pending_send = self._settled.get(timeout=self._patience(wait_seconds))
             while True:
-                if shipment is not None:
-                    self._deliver(shipment)
-                shipment = self._settled.get_nowait()
+                if pending_send is not None:
+                    self._deliver(pending_send)
+                pending_send = self._settled.get_nowait()
         except queue.Empty:
             pass
         expired = self._expired()
-        for shipment in expired:
-            self._deliver(shipment)
+        for pending_send in expired:
+            self._deliver(pending_send)
         return bool(expired)
 
     def wake(self) -> None:
@@ -203,16 +203,16 @@ class InFlight:
             return self._changed.wait_for(lambda: self._is_reported(transaction), timeout_seconds)
 
     def _is_reported(self, transaction: Transaction) -> bool:
-        return all(shipment.transaction is not transaction for shipment in self._unreported)
+        return all(pending_send.transaction is not transaction for pending_send in self._unreported)
 
     def give_up(self, why: BackendError) -> None:
         """Report what is left as not written; on the delivery thread."""
         self.report(0)
         with self._changed:
             left = list(self._unreported)
-        for shipment in left:
-            shipment.errors[:] = [why if e is _TIMED_OUT else e for e in shipment.errors]
-            self._deliver(shipment)
+        for pending_send in left:
+            pending_send.errors[:] = [why if e is _TIMED_OUT else e for e in pending_send.errors]
+            self._deliver(pending_send)
 
     def _has_room(self, records: int, size_bytes: int) -> bool:
         return self._records == 0 or (
@@ -220,12 +220,12 @@ class InFlight:
             and self._bytes + size_bytes <= self._max_bytes
         )
 
-    def _settle(self, shipment: Shipment) -> None:
+    def _settle(self, pending_send: PendingSend) -> None:
         with self._changed:
-            self._records -= len(shipment.errors)
-            self._bytes -= shipment.size
+            self._records -= len(pending_send.errors)
+            self._bytes -= pending_send.size
             self._changed.notify_all()
-        self._settled.put(shipment)
+        self._settled.put(pending_send)
 
     def _patience(self, wait_seconds: float) -> float:
         with self._changed:
@@ -234,25 +234,25 @@ class InFlight:
             return wait_seconds
         return min(max(first.deadline - self._clock(), 0), wait_seconds)
 
-    def _expired(self) -> list[Shipment]:
+    def _expired(self) -> list[PendingSend]:
         now = self._clock()
         with self._changed:
             # No earlier deadline comes after a later one.
             return list(itertools.takewhile(lambda s: s.deadline <= now, self._unreported))
 
-    def _deliver(self, shipment: Shipment) -> None:
-        on_delivery, shipment.on_delivery = shipment.on_delivery, None
+    def _deliver(self, pending_send: PendingSend) -> None:
+        on_delivery, pending_send.on_delivery = pending_send.on_delivery, None
         if on_delivery is None:
             return  # settled after it was reported as timed out
         try:
-            on_delivery(list(shipment.errors))
+            on_delivery(list(pending_send.errors))
         except Exception:
             # Against the contract; the others' deliveries must be reported all the same.
             log.exception("on_delivery raised")
         with self._changed:
             # Only now: anyone who aborts for a failure must find that its cause was told.
-            shipment.transaction.failed |= any(shipment.errors)
-            del self._unreported[shipment]
+            pending_send.transaction.failed |= any(pending_send.errors)
+            del self._unreported[pending_send]
             self._changed.notify_all()
 
 

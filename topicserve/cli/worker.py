@@ -127,7 +127,7 @@ def serve(config: WorkerConfig, worker_id: str, *, supervised: bool) -> int:
 
     with stop_signals(stop, is_starting=lambda: not ready.is_set()):
         try:
-            look_around(config, stop)
+            run_preflight(config, stop)
         except StoppedError:
             return 0
         # What takes long to import comes after the configuration is known to be right.
@@ -158,7 +158,7 @@ def supervise(arguments: argparse.Namespace, config: WorkerConfig, worker_id: st
     stop = threading.Event()
     with stop_signals(stop, exit_now), ExitStack() as opened:
         try:
-            look_around(config, stop)
+            run_preflight(config, stop)
         except StoppedError:
             return 0
         address = ""
@@ -198,7 +198,7 @@ def replica_command(
     ]
 
 
-def look_around(config: WorkerConfig, stop: threading.Event) -> None:
+def run_preflight(config: WorkerConfig, stop: threading.Event) -> None:
     """Raise ConfigError or BackendError where the broker, a topic or the store is missing."""
     kafka, metadata = config.kafka, config.metadata
     preflight = Preflight(config, stop)

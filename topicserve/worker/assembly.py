@@ -12,20 +12,20 @@ from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.limits import Limits
 from topicserve.worker.config.schema import Guarantee, WorkerConfig
 from topicserve.worker.delivery.at_least_once import AtLeastOnce
-from topicserve.worker.delivery.delivery import Delivery, Surroundings
+from topicserve.worker.delivery.delivery import Delivery, DeliveryContext
 from topicserve.worker.delivery.exactly_once import ExactlyOnce
 from topicserve.worker.health.breaker import Breaker
-from topicserve.worker.health.stall_detector import Progress
+from topicserve.worker.health.stall_detector import StallDetector
 from topicserve.worker.offsets.rebalance import Rebalance
-from topicserve.worker.offsets.tracker import OffsetLedger
+from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.pipeline import Stages
 from topicserve.worker.quarantine.quarantine import Quarantine
 from topicserve.worker.quarantine.watch import PredictWatch
-from topicserve.worker.runtime.fatal_error import Failure
+from topicserve.worker.runtime.fatal_error import FatalError
 from topicserve.worker.runtime.guarding import GuardedResults
-from topicserve.worker.runtime.metadata_cleaner import MetadataReaper
-from topicserve.worker.runtime.retry import Patience
-from topicserve.worker.runtime.unavailable_servables import WaitingRoutes
+from topicserve.worker.runtime.metadata_cleaner import MetadataCleaner
+from topicserve.worker.runtime.retry import RetryLoop
+from topicserve.worker.runtime.unavailable_servables import UnavailableServables
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.calls.second_tries import SecondTries
@@ -34,7 +34,7 @@ from topicserve.worker.stages.decode import Decoder
 from topicserve.worker.stages.handles import Servables
 from topicserve.worker.stages.join import Joiner
 from topicserve.worker.stages.predict import Predictor
-from topicserve.worker.stages.publish import Encoder, Outgoing
+from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.routing import Router
 from topicserve.worker.telemetry.event_log import DeadLetterLog
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -52,8 +52,8 @@ def build_stages(
     consumer: Consumer,
     producer: Producer,
     store: MetadataStore,
-    reaper: MetadataReaper | None,
-    patience: Patience,
+    cleaner: MetadataCleaner | None,
+    retry_loop: RetryLoop,
     metrics: WorkerMetrics,
     clock: Callable[[], float] = time.monotonic,
     wall_clock: Callable[[], float] = time.time,
@@ -62,7 +62,7 @@ def build_stages(
     """Return the stages, connected to one another; nothing runs yet."""
     batching = config.batching
     dead_letters = DeadLetterLog(clock)
-    ledger, failure, waiting = OffsetLedger(), Failure(), WaitingRoutes(clock)
+    tracker, fatal, unavailable = OffsetTracker(), FatalError(), UnavailableServables(clock)
     sizer = BatchSizer(
         batching.max_batch_size,
         batching.target_latency_seconds,
@@ -72,34 +72,34 @@ def build_stages(
     breaker = Breaker(config.delivery.breaker_window_records, config.delivery.max_dead_letter_share)
     tries = SecondTries()
     encoder = Encoder(config.topics.output, config.dead_letter_topic, worker_id, tries)
-    after = _AfterAcknowledgement(reaper, metrics, clock, wall_clock, dead_letters, tries, guard)
+    after = _AfterAcknowledgement(cleaner, metrics, clock, wall_clock, dead_letters, tries, guard)
     delivery = _delivery(
         config.delivery.guarantee,
-        Surroundings(
+        DeliveryContext(
             consumer=consumer,
             producer=producer,
-            ledger=ledger,
+            tracker=tracker,
             batcher=batcher,
             encoder=encoder,
             config=config.delivery,
             max_in_flight_records=batching.max_in_flight_records,
             max_in_flight_bytes=batching.max_in_flight_bytes,
             transaction_timeout_seconds=config.transaction_timeout_ms / 1000,
-            patience=patience,
+            retry_loop=retry_loop,
             metrics=metrics,
             clock=clock,
             acknowledged=after,
-            failure=failure,
-            waiting=waiting,
+            fatal=fatal,
+            unavailable=unavailable,
             breaker=breaker,
             tries=tries,
         ),
     )
-    flow = FlowControl(consumer, ledger, batching, metrics, clock, wall_clock)
+    flow = FlowControl(consumer, tracker, batching, metrics, clock, wall_clock)
     router = Router(config.servables, servable_names, config.default_servable, metrics)
     quarantine = Quarantine(
         consumer,
-        ledger,
+        tracker,
         batcher,
         delivery,
         config.delivery.max_attempts,
@@ -110,8 +110,8 @@ def build_stages(
     unknown_seconds = config.delivery.unknown_version_seconds
     return Stages(
         consumer=consumer,
-        ledger=ledger,
-        rebalance=Rebalance(ledger, flow, batcher, delivery, waiting, quarantine, metrics),
+        tracker=tracker,
+        rebalance=Rebalance(tracker, flow, batcher, delivery, unavailable, quarantine, metrics),
         flow=flow,
         decoder=Decoder(router, Limits(**asdict(config.limits))),
         batcher=batcher,
@@ -121,23 +121,23 @@ def build_stages(
             check_batches=batching.check_batches,
             tries=tries,
         ),
-        joiner=Joiner(store, config.metadata, patience, metrics, clock),
+        joiner=Joiner(store, config.metadata, retry_loop, metrics, clock),
         encoder=encoder,
         delivery=delivery,
         breaker=breaker,
-        progress=Progress(ledger, clock),
-        failure=failure,
-        waiting=waiting,
+        stall_detector=StallDetector(tracker, clock),
+        fatal=fatal,
+        unavailable=unavailable,
         dead_letters=dead_letters,
         quarantine=quarantine,
         watch=PredictWatch(clock),
     )
 
 
-def _delivery(guarantee: Guarantee, around: Surroundings) -> Delivery:
+def _delivery(guarantee: Guarantee, context: DeliveryContext) -> Delivery:
     if guarantee is Guarantee.EXACTLY_ONCE:
-        return ExactlyOnce(around)
-    return AtLeastOnce(around)
+        return ExactlyOnce(context)
+    return AtLeastOnce(context)
 
 
 class _AfterAcknowledgement:
@@ -145,7 +145,7 @@ class _AfterAcknowledgement:
 
     def __init__(
         self,
-        reaper: MetadataReaper | None,
+        cleaner: MetadataCleaner | None,
         metrics: WorkerMetrics,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
@@ -153,7 +153,7 @@ class _AfterAcknowledgement:
         tries: SecondTries,
         guard: SwapGuard | None,
     ) -> None:
-        self._reaper = reaper
+        self._cleaner = cleaner
         self._metrics = metrics
         self._clock = clock
         self._wall_clock = wall_clock
@@ -161,7 +161,7 @@ class _AfterAcknowledgement:
         self._tries = tries
         self._guarded = None if guard is None else GuardedResults(guard, metrics)
 
-    def __call__(self, outgoing: Outgoing) -> None:
+    def __call__(self, outgoing: OutgoingBatch) -> None:
         now, metrics = self._clock(), self._metrics
         by_poll: dict[float, int] = {}
         for polled in outgoing.polled:
@@ -177,5 +177,5 @@ class _AfterAcknowledgement:
         self._tries.forget(outgoing.polled)
         if self._guarded is not None:
             self._guarded.note(outgoing)
-        if self._reaper is not None:
-            self._reaper.delete(outgoing.record_ids())
+        if self._cleaner is not None:
+            self._cleaner.delete(outgoing.record_ids())

@@ -16,16 +16,16 @@ from topicserve.backends.broker import Consumer
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.delivery.delivery import Delivery
 from topicserve.worker.health.breaker import Breaker
-from topicserve.worker.health.stall_detector import Progress
+from topicserve.worker.health.stall_detector import StallDetector
 from topicserve.worker.offsets.rebalance import Rebalance
-from topicserve.worker.offsets.tracker import OffsetLedger, Slot
+from topicserve.worker.offsets.tracker import OffsetTracker, PartitionAssignment
 from topicserve.worker.quarantine.quarantine import PredictTimeoutError, Quarantine
 from topicserve.worker.quarantine.watch import PredictWatch
-from topicserve.worker.runtime.fatal_error import Failure
-from topicserve.worker.runtime.retry import AbandonedError
-from topicserve.worker.runtime.unavailable_servables import WaitingRoutes
+from topicserve.worker.runtime.fatal_error import FatalError
+from topicserve.worker.runtime.retry import ShutdownRequestedError
+from topicserve.worker.runtime.unavailable_servables import UnavailableServables
 from topicserve.worker.stages.batch import Batcher
-from topicserve.worker.stages.calls.calls import NotNowError
+from topicserve.worker.stages.calls.calls import ServableUnavailableError
 from topicserve.worker.stages.consume import FlowControl
 from topicserve.worker.stages.decode import Decoder
 from topicserve.worker.stages.join import Joiner
@@ -46,7 +46,7 @@ ROOM_SECONDS = 1.0
 # A prediction is slow when it has taken this long.
 SLOW_PREDICT_SECONDS = 5.0
 # How long a lane rests whose servable is not available: a look-up costs next to nothing.
-PUT_BACK_SECONDS = 0.1
+REQUEUE_SECONDS = 0.1
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class Stages:
     """The worker's stages, in the order in which a record meets them."""
 
     consumer: Consumer
-    ledger: OffsetLedger
+    tracker: OffsetTracker
     rebalance: Rebalance
     flow: FlowControl
     decoder: Decoder
@@ -64,9 +64,9 @@ class Stages:
     encoder: Encoder
     delivery: Delivery
     breaker: Breaker
-    progress: Progress
-    failure: Failure
-    waiting: WaitingRoutes
+    stall_detector: StallDetector
+    fatal: FatalError
+    unavailable: UnavailableServables
     dead_letters: DeadLetterLog
     quarantine: Quarantine
     watch: PredictWatch
@@ -94,14 +94,14 @@ class Pipeline:
         """Serve until asked to stop, then finish what is in progress. Raises what made it fail."""
         threads = self._start_batch_threads()
         self._stages.consumer.subscribe(self._config.topics.input, self._stages.rebalance)
-        while not stop() and self._stages.failure.error is None:
+        while not stop() and self._stages.fatal.error is None:
             self._poll()
-        if self._stages.failure.error is None:
+        if self._stages.fatal.error is None:
             self._finish(threads)
-        elif isinstance(self._stages.failure.error, PredictTimeoutError):
-            self._hand_over()
-        if self._stages.failure.error is not None:
-            raise self._stages.failure.error
+        elif isinstance(self._stages.fatal.error, PredictTimeoutError):
+            self._note_clean_stop()
+        if self._stages.fatal.error is not None:
+            raise self._stages.fatal.error
 
     def _poll(self) -> None:
         stages = self._stages
@@ -109,20 +109,20 @@ class Pipeline:
         wanted = min(stages.flow.room(), stages.batcher.wait_for_room(POLL_SECONDS))
         records = stages.consumer.poll(POLL_SECONDS, min(wanted, MAX_POLL_RECORDS))
         if records:
-            slots = stages.ledger.track(records)
+            assignments = stages.tracker.track(records)
             stages.quarantine.open(records)
-            requests, rejections = stages.decoder.decode(records, slots, self._clock())
+            requests, rejections = stages.decoder.decode(records, assignments, self._clock())
             stages.flow.admit(records, requests, rejections)
             stages.delivery.admit(len(requests) + len(rejections))
-            epoch = stages.delivery.gathering
+            epoch = stages.delivery.open_epoch
             free, given_up = stages.quarantine.hold(requests, epoch)
             stages.batcher.add(free, [*rejections, *given_up], epoch)
         stages.quarantine.step()
-        self._look_for_hanging()
+        self._check_predict_timeout()
         stages.delivery.tick(idle=not records)
         stages.flow.observe()
         stages.dead_letters.tick()
-        stages.progress.note(is_paused=stages.breaker.open)
+        stages.stall_detector.note(is_paused=stages.breaker.open)
 
     def serve(self, batch: Batch) -> None:
         """Live one batch's life, up to where the broker's acknowledgement takes over."""
@@ -134,68 +134,76 @@ class Pipeline:
         try:
             with stages.watch.predicting(batch):
                 predicted = stages.predictor.predict(batch)  # one handle, one version
-        except NotNowError as error:
+        except ServableUnavailableError as error:
             fetch.cancel()
-            self._put_back(batch, str(error))
+            self._requeue(batch, str(error))
             return
         if batch.route.is_suspect:
             stages.quarantine.survived(batch)
-        stages.waiting.clear(batch.route)
+        stages.unavailable.clear(batch.route)
         joined = stages.joiner.finish(predicted.answered(), fetch)
         rejections = [*batch.rejections, *predicted.rejections, *joined.rejections]
         outgoing = stages.encoder.encode(predicted, joined.metadata, rejections)
         size_bytes = outgoing.measure()
-        stages.ledger.count_outcomes(size_bytes)
+        stages.tracker.count_outcomes(size_bytes)
         stages.batcher.note_results(batch, size_bytes)
         if stages.shadow is not None:
             stages.shadow.offer(predicted)
         # Publishing may wait: the outputs and the metadata are in the results by now.
         del predicted, joined
 
-        def settle(slots: Collection[Slot] | None) -> None:
-            share = outgoing.share_of(slots)
-            again = [one for one in outgoing.again if slots is None or one.slot in slots]
-            if stages.batcher.overtakes(batch):
-                stages.ledger.count_outcomes(-share.counted_bytes)
-                stages.batcher.put_back(batch.share_of(slots), 0)
+        def settle(assignments: Collection[PartitionAssignment] | None) -> None:
+            share = outgoing.share_of(assignments)
+            again = [
+                one
+                for one in outgoing.again
+                if assignments is None or one.assignment in assignments
+            ]
+            if stages.batcher.is_stale(batch):
+                stages.tracker.count_outcomes(-share.counted_bytes)
+                stages.batcher.requeue(batch.share_of(assignments), 0)
                 return
             if again:
                 stages.batcher.add_again(again, batch.epoch)
-            refused = [one for one in rejections if slots is None or one.polled.slot in slots]
+            refused = [
+                one
+                for one in rejections
+                if assignments is None or one.polled.assignment in assignments
+            ]
             if stages.breaker.admit(len(share.polled), refused):
                 stages.delivery.publish(batch.epoch, share)
-            else:  # held back: the records stay in the ledger, uncommitted
-                stages.ledger.count_outcomes(-share.counted_bytes)
+            else:  # held back: the records stay in the tracker, uncommitted
+                stages.tracker.count_outcomes(-share.counted_bytes)
 
         self._order.settle(batch, settle)
 
-    def _put_back(self, batch: Batch, problem: str) -> None:
+    def _requeue(self, batch: Batch, problem: str) -> None:
         stages = self._stages
         self._metrics.retries.labels("predict").inc()
-        stages.waiting.note(batch.route, problem)
+        stages.unavailable.note(batch.route, problem)
 
-        def settle(slots: Collection[Slot] | None) -> None:
-            share = batch.share_of(slots)
+        def settle(assignments: Collection[PartitionAssignment] | None) -> None:
+            share = batch.share_of(assignments)
             if batch.route.is_suspect:
-                stages.quarantine.put_back(share)
+                stages.quarantine.requeue(share)
             else:
-                stages.batcher.put_back(share, PUT_BACK_SECONDS)
+                stages.batcher.requeue(share, REQUEUE_SECONDS)
 
         self._order.settle(batch, settle)
 
-    def _look_for_hanging(self) -> None:
+    def _check_predict_timeout(self) -> None:
         """Pause what waits behind a slow prediction; end the worker for one that hangs."""
         stages, timeout = self._stages, self._config.delivery.predict_timeout_seconds
         slow = stages.watch.running_for(min(timeout or SLOW_PREDICT_SECONDS, SLOW_PREDICT_SECONDS))
         # What is polled of their partitions would only wait, and leave no room for others'.
-        behind = {request.slot.partition for batch in slow for request in batch.requests}
+        behind = {request.assignment.partition for batch in slow for request in batch.requests}
         stages.flow.hold(behind.union(stages.quarantine.full()))
         hanging = stages.watch.running_for(timeout) if slow and timeout else []
-        if hanging and stages.failure.error is None:
+        if hanging and stages.fatal.error is None:
             for batch in hanging:
                 stages.quarantine.timed_out(batch)
             self._metrics.predict_timeouts.inc(len(hanging))
-            stages.failure.report(
+            stages.fatal.report(
                 PredictTimeoutError(
                     f"a prediction of {hanging[0].route.servable!r} has not returned for more than "
                     f"{timeout:g} s (delivery.predict_timeout_seconds); its records are noted"
@@ -206,7 +214,7 @@ class Pipeline:
         count = self._config.batching.predict_threads + 1
         threads = [
             threading.Thread(
-                target=self._live_batches,
+                target=self._process_batches,
                 name=f"topicserve-batch-{number}",
                 daemon=True,
             )
@@ -216,21 +224,21 @@ class Pipeline:
             thread.start()
         return threads
 
-    def _live_batches(self) -> None:
+    def _process_batches(self) -> None:
         stages = self._stages
         try:
             while (batch := self._take()) is not None:
                 self.serve(batch)
-        except AbandonedError:
+        except ShutdownRequestedError:
             return
         except BaseException as error:
-            stages.failure.report(error)
+            stages.fatal.report(error)
 
     def _take(self) -> Batch | None:
         """Take a batch, once what was answered before has gone far enough."""
         stages = self._stages
         while not stages.delivery.wait_for_room(ROOM_SECONDS):
-            if stages.failure.error is not None:
+            if stages.fatal.error is not None:
                 return None
         return stages.batcher.take()
 
@@ -242,21 +250,23 @@ class Pipeline:
         self._stages.draining = True
         self._stages.batcher.close()
         finished = self._stages.delivery.finish(seconds)
-        left = self._stages.ledger.in_flight_records
-        self._hand_over()
+        left = self._stages.tracker.in_flight_records
+        self._note_clean_stop()
         if not finished and left:
             self._metrics.abandoned_records.labels("shutdown").inc(left)
             log_event("left_uncommitted" if is_paused else "shutdown_timed_out", records=left)
         for thread in threads:
             thread.join(max(deadline - self._clock(), 0) if finished else 0)
 
-    def _hand_over(self) -> None:
+    def _note_clean_stop(self) -> None:
         """Tell whichever replica comes next that this one has ended in order.
 
         Not of partitions with records that are still being predicted: these may have hung.
         """
         stages = self._stages
         running = stages.watch.running_for(0)
-        unfinished = {request.slot.partition for batch in running for request in batch.requests}
-        stages.quarantine.hand_over(set(stages.ledger.partitions()) - unfinished)
+        unfinished = {
+            request.assignment.partition for batch in running for request in batch.requests
+        }
+        stages.quarantine.note_clean_stop(set(stages.tracker.partitions()) - unfinished)
         stages.delivery.commit_notes()

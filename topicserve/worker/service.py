@@ -23,8 +23,8 @@ from topicserve.worker.health.readiness import WorkerHealth
 from topicserve.worker.http.server import HttpServer
 from topicserve.worker.pipeline import Pipeline, Stages
 from topicserve.worker.runtime.guarding import swap_guard
-from topicserve.worker.runtime.metadata_cleaner import MetadataReaper
-from topicserve.worker.runtime.retry import AbandonedError, Patience
+from topicserve.worker.runtime.metadata_cleaner import MetadataCleaner
+from topicserve.worker.runtime.retry import RetryLoop, ShutdownRequestedError
 from topicserve.worker.runtime.served import ServedVersions
 from topicserve.worker.runtime.stop_watchdog import CLOSE_SECONDS, stop_watchdog
 from topicserve.worker.stages.shadow import Shadow
@@ -54,7 +54,7 @@ def exit_code_of(run: Callable[[], None]) -> int:
     """Run a worker to its end, and return the exit code; what it fails at is logged."""
     try:
         run()
-    except AbandonedError:
+    except ShutdownRequestedError:
         return 1
     except FencedError as error:
         # Expected where another process has the same name: it needs no traceback.
@@ -85,7 +85,7 @@ class WorkerService:
         self._metrics.build.info(self._build)
         self._metrics.expect_topics(config.topics.input)
         self._guard = swap_guard(config, self._metrics)
-        self._patience = Patience(config.delivery.max_retry_pause_seconds)
+        self._retry_loop = RetryLoop(config.delivery.max_retry_pause_seconds)
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
         """Serve until `stop` is set; return the exit code.
@@ -101,7 +101,7 @@ class WorkerService:
             health = WorkerHealth(
                 stages,
                 ServedVersions(core).unavailable,
-                self._config.delivery.stuck_seconds,
+                self._config.delivery.stall_timeout_seconds,
                 core.problem,
                 watch.problem,
             )
@@ -138,10 +138,10 @@ class WorkerService:
             timeout_seconds=metadata.timeout_seconds,
         )
         opened.callback(store.close)
-        reaper = MetadataReaper(store) if metadata.delete_after_publish else None
-        if reaper is not None:
-            reaper.start()
-            opened.callback(reaper.close, CLOSE_TIMEOUT_SECONDS)
+        cleaner = MetadataCleaner(store) if metadata.delete_after_publish else None
+        if cleaner is not None:
+            cleaner.start()
+            opened.callback(cleaner.close, CLOSE_TIMEOUT_SECONDS)
         broker = self._open_broker()
         consumer = self._open_consumer(broker)
         # Taken down in the reverse order: the producer ends first, since a member that leaves the
@@ -156,14 +156,14 @@ class WorkerService:
             consumer,
             producer,
             store,
-            reaper,
-            self._patience,
+            cleaner,
+            self._retry_loop,
             self._metrics,
             guard=self._guard,
         )
         stages.shadow = self._open_shadow(core, broker, opened)
         opened.callback(stages.delivery.close, CLOSE_TIMEOUT_SECONDS)
-        opened.callback(self._patience.give_up)  # before all: anyone who waits, waits no longer
+        opened.callback(self._retry_loop.shut_down)  # before all: anyone who waits, waits no longer
         stages.delivery.start(START_TIMEOUT_SECONDS)
         return stages
 
@@ -172,7 +172,7 @@ class WorkerService:
             self._open_broker().admin,
             self._config.kafka.group_id,
             self._config.topics.input,
-            stages.ledger,
+            stages.tracker,
             stages.flow.is_pausing,
             stages.flow.know_ends,
             self._metrics,
@@ -216,7 +216,7 @@ class WorkerService:
         core = ServerCore(
             [entry.servable for entry in config.servables],
             file_system_poll_wait_seconds=config.file_system_poll_wait_seconds,
-            load_threads=config.load_threads,
+            num_load_threads=config.num_load_threads,
             model_config_file=config.model_config_file or None,
             guard=self._guard,
             on_removed=log_removed,

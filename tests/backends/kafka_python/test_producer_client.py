@@ -48,7 +48,7 @@ def test_no_topic_is_waited_for_with_a_client_that_was_given_up(producer: Produc
     record = OutgoingRecord("unknown", b"key", b"value", [])
 
     def send() -> None:
-        with producer.lent(LIMIT_SECONDS) as client:
+        with producer.borrow(LIMIT_SECONDS) as client:
             producer.give_up()
             choose_partitions(client, producer.network, [record])
 

@@ -7,7 +7,7 @@ from tests.support.kafka.port import Port, eventually, unique
 from tests.support.stages.deliveries import Deliveries
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 from topicserve.worker.delivery.exactly_once import ExactlyOnce
-from topicserve.worker.stages.publish import Encoder, Outgoing
+from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import Polled
 
 REPEATS = 20
@@ -21,12 +21,12 @@ def test_every_record_gets_a_result_or_a_dead_letter(port: Port) -> None:
     member = port.member(topic)
     member.poll_until(lambda: member.assigned)
     world = Deliveries(CollectorRegistry())
-    world.around.consumer = member.consumer
-    world.around.producer = port.producer({"transactional.id": unique("outcomes")})
-    world.around.encoder = Encoder(output, dead, "worker")
-    world.delivery = delivery = ExactlyOnce(world.around)
+    world.context.consumer = member.consumer
+    world.context.producer = port.producer({"transactional.id": unique("outcomes")})
+    world.context.encoder = Encoder(output, dead, "worker")
+    world.delivery = delivery = ExactlyOnce(world.context)
     delivery.start(LIMIT)
-    world.around.ledger.assign([TopicPartition(topic, 0)])
+    world.context.tracker.assign([TopicPartition(topic, 0)])
 
     for first in range(0, 3 * REPEATS, 3):
         publish(world, topic, output, first)
@@ -38,7 +38,7 @@ def test_every_record_gets_a_result_or_a_dead_letter(port: Port) -> None:
     assert sorted(int(record.key or b"") for record in [*results, *letters]) == [
         *range(3 * REPEATS)
     ]
-    assert world.around.failure.error is None
+    assert world.context.fatal.error is None
     delivery.close(5)
 
 
@@ -48,14 +48,16 @@ def publish(world: Deliveries, topic: str, output: str, first: int) -> None:
         KafkaRecord(topic, 0, offset, 0, b"%d" % offset, b"{}", [])
         for offset in range(first, first + 3)
     ]
-    slots = world.around.ledger.track(records)
+    assignments = world.context.tracker.track(records)
     world.delivery.admit(len(records))
-    outgoing = Outgoing("digits", 1)
-    for record, slot in zip(records, slots, strict=True):
-        assert slot is not None
+    outgoing = OutgoingBatch("digits", 1)
+    for record, assignment in zip(records, assignments, strict=True):
+        assert assignment is not None
         value = b"x" * (2_000_000 if record.offset == first + 1 else 10)
-        outgoing.add(Polled(record, slot, 0, 0.0), OutgoingRecord(output, record.key, value), None)
-    world.delivery.publish(world.delivery.publishing, outgoing)
+        outgoing.add(
+            Polled(record, assignment, 0, 0.0), OutgoingRecord(output, record.key, value), None
+        )
+    world.delivery.publish(world.delivery.committing_epoch, outgoing)
     world.commit_when_due()
 
 
@@ -63,7 +65,7 @@ def committed(world: Deliveries, topic: str, output: str, first: int) -> bool:
     """Return whether the batch is committed; do it again if its transaction was aborted."""
     delivery = world.delivery
     assert isinstance(delivery, ExactlyOnce)
-    if delivery.wait_doomed(0.01):
+    if delivery.wait_aborted(0.01):
         delivery.tick()
         publish(world, topic, output, first)
-    return world.around.ledger.commits > first // 3
+    return world.context.tracker.commits > first // 3

@@ -7,7 +7,7 @@ from tests.support.stages.records import ManualClock
 from topicserve.backends.broker import LogOffsets
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.health.broker_watch import ASK_SECONDS, BrokerWatch
-from topicserve.worker.offsets.tracker import OffsetLedger
+from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
@@ -45,11 +45,11 @@ def test_a_groups_offsets_can_be_asked_from_outside(port: Port) -> None:
 
 
 class Watched:
-    """A member whose ledger is watched, step by step."""
+    """A member whose tracker is watched, step by step."""
 
     def __init__(self, port: Port, topic: str, group: str) -> None:
         self.registry = CollectorRegistry()
-        self.ledger, self.clock, self._topic = OffsetLedger(), ManualClock(), topic
+        self.tracker, self.clock, self._topic = OffsetTracker(), ManualClock(), topic
         self.member: Member = port.member(topic, group)
         metrics = WorkerMetrics(self.registry)
         metrics.expect_topics([topic])
@@ -57,7 +57,7 @@ class Watched:
             port.broker.admin,
             group,
             [topic],
-            self.ledger,
+            self.tracker,
             lambda: False,
             lambda _: None,
             metrics,
@@ -71,11 +71,11 @@ class Watched:
         polled = self.member.poll()
         if self.member.assigned and not self._assigned:
             self._assigned = True
-            self.ledger.assign(self.member.assigned)
+            self.tracker.assign(self.member.assigned)
             self.watch.step()
-        self.ledger.track(polled)
+        self.tracker.track(polled)
         if self._assigned:
-            self.ledger.pass_to(self.member.consumer.stats().positions)
+            self.tracker.pass_to(self.member.consumer.stats().positions)
         return [record.offset for record in self.member.records]
 
     def deleted(self) -> float | None:

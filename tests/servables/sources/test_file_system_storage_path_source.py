@@ -338,8 +338,8 @@ def test_what_has_not_changed_is_not_said_again(tmp_path: Path) -> None:
     assert source.poll() == versions(tmp_path / "b", "1")
     assert source.poll() == []
 
-    source.source.say_again("s")
-    source.source.say_again("unknown")
+    source.source.republish("s")
+    source.source.republish("unknown")
 
     assert source.poll() == versions(tmp_path / "b", "1")
 

@@ -12,16 +12,16 @@ from topicserve.wire.dead_letter import Reason
 from topicserve.wire.dead_letter_fit import size_bytes
 from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 from topicserve.worker.config.schema import BatchingConfig, DeliveryConfig
-from topicserve.worker.delivery.delivery import Delivery, Surroundings
+from topicserve.worker.delivery.delivery import Delivery, DeliveryContext
 from topicserve.worker.health.breaker import Breaker
-from topicserve.worker.offsets.tracker import OffsetLedger
-from topicserve.worker.runtime.fatal_error import Failure
-from topicserve.worker.runtime.retry import Patience
-from topicserve.worker.runtime.unavailable_servables import WaitingRoutes
+from topicserve.worker.offsets.tracker import OffsetTracker
+from topicserve.worker.runtime.fatal_error import FatalError
+from topicserve.worker.runtime.retry import RetryLoop
+from topicserve.worker.runtime.unavailable_servables import UnavailableServables
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
-from topicserve.worker.stages.publish import Encoder, Outgoing
-from topicserve.worker.stages.request import Polled, Predicted, Rejection
+from topicserve.worker.stages.publish import Encoder, OutgoingBatch
+from topicserve.worker.stages.request import BatchPrediction, Polled, Rejection
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
@@ -43,52 +43,52 @@ class Deliveries:
         self.consumer = MemoryConsumer(self.log)
         self.producer = MemoryProducer(self.log)
         self.clock = ManualClock()
-        self.acknowledged: list[Outgoing] = []
+        self.acknowledged: list[OutgoingBatch] = []
         batching = BatchingConfig()
-        self.around = Surroundings(
+        self.context = DeliveryContext(
             consumer=self.consumer,
             producer=self.producer,
-            ledger=OffsetLedger(),
+            tracker=OffsetTracker(),
             batcher=Batcher(batching, BatchSizer(batching.max_batch_size, 0), self.clock),
             encoder=Encoder("out", "dead", "worker-1"),
             config=DeliveryConfig(commit_interval_seconds=0.5, drain_seconds=0.0),
             max_in_flight_records=16,
             max_in_flight_bytes=1000,
             transaction_timeout_seconds=10.0,
-            patience=Patience(max_pause_seconds=0.001),
+            retry_loop=RetryLoop(max_pause_seconds=0.001),
             metrics=WorkerMetrics(registry),
             clock=self.clock,
             acknowledged=self.acknowledged.append,
-            failure=Failure(),
-            waiting=WaitingRoutes(),
+            fatal=FatalError(),
+            unavailable=UnavailableServables(),
             breaker=Breaker(1000, 1.0),
         )
 
     def assign(self, *partitions: TopicPartition) -> None:
         """Give this worker partitions."""
-        self.around.ledger.assign(partitions)
+        self.context.tracker.assign(partitions)
         for partition in partitions:
             self.consumer.positions[partition] = 0
 
     def polled(self, *offsets: int, partition: int = 0) -> list[Polled]:
         """Take records in as the polling thread does."""
         records = [a_kafka_record(offset, partition=partition) for offset in offsets]
-        slots = self.around.ledger.track(records)
-        self.around.ledger.count_bytes(10 * len(records))
+        assignments = self.context.tracker.track(records)
+        self.context.tracker.count_bytes(10 * len(records))
         self.delivery.admit(len(records))
         return [
-            Polled(record, slot, 10, self.clock())
-            for record, slot in zip(records, slots, strict=True)
-            if slot is not None
+            Polled(record, assignment, 10, self.clock())
+            for record, assignment in zip(records, assignments, strict=True)
+            if assignment is not None
         ]
 
     def publish(self, *polled: Polled, epoch: int | None = None) -> None:
         """Publish a result for each record as one batch."""
-        outgoing = Outgoing("digits", 1)
+        outgoing = OutgoingBatch("digits", 1)
         for one in polled:
             headers = [header for header in one.record.headers if header[0] == "ce_id"]
             outgoing.add(one, OutgoingRecord("out", b"key", b"{}", headers), None)
-        self.delivery.publish(self.delivery.publishing if epoch is None else epoch, outgoing)
+        self.delivery.publish(self.delivery.committing_epoch if epoch is None else epoch, outgoing)
 
     def polled_invalid(self, offset: int, value: bytes, partition: int = 0) -> Polled:
         """Take one record in that no codec takes."""
@@ -98,8 +98,10 @@ class Deliveries:
     def publish_dead_letter(self, polled: Polled, epoch: int | None = None) -> None:
         """Publish a record's dead letter."""
         rejection = Rejection(polled, Reason.INVALID_RECORD, ValueError("no JSON"))
-        outgoing = self.around.encoder.encode(Predicted("digits", 1, "", [], []), [], [rejection])
-        self.delivery.publish(self.delivery.publishing if epoch is None else epoch, outgoing)
+        outgoing = self.context.encoder.encode(
+            BatchPrediction("digits", 1, "", [], []), [], [rejection]
+        )
+        self.delivery.publish(self.delivery.committing_epoch if epoch is None else epoch, outgoing)
 
     def commit_when_due(self) -> None:
         """Let the commit interval pass."""

@@ -25,7 +25,7 @@ _RECORD_SIGNATURES = {
 
 
 class HeavyServable:
-    """Answers each row with 0; signature `echo` with the row, `large` with 10 MB."""
+    """CallOutput each row with 0; signature `echo` with the row, `large` with 10 MB."""
 
     signatures: Mapping[str, Signature] = {
         **_RECORD_SIGNATURES,

@@ -16,8 +16,8 @@ from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 from topicserve.wire.limits import Limits
 from topicserve.wire.result import decode_result
 from topicserve.worker.config.schema import BatchingConfig, MetadataConfig
-from topicserve.worker.offsets.tracker import Slot
-from topicserve.worker.runtime.retry import Patience
+from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.runtime.retry import RetryLoop
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.decode import Decoder
 from topicserve.worker.stages.join import Joiner
@@ -48,7 +48,7 @@ SIGNATURES = {
 
 
 class Echo:
-    """Answers each call with its own inputs, under the names of outputs."""
+    """CallOutput each call with its own inputs, under the names of outputs."""
 
     signatures: Any = SIGNATURES
 
@@ -57,7 +57,7 @@ class Echo:
 
 
 class Answering(Echo):
-    """Answers as `answer` says wherever the number 13 is among the first input's values."""
+    """CallOutput as `answer` says wherever the number 13 is among the first input's values."""
 
     def __init__(self, answer: Callable[[int], Any]) -> None:
         self.answer = answer
@@ -117,16 +117,18 @@ class Line:
         self.joiner = Joiner(
             Store(metadata or {}),  # type: ignore[arg-type]  # the other calls are not made
             MetadataConfig(),
-            Patience(0.001),
+            RetryLoop(0.001),
             metrics,
             clock,
         )
         self.encoder = Encoder("out", "dead", "worker-1")
-        self.slot = Slot(PARTITION)
+        self.assignment = PartitionAssignment(PARTITION)
 
     def run(self, *records: KafkaRecord) -> dict[int, OutgoingRecord]:
         """Return the outcome of each record by its offset, each exactly once."""
-        requests, rejections = self.decoder.decode(records, [self.slot] * len(records), 1000.0)
+        requests, rejections = self.decoder.decode(
+            records, [self.assignment] * len(records), 1000.0
+        )
         outcomes: dict[int, OutgoingRecord] = {}
         batches = [
             Batch(route, 0, [r for r in requests if r.route == route], [], 0, 0.0)

@@ -11,7 +11,7 @@ from topicserve.wire.headers import Target
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.tracker import PartitionAssignment
 from topicserve.worker.stages.request import Request, Route
 
 PARTITION = TopicPartition("in", 0)
@@ -59,7 +59,7 @@ def a_request(
     instance: Any = 1.0,
     *,
     offset: int | None = None,
-    slot: Slot | None = None,
+    assignment: PartitionAssignment | None = None,
     route: Route = ROUTE,
     rows: int = 1,
     form: Form = Form.INSTANCE,
@@ -72,7 +72,7 @@ def a_request(
     content = b'{"instance":%b}' % orjson.dumps(instance) if form is Form.INSTANCE else instance
     return Request(
         a_kafka_record(offset),
-        slot or Slot(PARTITION),
+        assignment or PartitionAssignment(PARTITION),
         size_bytes,
         polled_at,
         InputRecord(an_id(offset), Target(), form, content, rows, **changes),

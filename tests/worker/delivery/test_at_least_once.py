@@ -18,7 +18,7 @@ from topicserve.backends.errors import (
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import DeliveryConfig
 from topicserve.worker.delivery.at_least_once import AtLeastOnce
-from topicserve.worker.runtime.retry import AbandonedError
+from topicserve.worker.runtime.retry import ShutdownRequestedError
 
 PARTITION = TopicPartition("in", 0)
 
@@ -27,11 +27,11 @@ PARTITION = TopicPartition("in", 0)
 def world() -> Iterator[Deliveries]:
     """Return an at-least-once delivery with one partition assigned."""
     world = Deliveries(CollectorRegistry())
-    world.delivery = AtLeastOnce(world.around)
+    world.delivery = AtLeastOnce(world.context)
     world.delivery.start(1)
     world.assign(PARTITION)
     yield world
-    world.around.patience.give_up()
+    world.context.retry_loop.shut_down()
     world.delivery.close(1)
 
 
@@ -70,7 +70,7 @@ def test_what_the_broker_does_not_acknowledge_goes_again(world: Deliveries) -> N
     )
 
     world.publish(first, second)
-    assert world.around.ledger.wait_finished([PARTITION], 10)
+    assert world.context.tracker.wait_finished([PARTITION], 10)
 
     assert sorted(world.log.ids()) == sorted([world.id_of(first), world.id_of(second)])
     assert world.count("topicserve_redeliveries_total", cause="delivery_failed") == 1
@@ -95,7 +95,7 @@ def test_a_result_that_is_too_large_becomes_a_dead_letter(world: Deliveries) -> 
     )
 
     world.publish(polled)
-    assert world.around.ledger.wait_finished([PARTITION], 10)
+    assert world.context.tracker.wait_finished([PARTITION], 10)
 
     (letter,) = world.log.published
     assert letter.topic == "dead"
@@ -109,7 +109,7 @@ def test_a_dead_letter_that_is_too_large_is_truncated(world: Deliveries) -> None
     world.producer.fail_send = limit_of(1_048_588)
 
     world.publish_dead_letter(polled)
-    assert world.around.ledger.wait_finished([PARTITION], 10)
+    assert world.context.tracker.wait_finished([PARTITION], 10)
 
     (letter,) = world.log.published
     assert letter.value == b""
@@ -128,11 +128,11 @@ def test_a_refused_result_becomes_a_dead_letter_and_the_others_go_out(world: Del
     )
 
     world.publish(first, second)
-    assert world.around.ledger.wait_finished([PARTITION], 10)
+    assert world.context.tracker.wait_finished([PARTITION], 10)
 
     assert {sent.topic for sent in world.log.published} == {"out", "dead"}
     assert world.count("topicserve_dead_letters_total", reason="result_refused") == 1
-    assert world.around.failure.error is None
+    assert world.context.fatal.error is None
 
 
 def test_a_topic_that_takes_no_dead_letter_at_all_stops_the_worker(world: Deliveries) -> None:
@@ -142,7 +142,7 @@ def test_a_topic_that_takes_no_dead_letter_at_all_stops_the_worker(world: Delive
 
     world.publish_dead_letter(polled)
 
-    assert world.around.failure.wait(10)
+    assert world.context.fatal.wait(10)
     world.commit_when_due()
     assert world.log.committed == {}
 
@@ -155,7 +155,7 @@ def test_what_trying_again_cannot_mend_stops_the_worker(world: Deliveries) -> No
     world.publish(*world.polled(0))
     world.commit_when_due()
 
-    assert world.around.failure.error is error
+    assert world.context.fatal.error is error
     assert world.log.committed == {}
 
 
@@ -187,7 +187,7 @@ def test_revoked_partitions_are_committed_up_to_what_is_finished(world: Deliveri
     world.publish(second)
 
     assert world.log.ids() == [world.id_of(first)]
-    assert world.around.ledger.in_flight_bytes == 0
+    assert world.context.tracker.in_flight_bytes == 0
 
 
 def test_lost_partitions_are_forgotten(world: Deliveries) -> None:
@@ -219,33 +219,33 @@ def test_finishing_says_when_the_time_ran_out(world: Deliveries) -> None:
 def test_giving_up_ends_the_waiting(world: Deliveries) -> None:
     """A broker that stays away must not hold up the end."""
     world.producer.refuse_send = lambda: BacklogFullError("full")
-    world.around.patience.give_up()
+    world.context.retry_loop.shut_down()
 
-    with pytest.raises(AbandonedError):
+    with pytest.raises(ShutdownRequestedError):
         world.publish(*world.polled(0))
 
 
 def test_partitions_go_at_once_while_a_version_is_away(world: Deliveries) -> None:
     """It may be away for hours; the member that gets them may have it."""
-    world.around.config = DeliveryConfig(drain_seconds=3600.0)
-    world.around.waiting.note(ROUTE, "no version is available")
+    world.context.config = DeliveryConfig(drain_seconds=3600.0)
+    world.context.unavailable.note(ROUTE, "no version is available")
     world.polled(0)
 
     assert world.delivery.revoke([PARTITION]) == {}
 
-    assert world.around.ledger.partitions() == []
+    assert world.context.tracker.partitions() == []
 
 
 def test_batches_wait_while_results_take_more_than_may_be_in_flight(world: Deliveries) -> None:
     """Until the broker acknowledges enough of them; what is only polled keeps no batch waiting."""
     (polled,) = world.polled(0)
-    ledger = world.around.ledger
-    ledger.count_bytes(5000)
+    tracker = world.context.tracker
+    tracker.count_bytes(5000)
     assert world.delivery.wait_for_room(0)
 
-    ledger.count_outcomes(1000)
+    tracker.count_outcomes(1000)
     assert not world.delivery.wait_for_room(0)
-    ledger.finish([polled], 400)
+    tracker.finish([polled], 400)
 
     assert world.delivery.wait_for_room(0)
-    assert ledger.outcome_bytes == 600
+    assert tracker.outcome_bytes == 600

@@ -2,30 +2,30 @@ import pytest
 
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.delivery.epochs import Epochs
-from topicserve.worker.offsets.tracker import Slot
-from topicserve.worker.runtime.retry import AbandonedError
-from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.runtime.retry import ShutdownRequestedError
+from topicserve.worker.stages.publish import OutgoingBatch
 
-CUT = {Slot(TopicPartition("in", 0)): 7}
+CUT = {PartitionAssignment(TopicPartition("in", 0)): 7}
 
 
-def outcome() -> Outgoing:
+def outcome() -> OutgoingBatch:
     """Return what came of a batch of no records."""
-    return Outgoing("network", 1)
+    return OutgoingBatch("network", 1)
 
 
 def test_an_epoch_is_cut_once_it_holds_anything() -> None:
     """And not while the one before it is still to be committed."""
     epochs = Epochs()
-    assert not epochs.may_cut()
+    assert not epochs.may_seal()
     epochs.admit(3)
-    assert epochs.may_cut()
+    assert epochs.may_seal()
 
-    epochs.cut(CUT, "metadata")
+    epochs.seal(CUT, "metadata")
     epochs.admit(1)
 
-    assert (epochs.publishing, epochs.gathering) == (0, 1)
-    assert not epochs.may_cut()
+    assert (epochs.committing_epoch, epochs.open_epoch) == (0, 1)
+    assert not epochs.may_seal()
 
 
 def test_an_epoch_is_complete_when_it_is_cut_and_nothing_is_owed() -> None:
@@ -35,12 +35,12 @@ def test_an_epoch_is_complete_when_it_is_cut_and_nothing_is_owed() -> None:
     assert epochs.add(0, outcome())
     assert not epochs.current.complete
 
-    epochs.cut(CUT, "metadata")
+    epochs.seal(CUT, "metadata")
 
     assert epochs.current.complete
     assert epochs.wait_complete()
     epochs.committed()
-    assert epochs.wait_past(0, 0)
+    assert epochs.wait_committed(0, 0)
 
 
 def test_outcomes_of_what_was_begun_anew_are_refused() -> None:
@@ -49,15 +49,15 @@ def test_outcomes_of_what_was_begun_anew_are_refused() -> None:
     held = outcome()
     epochs.admit(1)
     epochs.add(0, held)
-    epochs.doom("lost")
-    epochs.doom("what followed from it")
+    epochs.mark_aborted("lost")
+    epochs.mark_aborted("what followed from it")
 
-    assert epochs.doomed == "lost"
-    assert epochs.wait_doomed(0)
-    assert epochs.begin_anew() == [held]
-    assert epochs.doomed is None
+    assert epochs.abort_reason == "lost"
+    assert epochs.wait_aborted(0)
+    assert epochs.reset() == [held]
+    assert epochs.abort_reason is None
     assert not epochs.add(0, outcome())
-    assert epochs.add(epochs.gathering, outcome())
+    assert epochs.add(epochs.open_epoch, outcome())
 
 
 def test_nothing_is_added_once_closed() -> None:
@@ -66,5 +66,5 @@ def test_nothing_is_added_once_closed() -> None:
     epochs.close()
 
     assert not epochs.wait_complete()
-    with pytest.raises(AbandonedError):
+    with pytest.raises(ShutdownRequestedError):
         epochs.add(0, outcome())

@@ -22,7 +22,7 @@ from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import DeliveryConfig
 from topicserve.worker.delivery.exactly_once import POSITIONS_SECONDS, ExactlyOnce
 from topicserve.worker.delivery.transactions import GIVEN_UP_AFTER
-from topicserve.worker.runtime.retry import AbandonedError
+from topicserve.worker.runtime.retry import ShutdownRequestedError
 
 PARTITION = TopicPartition("in", 0)
 OTHER = TopicPartition("in", 1)
@@ -35,17 +35,17 @@ COMMIT_TIMEOUT_SECONDS = 10 * GIVEN_UP_AFTER
 def world() -> Iterator[Deliveries]:
     """Return an exactly-once delivery with two partitions assigned."""
     world = Deliveries(CollectorRegistry())
-    world.delivery = ExactlyOnce(world.around)
+    world.delivery = ExactlyOnce(world.context)
     world.delivery.start(1)
     world.assign(PARTITION, OTHER)
     yield world
-    world.around.patience.give_up()
+    world.context.retry_loop.shut_down()
     world.delivery.close(1)
 
 
 def wait_for_commits(world: Deliveries, count: int = 1) -> None:
     """Wait until that many transactions are committed."""
-    committed = world.around.ledger.wait_until(
+    committed = world.context.tracker.wait_until(
         lambda: world.producer.commits >= count, LIMIT_SECONDS
     )
     assert committed
@@ -55,7 +55,7 @@ def wait_for_doom(world: Deliveries) -> None:
     """Wait until the transaction is known to be lost."""
     delivery = world.delivery
     assert isinstance(delivery, ExactlyOnce)
-    assert delivery.wait_doomed(LIMIT_SECONDS)
+    assert delivery.wait_aborted(LIMIT_SECONDS)
 
 
 def test_results_and_offsets_are_committed_together(world: Deliveries) -> None:
@@ -91,7 +91,7 @@ def test_the_next_epoch_is_kept_until_its_own_transaction(world: Deliveries) -> 
     """Its batches are predicted while the transaction before is committed."""
     (first,) = world.polled(0)
     world.commit_when_due()
-    assert world.delivery.gathering == 1
+    assert world.delivery.open_epoch == 1
     (second,) = world.polled(1)
     world.publish(second, epoch=1)
 
@@ -109,7 +109,7 @@ def test_a_transaction_ends_early_when_enough_is_in_flight(world: Deliveries) ->
     """Or a fast worker would stand still until the interval is over."""
     world.publish(*world.polled(0, 1, 2))
     world.delivery.tick()
-    assert world.delivery.gathering == 0
+    assert world.delivery.open_epoch == 0
 
     world.publish(*world.polled(3))
     world.delivery.tick()
@@ -122,14 +122,14 @@ def test_a_transaction_ends_early_when_nothing_more_comes(world: Deliveries) -> 
     """The last results of a backlog do not wait for records that do not come."""
     world.publish(*world.polled(0))
     world.delivery.tick()
-    assert world.delivery.gathering == 0
+    assert world.delivery.open_epoch == 0
 
     world.delivery.tick(idle=True)
     wait_for_commits(world)
     world.delivery.tick(idle=True)
 
     assert world.log.committed == {PARTITION: 1}
-    assert world.delivery.gathering == 1  # an empty epoch stays open
+    assert world.delivery.open_epoch == 1  # an empty epoch stays open
 
 
 def test_a_record_after_a_pause_is_not_held_back(world: Deliveries) -> None:
@@ -143,7 +143,7 @@ def test_a_record_after_a_pause_is_not_held_back(world: Deliveries) -> None:
     world.delivery.tick()
 
     assert world.log.committed == {PARTITION: 1}
-    assert world.delivery.gathering == 1  # while this one's has just begun
+    assert world.delivery.open_epoch == 1  # while this one's has just begun
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ def test_an_aborted_transaction_is_done_again(world: Deliveries, error: Exceptio
 
     assert world.producer.aborted == 1
     assert world.consumer.positions[PARTITION] == 1
-    assert world.around.ledger.in_flight_records == 0
-    assert world.around.ledger.in_flight_bytes == 0
+    assert world.context.tracker.in_flight_records == 0
+    assert world.context.tracker.in_flight_bytes == 0
     world.publish(*world.polled(1, 2))
     world.commit_when_due()
     wait_for_commits(world, 2)
@@ -261,9 +261,9 @@ def test_positions_alone_are_committed_once_all_is_at_rest(world: Deliveries) ->
     world.publish(*world.polled(0))
     world.commit_when_due()
     wait_for_commits(world)
-    world.around.ledger.wait_finished([PARTITION], LIMIT_SECONDS)
-    world.around.ledger.pass_to({PARTITION: 4, OTHER: 9})
-    world.around.ledger.start_at({OTHER: 9})
+    world.context.tracker.wait_finished([PARTITION], LIMIT_SECONDS)
+    world.context.tracker.pass_to({PARTITION: 4, OTHER: 9})
+    world.context.tracker.start_at({OTHER: 9})
 
     world.delivery.tick(idle=True)
     assert world.producer.commits == 1, "records may come again in a moment"
@@ -273,14 +273,14 @@ def test_positions_alone_are_committed_once_all_is_at_rest(world: Deliveries) ->
         wait_for_commits(world, count)
 
     assert world.log.committed == {PARTITION: 4}
-    assert world.around.ledger.committable() == {}
+    assert world.context.tracker.committable() == {}
     assert len(world.log.published) == 1
 
 
 def test_no_transaction_follows_a_commit_of_notes_that_is_in_doubt(world: Deliveries) -> None:
     """It may still come to the broker, and would take the transaction's offsets back."""
     polled = world.polled(0)
-    world.around.ledger.note(PARTITION, "a note")
+    world.context.tracker.note(PARTITION, "a note")
     world.consumer.commit_error = BackendUnavailableError("no answer in time")
     assert not world.delivery.commit_notes()
 
@@ -298,7 +298,7 @@ def test_no_transaction_follows_a_commit_of_notes_that_is_in_doubt(world: Delive
 def test_a_refused_commit_of_notes_holds_no_transaction_up(world: Deliveries) -> None:
     """The group has moved on, and refuses it whenever it comes."""
     polled = world.polled(0)
-    world.around.ledger.note(PARTITION, "a note")
+    world.context.tracker.note(PARTITION, "a note")
     world.consumer.commit_error = CommitRefusedError("the group has moved on")
     assert not world.delivery.commit_notes()
 
@@ -309,9 +309,9 @@ def test_a_refused_commit_of_notes_holds_no_transaction_up(world: Deliveries) ->
 
 
 def test_positions_alone_wait_for_records_in_flight(world: Deliveries) -> None:
-    """Those of the epoch gathering are committed with it."""
+    """Those of the epoch open_epoch are committed with it."""
     polled = world.polled(0)
-    world.around.ledger.pass_to({PARTITION: 4})
+    world.context.tracker.pass_to({PARTITION: 4})
 
     for _ in range(3):
         world.clock.advance(POSITIONS_SECONDS)
@@ -379,7 +379,7 @@ def test_a_record_that_did_not_get_in_dooms_the_transaction(
     wait_for_commits(world)
 
     assert len(world.log.published) == 2
-    assert world.around.failure.error is None
+    assert world.context.fatal.error is None
 
 
 def test_a_result_that_is_too_large_becomes_a_dead_letter_the_next_time(
@@ -421,7 +421,7 @@ def test_a_dead_letter_that_is_too_large_is_truncated_the_next_time(world: Deliv
     (letter,) = world.log.published
     assert dict(letter.headers)["topicserve-truncated"] == b"value=1048230"
     assert world.count("topicserve_dead_letters_truncated_total") == 1
-    assert world.around.failure.error is None
+    assert world.context.fatal.error is None
 
 
 def test_a_refusal_told_after_the_abort_is_noted(world: Deliveries) -> None:
@@ -492,8 +492,8 @@ def test_a_fenced_worker_stops_loudly(world: Deliveries) -> None:
 
     world.commit_when_due()
 
-    assert world.around.failure.wait(LIMIT_SECONDS)
-    assert world.around.failure.error is error
+    assert world.context.fatal.wait(LIMIT_SECONDS)
+    assert world.context.fatal.error is error
 
 
 def test_finishing_commits_what_is_under_way(world: Deliveries) -> None:
@@ -510,7 +510,7 @@ def test_nothing_is_taken_once_it_is_closed(world: Deliveries) -> None:
     (polled,) = world.polled(0)
     world.delivery.close(LIMIT_SECONDS)
 
-    with pytest.raises(AbandonedError):
+    with pytest.raises(ShutdownRequestedError):
         world.publish(polled)
 
     assert world.log.published == []
@@ -533,29 +533,29 @@ def test_a_transaction_is_open_only_while_it_is_committed(world: Deliveries) -> 
 
 def test_partitions_go_at_once_while_a_version_is_away(world: Deliveries) -> None:
     """It may be away for hours; the member that gets them may have it."""
-    world.around.config = DeliveryConfig(drain_seconds=3600.0)
-    world.around.waiting.note(ROUTE, "no version is available")
+    world.context.config = DeliveryConfig(drain_seconds=3600.0)
+    world.context.unavailable.note(ROUTE, "no version is available")
     world.polled(0)
 
     assert world.delivery.revoke([PARTITION]) == {}
 
-    assert world.around.ledger.partitions() == [OTHER]
+    assert world.context.tracker.partitions() == [OTHER]
 
 
 def test_a_transaction_ends_early_when_its_results_take_much_memory(world: Deliveries) -> None:
     """A quarter of what may be in flight, though no batch ever waits for room."""
     first, second = world.polled(0, 1)
-    world.around.ledger.count_outcomes(249)
+    world.context.tracker.count_outcomes(249)
     world.delivery.tick()
-    assert world.delivery.gathering == world.delivery.publishing
+    assert world.delivery.open_epoch == world.delivery.committing_epoch
 
-    world.around.ledger.count_outcomes(1)
+    world.context.tracker.count_outcomes(1)
     world.delivery.tick()
-    assert world.delivery.gathering == world.delivery.publishing + 1
+    assert world.delivery.open_epoch == world.delivery.committing_epoch + 1
     world.publish(first, second)
     wait_for_commits(world)
 
-    world.around.ledger.count_outcomes(10_000)
+    world.context.tracker.count_outcomes(10_000)
     assert world.delivery.wait_for_room(0)
 
 

@@ -9,7 +9,7 @@ from topicserve.backends.broker import LogOffsets
 from topicserve.backends.errors import AuthenticationError, BackendError, BackendUnavailableError
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.health.broker_watch import ASK_SECONDS, BrokerWatch
-from topicserve.worker.offsets.tracker import OffsetLedger
+from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 PARTITION = TopicPartition("in", 0)
@@ -20,7 +20,7 @@ START = ManualClock()()
 
 
 class FakeAdmin:
-    """Answers as it is told, and counts what it is asked."""
+    """CallOutput as it is told, and counts what it is asked."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -67,7 +67,7 @@ class World:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.ledger, self.clock, self.admin = OffsetLedger(), ManualClock(), FakeAdmin()
+        self.tracker, self.clock, self.admin = OffsetTracker(), ManualClock(), FakeAdmin()
         self.ends: dict[TopicPartition, int] = {}
         self.paused = False
         metrics = WorkerMetrics(self.registry)
@@ -76,7 +76,7 @@ class World:
             lambda: self.admin,  # type: ignore[arg-type,return-value]
             "group",
             ["in"],
-            self.ledger,
+            self.tracker,
             lambda: self.paused,
             self.know_ends,
             metrics,
@@ -131,7 +131,7 @@ def test_a_missing_topic_makes_the_worker_unready_and_is_told_once(
 ) -> None:
     """By its name; its partitions, which the group may still have, are asked no offsets."""
     world = World()
-    world.ledger.assign([PARTITION])
+    world.tracker.assign([PARTITION])
     world.admin.missing = {"in"}
 
     world.pass_time(30)
@@ -148,11 +148,11 @@ def test_a_missing_topic_makes_the_worker_unready_and_is_told_once(
 def test_a_busy_worker_asks_nothing() -> None:
     """What is polled and committed shows that a broker answers."""
     world = World()
-    world.ledger.assign([PARTITION])
-    world.ledger.start_at({PARTITION: 0})
+    world.tracker.assign([PARTITION])
+    world.tracker.start_at({PARTITION: 0})
 
     for offset in range(60):
-        world.ledger.track([a_kafka_record(offset)])
+        world.tracker.track([a_kafka_record(offset)])
         world.pass_time(1)
 
     assert world.admin.asked == 0
@@ -171,7 +171,7 @@ def test_an_idle_worker_asks_now_and_then() -> None:
 def test_the_end_of_paused_partitions_is_asked_for() -> None:
     """The client fetches nothing of them, and so knows an old one."""
     world = World()
-    world.ledger.assign([PARTITION])
+    world.tracker.assign([PARTITION])
     world.admin.log = LogOffsets(0, 500)
     world.paused = True
 
@@ -184,17 +184,17 @@ def test_where_the_group_stood_is_asked_at_an_assignment() -> None:
     """Once; where nothing was committed it is the log's start."""
     world = World()
     other = TopicPartition("in", 1)
-    world.ledger.assign([PARTITION, other])
+    world.tracker.assign([PARTITION, other])
     world.admin.stood = {PARTITION: 7}
     world.admin.log = LogOffsets(2, 10)
 
     world.pass_time(1)
     asked = world.admin.asked
-    world.ledger.pass_to({PARTITION: 7, other: 2})
-    assert world.ledger.committable() == {}
-    world.ledger.pass_to({PARTITION: 8, other: 3})
+    world.tracker.pass_to({PARTITION: 7, other: 2})
+    assert world.tracker.committable() == {}
+    world.tracker.pass_to({PARTITION: 8, other: 3})
 
-    assert world.ledger.committable() == {PARTITION: 8, other: 3}
+    assert world.tracker.committable() == {PARTITION: 8, other: 3}
     world.pass_time(1)
     assert world.admin.asked == asked
 
@@ -204,11 +204,11 @@ def test_only_what_lies_below_the_logs_start_counts_as_deleted(
 ) -> None:
     """Compaction and markers leave gaps too; the line says from where to where."""
     world = World()
-    world.ledger.assign([PARTITION])
-    world.ledger.start_at({PARTITION: 100})
+    world.tracker.assign([PARTITION])
+    world.tracker.start_at({PARTITION: 100})
     world.admin.log = LogOffsets(450, 1000)
-    world.ledger.track([a_kafka_record(500)])
-    world.ledger.track([a_kafka_record(700)])
+    world.tracker.track([a_kafka_record(500)])
+    world.tracker.track([a_kafka_record(700)])
 
     world.pass_time(2 * ASK_SECONDS)
 
@@ -226,10 +226,10 @@ def test_only_what_lies_below_the_logs_start_counts_as_deleted(
 def test_gaps_wait_for_an_answer() -> None:
     """A broker that is away for a while loses no count."""
     world = World()
-    world.ledger.assign([PARTITION])
-    world.ledger.start_at({PARTITION: 100})
+    world.tracker.assign([PARTITION])
+    world.tracker.start_at({PARTITION: 100})
     world.admin.log = LogOffsets(500, 1000)
-    world.ledger.track([a_kafka_record(500)])
+    world.tracker.track([a_kafka_record(500)])
     world.admin.error = BackendUnavailableError("no answer")
     world.pass_time(40)
     assert world.admin.closed > 0, "what it knows of the cluster may be old"
@@ -258,7 +258,7 @@ def test_an_assignment_is_looked_at_at_once() -> None:
     world.admin.on_committed = asked.set
     world.watch.start()
     try:
-        world.ledger.assign([PARTITION])
+        world.tracker.assign([PARTITION])
         assert asked.wait(LIMIT_SECONDS)
     finally:
         world.watch.close(LIMIT_SECONDS)

@@ -30,7 +30,7 @@ def test_a_worker_without_a_broker_is_alive_and_not_ready() -> None:
         rebalance=SimpleNamespace(joined=True),
         joiner=SimpleNamespace(unavailable=None),
         breaker=SimpleNamespace(open=False),
-        progress=SimpleNamespace(stuck_seconds=lambda: 0.0),
+        stall_detector=SimpleNamespace(stalled_seconds=lambda: 0.0),
         draining=False,
         flow=SimpleNamespace(consumer_problem=lambda: "in-3: leader not available (for 5 s)"),
     )

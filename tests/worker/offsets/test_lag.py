@@ -4,7 +4,7 @@ from tests.support.stages.records import ManualClock, a_kafka_record
 from topicserve.backends.broker import ConsumerStats
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.offsets.lag import LagGauges
-from topicserve.worker.offsets.tracker import OffsetLedger
+from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.stages.request import Polled
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
@@ -13,24 +13,24 @@ OTHER = TopicPartition("in", 1)
 
 
 class World:
-    """Gauges on a ledger with two partitions, and a wall clock that is moved by hand."""
+    """Gauges on a tracker with two partitions, and a wall clock that is moved by hand."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.ledger = OffsetLedger()
-        self.ledger.assign([PARTITION, OTHER])
+        self.tracker = OffsetTracker()
+        self.tracker.assign([PARTITION, OTHER])
         self.clock = ManualClock()
-        self.gauges = LagGauges(self.ledger, WorkerMetrics(self.registry), self.clock)
+        self.gauges = LagGauges(self.tracker, WorkerMetrics(self.registry), self.clock)
 
     def poll(self, *offsets: int, age_seconds: float = 0.0) -> list[Polled]:
         """Take records of one age in."""
         stamp = int((self.clock() - age_seconds) * 1000)
         records = [a_kafka_record(offset, timestamp_ms=stamp) for offset in offsets]
-        slots = self.ledger.track(records)
+        assignments = self.tracker.track(records)
         return [
-            Polled(record, slot, 10, 0.0)
-            for record, slot in zip(records, slots, strict=True)
-            if slot is not None
+            Polled(record, assignment, 10, 0.0)
+            for record, assignment in zip(records, assignments, strict=True)
+            if assignment is not None
         ]
 
     def observe(self, records: int) -> None:
@@ -50,7 +50,7 @@ def test_the_lag_goes_with_its_partition() -> None:
     world.observe(7)
     assert world.shown("consumer_lag_records") == 7
 
-    world.ledger.release([PARTITION])
+    world.tracker.release([PARTITION])
     world.gauges.forget([PARTITION])
 
     assert world.shown("consumer_lag_records") is None
@@ -62,11 +62,11 @@ def test_the_lag_goes_with_its_partition() -> None:
 
 
 def test_a_partition_that_went_unnoticed_is_removed_at_the_next_look() -> None:
-    """Whatever took its slot."""
+    """Whatever took its assignment."""
     world = World()
     world.observe(7)
 
-    world.ledger.release([PARTITION])
+    world.tracker.release([PARTITION])
     world.observe(7)
 
     assert world.shown("consumer_lag_records") is None
@@ -89,11 +89,11 @@ def test_records_that_are_held_back_are_behind() -> None:
     """All of the partition is polled; one record waits for a version, and holds the offset."""
     world = World()
     polled = world.poll(0, 1, 2, 3)
-    world.ledger.finish([polled[0], polled[2], polled[3]])
+    world.tracker.finish([polled[0], polled[2], polled[3]])
 
     world.observe(0)
     assert world.shown("consumer_lag_records") == 3
-    world.ledger.finish(polled[1:2])
+    world.tracker.finish(polled[1:2])
     world.observe(0)
     assert world.shown("consumer_lag_records") == 0
 
@@ -106,10 +106,10 @@ def test_the_lag_in_seconds_is_the_age_of_the_oldest_unfinished_record() -> None
 
     world.observe(0)
     assert world.shown("consumer_lag_seconds") == 60
-    world.ledger.finish(old)
+    world.tracker.finish(old)
     world.observe(0)
     assert world.shown("consumer_lag_seconds") == 5
-    world.ledger.finish(new)
+    world.tracker.finish(new)
     world.observe(0)
     assert world.shown("consumer_lag_seconds") == 0
 
@@ -117,13 +117,13 @@ def test_the_lag_in_seconds_is_the_age_of_the_oldest_unfinished_record() -> None
 def test_the_age_of_what_is_not_polled_counts_from_the_last_that_was() -> None:
     """Reading was stopped in a backlog: what comes next is about as old."""
     world = World()
-    world.ledger.finish(world.poll(0, age_seconds=60))
+    world.tracker.finish(world.poll(0, age_seconds=60))
     world.observe(9)
     assert world.shown("consumer_lag_seconds") == 0, "nothing is known of what comes"
     polled = world.poll(1, age_seconds=60)
     world.observe(8)
 
-    world.ledger.finish(polled)
+    world.tracker.finish(polled)
     world.clock.advance(30)
     world.observe(8)
 

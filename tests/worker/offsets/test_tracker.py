@@ -7,21 +7,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.support.stages.records import a_kafka_record
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.offsets.tracker import MAX_GAPS, OffsetLedger, Slot
+from topicserve.worker.offsets.tracker import MAX_GAPS, OffsetTracker, PartitionAssignment
 from topicserve.worker.stages.request import Polled
 
 PARTITION = TopicPartition("in", 0)
 
 
-def track(ledger: OffsetLedger, offsets: list[int], partition: int = 0) -> list[Polled]:
+def track(tracker: OffsetTracker, offsets: list[int], partition: int = 0) -> list[Polled]:
     """Take records in as the polling thread does."""
     records = [a_kafka_record(offset, partition=partition) for offset in offsets]
     polled = [
-        Polled(record, slot, 10, 0.0)
-        for record, slot in zip(records, ledger.track(records), strict=True)
-        if slot is not None
+        Polled(record, assignment, 10, 0.0)
+        for record, assignment in zip(records, tracker.track(records), strict=True)
+        if assignment is not None
     ]
-    ledger.count_bytes(10 * len(polled))
+    tracker.count_bytes(10 * len(polled))
     return polled
 
 
@@ -30,167 +30,167 @@ def test_the_next_offset_is_the_end_of_the_unbroken_finished_run(data: st.DataOb
     """Whatever order records finish in, and whatever offsets a topic left out."""
     offsets = sorted(data.draw(st.sets(st.integers(0, 50), min_size=1)))
     order = data.draw(st.permutations(offsets))
-    slot = Slot(PARTITION)
-    slot.track(offsets)
+    assignment = PartitionAssignment(PARTITION)
+    assignment.track(offsets)
 
     for count, offset in enumerate(order, start=1):
-        slot.finish([offset])
+        assignment.finish([offset])
 
         unfinished = [other for other in offsets if other not in order[:count]]
         before_the_gap = [o for o in offsets if not unfinished or o < unfinished[0]]
-        assert slot.next_offset == (before_the_gap[-1] + 1 if before_the_gap else None)
+        assert assignment.next_offset == (before_the_gap[-1] + 1 if before_the_gap else None)
 
 
 def test_nothing_is_committable_twice() -> None:
     """What was said to be committed is offered again only once it moved on."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
-    first, second = track(ledger, [5, 6])
-    ledger.finish([first])
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
+    first, second = track(tracker, [5, 6])
+    tracker.finish([first])
 
-    assert ledger.committable() == {PARTITION: 6}
-    ledger.committed({PARTITION: 6})
-    assert ledger.committable() == {}
-    ledger.finish([second])
-    assert ledger.committable() == {PARTITION: 7}
+    assert tracker.committable() == {PARTITION: 6}
+    tracker.committed({PARTITION: 6})
+    assert tracker.committable() == {}
+    tracker.finish([second])
+    assert tracker.committable() == {PARTITION: 7}
 
 
 def test_an_old_assignments_records_touch_nothing() -> None:
     """A result that comes in after its partition went and came back is of no account."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
-    old = track(ledger, [5, 6])
-    assert ledger.release([PARTITION]) == {}
-    ledger.assign([PARTITION])
-    track(ledger, [5])
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
+    old = track(tracker, [5, 6])
+    assert tracker.release([PARTITION]) == {}
+    tracker.assign([PARTITION])
+    track(tracker, [5])
 
-    ledger.finish(old)
+    tracker.finish(old)
 
-    assert ledger.committable() == {}
-    assert (ledger.in_flight_records, ledger.in_flight_bytes) == (1, 10)
+    assert tracker.committable() == {}
+    assert (tracker.in_flight_records, tracker.in_flight_bytes) == (1, 10)
 
 
 def test_records_of_partitions_not_ours_get_no_slot() -> None:
     """They were polled just as the partition was taken away."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
 
-    slots = ledger.track([a_kafka_record(1), a_kafka_record(2, partition=7)])
+    assignments = tracker.track([a_kafka_record(1), a_kafka_record(2, partition=7)])
 
-    assert [slot is not None for slot in slots] == [True, False]
-    assert ledger.in_flight_records == 1
+    assert [assignment is not None for assignment in assignments] == [True, False]
+    assert tracker.in_flight_records == 1
 
 
 def test_restart_reads_on_from_what_was_committed() -> None:
     """Or from the first record polled, where nothing was; everything in progress is let go."""
-    ledger = OffsetLedger()
+    tracker = OffsetTracker()
     other = TopicPartition("in", 1)
-    ledger.assign([PARTITION, other])
-    done, *_ = track(ledger, [5, 6, 7])
-    track(ledger, [3, 4], partition=1)
-    ledger.finish([done])
-    ledger.committed({PARTITION: 6})
+    tracker.assign([PARTITION, other])
+    done, *_ = track(tracker, [5, 6, 7])
+    track(tracker, [3, 4], partition=1)
+    tracker.finish([done])
+    tracker.committed({PARTITION: 6})
 
-    assert ledger.restart() == {PARTITION: 6, other: 3}
-    assert ledger.in_flight_records == 0
-    assert ledger.restart() == {PARTITION: 6}  # nothing was polled since
+    assert tracker.restart() == {PARTITION: 6, other: 3}
+    assert tracker.in_flight_records == 0
+    assert tracker.restart() == {PARTITION: 6}  # nothing was polled since
 
 
 def test_the_position_behind_a_marker_is_committed_once_all_is_finished() -> None:
     """Other tools would see a lag that never goes; a record that is not finished holds it."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
-    first, second = track(ledger, [5, 6])
-    ledger.pass_to({PARTITION: 9})
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
+    first, second = track(tracker, [5, 6])
+    tracker.pass_to({PARTITION: 9})
 
-    ledger.finish([first])
-    assert ledger.committable() == {PARTITION: 6}
-    ledger.finish([second])
-    assert ledger.committable() == {PARTITION: 9}
-    ledger.committed({PARTITION: 9})
-    assert ledger.committable() == {}
+    tracker.finish([first])
+    assert tracker.committable() == {PARTITION: 6}
+    tracker.finish([second])
+    assert tracker.committable() == {PARTITION: 9}
+    tracker.committed({PARTITION: 9})
+    assert tracker.committable() == {}
 
 
 def test_a_position_alone_is_committed_only_behind_where_the_group_stood() -> None:
     """A new owner commits nothing that is committed already, and passes markers all the same."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
-    ledger.pass_to({PARTITION: 7})
-    assert ledger.committable() == {}
-    assert ledger.without_start() == [PARTITION]
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
+    tracker.pass_to({PARTITION: 7})
+    assert tracker.committable() == {}
+    assert tracker.without_start() == [PARTITION]
 
-    ledger.start_at({PARTITION: 7})
-    assert ledger.committable() == {}
-    assert ledger.without_start() == []
-    ledger.pass_to({PARTITION: 8})
+    tracker.start_at({PARTITION: 7})
+    assert tracker.committable() == {}
+    assert tracker.without_start() == []
+    tracker.pass_to({PARTITION: 8})
 
-    assert ledger.committable() == {PARTITION: 8}
-    assert ledger.release([PARTITION]) == {PARTITION: 8}
+    assert tracker.committable() == {PARTITION: 8}
+    assert tracker.release([PARTITION]) == {PARTITION: 8}
 
 
 @pytest.mark.parametrize("start_first", [True, False])
 def test_gaps_are_found_from_the_groups_offset_on(start_first: bool) -> None:
     """Each once: before the first record, between polls, and where reading passed no record."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
     if start_first:
-        ledger.start_at({PARTITION: 100})
-    track(ledger, [500, 501])
-    ledger.start_at({PARTITION: 100})
-    track(ledger, [502])
-    ledger.pass_to({PARTITION: 503})
-    track(ledger, [700])
-    ledger.pass_to({PARTITION: 800})
-    track(ledger, [800])
+        tracker.start_at({PARTITION: 100})
+    track(tracker, [500, 501])
+    tracker.start_at({PARTITION: 100})
+    track(tracker, [502])
+    tracker.pass_to({PARTITION: 503})
+    track(tracker, [700])
+    tracker.pass_to({PARTITION: 800})
+    track(tracker, [800])
 
-    found = [(gap.start, gap.stop) for gap in ledger.take_gaps()]
+    found = [(gap.start, gap.stop) for gap in tracker.take_gaps()]
 
     assert found == [(100, 500), (503, 700), (701, 800)]
-    assert ledger.take_gaps() == []
+    assert tracker.take_gaps() == []
 
 
 def test_gaps_that_are_not_taken_are_bounded() -> None:
     """A compacted topic has one at each poll."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
 
     for offset in range(0, 3 * MAX_GAPS, 2):
-        track(ledger, [offset])
+        track(tracker, [offset])
 
-    assert len(ledger.take_gaps()) == MAX_GAPS
+    assert len(tracker.take_gaps()) == MAX_GAPS
 
 
 def test_the_oldest_unfinished_record_has_the_timestamp_of_its_poll() -> None:
     """Records are not asked one by one."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
     polled = [
-        Polled(record, slot, 10, 0.0)
+        Polled(record, assignment, 10, 0.0)
         for stamp in (1000, 2000)
         for record in [a_kafka_record(stamp, timestamp_ms=stamp)]
-        for slot in ledger.track([record])
-        if slot is not None
+        for assignment in tracker.track([record])
+        if assignment is not None
     ]
 
-    assert ledger.oldest_timestamps_ms() == {PARTITION: 1000}
-    ledger.finish(polled[:1])
-    assert ledger.oldest_timestamps_ms() == {PARTITION: 2000}
-    ledger.finish(polled[1:])
-    assert ledger.oldest_timestamps_ms() == {}
+    assert tracker.oldest_timestamps_ms() == {PARTITION: 1000}
+    tracker.finish(polled[:1])
+    assert tracker.oldest_timestamps_ms() == {PARTITION: 2000}
+    tracker.finish(polled[1:])
+    assert tracker.oldest_timestamps_ms() == {}
 
 
 def test_what_is_committed_behind_a_marker_is_not_taken_back() -> None:
     """By the next record that is in flight."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
-    ledger.finish(track(ledger, [5]))
-    ledger.pass_to({PARTITION: 9})
-    ledger.committed(ledger.committable())
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
+    tracker.finish(track(tracker, [5]))
+    tracker.pass_to({PARTITION: 9})
+    tracker.committed(tracker.committable())
 
-    track(ledger, [9, 10])
+    track(tracker, [9, 10])
 
-    assert ledger.committable() == {}
-    assert ledger.release([PARTITION]) == {}
+    assert tracker.committable() == {}
+    assert tracker.release([PARTITION]) == {}
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -198,8 +198,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.ledger = OffsetLedger()
-        self.ledger.assign([PARTITION])
+        self.tracker = OffsetTracker()
+        self.tracker.assign([PARTITION])
         self.next_poll = 0
         self.under_way: list[Polled] = []
         self.published: set[int] = set()
@@ -209,76 +209,76 @@ class LedgerMachine(RuleBasedStateMachine):
     def poll(self, count: int, skipped: int) -> None:
         start = self.next_poll + skipped  # transaction markers and compaction leave holes
         self.published.update(range(self.next_poll, start))
-        self.under_way += track(self.ledger, list(range(start, start + count)))
+        self.under_way += track(self.tracker, list(range(start, start + count)))
         self.next_poll = start + count
 
     @rule(count=st.integers(0, 3))
     def pass_markers(self, count: int) -> None:
         self.published.update(range(self.next_poll, self.next_poll + count))
         self.next_poll += count
-        self.ledger.pass_to({PARTITION: self.next_poll})
+        self.tracker.pass_to({PARTITION: self.next_poll})
 
     @rule(is_late=st.booleans())
     def hear_of_the_start(self, is_late: bool) -> None:
-        self.ledger.start_at({PARTITION: self.committed if is_late else self.assigned_at})
+        self.tracker.start_at({PARTITION: self.committed if is_late else self.assigned_at})
 
     @rule()
     def rewind(self) -> None:
         before = self.next_poll
-        self.next_poll = self.ledger.restart().get(PARTITION, before)
+        self.next_poll = self.tracker.restart().get(PARTITION, before)
         if self.next_poll < before:
             # What the consumer knew before the seek is no longer true.
-            self.ledger.pass_to({PARTITION: before})
+            self.tracker.pass_to({PARTITION: before})
 
     @rule(data=st.data())
     def acknowledge(self, data: st.DataObject) -> None:
         if self.under_way:
             index = data.draw(st.integers(0, len(self.under_way) - 1))
             polled = self.under_way.pop(index)
-            self.ledger.finish([polled])
-            if not polled.slot.closed:
+            self.tracker.finish([polled])
+            if not polled.assignment.closed:
                 self.published.add(polled.record.offset)
 
     @rule()
     def commit(self) -> None:
-        offsets = self.ledger.committable()
+        offsets = self.tracker.committable()
         assert offsets.get(PARTITION, self.committed) >= self.committed
         self.committed = offsets.get(PARTITION, self.committed)
-        self.ledger.committed(offsets)
+        self.tracker.committed(offsets)
 
     @rule()
     def revoke(self) -> None:
-        self.committed = self.ledger.release([PARTITION]).get(PARTITION, self.committed)
+        self.committed = self.tracker.release([PARTITION]).get(PARTITION, self.committed)
         self.read_again()
 
     @rule()
     def lose(self) -> None:
-        self.ledger.release([PARTITION])
+        self.tracker.release([PARTITION])
         self.read_again()
 
     def read_again(self) -> None:
-        self.ledger.assign([PARTITION])
+        self.tracker.assign([PARTITION])
         self.next_poll = self.assigned_at = self.committed
 
     @invariant()
     def everything_passed_is_committed_once_all_is_finished(self) -> None:
-        if hasattr(self, "ledger") and not self.ledger.in_flight_records:
-            known = not self.ledger.without_start()
-            position = self.ledger.positions().get(PARTITION)
+        if hasattr(self, "tracker") and not self.tracker.in_flight_records:
+            known = not self.tracker.without_start()
+            position = self.tracker.positions().get(PARTITION)
             if known and position is not None and position > self.committed:
-                assert self.ledger.committable() == {PARTITION: position}
+                assert self.tracker.committable() == {PARTITION: position}
 
     @invariant()
     def nothing_unpublished_is_committed(self) -> None:
-        if hasattr(self, "ledger"):
+        if hasattr(self, "tracker"):
             assert set(range(self.committed)) <= self.published
 
     @invariant()
     def counts_agree(self) -> None:
-        if hasattr(self, "ledger"):
-            live = [polled for polled in self.under_way if not polled.slot.closed]
-            assert self.ledger.in_flight_records == len(live)
-            assert self.ledger.in_flight_bytes == 10 * len(self.under_way)
+        if hasattr(self, "tracker"):
+            live = [polled for polled in self.under_way if not polled.assignment.closed]
+            assert self.tracker.in_flight_records == len(live)
+            assert self.tracker.in_flight_bytes == 10 * len(self.under_way)
 
 
 TestLedgerMachine = LedgerMachine.TestCase
@@ -286,25 +286,25 @@ TestLedgerMachine = LedgerMachine.TestCase
 
 def test_offsets_that_go_back_are_another_topics(caplog: pytest.LogCaptureFixture) -> None:
     """A topic was created again: nothing that is known of the old one is committed for the new."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
-    finished, unfinished = track(ledger, [100, 101])
-    ledger.finish([finished])
-    ledger.committed(ledger.committable())
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
+    finished, unfinished = track(tracker, [100, 101])
+    tracker.finish([finished])
+    tracker.committed(tracker.committable())
 
     with caplog.at_level(logging.WARNING, "topicserve"):
-        first, second = track(ledger, [0, 1])
-    ledger.finish([first])
-    assert ledger.committable() == {}, "the old record has no answer yet"
-    assert not ledger.wait_finished([PARTITION], 0)
-    ledger.finish([unfinished])
+        first, second = track(tracker, [0, 1])
+    tracker.finish([first])
+    assert tracker.committable() == {}, "the old record has no answer yet"
+    assert not tracker.wait_finished([PARTITION], 0)
+    tracker.finish([unfinished])
 
-    assert ledger.committable() == {PARTITION: 1}
-    assert ledger.in_flight_records == 1
-    assert (unfinished.slot.closed, second.slot.closed) == (True, False)
-    assert ledger.abandoned_records == 0
-    assert ledger.take_went_back() == {PARTITION}
-    assert ledger.take_went_back() == set()
+    assert tracker.committable() == {PARTITION: 1}
+    assert tracker.in_flight_records == 1
+    assert (unfinished.assignment.closed, second.assignment.closed) == (True, False)
+    assert tracker.abandoned_records == 0
+    assert tracker.take_went_back() == {PARTITION}
+    assert tracker.take_went_back() == set()
     (line,) = caplog.records
     assert line.msg == "offsets_went_back"
     fields = line.__dict__["fields"]
@@ -315,46 +315,46 @@ def test_offsets_that_go_back_are_another_topics(caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize("let_go", ["release", "restart"])
 def test_old_records_go_with_their_partition(let_go: str) -> None:
     """Those of a log that is gone are no longer counted, and nothing of them is committed."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
-    old = track(ledger, [100, 101])
-    new = track(ledger, [0])
-    ledger.finish(new)
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
+    old = track(tracker, [100, 101])
+    new = track(tracker, [0])
+    tracker.finish(new)
 
     if let_go == "release":
-        assert ledger.release([PARTITION]) == {}
+        assert tracker.release([PARTITION]) == {}
     else:
-        assert ledger.restart() == {PARTITION: 0}
+        assert tracker.restart() == {PARTITION: 0}
 
-    assert ledger.in_flight_records == 0
-    assert all(polled.slot.closed for polled in old)
+    assert tracker.in_flight_records == 0
+    assert all(polled.assignment.closed for polled in old)
 
 
 def test_a_cut_of_one_log_is_not_committed_for_another() -> None:
     """Where the log was replaced while a transaction was being written."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
-    ledger.finish(track(ledger, [100, 101]))
-    cut = ledger.cut()
-    assert ledger.with_notes(cut) == {PARTITION: 102}
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
+    tracker.finish(track(tracker, [100, 101]))
+    cut = tracker.cut()
+    assert tracker.with_notes(cut) == {PARTITION: 102}
 
-    ledger.finish(track(ledger, [0]))
-    ledger.committed({PARTITION: 102}, cut)
+    tracker.finish(track(tracker, [0]))
+    tracker.committed({PARTITION: 102}, cut)
 
-    assert ledger.with_notes(cut) == {}
-    assert ledger.committable() == {PARTITION: 1}
+    assert tracker.with_notes(cut) == {}
+    assert tracker.committable() == {PARTITION: 1}
 
 
 def test_a_cut_says_nothing_again_that_is_committed() -> None:
     """Said again, it could reach a log that took the place of the one that it is about."""
-    ledger = OffsetLedger()
+    tracker = OffsetTracker()
     other = TopicPartition("in", 1)
-    ledger.assign([PARTITION, other])
-    ledger.finish(track(ledger, [100]))
-    ledger.committed(ledger.committable())
-    (polled,) = track(ledger, [7], partition=1)
+    tracker.assign([PARTITION, other])
+    tracker.finish(track(tracker, [100]))
+    tracker.committed(tracker.committable())
+    (polled,) = track(tracker, [7], partition=1)
 
-    assert ledger.cut() == {polled.slot: 8}
+    assert tracker.cut() == {polled.assignment: 8}
 
 
 @given(
@@ -365,17 +365,17 @@ def test_whatever_order_offsets_come_in_all_is_answered_before_any_is_committed(
     logs: list[list[int]], data: st.DataObject
 ) -> None:
     """Producers can write offsets that do not rise, and repeat; no partition gets stuck."""
-    ledger = OffsetLedger()
-    ledger.assign([PARTITION])
-    polled = [one for offsets in logs for one in track(ledger, offsets)]
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
+    polled = [one for offsets in logs for one in track(tracker, offsets)]
     order = data.draw(st.permutations(polled))
     for one in order[:-1]:
-        ledger.finish([one])
-        assert ledger.in_flight_records >= 1
-        for end in ledger.committable().values():
+        tracker.finish([one])
+        assert tracker.in_flight_records >= 1
+        for end in tracker.committable().values():
             assert order[-1].record.offset >= end
-    ledger.finish(order[-1:])
+    tracker.finish(order[-1:])
 
-    assert ledger.in_flight_records == 0
-    assert ledger.committable() == {PARTITION: logs[-1][-1] + 1}
-    assert ledger.in_flight_bytes == 0
+    assert tracker.in_flight_records == 0
+    assert tracker.committable() == {PARTITION: logs[-1][-1] + 1}
+    assert tracker.in_flight_bytes == 0

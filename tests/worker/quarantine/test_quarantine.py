@@ -17,7 +17,7 @@ from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import Guarantee
 from topicserve.worker.quarantine.quarantine import PredictTimeoutError
 from topicserve.worker.stages.predict import Predictor
-from topicserve.worker.stages.request import Batch, Predicted
+from topicserve.worker.stages.request import Batch, BatchPrediction
 
 COUNT = 60
 PARTITION = TopicPartition("in", 0)
@@ -36,7 +36,7 @@ class DyingPredictor(Predictor):
         self._killers = killers
         self.sizes: list[int] = []
 
-    def predict(self, batch: Batch) -> Predicted:
+    def predict(self, batch: Batch) -> BatchPrediction:
         self.sizes.append(len(batch.requests))
         if any(request.record.offset in self._killers for request in batch.requests):
             self.end(batch)
@@ -279,13 +279,13 @@ def test_other_partitions_go_on_beside_a_hang() -> None:
 
 
 class Opened:
-    """A quarantine on a ledger with one partition, and what of polled records is given up."""
+    """A quarantine on a tracker with one partition, and what of polled records is given up."""
 
     def __init__(self, offset: int, note: str) -> None:
         self.world = World((), Guarantee.AT_LEAST_ONCE)
-        consumer, ledger = self.world.consumer, self.world.stages.ledger
+        consumer, tracker = self.world.consumer, self.world.stages.tracker
         consumer.log.committed[PARTITION] = OffsetAndMetadata(offset, note)
-        ledger.assign([PARTITION])
+        tracker.assign([PARTITION])
         self.quarantine = self.world.stages.quarantine
         self.quarantine.assigned([PARTITION])
 
@@ -293,9 +293,9 @@ class Opened:
         """Poll records; return the offsets of those that are given up."""
         stages = self.world.stages
         polled = [record for record in records(max(offsets) + 1) if record.offset in offsets]
-        slots = stages.ledger.track(polled)
+        assignments = stages.tracker.track(polled)
         self.quarantine.open(polled)
-        requests, _ = stages.decoder.decode(polled, slots, 0.0)
+        requests, _ = stages.decoder.decode(polled, assignments, 0.0)
         _, rejections = self.quarantine.hold(requests, 0)
         return [rejection.polled.record.offset for rejection in rejections]
 
@@ -307,7 +307,7 @@ def test_what_is_given_up_of_one_log_is_not_given_up_of_the_next() -> None:
 
     assert opened.given_up(0, 1, 2, 3, 4) == []
     assert opened.quarantine.is_idle
-    note = opened.world.stages.ledger.with_notes(opened.world.stages.ledger.cut())[PARTITION]
+    note = opened.world.stages.tracker.with_notes(opened.world.stages.tracker.cut())[PARTITION]
     assert "given_up" not in metadata_of(note)
     assert "working=" in metadata_of(note)
 

@@ -182,7 +182,7 @@ def test_a_dead_letter_topic_takes_what_the_input_topic_takes(
 
 
 def test_a_broker_that_does_not_answer_in_time_is_named() -> None:
-    """The bound is start_seconds, however often it was asked in between."""
+    """The bound is startup_timeout_seconds, however often it was asked in between."""
     stop = ManualStop()
     broker = FakeBackend(errors=[BackendUnavailableError("refused")] * 1000)
 
@@ -221,13 +221,13 @@ def test_being_refused_is_not_waited_out() -> None:
 
 
 def test_a_server_that_answers_is_waited_for_as_long_as_it_takes() -> None:
-    """A store that still loads its data after `start_seconds` is at the right address."""
+    """A store that still loads its data after `startup_timeout_seconds` is at the right address."""
     stop = ManualStop()
     store = FakeBackend(errors=[BackendBusyError("LOADING")] * 60)
 
     preflight(stop=stop).check_store(store.ping)
 
-    assert stop.seconds > CONFIG.start_seconds
+    assert stop.seconds > CONFIG.startup_timeout_seconds
     assert store.asked == 61
 
 

@@ -2,7 +2,12 @@ from itertools import islice
 
 import pytest
 
-from topicserve.worker.runtime.retry import FIRST_PAUSE_SECONDS, AbandonedError, Patience, pauses
+from topicserve.worker.runtime.retry import (
+    FIRST_PAUSE_SECONDS,
+    RetryLoop,
+    ShutdownRequestedError,
+    pauses,
+)
 
 
 def test_pauses_grow_to_the_limit() -> None:
@@ -15,12 +20,12 @@ def test_pauses_grow_to_the_limit() -> None:
 
 def test_the_first_try_does_not_wait() -> None:
     """Nor does a worker that gives up."""
-    patience = Patience(max_pause_seconds=1000)
-    tries = patience.tries()
+    retry_loop = RetryLoop(max_pause_seconds=1000)
+    tries = retry_loop.tries()
 
     assert next(tries) == 0
-    patience.give_up()
-    with pytest.raises(AbandonedError):
+    retry_loop.shut_down()
+    with pytest.raises(ShutdownRequestedError):
         next(tries)
-    with pytest.raises(AbandonedError):
-        next(patience.tries())
+    with pytest.raises(ShutdownRequestedError):
+        next(retry_loop.tries())

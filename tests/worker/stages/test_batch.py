@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from tests.support.stages.records import ROUTE, ManualClock, a_kafka_record, a_request
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.config.schema import BatchingConfig
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.tracker import PartitionAssignment
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.request import Batch, Polled, Rejection, Request, Route
@@ -105,7 +105,7 @@ def test_an_epoch_goes_before_the_next_and_is_never_mixed_with_it() -> None:
 def test_rejected_records_travel_with_the_next_batch_or_alone() -> None:
     """Nothing else carries them to where dead letters are published."""
     batcher = a_batcher(ManualClock())
-    polled = Polled(a_kafka_record(1), a_request().slot, 10, 0.0)
+    polled = Polled(a_kafka_record(1), a_request().assignment, 10, 0.0)
     rejection = Rejection(polled, Reason.INVALID_RECORD, ValueError("bad"))
     batcher.add([a_request()], [rejection], 0)
 
@@ -119,11 +119,11 @@ def test_a_batch_put_back_rests_and_keeps_its_place() -> None:
     """Its records come before those that were polled after them; other lanes go on."""
     clock = ManualClock()
     batcher = a_batcher(clock, max_batch_size=1)
-    slot = Slot(a_request().slot.partition)
-    first, second = (a_request(offset=offset, slot=slot) for offset in (1, 2))
+    assignment = PartitionAssignment(a_request().assignment.partition)
+    first, second = (a_request(offset=offset, assignment=assignment) for offset in (1, 2))
     batcher.add([first, second], [], 0)
     batch = take(batcher)
-    batcher.put_back(batch, pause_seconds=5)
+    batcher.requeue(batch, pause_seconds=5)
     other = a_request(route=CANARY)
     batcher.add([other], [], 0)
 
@@ -139,13 +139,13 @@ def test_a_batch_that_would_overtake_one_put_back_comes_back_too() -> None:
     requests = [a_request(offset=offset) for offset in (1, 2)]
     batcher.add(requests, [], 0)
     first, second = take(batcher), take(batcher)
-    batcher.put_back(first, 0)
+    batcher.requeue(first, 0)
 
-    assert batcher.overtakes(second)
-    batcher.put_back(second, 0)
+    assert batcher.is_stale(second)
+    batcher.requeue(second, 0)
     again = [take(batcher), take(batcher)]
     assert [batch.requests for batch in again] == [[request] for request in requests]
-    assert not any(batcher.overtakes(batch) for batch in again)
+    assert not any(batcher.is_stale(batch) for batch in again)
 
 
 def test_no_more_is_polled_than_makes_batches_full() -> None:
@@ -168,7 +168,7 @@ def test_a_lane_that_rests_does_not_hold_the_others_up() -> None:
     batcher = a_batcher(clock, max_batch_size=4)
     batcher.add([a_request()] * 4, [], 0)
 
-    batcher.put_back(take(batcher), 60.0)
+    batcher.requeue(take(batcher), 60.0)
 
     assert batcher.wait_for_room(0) == 8
     clock.advance(60.0)
@@ -204,11 +204,11 @@ def test_records_of_closed_slots_can_be_dropped() -> None:
     """They are another's by now."""
     batcher = a_batcher(ManualClock())
     gone, kept = a_request(), a_request()
-    gone.slot.closed = True
+    gone.assignment.closed = True
     rejection = Rejection(gone, Reason.INVALID_RECORD, ValueError("bad"))
     batcher.add([gone, kept], [rejection], 0)
 
-    assert batcher.drop_closed() == [gone, gone]
+    assert batcher.drop_revoked() == [gone, gone]
     batch = take(batcher)
     assert (batch.requests, batch.rejections) == ([kept], [])
 
@@ -262,4 +262,4 @@ def test_single_records_that_are_to_be_predicted_again_are_ready_at_once() -> No
     by_route = {batch.route: offsets for batch, offsets in zip(taken, found, strict=True)}
     expected = [one.record.offset for one in (suspect, first, second)]
     assert by_route == {ROUTE: expected, CANARY: [third.record.offset]}
-    assert not any(batcher.overtakes(batch) for batch in out)
+    assert not any(batcher.is_stale(batch) for batch in out)

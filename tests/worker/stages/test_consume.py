@@ -9,9 +9,9 @@ from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.delivery.delivery import Delivery
 from topicserve.worker.offsets.rebalance import Rebalance
-from topicserve.worker.offsets.tracker import OffsetLedger, Slot
+from topicserve.worker.offsets.tracker import OffsetTracker, PartitionAssignment
 from topicserve.worker.quarantine.quarantine import Quarantine
-from topicserve.worker.runtime.unavailable_servables import WaitingRoutes
+from topicserve.worker.runtime.unavailable_servables import UnavailableServables
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.consume import FlowControl
@@ -23,25 +23,25 @@ OTHER = TopicPartition("in", 1)
 
 
 class World:
-    """Flow control over one consumer and one ledger."""
+    """Flow control over one consumer and one tracker."""
 
     def __init__(self, max_records: int = 4) -> None:
         self.registry = CollectorRegistry()
         self.consumer = MemoryConsumer(MemoryLog())
-        self.ledger = OffsetLedger()
+        self.tracker = OffsetTracker()
         config = BatchingConfig(max_in_flight_records=max_records)
         metrics = WorkerMetrics(self.registry)
         self.clock = ManualClock()
-        self.flow = FlowControl(self.consumer, self.ledger, config, metrics, self.clock)
-        self.ledger.assign([PARTITION])
+        self.flow = FlowControl(self.consumer, self.tracker, config, metrics, self.clock)
+        self.tracker.assign([PARTITION])
 
     def poll(self, *offsets: int) -> list[Polled]:
         """Take records in."""
         records = [a_kafka_record(offset) for offset in offsets]
         return [
-            Polled(record, slot, 10, 0.0)
-            for record, slot in zip(records, self.ledger.track(records), strict=True)
-            if slot is not None
+            Polled(record, assignment, 10, 0.0)
+            for record, assignment in zip(records, self.tracker.track(records), strict=True)
+            if assignment is not None
         ]
 
     def gauge(self, name: str) -> float | None:
@@ -74,10 +74,10 @@ def test_full_means_pause_and_half_empty_means_resume() -> None:
     world.flow.regulate(stopped=False)
     assert world.consumer.paused == {PARTITION}
     assert world.gauge("topicserve_paused_partitions") == 1
-    world.ledger.finish(polled[:1])
+    world.tracker.finish(polled[:1])
     world.flow.regulate(stopped=False)
     assert world.consumer.paused == {PARTITION}
-    world.ledger.finish(polled[1:2])
+    world.tracker.finish(polled[1:2])
     world.flow.regulate(stopped=False)
 
     assert world.consumer.paused == set()
@@ -90,7 +90,7 @@ def test_partitions_that_come_while_full_are_paused_too() -> None:
     world.poll(0)
     world.flow.regulate(stopped=False)
     world.consumer.paused.clear()
-    world.ledger.assign([OTHER])
+    world.tracker.assign([OTHER])
     world.flow.forget([PARTITION, OTHER])
 
     world.flow.regulate(stopped=False)
@@ -112,7 +112,7 @@ def test_what_is_in_flight_is_counted_and_shown() -> None:
     """By record and by byte, as the gauges say."""
     world = World()
     records = [a_kafka_record(0), a_kafka_record(1)]
-    world.ledger.track(records)
+    world.tracker.track(records)
 
     world.flow.admit(records, [a_request(size_bytes=30), a_request(size_bytes=12)], [])
     world.flow.observe()
@@ -137,37 +137,39 @@ def test_how_far_a_partition_is_behind_is_shown() -> None:
 class FakeDelivery:
     """Notes what it is told of partitions."""
 
-    def __init__(self, ledger: OffsetLedger) -> None:
+    def __init__(self, tracker: OffsetTracker) -> None:
         self.told: list[tuple[str, list[TopicPartition]]] = []
-        self._ledger = ledger
+        self._tracker = tracker
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         self.told.append(("revoke", list(partitions)))
-        self._ledger.release(partitions)
+        self._tracker.release(partitions)
         return {PARTITION: 9}
 
     def lose(self, partitions: Sequence[TopicPartition]) -> None:
         self.told.append(("lose", list(partitions)))
-        self._ledger.release(partitions)
+        self._tracker.release(partitions)
 
 
 def test_partitions_come_and_go_through_the_delivery() -> None:
     """What is to be committed before they go is the delivery's to say."""
     world = World()
-    fake = FakeDelivery(world.ledger)
+    fake = FakeDelivery(world.tracker)
     delivery: Delivery = fake  # type: ignore[assignment]
     metrics = WorkerMetrics(CollectorRegistry())
     batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
-    waiting = WaitingRoutes()
+    waiting = UnavailableServables()
     quarantine = Quarantine(
-        world.consumer, world.ledger, batcher, delivery, 3, 100, metrics, ManualClock()
+        world.consumer, world.tracker, batcher, delivery, 3, 100, metrics, ManualClock()
     )
-    rebalance = Rebalance(world.ledger, world.flow, batcher, delivery, waiting, quarantine, metrics)
+    rebalance = Rebalance(
+        world.tracker, world.flow, batcher, delivery, waiting, quarantine, metrics
+    )
     assert not rebalance.joined
 
     rebalance.on_assigned([OTHER])
     assert rebalance.joined
-    assert set(world.ledger.partitions()) == {PARTITION, OTHER}
+    assert set(world.tracker.partitions()) == {PARTITION, OTHER}
     assert rebalance.on_revoked([PARTITION]) == {PARTITION: 9}
     rebalance.on_lost([OTHER])
 
@@ -180,18 +182,18 @@ def test_partitions_come_and_go_through_the_delivery() -> None:
 def test_records_left_unfinished_to_another_member_are_counted() -> None:
     """By how the partitions went; what was finished before is not abandoned."""
     world = World()
-    delivery: Delivery = FakeDelivery(world.ledger)  # type: ignore[assignment]
+    delivery: Delivery = FakeDelivery(world.tracker)  # type: ignore[assignment]
     metrics = WorkerMetrics(CollectorRegistry())
     batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
     quarantine = Quarantine(
-        world.consumer, world.ledger, batcher, delivery, 3, 100, metrics, ManualClock()
+        world.consumer, world.tracker, batcher, delivery, 3, 100, metrics, ManualClock()
     )
     rebalance = Rebalance(
-        world.ledger, world.flow, batcher, delivery, WaitingRoutes(), quarantine, metrics
+        world.tracker, world.flow, batcher, delivery, UnavailableServables(), quarantine, metrics
     )
     rebalance.on_assigned([OTHER])
-    world.ledger.finish(world.poll(0, 1, 2)[:1])
-    world.ledger.track([a_kafka_record(offset, partition=1) for offset in range(5)])
+    world.tracker.finish(world.poll(0, 1, 2)[:1])
+    world.tracker.track([a_kafka_record(offset, partition=1) for offset in range(5)])
 
     rebalance.on_revoked([PARTITION])
     rebalance.on_lost([OTHER])
@@ -204,17 +206,19 @@ def test_records_left_unfinished_to_another_member_are_counted() -> None:
 def test_what_waits_for_a_version_goes_with_its_partition() -> None:
     """It would hold memory for as long as the version is away, and no one wants its result."""
     world = World()
-    fake = FakeDelivery(world.ledger)
+    fake = FakeDelivery(world.tracker)
     delivery: Delivery = fake  # type: ignore[assignment]
     batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
-    waiting = WaitingRoutes()
+    waiting = UnavailableServables()
     metrics = WorkerMetrics(CollectorRegistry())
     quarantine = Quarantine(
-        world.consumer, world.ledger, batcher, delivery, 3, 100, metrics, ManualClock()
+        world.consumer, world.tracker, batcher, delivery, 3, 100, metrics, ManualClock()
     )
-    rebalance = Rebalance(world.ledger, world.flow, batcher, delivery, waiting, quarantine, metrics)
-    gone, kept = Slot(PARTITION), Slot(OTHER)
-    batcher.add([a_request(slot=gone), a_request(slot=kept)], [], 0)
+    rebalance = Rebalance(
+        world.tracker, world.flow, batcher, delivery, waiting, quarantine, metrics
+    )
+    gone, kept = PartitionAssignment(PARTITION), PartitionAssignment(OTHER)
+    batcher.add([a_request(assignment=gone), a_request(assignment=kept)], [], 0)
     waiting.note(ROUTE, "no version")
     gone.closed = True
 
@@ -222,5 +226,5 @@ def test_what_waits_for_a_version_goes_with_its_partition() -> None:
 
     batch = batcher.take()
     assert batch is not None
-    assert [request.slot for request in batch.requests] == [kept]
+    assert [request.assignment for request in batch.requests] == [kept]
     assert not waiting

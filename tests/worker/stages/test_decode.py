@@ -15,7 +15,7 @@ from topicserve.wire.dead_letter import Reason
 from topicserve.wire.headers import headers_bytes
 from topicserve.wire.json_codec.text import LARGE_BYTES
 from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.tracker import PartitionAssignment
 from topicserve.worker.stages.calls.feeds import build_feeds
 from topicserve.worker.stages.decode import OVERHEAD_BYTES, Decoder
 from topicserve.worker.stages.routing import Router
@@ -30,7 +30,7 @@ def a_decoder() -> Decoder:
 
 def test_each_record_is_judged_alone() -> None:
     """Good ones become requests, the others say why not; all keep their account."""
-    slot = Slot(PARTITION)
+    assignment = PartitionAssignment(PARTITION)
     records = [
         a_kafka_record(1),
         a_kafka_record(2, value=b"{"),
@@ -38,11 +38,11 @@ def test_each_record_is_judged_alone() -> None:
         a_kafka_record(4),
     ]
 
-    requests, rejections = a_decoder().decode(records, [slot] * 4, 7.0)
+    requests, rejections = a_decoder().decode(records, [assignment] * 4, 7.0)
 
     assert [request.record.offset for request in requests] == [1, 4]
     assert requests[0].route.servable == "digits"
-    assert (requests[0].slot, requests[0].polled_at) == (slot, 7.0)
+    assert (requests[0].assignment, requests[0].polled_at) == (assignment, 7.0)
     size = OVERHEAD_BYTES + len(records[0].value or b"") + 3 + headers_bytes(records[0].headers)
     assert requests[0].size_bytes == size
     assert [(r.polled.record.offset, r.reason) for r in rejections] == [
@@ -63,7 +63,7 @@ def test_what_the_client_could_not_read_is_rejected_with_what_it_could() -> None
         a_kafka_record(13),
     ]
 
-    requests, rejections = a_decoder().decode(records, [Slot(PARTITION)] * 4, 0.0)
+    requests, rejections = a_decoder().decode(records, [PartitionAssignment(PARTITION)] * 4, 0.0)
 
     assert [request.record.offset for request in requests] == [13]
     assert [(r.polled.record.offset, r.reason) for r in rejections] == [
@@ -90,7 +90,7 @@ def test_a_rejection_does_not_keep_what_was_polled_with_it() -> None:
     records = [a_kafka_record(1, value=b"{"), replace(good, headers=Watched(good.headers))]
     headers = weakref.ref(records[1].headers)
 
-    requests, rejections = a_decoder().decode(records, [Slot(PARTITION)] * 2, 0.0)
+    requests, rejections = a_decoder().decode(records, [PartitionAssignment(PARTITION)] * 2, 0.0)
     del requests, rejections, records
 
     assert headers() is None
@@ -164,10 +164,10 @@ def a_heavy_record(heavy: Heavy) -> KafkaRecord:
 
 def decoded(record: KafkaRecord) -> tuple[Any, int]:
     """Return the request (None where it was rejected), and what is held because of it."""
-    decoder, slot = a_decoder(), Slot(PARTITION)
-    decoder.decode([a_kafka_record(0)], [slot], 7.0)  # what is remembered of any record
+    decoder, assignment = a_decoder(), PartitionAssignment(PARTITION)
+    decoder.decode([a_kafka_record(0)], [assignment], 7.0)  # what is remembered of any record
     tracemalloc.start()
-    requests, _ = decoder.decode([record], [slot], 7.0)
+    requests, _ = decoder.decode([record], [assignment], 7.0)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return (requests[0] if requests else None), held
@@ -182,7 +182,9 @@ def test_headers_count_as_they_lie_in_memory() -> None:
         for header in records[0].headers
     )
 
-    (request,), (rejection,) = a_decoder().decode(records, [Slot(PARTITION)] * 2, 7.0)
+    (request,), (rejection,) = a_decoder().decode(
+        records, [PartitionAssignment(PARTITION)] * 2, 7.0
+    )
 
     assert headers_size * 0.9 < request.size_bytes < headers_size * 1.5
     assert headers_size * 0.9 < rejection.polled.size_bytes < headers_size * 1.5
@@ -200,7 +202,7 @@ def test_a_folded_tensor_counts_what_it_unfolds_to() -> None:
     record = a_kafka_record(1, value=message.SerializeToString(), headers=content_type)
 
     tracemalloc.start()
-    (request,), _ = a_decoder().decode([record], [Slot(PARTITION)], 7.0)
+    (request,), _ = a_decoder().decode([record], [PartitionAssignment(PARTITION)], 7.0)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 

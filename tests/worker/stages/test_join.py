@@ -19,10 +19,10 @@ from topicserve.wire.dead_letter import Reason
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.config.schema import MetadataConfig, OnMissingMetadata
-from topicserve.worker.runtime.retry import AbandonedError, Patience
-from topicserve.worker.stages.join import Joined, Joiner
+from topicserve.worker.runtime.retry import RetryLoop, ShutdownRequestedError
+from topicserve.worker.stages.join import Joiner, MetadataLookup
 from topicserve.worker.stages.publish import Encoder
-from topicserve.worker.stages.request import Answers, Predicted, Request
+from topicserve.worker.stages.request import BatchPrediction, CallOutput, Request
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
@@ -84,16 +84,16 @@ class World:
         self.store = FakeStore()
         self.clock = ManualClock()
         self.registry = CollectorRegistry()
-        self.patience = Patience(max_pause_seconds=0.001)
+        self.retry_loop = RetryLoop(max_pause_seconds=0.001)
         self.joiner = Joiner(
             self.store,
             MetadataConfig(**config),
-            self.patience,
+            self.retry_loop,
             WorkerMetrics(self.registry),
             self.clock,
         )
 
-    def join(self, *requests: Request) -> Joined:
+    def join(self, *requests: Request) -> MetadataLookup:
         return self.joiner.finish(requests, self.joiner.start(requests))
 
     def lookups(self, status: str) -> float:
@@ -142,9 +142,9 @@ def test_waiting_ends_when_the_worker_gives_up() -> None:
     """The records are left to others, uncommitted."""
     world = World()
     world.store.failures = 10**9
-    world.patience.give_up()
+    world.retry_loop.shut_down()
 
-    with pytest.raises(AbandonedError):
+    with pytest.raises(ShutdownRequestedError):
         world.join(a_request())
 
 
@@ -188,7 +188,7 @@ _sorts = st.sampled_from(["found", "missing", "absent", "invalid", "number"])
 def test_each_record_keeps_its_own_metadata_among_others_of_its_id(
     records: list[tuple[int, bool, int]], stored: list[str], on_missing: OnMissingMetadata
 ) -> None:
-    """Joined and encoded: what a record declares, and no neighbour of the same id."""
+    """MetadataLookup and encoded: what a record declares, and no neighbour of the same id."""
     contents = {"found": b'{"row":1}', "invalid": b"[", "number": b'{"row":NaN}'}
     world = World(on_missing=on_missing)
     ids = [an_id(number) for number in range(3)]
@@ -205,11 +205,11 @@ def test_each_record_keeps_its_own_metadata_among_others_of_its_id(
     ]
     # In two answers, as rows of different shapes are.
     parts = [requests[::2], requests[1::2]]
-    predicted = Predicted(
+    predicted = BatchPrediction(
         "digits",
         1,
         "serving_default",
-        [Answers(p, {"y": np.zeros(sum(r.input.rows for r in p))}) for p in parts if p],
+        [CallOutput(p, {"y": np.zeros(sum(r.input.rows for r in p))}) for p in parts if p],
         [],
     )
 

@@ -47,7 +47,7 @@ class World:
     def put_all_back(self) -> None:
         """Take each lane's batch once, and bring it back."""
         for _ in range(MANY):
-            self.batcher.put_back(self.take(), 0.1)
+            self.batcher.requeue(self.take(), 0.1)
 
 
 def test_a_good_record_waits_for_few_lanes_that_come_back() -> None:
@@ -111,7 +111,7 @@ def test_no_name_is_kept_once_its_records_are_gone() -> None:
         batcher.add([a_request(route=route)], [], 0)
         batch = batcher.take()
         assert batch is not None
-        batcher.put_back(batch, 0)
+        batcher.requeue(batch, 0)
         assert batcher.take() is not None
         del batch, route
     gc.collect()
@@ -154,7 +154,7 @@ def test_room_is_counted_as_if_all_lanes_were_looked_at(steps: list[tuple[str, i
         elif step == "later":
             clock.advance(0.05)
         elif step == "back" and out:
-            batcher.put_back(out.pop(number % len(out)), 0.1)
+            batcher.requeue(out.pop(number % len(out)), 0.1)
         elif step == "take":
             lane = batcher._lanes.next(clock())
             if lane is not None:

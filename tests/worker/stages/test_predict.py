@@ -17,9 +17,9 @@ from topicserve.wire.dead_letter import Reason
 from topicserve.wire.json_codec.body import Form
 from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.stages.batch_sizer import BatchSizer
-from topicserve.worker.stages.calls.calls import NotNowError
+from topicserve.worker.stages.calls.calls import ServableUnavailableError
 from topicserve.worker.stages.predict import Predictor
-from topicserve.worker.stages.request import Batch, Predicted, Request, Route
+from topicserve.worker.stages.request import Batch, BatchPrediction, Request, Route
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 FLOAT32 = np.dtype(np.float32)
@@ -45,17 +45,17 @@ class World:
             lambda: NOW,
         )
 
-    def predict(self, *requests: Request, route: Route = ROUTE) -> Predicted:
+    def predict(self, *requests: Request, route: Route = ROUTE) -> BatchPrediction:
         """Predict one batch."""
         rows = sum(request.input.rows for request in requests)
         return self.predictor.predict(Batch(route, 0, list(requests), [], rows, 0.0))
 
-    def predict_values(self, *values: float) -> Predicted:
+    def predict_values(self, *values: float) -> BatchPrediction:
         """Predict one batch of lone rows."""
         return self.predict(*(a_request(value) for value in values))
 
 
-def values_of(predicted: Predicted) -> list[float]:
+def values_of(predicted: BatchPrediction) -> list[float]:
     """Return all predictions, in the order of the answers."""
     return [y for answers in predicted.answers for y in answers.outputs["y"].tolist()]
 
@@ -134,7 +134,7 @@ def test_a_passing_fault_is_nobodys_fault() -> None:
     world = World()
     world.servable.failing = DeadlineExceededError("remote")
 
-    with pytest.raises(NotNowError):
+    with pytest.raises(ServableUnavailableError):
         world.predict_values(1.0, 2.0)
 
     assert world.served.open_handles == 0
@@ -146,7 +146,7 @@ def test_without_any_version_the_batch_waits() -> None:
     world.served.versions.clear()
     world.clock.advance(10**6)
 
-    with pytest.raises(NotNowError):
+    with pytest.raises(ServableUnavailableError):
         world.predict_values(1.0)
 
 
@@ -163,7 +163,7 @@ def test_a_servable_that_was_removed_is_not_waited_for(route: Route) -> None:
     world = World()
     world.served.versions.clear()
     request = a_request(1.0)
-    with pytest.raises(NotNowError):
+    with pytest.raises(ServableUnavailableError):
         world.predict(request, route=route)
 
     world.served.is_removed = True
@@ -180,7 +180,7 @@ def test_a_version_that_is_coming_is_waited_for() -> None:
     world.served.coming.add(9)
     world.clock.advance(10**6)
 
-    with pytest.raises(NotNowError):
+    with pytest.raises(ServableUnavailableError):
         world.predict(a_request(), route=Route("digits", 9, None, "serving_default"))
 
 
@@ -196,7 +196,7 @@ def test_a_version_that_nobody_knows_is_waited_for_only_so_long(route: Route) ->
     world = World()
     request = a_request(polled_at=world.clock())
 
-    with pytest.raises(NotNowError):
+    with pytest.raises(ServableUnavailableError):
         world.predict(request, route=route)
     world.clock.advance(30)
     predicted = world.predict(request, route=route)
@@ -227,7 +227,7 @@ class Composed(Doubling):
 
 def test_signatures_that_are_not_to_be_had_now_are_waited_for() -> None:
     """A pipeline's come from its steps, which may still be loading."""
-    with pytest.raises(NotNowError):
+    with pytest.raises(ServableUnavailableError):
         World(Composed(DeadlineExceededError("a step is loading"))).predict_values(1.0)
 
 

@@ -6,17 +6,17 @@ from tests.support.stages.records import a_request
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.stages.publish import Encoder
-from topicserve.worker.stages.request import Answers, Predicted, Rejection, Request
+from topicserve.worker.stages.request import BatchPrediction, CallOutput, Rejection, Request
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 ENCODER = Encoder("out", "dead", "worker-1")
 MISSING = Metadata(MetadataStatus.MISSING)
 
 
-def predicted(*requests: Request) -> Predicted:
+def predicted(*requests: Request) -> BatchPrediction:
     """Return outputs that number the requests."""
     outputs = {"y": np.arange(len(requests))}
-    return Predicted("digits", 3, "serving_default", [Answers(requests, outputs)], [])
+    return BatchPrediction("digits", 3, "serving_default", [CallOutput(requests, outputs)], [])
 
 
 def test_every_record_gets_one_outcome() -> None:
@@ -57,9 +57,9 @@ def test_what_is_no_longer_ours_is_left_out() -> None:
     """The next owner publishes it."""
     requests = [a_request(), a_request()]
     outgoing = ENCODER.encode(predicted(*requests), [MISSING] * len(requests), [])
-    requests[0].slot.closed = True
+    requests[0].assignment.closed = True
 
-    kept, dropped = outgoing.without_closed()
+    kept, dropped = outgoing.without_revoked()
 
     assert (kept.polled, dropped.polled) == ([requests[1]], [requests[0]])
     assert len(kept.records) == len(kept.reasons) == 1
@@ -68,13 +68,13 @@ def test_what_is_no_longer_ours_is_left_out() -> None:
 def test_results_of_another_version_name_it_and_are_counted_as_its_own() -> None:
     """Whatever part of them is acknowledged."""
     first, second, third = a_request(), a_request(), a_request()
-    batch = Predicted(
+    batch = BatchPrediction(
         "digits",
         3,
         "serving_default",
         [
-            Answers([first], {"y": np.arange(1)}),
-            Answers([second, third], {"y": np.arange(2)}, version=2),
+            CallOutput([first], {"y": np.arange(1)}),
+            CallOutput([second, third], {"y": np.arange(2)}, version=2),
         ],
         [],
     )

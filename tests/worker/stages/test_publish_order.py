@@ -5,17 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.stages.records import PARTITION, ROUTE
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.tracker import PartitionAssignment
 from topicserve.worker.stages.publish_order import PublishOrder
 from topicserve.worker.stages.request import Batch
 
 
-def cut(*slots: Slot) -> Batch:
+def cut(*assignments: PartitionAssignment) -> Batch:
     """Return an empty batch that takes its turn in these partitions, as the batcher cuts it."""
     turns = {}
-    for slot in slots:
-        turns[slot] = slot.cut
-        slot.cut += 1
+    for assignment in assignments:
+        turns[assignment] = assignment.cut
+        assignment.cut += 1
     return Batch(ROUTE, 0, [], [], 0, 0.0, turns=turns)
 
 
@@ -24,13 +24,13 @@ class World:
 
     def __init__(self, partitions: int) -> None:
         self.order = PublishOrder()
-        self.slots = [Slot(PARTITION) for _ in range(partitions)]
+        self.assignments = [PartitionAssignment(PARTITION) for _ in range(partitions)]
         self.settled: list[list[int]] = [[] for _ in range(partitions)]
         self.batches: list[Batch] = []
 
     def cut(self, *partitions: int) -> Batch:
         """Cut a batch with records of these partitions."""
-        batch = cut(*(self.slots[partition] for partition in partitions))
+        batch = cut(*(self.assignments[partition] for partition in partitions))
         self.batches.append(batch)
         return batch
 
@@ -38,9 +38,9 @@ class World:
         """Settle a batch, and note its number for each partition that is settled of it."""
         number = self.batches.index(batch)
 
-        def settle(slots: object) -> None:
-            for slot in batch.turns if slots is None else slots:  # type: ignore[attr-defined]
-                self.settled[self.slots.index(slot)].append(number)
+        def settle(assignments: object) -> None:
+            for assignment in batch.turns if assignments is None else assignments:  # type: ignore[attr-defined]
+                self.settled[self.assignments.index(assignment)].append(number)
 
         self.order.settle(batch, settle)
 
@@ -70,7 +70,7 @@ def test_a_batch_that_never_comes_holds_back_its_own_partitions_alone() -> None:
     world.settle(other)
 
     assert world.settled == [[], [1, 2]]
-    assert world.order.waiting() == [world.slots[0]]
+    assert world.order.waiting() == [world.assignments[0]]
 
 
 def test_batches_settle_in_order_from_many_threads() -> None:

@@ -15,7 +15,7 @@ from topicserve.servables.kinds.servable import Columns, Scope, Signature, Tenso
 from topicserve.servables.server.servable_config import ServableConfig
 from topicserve.wire.json_codec.body import Form
 from topicserve.worker.config.schema import ServedConfig, ShadowConfig
-from topicserve.worker.stages.request import Answers, Predicted, Request
+from topicserve.worker.stages.request import BatchPrediction, CallOutput, Request
 from topicserve.worker.stages.routing import share_of
 from topicserve.worker.stages.shadow import MAX_WAITING_BATCHES, Shadow
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -54,10 +54,10 @@ class World:
         rows = sum(request.input.rows for request in requests)
         values = np.arange(rows, dtype=np.float32) * 2
         counts = [request.input.rows for request in requests]
-        answers = [Answers(requests, {"y": values}, counts, version=others)]
+        answers = [CallOutput(requests, {"y": values}, counts, version=others)]
         if start:
             self.shadow.start()
-        self.shadow.offer(Predicted("digits", version, "serving_default", answers, []))
+        self.shadow.offer(BatchPrediction("digits", version, "serving_default", answers, []))
         if start:
             self.shadow.close(10)
 
@@ -227,13 +227,13 @@ def test_what_belongs_to_the_call_is_compared_with_each_record(names: Any, equal
         a_request({"x": 2, "f": 2}),
         a_request({"f": 5, "x": [1, 1]}, form=Form.INPUTS, rows=99),
     ]
-    first = Answers(
+    first = CallOutput(
         [requests[0], requests[1]],
         {"y": np.array([0, 2, 4], np.float32), "n": NAMES},
         [2, 1],
         frozenset({"n"}),
     )
-    second = Answers(
+    second = CallOutput(
         [requests[2]],
         {"y": np.array([5, 5], np.float32), "n": NAMES},
         [2],
@@ -241,7 +241,7 @@ def test_what_belongs_to_the_call_is_compared_with_each_record(names: Any, equal
     )
 
     world.shadow.start()
-    world.shadow.offer(Predicted("digits", 1, "serving_default", [first, second], []))
+    world.shadow.offer(BatchPrediction("digits", 1, "serving_default", [first, second], []))
     world.shadow.close(10)
 
     assert (world.count("equal"), world.count("different")) == (equal, 3 - equal)
@@ -260,10 +260,10 @@ def test_complex_answers_are_compared_whole() -> None:
 
     world = World(Complex())
     tensors = a_request({"x": np.array([1.0], np.float32)}, form=Form.TENSORS)
-    first = Answers([tensors], {"y": np.array([1 + 1j], np.complex64)}, [1])
+    first = CallOutput([tensors], {"y": np.array([1 + 1j], np.complex64)}, [1])
 
     world.shadow.start()
-    world.shadow.offer(Predicted("digits", 1, "serving_default", [first], []))
+    world.shadow.offer(BatchPrediction("digits", 1, "serving_default", [first], []))
     world.shadow.close(10)
 
     (body,) = [orjson.loads(sent.value or b"") for sent in world.log.published]

@@ -14,10 +14,10 @@ from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.runtime.guarding import GuardedResults
 from topicserve.worker.stages.batch_sizer import BatchSizer
-from topicserve.worker.stages.calls.calls import NotNowError
+from topicserve.worker.stages.calls.calls import ServableUnavailableError
 from topicserve.worker.stages.predict import Predictor
 from topicserve.worker.stages.publish import Encoder
-from topicserve.worker.stages.request import Batch, Predicted, Route
+from topicserve.worker.stages.request import Batch, BatchPrediction, Route
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 CANARY = Route("digits", 2, None, "serving_default", is_canary=True)
@@ -59,7 +59,7 @@ class World:
             guard=self.guard,
         )
 
-    def predict(self, *values: float, route: Route = ROUTE) -> Predicted:
+    def predict(self, *values: float, route: Route = ROUTE) -> BatchPrediction:
         requests = [a_request(value) for value in values]
         predicted = self.predictor.predict(Batch(route, 0, requests, [], len(requests), 0.0))
         found = [Metadata(MetadataStatus.MISSING)] * len(predicted.answered())
@@ -80,7 +80,7 @@ def swapped(old: Any, new: Any, **limits: Any) -> World:
     return world
 
 
-def by_version(predicted: Predicted) -> dict[int, list[float]]:
+def by_version(predicted: BatchPrediction) -> dict[int, list[float]]:
     """Return the answers of each version."""
     found: dict[int, list[float]] = {}
     for answers in predicted.answers:
@@ -124,7 +124,7 @@ def test_without_a_default_a_canary_that_is_missing_waits_as_others_do() -> None
     world = World({})
 
     for _ in range(3):
-        with pytest.raises(NotNowError):
+        with pytest.raises(ServableUnavailableError):
             world.predict(1.0, route=CANARY)
 
     assert world.metric("canary_fallbacks") == 0
@@ -220,7 +220,7 @@ def test_a_passing_fault_counts_nothing() -> None:
     world.served.versions[2].failing = DeadlineExceededError("a remote one")
 
     for _ in range(30):
-        with pytest.raises(NotNowError):
+        with pytest.raises(ServableUnavailableError):
             world.predict(1.0)
     world.served.versions[2].failing = None
 

@@ -10,7 +10,7 @@ from topicserve.servables.core.servable_state import ManagerState, ServableState
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.worker.service import exit_code_of
-from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.telemetry.event_log import (
     COUNT_SECONDS,
     DeadLetterLog,
@@ -30,9 +30,9 @@ def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, object]]
     return [(record.msg, record.__dict__["fields"]) for record in caplog.records]
 
 
-def acknowledged(*reasons: Reason | None) -> Outgoing:
+def acknowledged(*reasons: Reason | None) -> OutgoingBatch:
     """Return outcomes, each a result or a dead letter."""
-    outgoing = Outgoing("digits", 1)
+    outgoing = OutgoingBatch("digits", 1)
     for offset, reason in enumerate(reasons):
         request = a_request(offset=offset)
         record = OutgoingRecord("out", None, b"")

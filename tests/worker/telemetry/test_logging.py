@@ -186,17 +186,17 @@ def test_a_repeated_event_is_written_a_few_times_and_then_counted() -> None:
     stream = log_to(clock)
 
     for attempt in range(BURST + 5):
-        log_event("publish_waits", attempt=attempt)
+        log_event("publish_retry", attempt=attempt)
     log_event("commit_waits")
     clock.seconds = WINDOW_SECONDS
-    log_event("publish_waits")
-    log_event("publish_waits")
+    log_event("publish_retry")
+    log_event("publish_retry")
 
     assert without_time(stream) == [
-        *[f"INFO publish_waits attempt={attempt}" for attempt in range(BURST)],
+        *[f"INFO publish_retry attempt={attempt}" for attempt in range(BURST)],
         "INFO commit_waits",
-        "INFO publish_waits not_shown=5",
-        "INFO publish_waits",
+        "INFO publish_retry not_shown=5",
+        "INFO publish_retry",
     ]
 
 

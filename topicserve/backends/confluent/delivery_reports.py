@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError
 
 from topicserve.backends.confluent.errors import translate
 from topicserve.backends.errors import BackendError
-from topicserve.backends.in_flight import Shipment
+from topicserve.backends.in_flight import PendingSend
 
 Callback = Callable[[KafkaError | BackendError, Any], None]
 """Takes an error and the message, as `confluent_kafka.Producer.produce` is given it."""
@@ -34,7 +34,7 @@ class DeliveryReports:
     """
 
     def __init__(self) -> None:
-        self._complete: deque[Shipment] = deque()
+        self._complete: deque[PendingSend] = deque()
         self._lock = threading.Lock()
         self._senders = 0
 
@@ -43,13 +43,13 @@ class DeliveryReports:
         with self._lock:
             self._senders += 1
 
-    def open(self, shipment: Shipment) -> Sequence[Callback]:
-        """Return a callback for each record of a shipment, in order, to be called if it fails.
+    def open(self, pending_send: PendingSend) -> Sequence[Callback]:
+        """Return a callback for each record of a pending_send, in order, to be called if it fails.
 
-        The shipment is complete when the last of them is let go.
+        The pending_send is complete when the last of them is let go.
         """
-        fail = _Receipt(shipment, self._complete).fail
-        return [partial(fail, index) for index in range(len(shipment.errors))]
+        fail = _Receipt(pending_send, self._complete).fail
+        return [partial(fail, index) for index in range(len(pending_send.errors))]
 
     def end(self) -> None:
         """Say that it is sent, and that the calling thread has let go of its callbacks."""
@@ -61,7 +61,7 @@ class DeliveryReports:
         # Looked at first: what a sender completes after this, it completes while others wait.
         wait_seconds = _WAIT_WHILE_SENDING_SECONDS if self._senders else _WAIT_SECONDS
         while self._complete:
-            self._complete.popleft().conclude()
+            self._complete.popleft().complete()
         return wait_seconds
 
 
@@ -71,16 +71,16 @@ class _Receipt:
     This leans on CPython, which ends an object with its last reference, at once.
     """
 
-    __slots__ = ("_complete", "_shipment")
+    __slots__ = ("_complete", "_pending_send")
 
-    def __init__(self, shipment: Shipment, complete: deque[Shipment]) -> None:
-        self._shipment = shipment
+    def __init__(self, pending_send: PendingSend, complete: deque[PendingSend]) -> None:
+        self._pending_send = pending_send
         self._complete = complete
 
     def fail(self, index: int, error: KafkaError | BackendError, _: Any) -> None:
         """Note why a record was not written."""
         known = translate(error) if isinstance(error, KafkaError) else error
-        self._shipment.errors[index] = known
+        self._pending_send.errors[index] = known
 
     def __del__(self) -> None:
-        self._complete.append(self._shipment)
+        self._complete.append(self._pending_send)

@@ -71,13 +71,13 @@ class ConfluentProducer:
     ) -> None:
         self._raise_fatal()
         for topic in {record.topic for record in records} - self._known_topics:
-            self._meet(topic)
-        shipment = self._in_flight.admit(records, on_delivery, timeout_seconds)
+            self._check_topic(topic)
+        pending_send = self._in_flight.admit(records, on_delivery, timeout_seconds)
         if not records:
             return
         self._reports.begin()
         try:
-            self._produce(records, self._reports.open(shipment))
+            self._produce(records, self._reports.open(pending_send))
         finally:
             self._reports.end()
 
@@ -170,7 +170,7 @@ class ConfluentProducer:
         self._is_cut_off = False
         self._calls.taken_over()
 
-    def _meet(self, topic: str) -> None:
+    def _check_topic(self, topic: str) -> None:
         """Wait for a topic's metadata: an unknown one is refused here, not record by record."""
         deadline = self._clock() + _TOPIC_SECONDS
         while True:

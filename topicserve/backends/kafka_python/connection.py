@@ -17,8 +17,8 @@ from topicserve.backends.errors import (
 from topicserve.backends.kafka_choices import without_values
 from topicserve.backends.kafka_python.errors import translated
 from topicserve.backends.kafka_python.workarounds.client import (
-    HeldWakeUps,
-    OneWakeUp,
+    BatchedWakeups,
+    CoalescedWakeups,
     deliver_what_came_before_the_end,
 )
 
@@ -87,9 +87,9 @@ class Network:
         return update.exception is None or isinstance(update.exception, errors.BrokerResponseError)
 
     def _make(self, **configs: Any) -> Any:
-        self._net = OneWakeUp(**configs)
+        self._net = CoalescedWakeups(**configs)
         manager = _Connections(self._net, self._on_failure, **configs)
-        self._client = HeldWakeUps(net=self._net, manager=manager, **configs)
+        self._client = BatchedWakeups(net=self._net, manager=manager, **configs)
         return self._client
 
     def _on_failure(self, manager: Any, error: Exception) -> None:

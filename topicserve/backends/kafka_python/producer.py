@@ -14,7 +14,7 @@ from topicserve.backends.errors import (
     RecordRefusedError,
     TransactionAbortedError,
 )
-from topicserve.backends.in_flight import InFlight, Shipment
+from topicserve.backends.in_flight import InFlight, PendingSend
 from topicserve.backends.kafka_python.errors import refusal, translate
 from topicserve.backends.kafka_python.offsets import to_client
 from topicserve.backends.kafka_python.partitions import choose_partitions
@@ -66,12 +66,12 @@ class KafkaPythonProducer:
         on_delivery: OnDelivery,
         timeout_seconds: float | None = None,
     ) -> None:
-        with self._client.lent(_OPEN_SECONDS) as client:
+        with self._client.borrow(_OPEN_SECONDS) as client:
             partitions = choose_partitions(client, self._client.network, records)
-        shipment = self._in_flight.admit(records, on_delivery, timeout_seconds)
+        pending_send = self._in_flight.admit(records, on_delivery, timeout_seconds)
         with self._client.network.held():
             for index, (record, partition) in enumerate(zip(records, partitions, strict=True)):
-                self._send_one(client, shipment, index, record, partition)
+                self._send_one(client, pending_send, index, record, partition)
 
     def flush(self, timeout_seconds: float) -> bool:
         return self._in_flight.wait_empty(timeout_seconds)
@@ -131,7 +131,7 @@ class KafkaPythonProducer:
     def _send_one(
         self,
         client: Any,
-        shipment: Shipment,
+        pending_send: PendingSend,
         index: int,
         record: OutgoingRecord,
         partition: int | None,
@@ -153,35 +153,39 @@ class KafkaPythonProducer:
                     raise
                 future = send_with_nulls(client, *arguments)
         except errors.KafkaError as error:
-            self._failed(client, shipment, index, error)
+            self._failed(client, pending_send, index, error)
             return
         except Exception as error:
-            shipment.settle(index, refusal(error))
+            pending_send.settle(index, refusal(error))
             return
-        future.add_callback(shipment.acknowledge, index)
-        future.add_errback(self._not_written, client, shipment, index)
+        future.add_callback(pending_send.acknowledge, index)
+        future.add_errback(self._not_written, client, pending_send, index)
 
-    def _failed(self, client: Any, shipment: Shipment, index: int, error: Exception) -> None:
+    def _failed(self, client: Any, pending_send: PendingSend, index: int, error: Exception) -> None:
         if isinstance(error, errors.KafkaTimeoutError):
             self._lose(client)
-            shipment.settle(index, DeliveryTimeoutError(f"kafka-python: {error}"))
+            pending_send.settle(index, DeliveryTimeoutError(f"kafka-python: {error}"))
         elif not self._client.is_current(client):
-            shipment.settle(index, DeliveryTimeoutError("given up with others that timed out"))
+            pending_send.settle(index, DeliveryTimeoutError("given up with others that timed out"))
         else:
             # The record's own fault is no fault of its transaction's, though it is told as both.
             own = translate(error)
             is_refused = isinstance(own, RecordRefusedError)
-            shipment.settle(index, own if is_refused else translate_transactional(client, error))
+            pending_send.settle(
+                index, own if is_refused else translate_transactional(client, error)
+            )
 
-    def _not_written(self, client: Any, shipment: Shipment, index: int, error: Exception) -> None:
+    def _not_written(
+        self, client: Any, pending_send: PendingSend, index: int, error: Exception
+    ) -> None:
         own = translate(error)
         if isinstance(own, RecordRefusedError):
             # The sequence numbers of the batches behind it are wrong by now. An idempotent client
             # sends nothing more (3.0.12), and a transactional one cannot abort.
             self._lose(client)
-            shipment.settle(index, own)
+            pending_send.settle(index, own)
         else:
-            self._failed(client, shipment, index, error)
+            self._failed(client, pending_send, index, error)
 
     def _lose(self, client: Any) -> None:
         """Have a client replaced before its failures are told: what is sent again needs the next.

@@ -53,7 +53,7 @@ class ProducerClient:
             return self._client
 
     @contextlib.contextmanager
-    def lent(self, timeout_seconds: float) -> Iterator[Any]:
+    def borrow(self, timeout_seconds: float) -> Iterator[Any]:
         """Lend the client; what fails as it was given up meanwhile is BackendUnavailableError."""
         client = self.opened(timeout_seconds)
         try:

@@ -117,7 +117,7 @@ class ServerCore:
                 interval_seconds=self._options.broken_version_interval_seconds,
                 max_interval_seconds=_MAX_BROKEN_VERSION_INTERVAL_SECONDS,
             )
-            retries = BrokenVersionRetries(self._timer, pauses, self._source.say_again)
+            retries = BrokenVersionRetries(self._timer, pauses, self._source.republish)
             self._bus.subscribe(retries.take)
         self._manager.start()
         connect_source_to_target(self._source, self._router)
@@ -321,7 +321,7 @@ class ServerCore:
                     else os.path.abspath(config.base_path),
                     config.version_policy,
                     self._roles.to_load(config.name),
-                    self._roles.apart(config.name),
+                    self._roles.canary_and_shadow_versions(config.name),
                 )
                 for config in configs
             ),

@@ -36,7 +36,7 @@ class ServerCoreOptions:
 
     file_system_poll_wait_seconds: float = 1.0
     """How often base paths and the model config file are looked at. Below 0: never by itself."""
-    load_threads: int = 2
+    num_load_threads: int = 2
     unload_threads: int = 2
     max_load_retries: int = 5
     load_retry_interval_seconds: float = 1.0
@@ -66,7 +66,7 @@ class ServerCoreOptions:
     def manager_options(self, bus: EventBus[ServableState], timer: Timer) -> BasicManagerOptions:
         """Return what the manager underneath is told."""
         return BasicManagerOptions(
-            load_threads=self.load_threads,
+            num_load_threads=self.num_load_threads,
             unload_threads=self.unload_threads,
             retry=RetryPolicy(self.max_load_retries, self.load_retry_interval_seconds),
             event_bus=bus,

@@ -62,7 +62,7 @@ class VersionRoles:
         default = () if config.default_version is None else (config.default_version,)
         return frozenset({*self._labels.protected_versions(name), *default, *config.apart_versions})
 
-    def apart(self, name: str) -> frozenset[int]:
+    def canary_and_shadow_versions(self, name: str) -> frozenset[int]:
         """Return the versions that are set apart, or are to be."""
         config = self._configs.get(name)
         if config is None or not (config.apart_versions or config.apart_labels):
@@ -85,7 +85,7 @@ class VersionRoles:
             # the one before it.
             self._choose(config)
             named |= self._guard.kept(name)
-        return Roles(frozenset(named), self.apart(name))
+        return Roles(frozenset(named), self.canary_and_shadow_versions(name))
 
     def rejections(self, name: str) -> Mapping[int, str]:
         """Return the versions that the guard has rejected, each with the reason."""
@@ -106,5 +106,5 @@ class VersionRoles:
         if config.default_label is not None:
             version = self._labels.of(config.name).get(config.default_label)
             return () if version is None else (version,)
-        apart = self.apart(config.name)
+        apart = self.canary_and_shadow_versions(config.name)
         return [version for version in reversed(available) if version not in apart]

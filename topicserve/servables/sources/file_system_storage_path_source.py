@@ -97,12 +97,12 @@ class FileSystemStoragePathSource:
             monitored = dict(self._monitored)
         return {name: one.error for name, one in monitored.items() if one.error is not None}
 
-    def say_again(self, name: str) -> None:
+    def republish(self, name: str) -> None:
         """Look again, now, and say what is aspired even if it has not changed."""
         with self._lock:
             monitored = self._monitored.get(name)
         if monitored is not None:
-            monitored.say_again()
+            monitored.republish()
             self._wake.set()
 
     def poll(self) -> None:

@@ -69,7 +69,7 @@ class MonitoredServable:
             else:
                 self._place = _Place.of(servable, self._options)
 
-    def say_again(self) -> None:
+    def republish(self) -> None:
         """Say at the next look what is aspired, even if that has not changed."""
         with self._lock:
             self._said = None

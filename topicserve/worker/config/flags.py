@@ -49,7 +49,12 @@ FLAGS = (
         "how long a batch may wait for more rows",
     ),
     Flag("--guarantee", "delivery.guarantee", "NAME", "at_least_once or exactly_once"),
-    Flag("--start-seconds", "start_seconds", "S", "how long to wait for broker and store"),
+    Flag(
+        "--startup-timeout-seconds",
+        "startup_timeout_seconds",
+        "S",
+        "how long to wait for broker and store",
+    ),
     Flag("--shutdown-seconds", "delivery.shutdown_seconds", "S", "how long a stop may take"),
     Flag("--http-host", "http.host", "HOST", "the address to listen on"),
     Flag("--http-port", "http.port", "P", "0 takes a free one, -1 none"),

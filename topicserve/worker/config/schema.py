@@ -180,7 +180,7 @@ class DeliveryConfig:
     """How long a stop may take before what is left is given up, uncommitted."""
     delivery_timeout_seconds: PositiveSeconds = 120.0
     """How long the broker may take to acknowledge a result before it is sent again."""
-    stuck_seconds: PositiveSeconds = 300.0
+    stall_timeout_seconds: PositiveSeconds = 300.0
     """/livez fails when records wait and nothing was committed for this long."""
     predict_timeout_seconds: Seconds = 120.0
     """The worker notes a batch whose prediction takes longer, and ends; 0 waits for ever."""
@@ -292,11 +292,11 @@ class WorkerConfig:
     """TF Serving's model_config_list text file, instead of (or beside) [[servables]]."""
     file_system_poll_wait_seconds: PositiveSeconds = 1.0
     """How often the base paths are looked at for new versions."""
-    load_threads: Annotated[int, Limit(1, 256)] = 2
+    num_load_threads: Annotated[int, Limit(1, 256)] = 2
     """Versions loaded at the same time."""
     default_servable: str = ""
     """For records that name none; empty: the only servable there is."""
-    start_seconds: PositiveSeconds = 10.0
+    startup_timeout_seconds: PositiveSeconds = 10.0
     """How long the broker and the store are waited for at the start, before giving up."""
 
     @property

@@ -12,11 +12,11 @@ from topicserve.backends.errors import (
     RecordRefusedError,
 )
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.delivery.delivery import Surroundings
+from topicserve.worker.delivery.delivery import DeliveryContext
 from topicserve.worker.delivery.refused import is_tried_again, replacement
-from topicserve.worker.runtime.fatal_error import Failure
-from topicserve.worker.runtime.retry import AbandonedError
-from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.runtime.fatal_error import FatalError
+from topicserve.worker.runtime.retry import ShutdownRequestedError
+from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.stages.request import Request
 from topicserve.worker.telemetry.logging import log_event
 
@@ -26,23 +26,23 @@ COMMIT_TIMEOUT_SECONDS = 5.0
 class AtLeastOnce:
     """Sends outcomes as they come, and again where the broker did not acknowledge them."""
 
-    gathering = 0
-    publishing = 0
+    open_epoch = 0
+    committing_epoch = 0
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-        self._consumer = around.consumer
-        self._producer = around.producer
-        self._ledger = around.ledger
-        self._encoder = around.encoder
-        self._config = around.config
-        self._patience = around.patience
-        self._metrics = around.metrics
-        self._clock = around.clock
-        self._acknowledged = around.acknowledged
-        self._failure = around.failure
+    def __init__(self, context: DeliveryContext) -> None:
+        self._context = context
+        self._consumer = context.consumer
+        self._producer = context.producer
+        self._tracker = context.tracker
+        self._encoder = context.encoder
+        self._config = context.config
+        self._retry_loop = context.retry_loop
+        self._metrics = context.metrics
+        self._clock = context.clock
+        self._acknowledged = context.acknowledged
+        self._fatal = context.fatal
         self._commit_at = self._clock() + self._config.commit_interval_seconds
-        self._again = _Again(self._send, self._failure)
+        self._resender = _Resender(self._send, self._fatal)
 
     def start(self, timeout_seconds: float) -> None:
         """See Delivery: there is nothing to get ready."""
@@ -50,16 +50,16 @@ class AtLeastOnce:
     def admit(self, records: int) -> None:
         """See Delivery: there is but one epoch, so there is nothing to count."""
 
-    def publish(self, epoch: int, outgoing: Outgoing) -> None:  # noqa: ARG002
-        outgoing, dropped = outgoing.without_closed()
-        self._ledger.finish(dropped.polled, dropped.counted_bytes)
+    def publish(self, epoch: int, outgoing: OutgoingBatch) -> None:  # noqa: ARG002
+        outgoing, dropped = outgoing.without_revoked()
+        self._tracker.finish(dropped.polled, dropped.counted_bytes)
         if outgoing.polled:
             self._send(outgoing)
 
     def wait_for_room(self, timeout_seconds: float) -> bool:
         # What is counted is on its way to the broker, and needs no other batch to get there.
-        return self._ledger.wait_until(
-            lambda: self._ledger.outcome_bytes < self._around.max_in_flight_bytes, timeout_seconds
+        return self._tracker.wait_until(
+            lambda: self._tracker.outcome_bytes < self._context.max_in_flight_bytes, timeout_seconds
         )
 
     def tick(self, *, idle: bool = False) -> None:  # noqa: ARG002 - results are out already
@@ -70,24 +70,24 @@ class AtLeastOnce:
         return self._commit()
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
-        if not self._ledger.wait_finished(partitions, self._around.drain_seconds):
+        if not self._tracker.wait_finished(partitions, self._context.drain_seconds):
             log_event("drain_timed_out", partitions=len(partitions))
-        return self._ledger.release(partitions)
+        return self._tracker.release(partitions)
 
     def lose(self, partitions: Sequence[TopicPartition]) -> None:
-        self._ledger.release(partitions)
+        self._tracker.release(partitions)
 
     def finish(self, timeout_seconds: float) -> bool:
-        finished = self._ledger.wait_finished(self._ledger.partitions(), timeout_seconds)
+        finished = self._tracker.wait_finished(self._tracker.partitions(), timeout_seconds)
         self._commit()
         return finished
 
     def close(self, timeout_seconds: float) -> None:
-        self._again.close()
+        self._resender.close()
         self._producer.close(timeout_seconds)
 
-    def _send(self, outgoing: Outgoing) -> None:
-        for attempt in self._patience.tries():
+    def _send(self, outgoing: OutgoingBatch) -> None:
+        for attempt in self._retry_loop.tries():
             if attempt:
                 self._metrics.retries.labels("publish").inc()
             try:
@@ -95,11 +95,11 @@ class AtLeastOnce:
                     outgoing.records, lambda errors: self._delivered(outgoing, errors)
                 )
             except BackendUnavailableError as error:
-                log_event("publish_waits", problem=str(error))
+                log_event("publish_retry", problem=str(error))
             else:
                 return
 
-    def _delivered(self, outgoing: Outgoing, errors: Sequence[BackendError | None]) -> None:
+    def _delivered(self, outgoing: OutgoingBatch, errors: Sequence[BackendError | None]) -> None:
         """Settle what was acknowledged; the rest goes again. Runs on the delivery thread."""
         if not any(errors):
             self._settle(outgoing)
@@ -111,12 +111,12 @@ class AtLeastOnce:
             if isinstance(error, BackendUnavailableError):
                 continue  # the same again
             if isinstance(error, RecordRefusedError) and is_tried_again(
-                again, index, error, self._around.tries
+                again, index, error, self._context.tries
             ):
                 predicted_again.add(index)
                 continue
             if not self._replace(again, index, error):
-                self._failure.report(error)
+                self._fatal.report(error)
                 return
         problem = next(str(error) for error in errors if error is not None)
         log_event("not_acknowledged", records=len(again.polled), problem=problem)
@@ -125,15 +125,15 @@ class AtLeastOnce:
             self._predict_again(again.where(lambda index: index in predicted_again))
             again = again.where(lambda index: index not in predicted_again)
         if again.polled:
-            self._again.put(again)
+            self._resender.put(again)
 
-    def _predict_again(self, outgoing: Outgoing) -> None:
+    def _predict_again(self, outgoing: OutgoingBatch) -> None:
         """Give records back whose results were refused."""
-        self._ledger.count_outcomes(-outgoing.counted_bytes)
+        self._tracker.count_outcomes(-outgoing.counted_bytes)
         requests = [one for one in outgoing.polled if isinstance(one, Request)]
-        self._around.batcher.add_again(requests, self.gathering)
+        self._context.batcher.add_again(requests, self.open_epoch)
 
-    def _replace(self, outgoing: Outgoing, index: int, error: BackendError) -> bool:
+    def _replace(self, outgoing: OutgoingBatch, index: int, error: BackendError) -> bool:
         """Replace a refused outcome; False if the error is no refusal, or nothing can."""
         if not isinstance(error, RecordRefusedError):
             return False
@@ -142,47 +142,47 @@ class AtLeastOnce:
             outgoing.records[index], outgoing.reasons[index] = found
         return found is not None
 
-    def _settle(self, outgoing: Outgoing) -> None:
-        self._ledger.finish(outgoing.polled, outgoing.counted_bytes)
+    def _settle(self, outgoing: OutgoingBatch) -> None:
+        self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
         outgoing.count(self._metrics)
         self._acknowledged(outgoing)
 
     def _commit(self) -> bool:
         self._commit_at = self._clock() + self._config.commit_interval_seconds
-        offsets = self._ledger.committable()
+        offsets = self._tracker.committable()
         if not offsets:
             return True
         with self._metrics.commit_seconds.time():
             try:
                 self._consumer.commit(offsets, COMMIT_TIMEOUT_SECONDS)
             except CommitRefusedError:
-                # The group has moved on; the rebalance that follows closes these slots.
+                # The group has moved on; the rebalance that follows closes these assignments.
                 self._metrics.commits.labels("refused").inc()
             except BackendUnavailableError as error:
                 self._metrics.commits.labels("failed").inc()
                 log_event("commit_failed", problem=str(error))
             else:
                 self._metrics.commits.labels("committed").inc()
-                self._ledger.committed(offsets)
+                self._tracker.committed(offsets)
                 return True
         return False
 
 
-class _Again:
+class _Resender:
     """Sends again, on a thread of its own: the delivery thread must never wait.
 
-    What waits here is part of what is in flight, so the ledger's bounds bound it.
+    What waits here is part of what is in flight, so the tracker's bounds bound it.
     """
 
-    def __init__(self, send: Callable[[Outgoing], None], failure: Failure) -> None:
+    def __init__(self, send: Callable[[OutgoingBatch], None], fatal: FatalError) -> None:
         self._send = send
-        self._failure = failure
+        self._fatal = fatal
         self._changed = threading.Condition()
-        self._waiting: deque[Outgoing] = deque()
+        self._waiting: deque[OutgoingBatch] = deque()
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def put(self, outgoing: Outgoing) -> None:
+    def put(self, outgoing: OutgoingBatch) -> None:
         with self._changed:
             self._waiting.append(outgoing)
             if self._thread is None:
@@ -206,8 +206,8 @@ class _Again:
                 outgoing = self._waiting.popleft()
             try:
                 self._send(outgoing)
-            except AbandonedError:
+            except ShutdownRequestedError:
                 return
             except BaseException as error:
-                self._failure.report(error)
+                self._fatal.report(error)
                 return

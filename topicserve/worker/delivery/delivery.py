@@ -8,36 +8,36 @@ from topicserve.backends.broker import Consumer, Offsets, Producer
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import DeliveryConfig
 from topicserve.worker.health.breaker import Breaker
-from topicserve.worker.offsets.tracker import OffsetLedger
-from topicserve.worker.runtime.fatal_error import Failure
-from topicserve.worker.runtime.retry import Patience
-from topicserve.worker.runtime.unavailable_servables import WaitingRoutes
+from topicserve.worker.offsets.tracker import OffsetTracker
+from topicserve.worker.runtime.fatal_error import FatalError
+from topicserve.worker.runtime.retry import RetryLoop
+from topicserve.worker.runtime.unavailable_servables import UnavailableServables
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.calls.second_tries import SecondTries
-from topicserve.worker.stages.publish import Encoder, Outgoing
+from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
 @dataclass(slots=True)
-class Surroundings:
+class DeliveryContext:
     """What a delivery works with."""
 
     consumer: Consumer
     producer: Producer
-    ledger: OffsetLedger
+    tracker: OffsetTracker
     batcher: Batcher
     encoder: Encoder
     config: DeliveryConfig
     max_in_flight_records: int
     max_in_flight_bytes: int
     transaction_timeout_seconds: float
-    patience: Patience
+    retry_loop: RetryLoop
     metrics: WorkerMetrics
     clock: Callable[[], float]
-    acknowledged: Callable[[Outgoing], None]
+    acknowledged: Callable[[OutgoingBatch], None]
     """Called once outcomes are acknowledged, from the delivery thread: it must be quick."""
-    failure: Failure
-    waiting: WaitingRoutes
+    fatal: FatalError
+    unavailable: UnavailableServables
     breaker: Breaker
     tries: SecondTries = field(default_factory=SecondTries)
 
@@ -47,7 +47,7 @@ class Surroundings:
 
         Nor for what an open breaker holds back.
         """
-        return 0.0 if self.waiting or self.breaker.open else self.config.drain_seconds
+        return 0.0 if self.unavailable or self.breaker.open else self.config.drain_seconds
 
 
 class Delivery(Protocol):
@@ -57,20 +57,20 @@ class Delivery(Protocol):
         """Get ready to publish. Called once, before anything is polled."""
 
     @property
-    def gathering(self) -> int:
+    def open_epoch(self) -> int:
         """Return the epoch that records polled now belong to."""
 
     @property
-    def publishing(self) -> int:
+    def committing_epoch(self) -> int:
         """Return the epoch that is published next."""
 
     def admit(self, records: int) -> None:
-        """Count records into the epoch gathering. Called by the polling thread."""
+        """Count records into the epoch open_epoch. Called by the polling thread."""
 
-    def publish(self, epoch: int, outgoing: Outgoing) -> None:
+    def publish(self, epoch: int, outgoing: OutgoingBatch) -> None:
         """Publish the outcomes of one batch, now or with its epoch; may wait for room.
 
-        Raises AbandonedError when the worker gives up. What is no longer ours is dropped.
+        Raises ShutdownRequestedError when the worker gives up. What is no longer ours is dropped.
         """
 
     def wait_for_room(self, timeout_seconds: float) -> bool:
@@ -86,7 +86,7 @@ class Delivery(Protocol):
         """
 
     def commit_notes(self) -> bool:
-        """Commit the ledger's notes, at offsets that are committed or finished.
+        """Commit the tracker's notes, at offsets that are committed or finished.
 
         Called by the polling thread; waits for the answer. False where the broker did not take
         them, or cannot for the moment: ask again later.

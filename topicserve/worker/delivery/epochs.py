@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from topicserve.worker.offsets.tracker import Slot
-from topicserve.worker.runtime.retry import AbandonedError
-from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.runtime.retry import ShutdownRequestedError
+from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.telemetry.logging import log_event
 
 
@@ -17,8 +17,8 @@ class Epoch:
 
     records: int = 0
     unfinished: int = 0
-    outcomes: list[Outgoing] = field(default_factory=list)
-    cut: Mapping[Slot, int] | None = None
+    outcomes: list[OutgoingBatch] = field(default_factory=list)
+    end: Mapping[PartitionAssignment, int] | None = None
     """The positions at its end, once nothing more is gathered."""
     group_metadata: Any = None
     give_up_at: float = 0.0
@@ -30,7 +30,7 @@ class Epoch:
     @property
     def complete(self) -> bool:
         """Return whether nothing more is gathered and every record has its outcome."""
-        return self.cut is not None and self.unfinished == 0
+        return self.end is not None and self.unfinished == 0
 
 
 class Epochs:
@@ -40,11 +40,11 @@ class Epochs:
     """
 
     def __init__(self) -> None:
-        self.gathering = 0
+        self.open_epoch = 0
         """The number of the epoch that records polled now belong to."""
-        self.publishing = 0
+        self.committing_epoch = 0
         """The number of the epoch that is committed next."""
-        self.doomed: str | None = None
+        self.abort_reason: str | None = None
         """Why nothing can be committed before all is begun again."""
         # Guards all of it, and the epochs' counts; told of every change.
         self._changed = threading.Condition()
@@ -53,25 +53,25 @@ class Epochs:
         """Whether nothing more is added or committed."""
 
     def admit(self, records: int) -> None:
-        """Count records into the epoch gathering."""
+        """Count records into the epoch open_epoch."""
         with self._changed:
-            epoch = self._epochs[self.gathering]
+            epoch = self._epochs[self.open_epoch]
             epoch.records += records
             epoch.unfinished += records
 
-    def gathered_records(self) -> int:
-        """Return how many records the epoch gathering has."""
+    def open_records(self) -> int:
+        """Return how many records the epoch open_epoch has."""
         with self._changed:
-            return self._epochs[self.gathering].records
+            return self._epochs[self.open_epoch].records
 
-    def add(self, number: int, outgoing: Outgoing) -> bool:
+    def add(self, number: int, outgoing: OutgoingBatch) -> bool:
         """Add the outcomes of a batch; False if all was begun again since it was polled.
 
-        Raises AbandonedError once closed.
+        Raises ShutdownRequestedError once closed.
         """
         with self._changed:
             if self.closed:
-                raise AbandonedError
+                raise ShutdownRequestedError
             epoch = self._epochs.get(number)
             if epoch is None:
                 return False
@@ -80,64 +80,64 @@ class Epochs:
             self._changed.notify_all()
             return True
 
-    def may_cut(self, *, empty: bool = False) -> bool:
-        """Return whether the epoch gathering holds anything (or nothing: `empty`).
+    def may_seal(self, *, empty: bool = False) -> bool:
+        """Return whether the epoch open_epoch holds anything (or nothing: `empty`).
 
         Not while another one is being committed.
         """
         with self._changed:
-            holds_any = self._epochs[self.gathering].records > 0
-            return self.gathering == self.publishing and holds_any is not empty
+            holds_any = self._epochs[self.open_epoch].records > 0
+            return self.open_epoch == self.committing_epoch and holds_any is not empty
 
-    def cut(self, positions: Mapping[Slot, int], group_metadata: Any) -> None:
-        """End the epoch gathering at these positions, and begin the next."""
+    def seal(self, positions: Mapping[PartitionAssignment, int], group_metadata: Any) -> None:
+        """End the epoch open_epoch at these positions, and begin the next."""
         with self._changed:
-            epoch = self._epochs[self.gathering]
-            epoch.cut, epoch.group_metadata = positions, group_metadata
-            self.gathering += 1
-            self._epochs[self.gathering] = Epoch()
+            epoch = self._epochs[self.open_epoch]
+            epoch.end, epoch.group_metadata = positions, group_metadata
+            self.open_epoch += 1
+            self._epochs[self.open_epoch] = Epoch()
             self._changed.notify_all()
 
     def wait_complete(self) -> bool:
         """Wait until the current epoch can be committed; False when none will be."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self.closed or (self.doomed is None and self.current.complete)
+                lambda: self.closed or (self.abort_reason is None and self.current.complete)
             )
             return not self.closed
 
-    def wait_past(self, number: int, timeout_seconds: float) -> bool:
-        """Wait until an epoch is committed, or doomed; False if the time ran out first."""
+    def wait_committed(self, number: int, timeout_seconds: float) -> bool:
+        """Wait until an epoch is committed, or abort_reason; False if the time ran out first."""
         with self._changed:
             return self._changed.wait_for(
-                lambda: self.publishing > number or self.doomed is not None,
+                lambda: self.committing_epoch > number or self.abort_reason is not None,
                 max(timeout_seconds, 0),
             )
 
-    def wait_doomed(self, timeout_seconds: float) -> bool:
+    def wait_aborted(self, timeout_seconds: float) -> bool:
         """Wait until nothing can be committed any more; False if the time ran out."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.doomed is not None, timeout_seconds)
+            return self._changed.wait_for(lambda: self.abort_reason is not None, timeout_seconds)
 
     @property
     def current(self) -> Epoch:
         """Return the epoch that is committed next."""
         with self._changed:
-            return self._epochs[self.publishing]
+            return self._epochs[self.committing_epoch]
 
-    def doom(self, why: str) -> None:
+    def mark_aborted(self, why: str) -> None:
         """Say that nothing can be committed before all is begun again; the first reason counts."""
         with self._changed:
-            if self.doomed is None:
-                self.doomed = why
-                log_event("transaction_doomed", why=why)
+            if self.abort_reason is None:
+                self.abort_reason = why
+                log_event("transaction_abort_required", why=why)
             self._changed.notify_all()
 
     def committed(self) -> None:
         """Go on to the next epoch."""
         with self._changed:
-            del self._epochs[self.publishing]
-            self.publishing += 1
+            del self._epochs[self.committing_epoch]
+            self.committing_epoch += 1
             self._changed.notify_all()
 
     def abort(self) -> None:
@@ -146,14 +146,14 @@ class Epochs:
             for epoch in self._epochs.values():
                 epoch.aborted = True
 
-    def begin_anew(self) -> list[Outgoing]:
-        """Begin with a new epoch, doomed no more, and return the outcomes that come to nothing."""
+    def reset(self) -> list[OutgoingBatch]:
+        """Begin with a new epoch, abort_reason no more, and return the outcomes that come to nothing."""
         with self._changed:
             lost = [outgoing for epoch in self._epochs.values() for outgoing in epoch.outcomes]
-            self.gathering += 1
-            self.publishing = self.gathering
-            self._epochs = {self.gathering: Epoch()}
-            self.doomed = None
+            self.open_epoch += 1
+            self.committing_epoch = self.open_epoch
+            self._epochs = {self.open_epoch: Epoch()}
+            self.abort_reason = None
             self._changed.notify_all()
             return lost
 

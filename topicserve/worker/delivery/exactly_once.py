@@ -1,6 +1,6 @@
 """Exactly once: outcomes and offsets in one Kafka transaction with the group's metadata (KIP-447).
 
-Records polled belong to an epoch. Every so often, and when nothing more comes, the epoch gathering
+Records polled belong to an epoch. Every so often, and when nothing more comes, the epoch open_epoch
 is closed at the positions that the partitions had then; when the last of its records has its
 outcome, a transaction is opened, all outcomes are sent, and they are committed together with those
 positions. So a transaction never holds a gap, never waits for a model or a store, and its fixed
@@ -23,11 +23,11 @@ from topicserve.backends.errors import (
     TransactionAbortedError,
 )
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.delivery.delivery import Surroundings
+from topicserve.worker.delivery.delivery import DeliveryContext
 from topicserve.worker.delivery.epochs import Epoch, Epochs
 from topicserve.worker.delivery.transactions import Transactions
-from topicserve.worker.runtime.retry import AbandonedError
-from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.runtime.retry import ShutdownRequestedError
+from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.telemetry.logging import log_event
 
 # An epoch is closed early with this share of what may be in flight. A transaction takes some 100 ms
@@ -41,22 +41,22 @@ POSITIONS_SECONDS = 2.0
 class ExactlyOnce:
     """Commits an epoch's outcomes and offsets in one transaction."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-        self._consumer = around.consumer
-        self._producer = around.producer
-        self._ledger = around.ledger
-        self._batcher = around.batcher
-        self._metrics = around.metrics
-        self._clock = around.clock
-        self._acknowledged = around.acknowledged
+    def __init__(self, context: DeliveryContext) -> None:
+        self._context = context
+        self._consumer = context.consumer
+        self._producer = context.producer
+        self._tracker = context.tracker
+        self._batcher = context.batcher
+        self._metrics = context.metrics
+        self._clock = context.clock
+        self._acknowledged = context.acknowledged
         # The rest of what may be in flight is polled and predicted while this much is committed.
-        self._enough_records = around.max_in_flight_records * ENOUGH_SHARE
-        self._enough_bytes = around.max_in_flight_bytes * ENOUGH_SHARE
-        self._cut_at = self._clock() + around.config.commit_interval_seconds
+        self._enough_records = context.max_in_flight_records * ENOUGH_SHARE
+        self._enough_bytes = context.max_in_flight_bytes * ENOUGH_SHARE
+        self._seal_at = self._clock() + context.config.commit_interval_seconds
         self._positions_at = self._clock() + POSITIONS_SECONDS
         self._epochs = Epochs()
-        self._transactions = Transactions(around, self._epochs)
+        self._transactions = Transactions(context, self._epochs)
         # Held by the thread that begins, fills or ends a transaction, or commits notes.
         self._transaction = threading.Lock()
         self._notes_settled = threading.Event()
@@ -71,25 +71,25 @@ class ExactlyOnce:
         self._thread.start()
 
     @property
-    def gathering(self) -> int:
-        return self._epochs.gathering
+    def open_epoch(self) -> int:
+        return self._epochs.open_epoch
 
     @property
-    def publishing(self) -> int:
-        return self._epochs.publishing
+    def committing_epoch(self) -> int:
+        return self._epochs.committing_epoch
 
     def admit(self, records: int) -> None:
         self._epochs.admit(records)
 
-    def publish(self, epoch: int, outgoing: Outgoing) -> None:
+    def publish(self, epoch: int, outgoing: OutgoingBatch) -> None:
         try:
             is_added = self._epochs.add(epoch, outgoing)
-        except AbandonedError:
-            self._ledger.count_outcomes(-outgoing.counted_bytes)
+        except ShutdownRequestedError:
+            self._tracker.count_outcomes(-outgoing.counted_bytes)
             raise
         if not is_added:
-            # It was begun again: all of its slots are closed.
-            self._ledger.finish(outgoing.polled, outgoing.counted_bytes)
+            # It was begun again: all of its assignments are closed.
+            self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
 
     def wait_for_room(self, timeout_seconds: float) -> bool:  # noqa: ARG002
         return True  # an epoch is committed when all of its batches are done: none may wait
@@ -97,18 +97,18 @@ class ExactlyOnce:
     def tick(self, *, idle: bool = False) -> None:
         if not self._notes_settled.is_set():
             self.commit_notes()
-        if self._epochs.doomed is not None:
+        if self._epochs.abort_reason is not None:
             self._rewind()
         elif (
             # Results do not wait for records that do not come.
             idle
-            or self._clock() >= self._cut_at
-            or self._epochs.gathered_records() >= self._enough_records
-            or self._ledger.outcome_bytes >= self._enough_bytes
+            or self._clock() >= self._seal_at
+            or self._epochs.open_records() >= self._enough_records
+            or self._tracker.outcome_bytes >= self._enough_bytes
         ):
-            self._cut()
+            self._seal()
         if idle:
-            self._cut_positions()
+            self._seal_positions()
         else:
             self._positions_at = self._clock() + POSITIONS_SECONDS
 
@@ -117,9 +117,9 @@ class ExactlyOnce:
         if not self._transaction.acquire(timeout=COMMIT_TIMEOUT_SECONDS):
             return False
         try:
-            if self._epochs.doomed is not None:
+            if self._epochs.abort_reason is not None:
                 return False
-            return self._commit_notes(self._ledger.committable_notes())
+            return self._commit_notes(self._tracker.committable_notes())
         finally:
             self._transaction.release()
 
@@ -144,37 +144,39 @@ class ExactlyOnce:
             log_event("commit_failed", problem=str(error))
             return False
         self._notes_settled.set()
-        self._ledger.committed(offsets)
+        self._tracker.committed(offsets)
         return True
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         if not (
-            self._ledger.wait_finished(partitions, 0) or self.finish(self._around.drain_seconds)
+            self._tracker.wait_finished(partitions, 0) or self.finish(self._context.drain_seconds)
         ):
-            self._epochs.doom(
+            self._epochs.mark_aborted(
                 f"{len(partitions)} partitions were revoked before they were finished"
             )
-            self._ledger.release(partitions)
+            self._tracker.release(partitions)
             return {}
         # The transaction has committed the offsets, so this is about their notes alone.
-        return self._ledger.release(partitions)
+        return self._tracker.release(partitions)
 
     def lose(self, partitions: Sequence[TopicPartition]) -> None:
-        if not self._ledger.wait_finished(partitions, 0):
-            self._epochs.doom(f"{len(partitions)} partitions were lost")
-        self._ledger.release(partitions)
+        if not self._tracker.wait_finished(partitions, 0):
+            self._epochs.mark_aborted(f"{len(partitions)} partitions were lost")
+        self._tracker.release(partitions)
 
-    def wait_doomed(self, timeout_seconds: float) -> bool:
+    def wait_aborted(self, timeout_seconds: float) -> bool:
         """Wait until the transaction cannot be committed any more; False if the time ran out."""
-        return self._epochs.wait_doomed(timeout_seconds)
+        return self._epochs.wait_aborted(timeout_seconds)
 
     def finish(self, timeout_seconds: float) -> bool:
         deadline = self._clock() + timeout_seconds
-        while self._ledger.in_flight_records and self._epochs.doomed is None:
-            self._cut()
-            if not self._epochs.wait_past(self._epochs.publishing, deadline - self._clock()):
+        while self._tracker.in_flight_records and self._epochs.abort_reason is None:
+            self._seal()
+            if not self._epochs.wait_committed(
+                self._epochs.committing_epoch, deadline - self._clock()
+            ):
                 return False
-        return self._epochs.doomed is None
+        return self._epochs.abort_reason is None
 
     def close(self, timeout_seconds: float) -> None:
         self._epochs.close()
@@ -186,47 +188,47 @@ class ExactlyOnce:
                 self._transactions.abort_once(timeout_seconds)
         self._producer.close(timeout_seconds)
 
-    def _cut(self) -> None:
-        """Close the epoch gathering, unless it is empty or the one before is being committed."""
-        if self._epochs.may_cut():
-            self._cut_at = self._clock() + self._around.config.commit_interval_seconds
-            self._epochs.cut(self._ledger.cut(), self._consumer.group_metadata())
+    def _seal(self) -> None:
+        """Close the epoch open_epoch, unless it is empty or the one before is being committed."""
+        if self._epochs.may_seal():
+            self._seal_at = self._clock() + self._context.config.commit_interval_seconds
+            self._epochs.seal(self._tracker.cut(), self._consumer.group_metadata())
 
-    def _cut_positions(self) -> None:
+    def _seal_positions(self) -> None:
         """Commit positions that moved past markers and aborted records alone, once at rest.
 
         It writes a marker to the group's offsets and to no other topic: it does not feed itself.
         """
-        if self._clock() < self._positions_at or not self._epochs.may_cut(empty=True):
+        if self._clock() < self._positions_at or not self._epochs.may_seal(empty=True):
             return
-        cut = self._ledger.cut_committable()
-        if cut and not self._ledger.in_flight_records:
+        cut = self._tracker.cut_committable()
+        if cut and not self._tracker.in_flight_records:
             self._positions_at = self._clock() + POSITIONS_SECONDS
-            self._epochs.cut(cut, self._consumer.group_metadata())
+            self._epochs.seal(cut, self._consumer.group_metadata())
 
     def _commit_epochs(self) -> None:
         try:
             while self._epochs.wait_complete() and self._wait_for_notes():
                 with self._transaction, self._metrics.commit_seconds.time():
                     self._commit(self._epochs.current)
-        except AbandonedError:
+        except ShutdownRequestedError:
             return
         except BaseException as error:
-            self._around.failure.report(error)
+            self._context.fatal.report(error)
 
     def _commit(self, epoch: Epoch) -> None:
-        """Write an epoch, unless all was doomed or begun again before its turn came."""
-        if self._epochs.doomed is not None or epoch.cut is None:
+        """Write an epoch, unless all was abort_reason or begun again before its turn came."""
+        if self._epochs.abort_reason is not None or epoch.end is None:
             return
         if not self._notes_settled.is_set():
             return  # a commit of notes went wrong since it was asked
-        self._drop_closed(epoch)
+        self._drop_revoked(epoch)
         # The notes of the cut may be out of date, and so may offsets: of another log by now.
-        offsets = self._ledger.with_notes(epoch.cut)
+        offsets = self._tracker.with_notes(epoch.end)
         try:
             self._transactions.write(epoch, offsets)
         except (TransactionAbortedError, CommitRefusedError) as error:
-            self._epochs.doom(str(error))
+            self._epochs.mark_aborted(str(error))
         else:
             self._committed(epoch, offsets)
 
@@ -237,12 +239,12 @@ class ExactlyOnce:
                 return False
         return True
 
-    def _drop_closed(self, epoch: Epoch) -> None:
+    def _drop_revoked(self, epoch: Epoch) -> None:
         """Leave out an epoch's outcomes of partitions that went meanwhile."""
         wanted = []
         for outgoing in epoch.outcomes:
-            kept, dropped = outgoing.without_closed()
-            self._ledger.finish(dropped.polled, dropped.counted_bytes)
+            kept, dropped = outgoing.without_revoked()
+            self._tracker.finish(dropped.polled, dropped.counted_bytes)
             if kept.polled:
                 wanted.append(kept)
         epoch.outcomes = wanted
@@ -251,9 +253,9 @@ class ExactlyOnce:
         """Count an epoch as done, and go on to the next."""
         self._metrics.transactions.labels("committed").inc()
         self._metrics.commits.labels("committed").inc()
-        self._ledger.committed(offsets, epoch.cut)
+        self._tracker.committed(offsets, epoch.end)
         for outgoing in epoch.outcomes:
-            self._ledger.finish(outgoing.polled, outgoing.counted_bytes)
+            self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
             outgoing.count(self._metrics)
             self._acknowledged(outgoing)
         self._epochs.committed()
@@ -261,14 +263,14 @@ class ExactlyOnce:
     def _rewind(self) -> None:
         """Abort, and read everything since the last commit again. Runs on the polling thread."""
         with self._transaction:
-            why = self._epochs.doomed
+            why = self._epochs.abort_reason
             self._epochs.abort()
             self._end_transaction(self._epochs.current)
-            redone = self._ledger.in_flight_records
-            offsets = self._ledger.restart()
-            self._ledger.finish(self._batcher.drop_closed())
-            for outgoing in self._epochs.begin_anew():
-                self._ledger.finish(
+            redone = self._tracker.in_flight_records
+            offsets = self._tracker.restart()
+            self._tracker.finish(self._batcher.drop_revoked())
+            for outgoing in self._epochs.reset():
+                self._tracker.finish(
                     outgoing.polled, outgoing.counted_bytes
                 )  # gives their bytes back
         log_event("rewound", why=why, records=redone)
@@ -277,5 +279,5 @@ class ExactlyOnce:
 
     def _end_transaction(self, epoch: Epoch) -> None:
         """Abort the epoch's transaction, if it is open, unless it was committed after all."""
-        if epoch.open and self._transactions.end(epoch) and epoch.cut is not None:
-            self._committed(epoch, self._ledger.with_notes(epoch.cut))
+        if epoch.open and self._transactions.end(epoch) and epoch.end is not None:
+            self._committed(epoch, self._tracker.with_notes(epoch.end))

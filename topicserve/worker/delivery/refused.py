@@ -7,7 +7,7 @@ from topicserve.wire.dead_letter import TRUNCATED_HEADER, Reason
 from topicserve.wire.dead_letter_fit import fit_dead_letter, size_bytes
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.worker.stages.calls.second_tries import Refusal, SecondTries
-from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.stages.request import Polled
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -17,7 +17,7 @@ Refused = Callable[[Polled, Reason, Exception], OutgoingRecord]
 
 
 def is_tried_again(
-    outgoing: Outgoing, index: int, error: RecordRefusedError, tries: SecondTries
+    outgoing: OutgoingBatch, index: int, error: RecordRefusedError, tries: SecondTries
 ) -> bool:
     """Return whether the record of a refused result is to be predicted once more; note how."""
     if outgoing.reasons[index] is not None:
@@ -32,7 +32,7 @@ def is_tried_again(
 
 
 def replacement(
-    outgoing: Outgoing,
+    outgoing: OutgoingBatch,
     index: int,
     error: RecordRefusedError,
     dead_letter_of: Refused,

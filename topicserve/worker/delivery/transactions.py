@@ -12,11 +12,11 @@ from topicserve.backends.errors import (
 )
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
-from topicserve.worker.delivery.delivery import Surroundings
+from topicserve.worker.delivery.delivery import DeliveryContext
 from topicserve.worker.delivery.epochs import Epoch, Epochs
 from topicserve.worker.delivery.refused import is_tried_again, replacement
-from topicserve.worker.offsets.tracker import Slot
-from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.stages.request import Polled
 from topicserve.worker.telemetry.logging import log_event
 
@@ -35,18 +35,18 @@ _DOOMING = (BackendUnavailableError, TransactionAbortedError, CommitRefusedError
 class Transactions:
     """Writes epochs, one at a time, as its caller ensures. Dooms those that go wrong."""
 
-    def __init__(self, around: Surroundings, epochs: Epochs) -> None:
+    def __init__(self, context: DeliveryContext, epochs: Epochs) -> None:
         self._epochs = epochs
-        self._consumer = around.consumer
-        self._producer = around.producer
-        self._encoder = around.encoder
-        self._patience = around.patience
-        self._metrics = around.metrics
-        self._clock = around.clock
-        self._failure = around.failure
-        self._timeout_seconds = around.transaction_timeout_seconds * GIVEN_UP_AFTER
+        self._consumer = context.consumer
+        self._producer = context.producer
+        self._encoder = context.encoder
+        self._retry_loop = context.retry_loop
+        self._metrics = context.metrics
+        self._clock = context.clock
+        self._fatal = context.fatal
+        self._timeout_seconds = context.transaction_timeout_seconds * GIVEN_UP_AFTER
         # What is sent the next time in the place of refused outcomes, until it is committed.
-        self._second_tries = around.tries
+        self._second_tries = context.tries
         self._replaced: dict[tuple[TopicPartition, int], tuple[OutgoingRecord, Reason]] = {}
 
     def write(self, epoch: Epoch, offsets: Offsets) -> None:
@@ -66,8 +66,8 @@ class Transactions:
     def end(self, epoch: Epoch) -> bool:
         """Abort an open epoch's transaction; True if it turns out to be committed after all."""
         self._abort()
-        if epoch.in_doubt and epoch.cut is not None and self._is_committed(epoch, epoch.cut):
-            log_event("commit_found")
+        if epoch.in_doubt and epoch.end is not None and self._is_committed(epoch, epoch.end):
+            log_event("commit_confirmed")
             return True
         self._metrics.transactions.labels("aborted").inc()
         return False
@@ -79,7 +79,7 @@ class Transactions:
         except BackendError as error:
             log_event("abort_failed", problem=str(error))
 
-    def _send(self, epoch: Epoch, outgoing: Outgoing) -> None:
+    def _send(self, epoch: Epoch, outgoing: OutgoingBatch) -> None:
         for attempt in self._tries(epoch):
             if attempt:
                 self._metrics.retries.labels("publish").inc()
@@ -90,12 +90,12 @@ class Transactions:
                     max(epoch.give_up_at - self._clock(), 0),
                 )
             except BackendUnavailableError as error:
-                log_event("publish_waits", problem=str(error))
+                log_event("publish_retry", problem=str(error))
             else:
                 return
 
     def _delivered(
-        self, epoch: Epoch, outgoing: Outgoing, errors: Sequence[BackendError | None]
+        self, epoch: Epoch, outgoing: OutgoingBatch, errors: Sequence[BackendError | None]
     ) -> None:
         """Doom the transaction where a record did not get into it. Runs on the delivery thread."""
         if not any(errors):
@@ -110,12 +110,12 @@ class Transactions:
             return  # what an abort throws away is reported as failed, too
         for error, is_replaced in zip(errors, replaced, strict=True):
             if is_replaced or isinstance(error, _DOOMING):
-                self._epochs.doom(str(error))
+                self._epochs.mark_aborted(str(error))
             elif error is not None:
-                self._failure.report(error)
-                self._epochs.doom(str(error))
+                self._fatal.report(error)
+                self._epochs.mark_aborted(str(error))
 
-    def _replace(self, outgoing: Outgoing, index: int, error: RecordRefusedError) -> bool:
+    def _replace(self, outgoing: OutgoingBatch, index: int, error: RecordRefusedError) -> bool:
         """Note what takes a refused outcome's place the next time; False if nothing can.
 
         A result may be predicted in another way then, and no dead letter takes its place.
@@ -130,7 +130,7 @@ class Transactions:
         self._replaced[_place(outgoing.polled[index])] = found
         return True
 
-    def _with_replaced(self, outgoing: Outgoing) -> Outgoing:
+    def _with_replaced(self, outgoing: OutgoingBatch) -> OutgoingBatch:
         """Put replacements in the place of what was refused the time before."""
         if self._replaced:
             for index, polled in enumerate(outgoing.polled):
@@ -166,9 +166,9 @@ class Transactions:
 
     def _tries(self, epoch: Epoch) -> Iterator[int]:
         """Yield tries with pauses between; raise TransactionAbortedError if it has no future."""
-        for attempt in self._patience.tries():
-            if self._epochs.doomed is not None:
-                raise TransactionAbortedError(self._epochs.doomed)
+        for attempt in self._retry_loop.tries():
+            if self._epochs.abort_reason is not None:
+                raise TransactionAbortedError(self._epochs.abort_reason)
             if self._clock() >= epoch.give_up_at:
                 raise TransactionAbortedError(
                     f"the transaction was not committed in {self._timeout_seconds:.1f} s"
@@ -176,7 +176,7 @@ class Transactions:
             yield attempt
 
     def _abort(self) -> None:
-        for attempt in self._patience.tries():
+        for attempt in self._retry_loop.tries():
             if attempt:
                 self._metrics.retries.labels("transaction").inc()
             try:
@@ -186,23 +186,29 @@ class Transactions:
             else:
                 return
 
-    def _is_committed(self, epoch: Epoch, cut: Mapping[Slot, int]) -> bool:
+    def _is_committed(self, epoch: Epoch, cut: Mapping[PartitionAssignment, int]) -> bool:
         """Ask the group: a transaction's offsets are there all, or none is."""
         # A partition that went meanwhile may be committed by someone else, and one without records
         # in this transaction stood where it stands before.
-        slots = {polled.slot for outgoing in epoch.outcomes for polled in outgoing.polled}
-        expected = {slot.partition: cut[slot] for slot in slots if slot in cut and not slot.closed}
+        assignments = {
+            polled.assignment for outgoing in epoch.outcomes for polled in outgoing.polled
+        }
+        expected = {
+            assignment.partition: cut[assignment]
+            for assignment in assignments
+            if assignment in cut and not assignment.closed
+        }
         if not expected:
             return False
-        for _ in self._patience.tries():
+        for _ in self._retry_loop.tries():
             try:
                 found = self._consumer.committed(list(expected), ABORT_TIMEOUT_SECONDS)
             except BackendUnavailableError as error:
                 log_event("commit_in_doubt", problem=str(error))
             else:
                 return found == expected
-        raise AssertionError("patience does not run out")
+        raise AssertionError("retry_loop does not run out")
 
 
 def _place(polled: Polled) -> tuple[TopicPartition, int]:
-    return polled.slot.partition, polled.record.offset
+    return polled.assignment.partition, polled.record.offset

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from topicserve.backends.broker import LogOffsets, OffsetsAdmin
 from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.offsets.tracker import MAX_GAPS, Gap, OffsetLedger
+from topicserve.worker.offsets.tracker import MAX_GAPS, Gap, OffsetTracker
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
@@ -33,7 +33,7 @@ class BrokerWatch:
         open_admin: Callable[[], OffsetsAdmin],
         group_id: str,
         topics: Sequence[str],
-        ledger: OffsetLedger,
+        tracker: OffsetTracker,
         paused: Callable[[], bool],
         know_ends: Callable[[Mapping[TopicPartition, int]], None],
         metrics: WorkerMetrics,
@@ -44,7 +44,7 @@ class BrokerWatch:
         self._open_admin = open_admin
         self._group_id = group_id
         self._topics = topics
-        self._ledger = ledger
+        self._tracker = tracker
         self._paused = paused
         self._know_ends = know_ends
         self._metrics = metrics
@@ -69,7 +69,7 @@ class BrokerWatch:
     def start(self) -> None:
         """Begin to watch."""
         # Where the group stands is to be asked before the first offset is committed.
-        self._ledger.on_assign = self._wake.set
+        self._tracker.on_assign = self._wake.set
         self._thread.start()
 
     def close(self, timeout_seconds: float) -> None:
@@ -97,10 +97,10 @@ class BrokerWatch:
     def step(self) -> None:
         """Ask what is due."""
         self._note_activity()
-        new = self._ledger.without_start()
+        new = self._tracker.without_start()
         due = self._clock() - self._asked_at >= ASK_SECONDS
         if due:
-            self._gaps = (self._gaps + self._ledger.take_gaps())[:MAX_GAPS]
+            self._gaps = (self._gaps + self._tracker.take_gaps())[:MAX_GAPS]
         silent = self._clock() - self._heard_at >= ASK_SECONDS
         if new or (due and (self._gaps or silent or self._missing_topics or self._paused())):
             self._asked_at = self._clock()
@@ -124,7 +124,7 @@ class BrokerWatch:
             log_event("broker_watch_failed", logging.ERROR, traceback_of=error)
 
     def _note_activity(self) -> None:
-        activity = (self._ledger.polls, self._ledger.commits)
+        activity = (self._tracker.polls, self._tracker.commits)
         if activity != self._activity:
             self._activity = activity
             self._heard()
@@ -149,7 +149,7 @@ class BrokerWatch:
         if self._admin is None:
             self._admin = self._open_admin()
         self._look_for_topics(self._admin)
-        known = {*self._ledger.partitions(), *(gap.partition for gap in self._gaps)}
+        known = {*self._tracker.partitions(), *(gap.partition for gap in self._gaps)}
         wanted = {partition for partition in known if partition.topic not in self._missing_topics}
         if not wanted:
             return
@@ -162,8 +162,8 @@ class BrokerWatch:
                 starts[partition] = int(offset)
             elif partition in found:
                 starts[partition] = found[partition].start
-        self._ledger.start_at(starts)
-        self._gaps += self._ledger.take_gaps()
+        self._tracker.start_at(starts)
+        self._gaps += self._tracker.take_gaps()
         for gap in self._gaps:
             if gap.partition in found:
                 self._count_deleted(gap, found[gap.partition])

@@ -6,27 +6,27 @@ from topicserve.worker.pipeline import Stages
 
 
 class WorkerHealth:
-    """Answers /livez and /readyz. Any thread may call it."""
+    """CallOutput /livez and /readyz. Any thread may call it."""
 
     def __init__(
         self,
         stages: Stages,
         unavailable_servables: Callable[[], Sequence[str]],
-        stuck_seconds: float,
+        stall_timeout_seconds: float,
         problem_of: Callable[[str], str] = lambda _: "",
         broker_problem: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._stages = stages
         self._unavailable_servables = unavailable_servables
-        self._stuck_seconds = stuck_seconds
+        self._stall_timeout_seconds = stall_timeout_seconds
         self._problem_of = problem_of
         self._broker_problem = broker_problem
 
     def live(self) -> list[str]:
         """Return why the worker should be started again; nothing means that it is alive."""
         # The polling thread itself may hang: then nothing resets this clock.
-        stuck = self._stages.progress.stuck_seconds()
-        if stuck < self._stuck_seconds:
+        stuck = self._stages.stall_detector.stalled_seconds()
+        if stuck < self._stall_timeout_seconds:
             return []
         return [f"records wait and nothing was committed for {stuck:.0f} seconds"]
 

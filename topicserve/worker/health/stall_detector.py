@@ -2,28 +2,28 @@
 
 from collections.abc import Callable
 
-from topicserve.worker.offsets.tracker import OffsetLedger
+from topicserve.worker.offsets.tracker import OffsetTracker
 
 
-class Progress:
+class StallDetector:
     """When the worker last got somewhere: committed, or had nothing to do."""
 
-    def __init__(self, ledger: OffsetLedger, clock: Callable[[], float]) -> None:
-        self._ledger = ledger
+    def __init__(self, tracker: OffsetTracker, clock: Callable[[], float]) -> None:
+        self._tracker = tracker
         self._clock = clock
         self._at = clock()
-        self._committed = ledger.commits
+        self._committed = tracker.commits
 
     def note(self, *, is_paused: bool = False) -> None:
-        """Look at the ledger; the polling thread does so at every turn.
+        """Look at the tracker; the polling thread does so at every turn.
 
         A worker that is paused on purpose gets nowhere, and a restart would not change that.
         """
-        committed = self._ledger.commits
-        if is_paused or committed != self._committed or not self._ledger.in_flight_records:
+        committed = self._tracker.commits
+        if is_paused or committed != self._committed or not self._tracker.in_flight_records:
             self._committed = committed
             self._at = self._clock()
 
-    def stuck_seconds(self) -> float:
+    def stalled_seconds(self) -> float:
         """Return for how long records have waited with nothing committed."""
         return self._clock() - self._at

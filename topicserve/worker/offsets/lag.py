@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from topicserve.backends.broker import ConsumerStats
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.offsets.tracker import OffsetLedger
+from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
@@ -17,9 +17,9 @@ class LagGauges:
     """
 
     def __init__(
-        self, ledger: OffsetLedger, metrics: WorkerMetrics, wall_clock: Callable[[], float]
+        self, tracker: OffsetTracker, metrics: WorkerMetrics, wall_clock: Callable[[], float]
     ) -> None:
-        self._ledger = ledger
+        self._tracker = tracker
         self._records = metrics.consumer_lag_records
         self._seconds = metrics.consumer_lag_seconds
         self._wall_clock = wall_clock
@@ -36,10 +36,10 @@ class LagGauges:
 
     def observe(self, stats: ConsumerStats) -> None:
         """Set the gauges of what is assigned, and remove the others."""
-        positions = self._ledger.positions()
-        unfinished = self._ledger.unfinished_offsets()
-        oldest = self._ledger.oldest_timestamps_ms()
-        assigned = self._ledger.partitions()
+        positions = self._tracker.positions()
+        unfinished = self._tracker.unfinished_offsets()
+        oldest = self._tracker.oldest_timestamps_ms()
+        assigned = self._tracker.partitions()
         with self._lock:
             for partition in assigned:
                 records = self._lag_records(partition, stats, positions)

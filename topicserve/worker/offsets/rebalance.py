@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from topicserve.backends.broker import Offsets
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.delivery.delivery import Delivery
-from topicserve.worker.offsets.tracker import OffsetLedger
+from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.quarantine.quarantine import Quarantine
-from topicserve.worker.runtime.unavailable_servables import WaitingRoutes
+from topicserve.worker.runtime.unavailable_servables import UnavailableServables
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.consume import FlowControl
 from topicserve.worker.telemetry.logging import log_event
@@ -15,30 +15,30 @@ from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
 class Rebalance:
-    """Opens and closes the ledger's slots as the group gives and takes partitions."""
+    """Opens and closes the tracker's assignments as the group gives and takes partitions."""
 
     def __init__(
         self,
-        ledger: OffsetLedger,
+        tracker: OffsetTracker,
         flow: FlowControl,
         batcher: Batcher,
         delivery: Delivery,
-        waiting: WaitingRoutes,
+        unavailable: UnavailableServables,
         quarantine: Quarantine,
         metrics: WorkerMetrics,
     ) -> None:
-        self._ledger = ledger
+        self._tracker = tracker
         self._flow = flow
         self._batcher = batcher
         self._delivery = delivery
-        self._waiting = waiting
+        self._unavailable = unavailable
         self._quarantine = quarantine
         self._metrics = metrics
         self.joined = False
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """Open slots for new partitions."""
-        self._ledger.assign(partitions)
+        """Open assignments for new partitions."""
+        self._tracker.assign(partitions)
         self._flow.forget(partitions)  # they come unpaused, whatever they were before
         self._quarantine.assigned(partitions)
         self.joined = True
@@ -46,26 +46,26 @@ class Rebalance:
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Finish what is in progress for these within the drain budget, and let them go."""
-        self._quarantine.hand_over(partitions)  # first: the notes go with the offsets
-        before = self._ledger.abandoned_records
+        self._quarantine.note_clean_stop(partitions)  # first: the notes go with the offsets
+        before = self._tracker.abandoned_records
         offsets = self._delivery.revoke(partitions)
         self._drop_what_went(partitions)
-        self._note("revoked", partitions, self._ledger.abandoned_records - before)
+        self._note("revoked", partitions, self._tracker.abandoned_records - before)
         return offsets
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         """Let partitions go that someone else may own already."""
-        before = self._ledger.abandoned_records
+        before = self._tracker.abandoned_records
         self._delivery.lose(partitions)
         self._drop_what_went(partitions)
-        self._note("lost", partitions, self._ledger.abandoned_records - before)
+        self._note("lost", partitions, self._tracker.abandoned_records - before)
 
     def _drop_what_went(self, partitions: Sequence[TopicPartition]) -> None:
         """Let go of what gathered for partitions that are gone: it may wait for a version."""
         self._flow.forget(partitions)
-        self._ledger.finish([*self._batcher.drop_closed(), *self._quarantine.drop_closed()])
+        self._tracker.finish([*self._batcher.drop_revoked(), *self._quarantine.drop_revoked()])
         self._quarantine.released(partitions)
-        self._waiting.forget()  # whatever still waits says so again
+        self._unavailable.forget()  # whatever still waits says so again
 
     def _note(
         self, event: str, partitions: Sequence[TopicPartition], abandoned_records: int = 0
@@ -73,6 +73,6 @@ class Rebalance:
         self._metrics.rebalances.labels(event).inc()
         if abandoned_records:
             self._metrics.abandoned_records.labels(event).inc(abandoned_records)
-        self._metrics.assigned_partitions.set(len(self._ledger.partitions()))
+        self._metrics.assigned_partitions.set(len(self._tracker.partitions()))
         names = ",".join(f"{topic}-{number}" for topic, number in sorted(partitions))
         log_event(f"partitions_{event}", partitions=names, unfinished_records=abandoned_records)

@@ -1,4 +1,4 @@
-"""The offset ledger: which records are in progress, and up to where each partition is finished."""
+"""The offset tracker: which records are in progress, and up to where each partition is finished."""
 
 import logging
 import threading
@@ -23,11 +23,11 @@ class Gap(NamedTuple):
     stop: int
 
 
-class Slot:
-    """One assignment of one partition. A new assignment gets a new slot.
+class PartitionAssignment:
+    """One assignment of one partition. A new assignment gets a new assignment.
 
-    So whatever an old assignment's records still report lands in the old slot and touches nothing:
-    a closed slot's records need no result. The ledger's lock guards all of it but `closed`, which
+    So whatever an old assignment's records still report lands in the old assignment and touches nothing:
+    a closed assignment's records need no result. The tracker's lock guards all of it but `closed`, which
     only ever goes from False to True, `cut` (the batcher's lock) and `settled` (PublishOrder's).
     """
 
@@ -60,7 +60,7 @@ class Slot:
         """What is committed beside the next offset (see quarantine/note.py)."""
         self.committed_note = ""
         self.cut = 0
-        """How many batches with records of this slot were cut."""
+        """How many batches with records of this assignment were cut."""
         self.settled = 0
         """How many of them were published or requeued."""
         self.start_offset: int | None = None
@@ -108,8 +108,8 @@ class Slot:
             return None
         return Gap(self.partition, offset, entered)
 
-    def rewind(self, before: "Slot") -> int | None:
-        """Take over what an earlier slot had committed; return where to read on from, if known."""
+    def rewind(self, before: "PartitionAssignment") -> int | None:
+        """Take over what an earlier assignment had committed; return where to read on from, if known."""
         self.committed, self.start_offset = before.committed, before.start_offset
         self.note, self.committed_note = before.note, before.committed_note
         self._rewound = before.position is not None
@@ -187,15 +187,15 @@ class Slot:
 
 
 class Tracked(Protocol):
-    """A record that the ledger was told of."""
+    """A record that the tracker was told of."""
 
     @property
     def record(self) -> KafkaRecord:
         """The record itself."""
 
     @property
-    def slot(self) -> Slot:
-        """The slot that `OffsetLedger.track` returned for it."""
+    def assignment(self) -> PartitionAssignment:
+        """The assignment that `OffsetTracker.track` returned for it."""
 
     @property
     def size_bytes(self) -> int:
@@ -234,18 +234,18 @@ def _known(offsets: Mapping[TopicPartition, int | None]) -> dict[TopicPartition,
     return {partition: offset for partition, offset in offsets.items() if offset is not None}
 
 
-class OffsetLedger:
+class OffsetTracker:
     """Accounts for every record from poll to acknowledgement. Any thread may call it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._slots: dict[TopicPartition, Slot] = {}
+        self._assignments: dict[TopicPartition, PartitionAssignment] = {}
         self._records = 0
         self._bytes = 0
         self._outcome_bytes = 0
         self._gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
         # Slots that offsets went back from, until their records are finished.
-        self._replaced: dict[TopicPartition, list[Slot]] = {}
+        self._replaced: dict[TopicPartition, list[PartitionAssignment]] = {}
         self._went_back: set[TopicPartition] = set()
         self.on_assign: Callable[[], None] = lambda: None
         """Called when partitions were assigned; it must return at once."""
@@ -257,55 +257,57 @@ class OffsetLedger:
         """How many records were unfinished when their partitions were released."""
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Open a slot for each newly assigned partition."""
+        """Open a assignment for each newly assigned partition."""
         with self._changed:
             for partition in partitions:
-                self._slots[partition] = Slot(partition)
+                self._assignments[partition] = PartitionAssignment(partition)
         self.on_assign()
 
-    def track(self, records: Sequence[KafkaRecord]) -> list[Slot | None]:
+    def track(self, records: Sequence[KafkaRecord]) -> list[PartitionAssignment | None]:
         """Take polled records in; None stands for one whose partition is no longer ours."""
-        slots: list[Slot | None] = []
+        assignments: list[PartitionAssignment | None] = []
         with self._changed:
             self.polls += 1
             for start, stop in _runs(records):
                 first = records[start]
-                slot = self._slots.get(TopicPartition(first.topic, first.partition))
-                if slot is None:
-                    slots += [None] * (stop - start)
+                assignment = self._assignments.get(TopicPartition(first.topic, first.partition))
+                if assignment is None:
+                    assignments += [None] * (stop - start)
                     continue
                 for offsets in _rising([record.offset for record in records[start:stop]]):
-                    slot = self._from_the_beginning(slot, offsets[0])
-                    self._note_gap(slot.track(offsets, first.timestamp_ms))
+                    assignment = self._from_the_beginning(assignment, offsets[0])
+                    self._note_gap(assignment.track(offsets, first.timestamp_ms))
                     self._records += len(offsets)
-                    slots += [slot] * len(offsets)
-        return slots
+                    assignments += [assignment] * len(offsets)
+        return assignments
 
-    def _from_the_beginning(self, slot: Slot, offset: int) -> Slot:
-        """Return the slot, or a new one where the offsets have gone back.
+    def _from_the_beginning(
+        self, assignment: PartitionAssignment, offset: int
+    ) -> PartitionAssignment:
+        """Return the assignment, or a new one where the offsets have gone back.
 
         They do so where a topic was deleted and created again, or its end was lost, and the client
         goes on without a new assignment. What is known of the old offsets is about other records:
         none of it is committed any more. The records themselves are answered all the same, and
         nothing else is committed before.
         """
-        position = slot.position
+        position = assignment.position
         if position is None or offset >= position:
-            return slot
+            return assignment
         log_event(
             "offsets_went_back",
             logging.WARNING,
-            topic=slot.partition.topic,
-            partition=slot.partition.partition,
+            topic=assignment.partition.topic,
+            partition=assignment.partition.partition,
             from_offset=position,
             to_offset=offset,
         )
-        if slot.in_flight:
-            self._replaced.setdefault(slot.partition, []).append(slot)
+        if assignment.in_flight:
+            self._replaced.setdefault(assignment.partition, []).append(assignment)
         else:
-            slot.closed = True
-        self._went_back.add(slot.partition)
-        new = self._slots[slot.partition] = Slot(slot.partition)
+            assignment.closed = True
+        self._went_back.add(assignment.partition)
+        new = self._assignments[assignment.partition] = PartitionAssignment(assignment.partition)
         return new
 
     def take_went_back(self) -> set[TopicPartition]:
@@ -329,17 +331,17 @@ class OffsetLedger:
 
     def finish(self, tracked: Sequence[Tracked], outcome_bytes: int = 0) -> None:
         """Note that these records' results or dead letters are acknowledged, in any order."""
-        by_slot: dict[Slot, list[int]] = {}
+        by_slot: dict[PartitionAssignment, list[int]] = {}
         size_bytes = 0
         for item in tracked:
             size_bytes += item.size_bytes
-            by_slot.setdefault(item.slot, []).append(item.record.offset)
+            by_slot.setdefault(item.assignment, []).append(item.record.offset)
         with self._changed:
-            for slot, offsets in by_slot.items():
-                if not slot.closed:
-                    slot.finish(offsets)
+            for assignment, offsets in by_slot.items():
+                if not assignment.closed:
+                    assignment.finish(offsets)
                     self._records -= len(offsets)
-                    self._forget_replaced(slot)
+                    self._forget_replaced(assignment)
             self._bytes -= size_bytes
             self._outcome_bytes -= outcome_bytes
             self._changed.notify_all()
@@ -349,8 +351,8 @@ class OffsetLedger:
         with self._changed:
             return _known(
                 {
-                    partition: slot.to_commit
-                    for partition, slot in self._slots.items()
+                    partition: assignment.to_commit
+                    for partition, assignment in self._assignments.items()
                     if partition not in self._replaced
                 }
             )
@@ -359,12 +361,15 @@ class OffsetLedger:
         """Return the notes that are not committed yet, at the offsets that are."""
         with self._changed:
             found = {
-                slot.partition: slot.first_offset if slot.committed is None else slot.committed
-                for slot in self._slots.values()
-                if slot.note != slot.committed_note and slot.partition not in self._replaced
+                assignment.partition: assignment.first_offset
+                if assignment.committed is None
+                else assignment.committed
+                for assignment in self._assignments.values()
+                if assignment.note != assignment.committed_note
+                and assignment.partition not in self._replaced
             }
             return {
-                partition: OffsetAndMetadata(offset, self._slots[partition].note)
+                partition: OffsetAndMetadata(offset, self._assignments[partition].note)
                 for partition, offset in found.items()
                 if offset is not None
             }
@@ -372,67 +377,81 @@ class OffsetLedger:
     def committed(
         self,
         offsets: Mapping[TopicPartition, int],
-        cut: Mapping[Slot, int] | None = None,
+        cut: Mapping[PartitionAssignment, int] | None = None,
     ) -> None:
         """Record that these offsets are committed, with their notes.
 
-        With a `cut`, only of the slots that it was made of: others may have taken their place.
+        With a `cut`, only of the assignments that it was made of: others may have taken their place.
         """
         with self._changed:
             if cut is not None:
-                offsets = {p: o for p, o in offsets.items() if self._slots.get(p) in cut}
+                offsets = {p: o for p, o in offsets.items() if self._assignments.get(p) in cut}
             # A note alone is no progress.
             self.commits += any(
-                partition not in self._slots or self._slots[partition].committed != offset
+                partition not in self._assignments
+                or self._assignments[partition].committed != offset
                 for partition, offset in offsets.items()
             )
             for partition, offset in offsets.items():
-                slot = self._slots.get(partition)
-                if slot is not None:
-                    slot.committed = int(offset)
-                    slot.committed_note = metadata_of(offset)
+                assignment = self._assignments.get(partition)
+                if assignment is not None:
+                    assignment.committed = int(offset)
+                    assignment.committed_note = metadata_of(offset)
             self._changed.notify_all()
 
     def first_offsets(self) -> dict[TopicPartition, int]:
         """Return the first offset polled of each partition that had one."""
         with self._changed:
             return {
-                slot.partition: slot.first_offset
-                for slot in self._slots.values()
-                if slot.first_offset is not None
+                assignment.partition: assignment.first_offset
+                for assignment in self._assignments.values()
+                if assignment.first_offset is not None
             }
 
     def note(self, partition: TopicPartition, note: str) -> None:
         """Set what is committed beside a partition's next offset from now on."""
         with self._changed:
-            slot = self._slots.get(partition)
-            if slot is not None:
-                slot.note = note
+            assignment = self._assignments.get(partition)
+            if assignment is not None:
+                assignment.note = note
 
-    def cut(self) -> dict[Slot, int]:
-        """Return where each slot stands that has anything to commit, once all is finished."""
+    def cut(self) -> dict[PartitionAssignment, int]:
+        """Return where each assignment stands that has anything to commit, once all is finished."""
         with self._changed:
             ends = {
-                slot: slot.finished_to if slot.first_offset is None else slot.position
-                for slot in self._slots.values()
+                assignment: assignment.finished_to
+                if assignment.first_offset is None
+                else assignment.position
+                for assignment in self._assignments.values()
             }
             # Said again, an offset that is committed could reach a log that took the log's place.
             return {
-                slot: end
-                for slot, end in ends.items()
+                assignment: end
+                for assignment, end in ends.items()
                 if end is not None
-                and (end != slot.committed or slot.note != slot.committed_note or slot.in_flight)
+                and (
+                    end != assignment.committed
+                    or assignment.note != assignment.committed_note
+                    or assignment.in_flight
+                )
             }
 
-    def cut_committable(self) -> dict[Slot, int]:
-        """Return what `committable` does, by slot."""
+    def cut_committable(self) -> dict[PartitionAssignment, int]:
+        """Return what `committable` does, by assignment."""
         with self._changed:
-            return {self._slots[partition]: end for partition, end in self.committable().items()}
+            return {
+                self._assignments[partition]: end for partition, end in self.committable().items()
+            }
 
     def positions(self) -> dict[TopicPartition, int]:
         """Return the offset that is read next of each partition, where it is known."""
         with self._changed:
-            return _known({slot.partition: slot.position for slot in self._slots.values()})
+            return _known(
+                {
+                    assignment.partition: assignment.position
+                    for assignment in self._assignments.values()
+                }
+            )
 
     def pass_to(self, positions: Mapping[TopicPartition, int]) -> None:
         """Note how far the consumer has read: past markers and aborted records, too.
@@ -441,24 +460,24 @@ class OffsetLedger:
         """
         with self._changed:
             for partition, offset in positions.items():
-                if partition in self._slots:
-                    self._note_gap(self._slots[partition].pass_to(offset))
+                if partition in self._assignments:
+                    self._note_gap(self._assignments[partition].pass_to(offset))
 
     def without_start(self) -> list[TopicPartition]:
         """Return the partitions of which it is not known where the group stood."""
         with self._changed:
             return [
                 partition
-                for partition, slot in self._slots.items()
-                if slot.start_offset is None and slot.committed is None
+                for partition, assignment in self._assignments.items()
+                if assignment.start_offset is None and assignment.committed is None
             ]
 
     def start_at(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Note where the group stood when these partitions were assigned."""
         with self._changed:
             for partition, offset in offsets.items():
-                if partition in self._slots:
-                    self._note_gap(self._slots[partition].start_at(offset))
+                if partition in self._assignments:
+                    self._note_gap(self._assignments[partition].start_at(offset))
 
     def take_gaps(self) -> list[Gap]:
         """Return the gaps met since the last time."""
@@ -471,30 +490,32 @@ class OffsetLedger:
         """Return how many offsets lie from the oldest unfinished record to the position."""
         with self._changed:
             return {
-                partition: slot.position - slot.oldest_offset
-                for partition, slot in self._slots.items()
-                if slot.position is not None and slot.oldest_offset is not None
+                partition: assignment.position - assignment.oldest_offset
+                for partition, assignment in self._assignments.items()
+                if assignment.position is not None and assignment.oldest_offset is not None
             }
 
     def oldest_timestamps_ms(self) -> dict[TopicPartition, int]:
         """Return about how old the oldest unfinished record is, of each partition that has one."""
         with self._changed:
-            return _known({p: slot.oldest_timestamp_ms for p, slot in self._slots.items()})
+            return _known(
+                {p: assignment.oldest_timestamp_ms for p, assignment in self._assignments.items()}
+            )
 
     def _note_gap(self, gap: Gap | None) -> None:
         if gap is not None:
             self._gaps.append(gap)
 
-    def with_notes(self, cut: Mapping[Slot, int]) -> dict[TopicPartition, int]:
-        """Return the offsets of a cut with the notes that their slots have now.
+    def with_notes(self, cut: Mapping[PartitionAssignment, int]) -> dict[TopicPartition, int]:
+        """Return the offsets of a cut with the notes that their assignments have now.
 
-        Those of slots that are no longer there are left out: all of their records are done with.
+        Those of assignments that are no longer there are left out: all of their records are done with.
         """
         with self._changed:
             return {
-                slot.partition: OffsetAndMetadata(offset, slot.note)
-                for slot, offset in cut.items()
-                if self._slots.get(slot.partition) is slot
+                assignment.partition: OffsetAndMetadata(offset, assignment.note)
+                for assignment, offset in cut.items()
+                if self._assignments.get(assignment.partition) is assignment
             }
 
     def restart(self) -> dict[TopicPartition, int]:
@@ -504,18 +525,20 @@ class OffsetLedger:
         let go, as by `release`.
         """
         with self._changed:
-            old = list(self._slots.values())
-            self._release(slot.partition for slot in old)
+            old = list(self._assignments.values())
+            self._release(assignment.partition for assignment in old)
             offsets = {}
             for before in old:
-                slot = self._slots[before.partition] = Slot(before.partition)
-                offset = slot.rewind(before)
+                assignment = self._assignments[before.partition] = PartitionAssignment(
+                    before.partition
+                )
+                offset = assignment.rewind(before)
                 if offset is not None:
                     offsets[before.partition] = offset
             return offsets
 
     def release(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Close these partitions' slots and return the offsets up to which they are finished.
+        """Close these partitions' assignments and return the offsets up to which they are finished.
 
         What is still in progress for them no longer counts, and needs no result.
         """
@@ -528,33 +551,33 @@ class OffsetLedger:
     def _release(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         offsets: dict[TopicPartition, int] = {}
         for partition in partitions:
-            slot = self._slots.pop(partition, None)
+            assignment = self._assignments.pop(partition, None)
             replaced = self._replaced.pop(partition, [])
-            for closing in [*replaced, *([] if slot is None else [slot])]:
+            for closing in [*replaced, *([] if assignment is None else [assignment])]:
                 closing.closed = True
                 self._records -= closing.in_flight
-            if slot is None or replaced:
+            if assignment is None or replaced:
                 continue
-            to_commit = slot.to_commit
+            to_commit = assignment.to_commit
             if to_commit is not None:
                 offsets[partition] = to_commit
         self._changed.notify_all()
         return offsets
 
-    def _forget_replaced(self, slot: Slot) -> None:
-        """Let a slot go that offsets went back from, once all of its records are finished."""
-        replaced = self._replaced.get(slot.partition)
-        if replaced is None or slot.in_flight or slot not in replaced:
+    def _forget_replaced(self, assignment: PartitionAssignment) -> None:
+        """Let a assignment go that offsets went back from, once all of its records are finished."""
+        replaced = self._replaced.get(assignment.partition)
+        if replaced is None or assignment.in_flight or assignment not in replaced:
             return
-        slot.closed = True
-        replaced.remove(slot)
+        assignment.closed = True
+        replaced.remove(assignment)
         if not replaced:
-            del self._replaced[slot.partition]
+            del self._replaced[assignment.partition]
 
     def partitions(self) -> list[TopicPartition]:
-        """Return the partitions that have a slot."""
+        """Return the partitions that have a assignment."""
         with self._changed:
-            return list(self._slots)
+            return list(self._assignments)
 
     @property
     def in_flight_records(self) -> int:
@@ -572,7 +595,7 @@ class OffsetLedger:
         return self._outcome_bytes
 
     def wait_until(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
-        """Wait until a condition on this ledger holds; False if the time ran out first.
+        """Wait until a condition on this tracker holds; False if the time ran out first.
 
         The condition is checked whenever a record is finished or committed, with the lock held.
         """
@@ -586,7 +609,7 @@ class OffsetLedger:
         def finished() -> bool:
             return not any(
                 partition in self._replaced
-                or (partition in self._slots and self._slots[partition].in_flight)
+                or (partition in self._assignments and self._assignments[partition].in_flight)
                 for partition in wanted
             )
 

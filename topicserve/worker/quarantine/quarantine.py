@@ -24,7 +24,7 @@ from topicserve.backends.broker import Consumer, metadata_of
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
-from topicserve.worker.offsets.tracker import OffsetLedger, Slot
+from topicserve.worker.offsets.tracker import OffsetTracker, PartitionAssignment
 from topicserve.worker.quarantine.note import Note, Suspects
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.request import Batch, Polled, Rejection, Request
@@ -85,7 +85,7 @@ class _Partition:
 class _Chunk:
     """Records that are noted, and being predicted."""
 
-    slot: Slot
+    assignment: PartitionAssignment
     suspects: Suspects
     unfinished: int
     started: float
@@ -94,13 +94,13 @@ class _Chunk:
 class Quarantine:
     """Holds suspects back and lets them out chunk by chunk.
 
-    The polling thread owns it; batch threads call `survived` and `put_back` alone.
+    The polling thread owns it; batch threads call `survived` and `requeue` alone.
     """
 
     def __init__(
         self,
         consumer: Consumer,
-        ledger: OffsetLedger,
+        tracker: OffsetTracker,
         batcher: Batcher,
         delivery: CommitsNotes,
         max_attempts: int,
@@ -110,7 +110,7 @@ class Quarantine:
     ) -> None:
         """`max_attempts` of 0 switches it off."""
         self._consumer = consumer
-        self._ledger = ledger
+        self._tracker = tracker
         self._batcher = batcher
         self._delivery = delivery
         self._max_attempts = max_attempts
@@ -155,12 +155,12 @@ class Quarantine:
 
         Where the broker does not answer, the records go on unguarded, and the next poll asks again.
         """
-        for partition in self._ledger.take_went_back():
+        for partition in self._tracker.take_went_back():
             self._begin_again(partition)
         if not self._unopened:
             return
         last = {TopicPartition(one.topic, one.partition): one.offset for one in records}
-        opening = sorted(self._unopened & last.keys() & self._ledger.first_offsets().keys())
+        opening = sorted(self._unopened & last.keys() & self._tracker.first_offsets().keys())
         if not opening:
             return
         try:
@@ -168,12 +168,12 @@ class Quarantine:
         except BackendUnavailableError as error:
             log_event("attempts_not_noted", logging.WARNING, problem=str(error))
             return
-        first_offsets = self._ledger.first_offsets()
+        first_offsets = self._tracker.first_offsets()
         for partition in opening:
             offset = found[partition]
             if offset is not None and offset > first_offsets[partition]:
                 found[partition] = None  # it was committed of another log
-        self._ledger.start_at({p: int(o) for p, o in found.items() if o is not None})
+        self._tracker.start_at({p: int(o) for p, o in found.items() if o is not None})
         lags = self._consumer.stats().lag_records
         for partition in opening:
             offset = found[partition]
@@ -193,7 +193,7 @@ class Quarantine:
         free: list[Request] = []
         rejections: list[Rejection] = []
         for request in requests:
-            partition = request.slot.partition
+            partition = request.assignment.partition
             state, given_up = self._careful.get(partition), self._given_up.get(partition, {})
             if request.record.offset in given_up:
                 timed_out = given_up[request.record.offset]
@@ -208,7 +208,7 @@ class Quarantine:
         """Let chunks out, for a moment; the polling loop calls it at every turn."""
         if not self._careful:
             return
-        self._ledger.finish(self.drop_closed())  # a transaction may have been started over
+        self._tracker.finish(self.drop_revoked())  # a transaction may have been started over
         until = self._clock() + self.turn_seconds
         while self._let_out_next() and self._wait_for_chunk(until):
             pass
@@ -228,7 +228,7 @@ class Quarantine:
                 self._chunk.unfinished -= len(batch.requests)
                 self._changed.notify_all()
 
-    def put_back(self, batch: Batch) -> None:
+    def requeue(self, batch: Batch) -> None:
         """Take back a batch whose servable is not available now. Any thread may call it."""
         self._batcher.add([], batch.rejections, batch.epoch)
         with self._changed:
@@ -241,46 +241,46 @@ class Quarantine:
         """Note the records of a batch that does not return, before this worker ends."""
         offsets: dict[TopicPartition, list[int]] = {}
         for request in batch.requests:
-            offsets.setdefault(request.slot.partition, []).append(request.record.offset)
+            offsets.setdefault(request.assignment.partition, []).append(request.record.offset)
         for partition, found in offsets.items():
             state = self._careful.get(partition) or _Partition(self._plain_note(partition))
             first, last = min(found), max(found)
             deaths, alone = state.deaths(first) or 0, state.alone(first, last)
             suspects = Suspects(first, last, deaths, alone, timed_out=True)
-            self._ledger.note(
+            self._tracker.note(
                 partition, replace(state.note, suspects=suspects, is_predicting=True).text
             )
             self._timed_out.add(partition)
         self._delivery.commit_notes()
 
-    def hand_over(self, partitions: Iterable[TopicPartition]) -> None:
+    def note_clean_stop(self, partitions: Iterable[TopicPartition]) -> None:
         """Take the word `working` back; the caller commits the notes."""
         for partition in partitions:
             if partition not in self._timed_out:
                 state = self._careful.get(partition)
                 note = self._plain_note(partition) if state is None else state.note
-                self._ledger.note(partition, note.handed_over().text)
+                self._tracker.note(partition, note.handed_over().text)
 
-    def drop_closed(self) -> list[Polled]:
+    def drop_revoked(self) -> list[Polled]:
         """Take out and return the held requests whose partitions are no longer ours."""
         dropped: list[Polled] = []
         for state in self._careful.values():
-            dropped += [request for _, request in state.held if request.slot.closed]
-            state.held = deque(one for one in state.held if not one[1].slot.closed)
+            dropped += [request for _, request in state.held if request.assignment.closed]
+            state.held = deque(one for one in state.held if not one[1].assignment.closed)
         with self._changed:
-            dropped += [request for _, request in self._returned if request.slot.closed]
-            self._returned = [one for one in self._returned if not one[1].slot.closed]
-            if self._chunk is not None and self._chunk.slot.closed:
+            dropped += [request for _, request in self._returned if request.assignment.closed]
+            self._returned = [one for one in self._returned if not one[1].assignment.closed]
+            if self._chunk is not None and self._chunk.assignment.closed:
                 self._chunk = None
         return dropped
 
     def _open(self, partition: TopicPartition, found: Note, log_end: int | None) -> None:
-        first = self._ledger.first_offsets()[partition]
+        first = self._tracker.first_offsets()[partition]
         end = first + self._max_in_flight_records
         if log_end is not None:
             end = min(end, log_end)  # what came since then, the one before has not seen
         note = found.taken_over(self._worker, first, end).judged(max(self._max_attempts, 2))
-        self._ledger.note(partition, note.text)
+        self._tracker.note(partition, note.text)
         if note.given_up:
             self._given_up[partition] = note.given_up
         if note.deaths or note.suspects is not None or note.given_up:
@@ -302,7 +302,7 @@ class Quarantine:
             for epoch, request in state.held:
                 self._batcher.add([request], [], epoch)
         if self._max_attempts and partition not in self._unopened:
-            self._ledger.note(partition, self._plain_note(partition).text)
+            self._tracker.note(partition, self._plain_note(partition).text)
         self._report()
 
     def _rejection(self, request: Request, *, timed_out: bool) -> Rejection:
@@ -331,9 +331,9 @@ class Quarantine:
                 return True
             self._chunk = None
         if chunk is not None:
-            self._clear_suspects(chunk.slot.partition)
+            self._clear_suspects(chunk.assignment.partition)
         if self._clock() >= self._retry_at:
-            positions = self._ledger.positions()
+            positions = self._tracker.positions()
             for partition, state in list(self._careful.items()):
                 if state.held:
                     if self._let_out(partition, state):
@@ -363,16 +363,16 @@ class Quarantine:
         requests = self._next_chunk(state, deaths)
         first, last = requests[0][1].record.offset, requests[-1][1].record.offset
         suspects = Suspects(first, last, deaths, state.alone(first, last))
-        self._ledger.note(
+        self._tracker.note(
             partition, replace(state.note, suspects=suspects, is_predicting=True).text
         )
         if not self._delivery.commit_notes():
             state.held.extendleft(reversed(requests))
             self._retry_at = self._clock() + _RETRY_SECONDS
             return True
-        slot = requests[0][1].slot
+        assignment = requests[0][1].assignment
         with self._changed:
-            self._chunk = _Chunk(slot, suspects, len(requests), self._clock())
+            self._chunk = _Chunk(assignment, suspects, len(requests), self._clock())
         # The next one's turn comes first then.
         self._careful[partition] = self._careful.pop(partition)
         for epoch, request in requests:
@@ -398,7 +398,7 @@ class Quarantine:
     def _trust(self, partition: TopicPartition, state: _Partition) -> None:
         """Go on as usual: all that may have been in flight at the death has been predicted."""
         del self._careful[partition]
-        self._ledger.note(partition, self._plain_note(partition).text)
+        self._tracker.note(partition, self._plain_note(partition).text)
         for epoch, request in state.held:
             self._batcher.add([request], [], epoch)
         log_event("careful_reading_ended", partition=f"{partition.topic}-{partition.partition}")
@@ -412,7 +412,7 @@ class Quarantine:
         """Take back that a chunk is being predicted; a death from here on is not its fault."""
         state = self._careful.get(partition)
         if state is not None:
-            self._ledger.note(partition, state.note.text)
+            self._tracker.note(partition, state.note.text)
 
     def _take_back(self) -> None:
         """Hold again what came back because its servable is not available."""
@@ -422,7 +422,7 @@ class Quarantine:
             return
         self._retry_at = self._clock() + _RETRY_SECONDS
         for epoch, request in sorted(returned, key=lambda one: one[1].record.offset, reverse=True):
-            state = self._careful.get(request.slot.partition)
+            state = self._careful.get(request.assignment.partition)
             if state is None:
                 self._batcher.add([request], [], epoch)
             else:

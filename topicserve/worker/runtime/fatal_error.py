@@ -3,7 +3,7 @@
 import threading
 
 
-class Failure:
+class FatalError:
     """Remembers the first error reported. Any thread may call it."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 
 from topicserve.servables.server.swap_guard import GuardLimits, Probation, SwapGuard, Verdict
 from topicserve.worker.config.schema import WorkerConfig
-from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.stages.request import Trial
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -41,7 +41,7 @@ class GuardedResults:
         self._guard = guard
         self._metrics = metrics
 
-    def note(self, outgoing: Outgoing) -> None:
+    def note(self, outgoing: OutgoingBatch) -> None:
         """Note what was acknowledged. Any thread may call it."""
         if not outgoing.evidence:
             return  # nearly always: no version is on probation

@@ -12,14 +12,14 @@ from topicserve.worker.telemetry.logging import log_event
 _MAX_WAITING_BATCHES = 64
 
 
-class MetadataReaper:
+class MetadataCleaner:
     """Deletes in the background, on a thread of its own."""
 
     def __init__(self, store: MetadataStore) -> None:
         self._store = store
         self._waiting: queue.Queue[list[str] | None] = queue.Queue(_MAX_WAITING_BATCHES)
         self._thread = threading.Thread(
-            target=self._run, name="topicserve-metadata-reaper", daemon=True
+            target=self._run, name="topicserve-metadata-cleaner", daemon=True
         )
 
     def start(self) -> None:

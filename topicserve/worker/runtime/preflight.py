@@ -38,7 +38,7 @@ class StoppedError(Exception):
 
 
 class Preflight:
-    """Asks the broker and the store, for at most `start_seconds` in all."""
+    """Asks the broker and the store, for at most `startup_timeout_seconds` in all."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Preflight:
         self._config = config
         self._stop = stop
         self._clock = clock
-        self._deadline = clock() + config.start_seconds
+        self._deadline = clock() + config.startup_timeout_seconds
 
     def check_broker(self, admin: Admin) -> None:
         """Raise ConfigError where no broker answers or a topic is not there; create what may be."""
@@ -65,7 +65,7 @@ class Preflight:
             raise ConfigError(
                 "kafka.bootstrap_servers",
                 f"no broker answers at {kafka.bootstrap_servers} "
-                f"(tried for {self._config.start_seconds:g} s: {error}); "
+                f"(tried for {self._config.startup_timeout_seconds:g} s: {error}); "
                 "start it, or correct the address",
             ) from error
         except AuthenticationError as error:
@@ -80,7 +80,7 @@ class Preflight:
             raise ConfigError(
                 "metadata.redis_url",
                 f"no Redis answers at {where} "
-                f"(tried for {self._config.start_seconds:g} s: {error}); "
+                f"(tried for {self._config.startup_timeout_seconds:g} s: {error}); "
                 "start it, or correct the address",
             ) from error
         except AuthenticationError as error:

@@ -18,26 +18,26 @@ def pauses(max_pause_seconds: float, random_share: float = 0.2) -> Iterator[floa
         pause = min(pause * 2, max_pause_seconds)
 
 
-class AbandonedError(Exception):
+class ShutdownRequestedError(Exception):
     """The work at hand is no longer wanted: the worker gives up, or its partitions are gone."""
 
 
-class Patience:
-    """How stages wait for what is away: for as long as it takes, but never past `give_up`."""
+class RetryLoop:
+    """How stages wait for what is away: for as long as it takes, but never past `shut_down`."""
 
     def __init__(self, max_pause_seconds: float) -> None:
         self._max_pause_seconds = max_pause_seconds
         self._given_up = threading.Event()
 
-    def give_up(self) -> None:
+    def shut_down(self) -> None:
         """End all waiting, now and from now on."""
         self._given_up.set()
 
     def tries(self) -> Iterator[int]:
-        """Yield 0, 1, 2, ... with growing pauses between; raise AbandonedError on giving up."""
+        """Yield 0, 1, 2, ... with growing pauses between; raise ShutdownRequestedError on giving up."""
         for attempt, pause in enumerate(pauses(self._max_pause_seconds)):
             if self._given_up.is_set():
-                raise AbandonedError
+                raise ShutdownRequestedError
             yield attempt
             if self._given_up.wait(pause):
-                raise AbandonedError
+                raise ShutdownRequestedError

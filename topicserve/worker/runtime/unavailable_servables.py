@@ -20,7 +20,7 @@ class _Wait:
     remind_at: float
 
 
-class WaitingRoutes:
+class UnavailableServables:
     """Logs when a route begins to wait, every minute while it does, and when it goes on.
 
     Any thread may call it.
@@ -45,10 +45,10 @@ class WaitingRoutes:
             if is_long:
                 wait.remind_at = now + REMIND_SECONDS
         if is_new:
-            log_event("predict_waits", servable=route.servable, problem=problem)
+            log_event("servable_unavailable", servable=route.servable, problem=problem)
         if is_long:
             log_event(
-                "predict_still_waits",
+                "servable_still_unavailable",
                 logging.WARNING,
                 servable=route.servable,
                 problem=problem,
@@ -62,7 +62,7 @@ class WaitingRoutes:
         with self._lock:
             waited = self._waits.pop(route, None) is not None
         if waited:
-            log_event("predict_goes_on", servable=route.servable)
+            log_event("servable_available", servable=route.servable)
 
     def forget(self) -> None:
         """Take no route for waiting: what waited may be another's by now."""

@@ -8,7 +8,7 @@ from operator import attrgetter
 from msgspec.structs import replace
 
 from topicserve.worker.config.schema import BatchingConfig
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.tracker import PartitionAssignment
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.lanes import Lane, LaneKey, Lanes
 from topicserve.worker.stages.request import Batch, Polled, Rejection, Request, Route
@@ -24,7 +24,7 @@ class Batcher:
     """Gathers requests by epoch, route and signature. Any thread may call it.
 
     What waits here is bounded by what is polled: the poller asks `wait_for_room` first, and the
-    ledger bounds all that is not yet acknowledged. An idle worker does not wait: unless a
+    tracker bounds all that is not yet acknowledged. An idle worker does not wait: unless a
     timeout is asked for, `take` returns whatever has gathered since the batch before.
     """
 
@@ -86,7 +86,7 @@ class Batcher:
                 next_at = self._lanes.next_at()
                 self._changed.wait(None if next_at is None else max(next_at - now, 0.0))
 
-    def overtakes(self, batch: Batch) -> bool:
+    def is_stale(self, batch: Batch) -> bool:
         """Return whether an earlier batch of the same lane came back after this one was taken.
 
         It must come back too then, or records of one key would change their order.
@@ -95,7 +95,7 @@ class Batcher:
             returns = self._lanes.returns_of(LaneKey(batch.epoch, batch.route))
             return returns.count != batch.returns_before
 
-    def put_back(self, batch: Batch, pause_seconds: float) -> None:
+    def requeue(self, batch: Batch, pause_seconds: float) -> None:
         """Take a batch back whose servable is not available now; its lane pauses."""
         key = LaneKey(batch.epoch, batch.route)
         with self._changed:
@@ -105,7 +105,7 @@ class Batcher:
             if batch.rejections:
                 self._rejections.setdefault(batch.epoch, []).extend(batch.rejections)
             if batch.requests:
-                self._lanes.put_back(key, batch.requests, self._clock() + pause_seconds)
+                self._lanes.requeue(key, batch.requests, self._clock() + pause_seconds)
             self._changed.notify_all()
 
     def add_again(self, requests: Sequence[Request], epoch: int) -> None:
@@ -115,7 +115,7 @@ class Batcher:
                 if request.route.is_suspect:  # it has survived its prediction
                     request = replace(request, route=replace(request.route, is_suspect=False))
                 key = LaneKey(epoch, request.route)
-                self._lanes.put_back(key, [request], self._clock())
+                self._lanes.requeue(key, [request], self._clock())
             self._changed.notify_all()
 
     def note_results(self, batch: Batch, size_bytes: int) -> None:
@@ -123,20 +123,20 @@ class Batcher:
         with self._changed:
             self._sizer.observe_results(batch.route, batch.rows, size_bytes)
 
-    def drop_closed(self) -> list[Polled]:
+    def drop_revoked(self) -> list[Polled]:
         """Take out and return the records whose partitions are no longer ours."""
         dropped: list[Polled] = []
         with self._changed:
             for epoch, rejections in list(self._rejections.items()):
-                dropped += [r.polled for r in rejections if r.polled.slot.closed]
-                self._rejections[epoch] = [r for r in rejections if not r.polled.slot.closed]
+                dropped += [r.polled for r in rejections if r.polled.assignment.closed]
+                self._rejections[epoch] = [r for r in rejections if not r.polled.assignment.closed]
                 if not self._rejections[epoch]:
                     del self._rejections[epoch]
             for lane in self._lanes:
-                gone = [request for request in lane.requests if request.slot.closed]
+                gone = [request for request in lane.requests if request.assignment.closed]
                 if gone:
                     dropped += gone
-                    self._lanes.keep(lane, [r for r in lane.requests if not r.slot.closed])
+                    self._lanes.keep(lane, [r for r in lane.requests if not r.assignment.closed])
             self._changed.notify_all()
         return dropped
 
@@ -187,12 +187,12 @@ class Batcher:
 
     def _take_turns(
         self, requests: Sequence[Request], rejections: Sequence[Rejection]
-    ) -> dict[Slot, int]:
+    ) -> dict[PartitionAssignment, int]:
         """Return the batch's place among the batches of each of its partitions."""
         turns = {}
-        slots = {request.slot for request in requests}
-        slots.update(rejection.polled.slot for rejection in rejections)
-        for slot in slots:
-            turns[slot] = slot.cut
-            slot.cut += 1
+        assignments = {request.assignment for request in requests}
+        assignments.update(rejection.polled.assignment for rejection in rejections)
+        for assignment in assignments:
+            turns[assignment] = assignment.cut
+            assignment.cut += 1
         return turns

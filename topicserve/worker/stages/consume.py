@@ -8,7 +8,7 @@ from topicserve.backends.broker import Consumer
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.offsets.lag import LagGauges
-from topicserve.worker.offsets.tracker import OffsetLedger
+from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.stages.request import Rejection, Request
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
@@ -23,14 +23,14 @@ class FlowControl:
     def __init__(
         self,
         consumer: Consumer,
-        ledger: OffsetLedger,
+        tracker: OffsetTracker,
         config: BatchingConfig,
         metrics: WorkerMetrics,
         clock: Callable[[], float],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._consumer = consumer
-        self._ledger = ledger
+        self._tracker = tracker
         self._max_records = config.max_in_flight_records
         self._max_bytes = config.max_in_flight_bytes
         self._metrics = metrics
@@ -41,12 +41,12 @@ class FlowControl:
         self._paused: set[TopicPartition] = set()
         self._held: set[TopicPartition] = set()
         self._problem: tuple[str, float] | None = None
-        self._lag = LagGauges(ledger, metrics, wall_clock)
+        self._lag = LagGauges(tracker, metrics, wall_clock)
 
     def regulate(self, stopped: bool) -> None:
         """Pause every partition when full, or for good where stopped; resume at half."""
         self._metrics.breaker_open.set(stopped)
-        if stopped or not self._ledger.wait_until(self._has_room, _SHORT_WAIT_SECONDS):
+        if stopped or not self._tracker.wait_until(self._has_room, _SHORT_WAIT_SECONDS):
             self._pause()
         elif self._paused and self._half_empty():
             self._resume()
@@ -57,8 +57,8 @@ class FlowControl:
         Bytes are only known once they are here: a poll may pass their bound once, where its records
         are larger than those of the poll before.
         """
-        records = self._max_records - self._ledger.in_flight_records
-        left_bytes = self._max_bytes - self._ledger.in_flight_bytes
+        records = self._max_records - self._tracker.in_flight_records
+        left_bytes = self._max_bytes - self._tracker.in_flight_bytes
         return max(min(records, left_bytes // self._record_bytes), 1)
 
     def hold(self, partitions: Iterable[TopicPartition]) -> None:
@@ -103,7 +103,7 @@ class FlowControl:
         """Count polled records and their bytes."""
         size = sum([request.size_bytes for request in requests])
         size += sum([rejection.polled.size_bytes for rejection in rejections])
-        self._ledger.count_bytes(size)
+        self._tracker.count_bytes(size)
         self._record_bytes = max(size // len(records), 1)
         by_topic = Counter([record.topic for record in records])
         for topic, count in by_topic.items():
@@ -115,29 +115,29 @@ class FlowControl:
         if now < self._observe_at:
             return
         self._observe_at = now + _OBSERVE_SECONDS
-        self._metrics.in_flight_records.set(self._ledger.in_flight_records)
-        self._metrics.in_flight_bytes.set(self._ledger.in_flight_bytes)
+        self._metrics.in_flight_records.set(self._tracker.in_flight_records)
+        self._metrics.in_flight_bytes.set(self._tracker.in_flight_bytes)
         stats = self._consumer.stats()
-        self._ledger.pass_to(stats.positions)
+        self._tracker.pass_to(stats.positions)
         self._lag.observe(stats)
         since = now if self._problem is None else self._problem[1]
         self._problem = (stats.problem, since) if stats.problem else None
 
     def _has_room(self) -> bool:
         return (
-            self._ledger.in_flight_records < self._max_records
-            and self._ledger.in_flight_bytes < self._max_bytes
+            self._tracker.in_flight_records < self._max_records
+            and self._tracker.in_flight_bytes < self._max_bytes
         )
 
     def _half_empty(self) -> bool:
         return (
-            self._ledger.in_flight_records <= self._max_records // 2
-            and self._ledger.in_flight_bytes <= self._max_bytes // 2
+            self._tracker.in_flight_records <= self._max_records // 2
+            and self._tracker.in_flight_bytes <= self._max_bytes // 2
         )
 
     def _pause(self) -> None:
         # Newly assigned partitions come unpaused, so this is asked again every time.
-        new = set(self._ledger.partitions()) - self._paused - self._held
+        new = set(self._tracker.partitions()) - self._paused - self._held
         if new:
             self._consumer.pause(sorted(new))
         self._note(self._paused | new)
@@ -147,5 +147,5 @@ class FlowControl:
         self._note(set())
 
     def _note(self, paused: set[TopicPartition]) -> None:
-        self._paused = paused & set(self._ledger.partitions())
+        self._paused = paused & set(self._tracker.partitions())
         self._metrics.paused_partitions.set(len(self._paused))

@@ -11,7 +11,7 @@ from topicserve.wire.headers import HeaderReader, headers_bytes
 from topicserve.wire.input_record import decode_input
 from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.tracker import PartitionAssignment
 from topicserve.worker.stages.request import Polled, Rejection, Request
 from topicserve.worker.stages.routing import Router, UnknownServableError
 
@@ -27,18 +27,21 @@ class Decoder:
         self._reader = HeaderReader(limits)
 
     def decode(
-        self, records: Sequence[KafkaRecord], slots: Sequence[Slot | None], now: float
+        self,
+        records: Sequence[KafkaRecord],
+        assignments: Sequence[PartitionAssignment | None],
+        now: float,
     ) -> tuple[list[Request], list[Rejection]]:
         """Return the requests and the rejected, both in the records' order.
 
-        Records without a slot are another's by now and are left out.
+        Records without a assignment are another's by now and are left out.
         """
         requests: list[Request] = []
         rejections: list[Rejection] = []
         self._router.follow()
         find_route, reader = self._router.route, self._reader
-        for record, slot in zip(records, slots, strict=True):
-            if slot is None:
+        for record, assignment in zip(records, assignments, strict=True):
+            if assignment is None:
                 continue
             size = OVERHEAD_BYTES + len(record.value or b"") + len(record.key or b"")
             try:
@@ -46,11 +49,11 @@ class Decoder:
                 route = find_route(found.target, found.record_id)
             # Whatever a parser raises, the fault is this record's own and touches no other.
             except Exception as error:
-                polled = Polled(record, slot, size + headers_bytes(record.headers), now)
+                polled = Polled(record, assignment, size + headers_bytes(record.headers), now)
                 rejections.append(_rejection(polled, error))
             else:
                 size += found.held_bytes
-                requests.append(Request(record, slot, size, now, found, route))
+                requests.append(Request(record, assignment, size, now, found, route))
         return requests, rejections
 
 

@@ -13,7 +13,7 @@ from topicserve.backends.metadata_store import MetadataStore, PendingMetadata
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.config.schema import MetadataConfig, OnMissingMetadata
-from topicserve.worker.runtime.retry import Patience
+from topicserve.worker.runtime.retry import RetryLoop
 from topicserve.worker.stages.metadata_checks import check_metadata
 from topicserve.worker.stages.request import Rejection, Request
 from topicserve.worker.telemetry.logging import log_event
@@ -52,7 +52,7 @@ class Fetch:
 
 
 @dataclass(slots=True)
-class Joined:
+class MetadataLookup:
     """`metadata[i]` is what was found for request i; the rejected have none there."""
 
     metadata: list[Metadata]
@@ -66,13 +66,13 @@ class Joiner:
         self,
         store: MetadataStore,
         config: MetadataConfig,
-        patience: Patience,
+        retry_loop: RetryLoop,
         metrics: WorkerMetrics,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._config = config
-        self._patience = patience
+        self._retry_loop = retry_loop
         self._metrics = metrics
         self._clock = clock
         self.unavailable: str | None = None
@@ -93,14 +93,14 @@ class Joiner:
         record_ids = _ids_of([r for r in requests if not r.input.metadata_absent])
         return Fetch(record_ids, None, is_first=True)
 
-    def finish(self, requests: Sequence[Request], fetch: Fetch) -> Joined:
-        """Return each request's metadata; raises AbandonedError if the worker gives up.
+    def finish(self, requests: Sequence[Request], fetch: Fetch) -> MetadataLookup:
+        """Return each request's metadata; raises ShutdownRequestedError if the worker gives up.
 
         `fetch` may have asked for more: requests that were not answered are not among these.
         """
         started = self._clock()
         found = self._answer(fetch)
-        joined = Joined([_MISSING] * len(requests), [])
+        joined = MetadataLookup([_MISSING] * len(requests), [])
         missing = _join(requests, range(len(requests)), found, joined)
         if missing and self._config.wait_seconds > 0:
             missing = self._wait_for(requests, missing, joined)
@@ -114,7 +114,7 @@ class Joiner:
         if not fetch.record_ids:
             return {}
         pending = fetch.pending
-        for attempt in self._patience.tries():
+        for attempt in self._retry_loop.tries():
             try:
                 if pending is None:
                     if attempt or not fetch.is_first:
@@ -134,15 +134,15 @@ class Joiner:
         """Say once that the store is away, and once that it is back."""
         before, self.unavailable = self.unavailable, problem
         if problem is not None and before is None:
-            log_event("metadata_waits", logging.WARNING, problem=problem)
+            log_event("metadata_store_unavailable", logging.WARNING, problem=problem)
         elif problem is None and before is not None:
-            log_event("metadata_back")
+            log_event("metadata_store_recovered")
 
     def _wait_for(
-        self, requests: Sequence[Request], missing: list[int], joined: Joined
+        self, requests: Sequence[Request], missing: list[int], joined: MetadataLookup
     ) -> list[int]:
         """Look again until each request has waited its time since it was polled."""
-        for _ in self._patience.tries():
+        for _ in self._retry_loop.tries():
             limit = self._clock() - self._config.wait_seconds
             waiting = [index for index in missing if requests[index].polled_at > limit]
             if not waiting:
@@ -152,7 +152,7 @@ class Joiner:
             missing += _join(requests, waiting, found, joined)
         return missing
 
-    def _count(self, joined: Joined, missing: int) -> None:
+    def _count(self, joined: MetadataLookup, missing: int) -> None:
         statuses = [metadata.status for metadata in joined.metadata]
         for status, count in (
             ("found", statuses.count(MetadataStatus.FOUND)),
@@ -178,7 +178,7 @@ def _join(
     requests: Sequence[Request],
     indexes: Iterable[int],
     found: Mapping[str, bytes | None],
-    joined: Joined,
+    joined: MetadataLookup,
 ) -> list[int]:
     """Note what was found for these requests; return those for which there was nothing."""
     missing = []

@@ -65,7 +65,7 @@ class Lane:
         self.rows += sum([request.input.rows for request in requests])
         self.size_bytes += sum([request.size_bytes for request in requests])
 
-    def put_back(self, requests: Sequence[Request]) -> None:
+    def requeue(self, requests: Sequence[Request]) -> None:
         """Add requests that were taken before; offsets keep their order."""
         waiting = self.requests
         if not waiting or _polled_order(requests[-1]) <= _polled_order(waiting[0]):
@@ -148,13 +148,13 @@ class Lanes:
         if not was_ready:
             self._schedule(lane)
 
-    def put_back(self, key: LaneKey, requests: Sequence[Request], parked_until: float) -> None:
+    def requeue(self, key: LaneKey, requests: Sequence[Request], parked_until: float) -> None:
         """Add requests that were taken before; their lane rests."""
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._open(key)
         self._count(lane, -1)
-        lane.put_back(requests)
+        lane.requeue(requests)
         lane.parked_until = parked_until
         lane.is_parked = lane.came_back = True
         self._schedule(lane)

@@ -15,13 +15,13 @@ from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.stages.batch_sizer import BatchSizer
-from topicserve.worker.stages.calls.calls import Calls, NotNowError
+from topicserve.worker.stages.calls.calls import Calls, ServableUnavailableError
 from topicserve.worker.stages.calls.second_tries import SecondTries
 from topicserve.worker.stages.calls.steps import held, older_steps
 from topicserve.worker.stages.handles import Handle, Servables
 from topicserve.worker.stages.request import (
     Batch,
-    Predicted,
+    BatchPrediction,
     Rejection,
     Request,
     Route,
@@ -61,17 +61,17 @@ class Predictor:
         self._now = now
         self._calls = Calls(config.allowed_batch_sizes, check_batches, metrics, clock, tries)
 
-    def predict(self, batch: Batch) -> Predicted:
-        """Return what became of each request, or raise NotNowError for the batch as a whole."""
+    def predict(self, batch: Batch) -> BatchPrediction:
+        """Return what became of each request, or raise ServableUnavailableError for the batch as a whole."""
         requests, expired = self._without_expired(batch.requests)
         if not requests:
-            return Predicted(batch.route.servable, 0, batch.route.signature_name, [], expired)
+            return BatchPrediction(batch.route.servable, 0, batch.route.signature_name, [], expired)
         try:
             handle, is_default = self._choice.open(batch.route)
         except (NotFoundError, InvalidArgumentError) as error:
             return self._without_version(batch, requests, expired, error)
         except ServableError as error:
-            raise NotNowError(str(error)) from error
+            raise ServableUnavailableError(str(error)) from error
         with handle:
             trials = self._choice.trial_of(handle, is_default=is_default)
             predicted = self._with_handle(batch, requests, handle, trials)
@@ -102,7 +102,7 @@ class Predictor:
         requests: Sequence[Request],
         expired: list[Rejection],
         error: ServableError,
-    ) -> Predicted:
+    ) -> BatchPrediction:
         """Wait for a version that may still come; for one that no one knows, only so long.
 
         A servable that was removed from the configuration meanwhile is not waited for at all: a
@@ -114,9 +114,9 @@ class Predictor:
         if route.servable not in served:
             reason, problem = Reason.UNKNOWN_SERVABLE, unknown_servable(route.servable, served)
         elif self._is_waited_for(route, requests):
-            raise NotNowError(str(error)) from error
+            raise ServableUnavailableError(str(error)) from error
         rejections = [Rejection(request, reason, problem) for request in requests]
-        return Predicted(
+        return BatchPrediction(
             route.servable, route.version or 0, route.signature_name, [], rejections + expired
         )
 
@@ -126,7 +126,7 @@ class Predictor:
 
     def _with_handle(
         self, batch: Batch, requests: list[Request], handle: Handle, trials: frozenset[Trial]
-    ) -> Predicted:
+    ) -> BatchPrediction:
         started = self._clock()
         predicted = self._predict_with(requests, handle, batch.route, trials)
         self._sizer.observe(batch.route, batch.rows, self._clock() - started)
@@ -140,7 +140,7 @@ class Predictor:
         handle: Handle,
         route: Route,
         trials: frozenset[Trial] = frozenset(),
-    ) -> Predicted:
+    ) -> BatchPrediction:
         """Predict, and again with older steps what a pipeline fails on while new ones are tried.
 
         `trials` has the version itself, where that is on probation.

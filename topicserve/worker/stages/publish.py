@@ -10,13 +10,13 @@ from topicserve.wire.headers import METADATA_JSON
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import Metadata
 from topicserve.wire.result_encoder import Origin, encode_results
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.tracker import PartitionAssignment
 from topicserve.worker.stages.calls.second_tries import Refusal, SecondTries
 from topicserve.worker.stages.request import (
-    Answers,
+    BatchPrediction,
+    CallOutput,
     Evidence,
     Polled,
-    Predicted,
     Rejection,
     Request,
 )
@@ -24,7 +24,7 @@ from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
 @dataclass(slots=True)
-class Outgoing:
+class OutgoingBatch:
     """What is to be published: `records[i]` is the outcome of `polled[i]`.
 
     Where `reasons[i]` is None it is a result of the servable's version, else a dead letter.
@@ -74,9 +74,9 @@ class Outgoing:
         self.records.append(record)
         self.reasons.append(reason)
 
-    def where(self, wanted: Callable[[int], bool]) -> "Outgoing":
+    def where(self, wanted: Callable[[int], bool]) -> "OutgoingBatch":
         """Return the outcomes whose index is wanted."""
-        part = Outgoing(
+        part = OutgoingBatch(
             self.servable,
             self.version,
             others=self.others,
@@ -89,20 +89,22 @@ class Outgoing:
                 part.sizes.append(self.sizes[index])
         return part
 
-    def share_of(self, slots: Collection[Slot] | None) -> "Outgoing":
-        """Return the outcomes of the records of these slots alone; None stands for all."""
-        if slots is None:
+    def share_of(self, assignments: Collection[PartitionAssignment] | None) -> "OutgoingBatch":
+        """Return the outcomes of the records of these assignments alone; None stands for all."""
+        if assignments is None:
             return self
-        return self.where(lambda index: self.polled[index].slot in slots)
+        return self.where(lambda index: self.polled[index].assignment in assignments)
 
-    def without_closed(self) -> tuple["Outgoing", "Outgoing"]:
+    def without_revoked(self) -> tuple["OutgoingBatch", "OutgoingBatch"]:
         """Return the outcomes whose partitions are still ours, and those that are not."""
         # There are few partitions, and many records of each.
-        if not any(slot.closed for slot in {polled.slot for polled in self.polled}):
-            return self, Outgoing(self.servable, self.version)
+        if not any(
+            assignment.closed for assignment in {polled.assignment for polled in self.polled}
+        ):
+            return self, OutgoingBatch(self.servable, self.version)
         return (
-            self.where(lambda index: not self.polled[index].slot.closed),
-            self.where(lambda index: self.polled[index].slot.closed),
+            self.where(lambda index: not self.polled[index].assignment.closed),
+            self.where(lambda index: self.polled[index].assignment.closed),
         )
 
     def record_ids(self) -> list[str]:
@@ -152,14 +154,14 @@ class Encoder:
         self._worker_id = worker_id
 
     def encode(
-        self, predicted: Predicted, metadata: Sequence[Metadata], rejections: list[Rejection]
-    ) -> Outgoing:
+        self, predicted: BatchPrediction, metadata: Sequence[Metadata], rejections: list[Rejection]
+    ) -> OutgoingBatch:
         """Return results for what was answered and not rejected, dead letters for the rejected.
 
         `metadata` has one for each of `predicted.answered()`, in that order. What cannot be written
         as a result is added to `rejections`, or to what is to be predicted `again`.
         """
-        outgoing = Outgoing(predicted.servable, predicted.version)
+        outgoing = OutgoingBatch(predicted.servable, predicted.version)
         rejected = {id(rejection.polled) for rejection in rejections}
         start = 0
         for answers in predicted.answers:
@@ -180,9 +182,9 @@ class Encoder:
 
     def _add_results(
         self,
-        outgoing: Outgoing,
-        predicted: Predicted,
-        answers: Answers,
+        outgoing: OutgoingBatch,
+        predicted: BatchPrediction,
+        answers: CallOutput,
         metadata: Sequence[Metadata],
         rejections: list[Rejection],
         rejected: set[int],
@@ -212,9 +214,9 @@ class Encoder:
 
     def _add_one_by_one(
         self,
-        outgoing: Outgoing,
-        predicted: Predicted,
-        answers: Answers,
+        outgoing: OutgoingBatch,
+        predicted: BatchPrediction,
+        answers: CallOutput,
         metadata: Sequence[Metadata],
         rejections: list[Rejection],
         error: Exception,
@@ -235,7 +237,7 @@ class Encoder:
             self._add_results(outgoing, predicted, own, [found], rejections, rejected)
 
     def _results(
-        self, predicted: Predicted, answers: Answers, metadata: Sequence[Metadata]
+        self, predicted: BatchPrediction, answers: CallOutput, metadata: Sequence[Metadata]
     ) -> list[OutgoingRecord]:
         version = predicted.version_of(answers)
         return encode_results(

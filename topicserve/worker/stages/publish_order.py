@@ -4,11 +4,11 @@ import threading
 from collections.abc import Callable, Collection
 from typing import TypeAlias
 
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.tracker import PartitionAssignment
 from topicserve.worker.stages.request import Batch
 
-Settle: TypeAlias = Callable[[Collection[Slot] | None], None]
-"""Publishes or requeues a batch: the records of these slots, or all of them for None."""
+Settle: TypeAlias = Callable[[Collection[PartitionAssignment] | None], None]
+"""Publishes or requeues a batch: the records of these assignments, or all of them for None."""
 
 
 class PublishOrder:
@@ -20,46 +20,46 @@ class PublishOrder:
     """
 
     def __init__(self) -> None:
-        # Guards `Slot.settled` and what waits here.
+        # Guards `PartitionAssignment.settled` and what waits here.
         self._lock = threading.Lock()
-        self._waiting: dict[Slot, dict[int, Settle]] = {}
+        self._waiting: dict[PartitionAssignment, dict[int, Settle]] = {}
 
     def settle(self, batch: Batch, settle: Settle) -> None:
         """Settle a batch now or later. Every batch that was cut must come here exactly once."""
         with self._lock:
-            is_next = all(slot.settled == turn for slot, turn in batch.turns.items())
+            is_next = all(assignment.settled == turn for assignment, turn in batch.turns.items())
             if not is_next:
-                for slot, turn in batch.turns.items():
-                    self._waiting.setdefault(slot, {})[turn] = settle
+                for assignment, turn in batch.turns.items():
+                    self._waiting.setdefault(assignment, {})[turn] = settle
         if is_next:
             try:
                 settle(None)
             finally:
                 self._pass_on(batch.turns)
-        for slot in batch.turns:
-            self._settle_waiting(slot)
+        for assignment in batch.turns:
+            self._settle_waiting(assignment)
 
-    def waiting(self) -> list[Slot]:
-        """Return the slots that have predicted records whose turn has not come."""
+    def waiting(self) -> list[PartitionAssignment]:
+        """Return the assignments that have predicted records whose turn has not come."""
         with self._lock:
             return list(self._waiting)
 
-    def _pass_on(self, slots: Collection[Slot]) -> None:
+    def _pass_on(self, assignments: Collection[PartitionAssignment]) -> None:
         with self._lock:
-            for slot in slots:
-                slot.settled += 1
+            for assignment in assignments:
+                assignment.settled += 1
 
-    def _settle_waiting(self, slot: Slot) -> None:
-        """Settle what waits for this slot, one batch after the other, as far as it goes."""
+    def _settle_waiting(self, assignment: PartitionAssignment) -> None:
+        """Settle what waits for this assignment, one batch after the other, as far as it goes."""
         while True:
             with self._lock:
-                turns = self._waiting.get(slot)
-                settle = None if turns is None else turns.pop(slot.settled, None)
+                turns = self._waiting.get(assignment)
+                settle = None if turns is None else turns.pop(assignment.settled, None)
                 if turns is not None and not turns:
-                    del self._waiting[slot]
+                    del self._waiting[assignment]
             if settle is None:
                 return
             try:
-                settle((slot,))
+                settle((assignment,))
             finally:
-                self._pass_on((slot,))
+                self._pass_on((assignment,))

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.kafka_record import KafkaRecord
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.tracker import PartitionAssignment
 
 
 class Polled(msgspec.Struct, frozen=True, gc=False):
-    """A record in progress: it stays in its slot's account until it is published or given up."""
+    """A record in progress: it stays in its assignment's account until it is published or given up."""
 
     record: KafkaRecord
-    slot: Slot
+    assignment: PartitionAssignment
     size_bytes: int
     polled_at: float
 
@@ -69,19 +69,19 @@ class Batch:
     waited_seconds: float
     returns_before: int = 0
     """How often batches of its lane had come back to the batcher when it was taken."""
-    turns: dict[Slot, int] = field(default_factory=dict)
+    turns: dict[PartitionAssignment, int] = field(default_factory=dict)
     """By partition, how many batches with records of it were cut before (see PublishOrder)."""
     returns: object = None
     """Keeps the count of its lane's returns alive until this batch is settled."""
 
-    def share_of(self, slots: Collection[Slot] | None) -> "Batch":
-        """Return the batch with the records of these slots alone; None stands for all."""
-        if slots is None:
+    def share_of(self, assignments: Collection[PartitionAssignment] | None) -> "Batch":
+        """Return the batch with the records of these assignments alone; None stands for all."""
+        if assignments is None:
             return self
         return replace(
             self,
-            requests=[request for request in self.requests if request.slot in slots],
-            rejections=[one for one in self.rejections if one.polled.slot in slots],
+            requests=[request for request in self.requests if request.assignment in assignments],
+            rejections=[one for one in self.rejections if one.polled.assignment in assignments],
         )
 
 
@@ -102,7 +102,7 @@ class Evidence(NamedTuple):
 
 
 @dataclass(slots=True)
-class Answers:
+class CallOutput:
     """Records that were predicted in one call, and the output columns with all their rows."""
 
     requests: Sequence[Request]
@@ -118,7 +118,7 @@ class Answers:
     is_shared: bool = False
     """Whether the call had other records beside these."""
 
-    def each(self) -> Iterator["Answers"]:
+    def each(self) -> Iterator["CallOutput"]:
         """Yield what each record was answered, with its own rows alone."""
         start = 0
         for request, count in zip(self.requests, self.counts or repeat(1), strict=False):
@@ -135,16 +135,16 @@ class Answers:
 
 
 @dataclass(slots=True)
-class Predicted:
+class BatchPrediction:
     """What became of a batch: every request is in exactly one of the answers or rejections."""
 
     servable: str
     version: int
     signature_name: str
-    answers: list[Answers]
+    answers: list[CallOutput]
     rejections: list[Rejection]
 
-    def version_of(self, answers: Answers) -> int:
+    def version_of(self, answers: CallOutput) -> int:
         """Return which version gave these answers."""
         return self.version if answers.version is None else answers.version
 
@@ -157,7 +157,7 @@ class Predicted:
         return [one.polled for one in self.rejections if isinstance(one.polled, Request)]
 
     def take_over(
-        self, again: "Predicted", failed: Collection[Trial], version: int | None = None
+        self, again: "BatchPrediction", failed: Collection[Trial], version: int | None = None
     ) -> None:
         """Take what other versions answered of the rejected requests, after these had failed."""
         saved = {id(request) for request in again.answered()}

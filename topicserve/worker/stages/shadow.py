@@ -34,7 +34,7 @@ from topicserve.wire.result_encoder import Origin, encode_results
 from topicserve.worker.config.schema import ServedConfig, ShadowConfig
 from topicserve.worker.stages.calls.feeds import Feed, build_feeds
 from topicserve.worker.stages.handles import Servables
-from topicserve.worker.stages.request import Answers, Predicted, Request
+from topicserve.worker.stages.request import BatchPrediction, CallOutput, Request
 from topicserve.worker.stages.routing import share_of
 from topicserve.worker.stages.version_choice import Availability
 from topicserve.worker.telemetry.logging import log_event
@@ -53,7 +53,7 @@ class _Task(NamedTuple):
 
     shadow: ShadowConfig
     origin: Origin
-    answers: Answers
+    answers: CallOutput
 
 
 class Shadow:
@@ -84,7 +84,7 @@ class Shadow:
         """Start comparing."""
         self._thread.start()
 
-    def offer(self, predicted: Predicted) -> None:
+    def offer(self, predicted: BatchPrediction) -> None:
         """Have a batch's share compared later. Any thread may call it; never waits."""
         shadow = self._shadows.get(predicted.servable)
         if shadow is None:
@@ -142,7 +142,7 @@ class Shadow:
         for answers in said:
             self._publish_differences(task.origin, origin, first, answers)
 
-    def _predict(self, servable: Servable, feed: Feed, origin: Origin) -> Answers:
+    def _predict(self, servable: Servable, feed: Feed, origin: Origin) -> CallOutput:
         """Return what the shadow says; where it fails, that fails these records alone."""
         try:
             outputs = feed.predict(servable, origin.signature_name, feed.rows)
@@ -151,10 +151,10 @@ class Shadow:
         except BaseException as error:
             self._count(origin.servable, "failed", len(feed.requests))
             _log_failure(origin.servable, error)
-            return Answers([], {})
+            return CallOutput([], {})
 
     def _publish_differences(
-        self, primary: Origin, shadow: Origin, first: Mapping[int, Answers], answers: Answers
+        self, primary: Origin, shadow: Origin, first: Mapping[int, CallOutput], answers: CallOutput
     ) -> None:
         pairs = [(first[id(own.requests[0])], own) for own in answers.each()]
         different = [pair for pair in pairs if not _equal(pair[0].outputs, pair[1].outputs)]
@@ -169,7 +169,7 @@ class Shadow:
             log_event("shadow_not_published", records=len(records), problem=str(error))
 
     def _difference(
-        self, primary: Origin, first: Answers, shadow: Origin, second: Answers
+        self, primary: Origin, first: CallOutput, shadow: Origin, second: CallOutput
     ) -> OutgoingRecord:
         """Return both results side by side: `{"id", "primary": result, "shadow": result}`."""
         bodies = [_json_result(origin, own) for origin, own in ((primary, first), (shadow, second))]
@@ -193,7 +193,7 @@ class Shadow:
             self._metrics.shadow_comparisons.labels(servable, outcome).inc(count)
 
 
-def _share(answers: Answers, share: float) -> Answers:
+def _share(answers: CallOutput, share: float) -> CallOutput:
     """Return what the records were answered that the share takes."""
     requests: list[Request] = []
     counts: list[int] = []
@@ -209,7 +209,7 @@ def _share(answers: Answers, share: float) -> Answers:
         name: column if name in answers.whole else column[np.array(rows, np.intp)]
         for name, column in answers.outputs.items()
     }
-    return Answers(requests, outputs, counts, answers.whole, answers.version)
+    return CallOutput(requests, outputs, counts, answers.whole, answers.version)
 
 
 def _equal(first: Outputs, second: Outputs) -> bool:
@@ -227,7 +227,7 @@ def _equal_columns(first: NDArray[Any], second: NDArray[Any]) -> bool:
     return bool(np.array_equal(first, second))
 
 
-def _json_result(origin: Origin, own: Answers) -> bytes:
+def _json_result(origin: Origin, own: CallOutput) -> bytes:
     """Return one result's JSON, also for a record that came as protobuf."""
     (request,) = own.requests
     asked = request.input

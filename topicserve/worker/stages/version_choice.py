@@ -9,11 +9,11 @@ from topicserve.servables.core.errors import NotFoundError, ServableError
 from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.worker.stages.handles import Handle, Servables
-from topicserve.worker.stages.request import Predicted, Request, Route, Trial
+from topicserve.worker.stages.request import BatchPrediction, Request, Route, Trial
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
-PredictWith = Callable[[Sequence[Request], Handle, Route], Predicted]
+PredictWith = Callable[[Sequence[Request], Handle, Route], BatchPrediction]
 
 
 class Opened(NamedTuple):
@@ -71,7 +71,7 @@ class VersionChoice:
     def predict_by_predecessor(
         self,
         route: Route,
-        predicted: Predicted,
+        predicted: BatchPrediction,
         trials: frozenset[Trial],
         predict_again: PredictWith,
     ) -> None:
@@ -96,7 +96,7 @@ class VersionChoice:
             again = predict_again(rejected, handle, route)
         predicted.take_over(again, trials, predecessor)
 
-    def count_fallbacks(self, route: Route, predicted: Predicted) -> None:
+    def count_fallbacks(self, route: Route, predicted: BatchPrediction) -> None:
         """Count a canary's records that the default has predicted."""
         if route.is_canary:
             fallbacks = self._metrics.canary_fallbacks.labels(route.servable)

@@ -115,7 +115,7 @@ def _families(answer: Fetched) -> list[Metric]:
 
 
 class SupervisorPages:
-    """Answers a path for all replicas together. Any thread may call it."""
+    """CallOutput a path for all replicas together. Any thread may call it."""
 
     def __init__(self, registry: CollectorRegistry, replicas: Replicas) -> None:
         self._registry = registry

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from topicserve.servables.core.servable_state import ManagerState, ServableState
 from topicserve.wire.dead_letter import Reason
-from topicserve.worker.stages.publish import Outgoing
+from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.telemetry.logging import log_event
 
 COUNT_SECONDS = 60.0
@@ -54,7 +54,7 @@ class DeadLetterLog:
         self._counts: Counter[Reason] = Counter()
         self._count_at = clock() + COUNT_SECONDS
 
-    def note(self, outgoing: Outgoing) -> None:
+    def note(self, outgoing: OutgoingBatch) -> None:
         """Note what was acknowledged; most of it are results."""
         if outgoing.reasons.count(None) == len(outgoing.reasons):
             return
@@ -78,7 +78,7 @@ class DeadLetterLog:
         for reason, count in counts.items():
             log_event("dead_letters", logging.WARNING, reason=reason.value, records=count)
 
-    def _log_first(self, outgoing: Outgoing, index: int, reason: Reason) -> None:
+    def _log_first(self, outgoing: OutgoingBatch, index: int, reason: Reason) -> None:
         record = outgoing.polled[index].record
         message = dict(outgoing.records[index].headers).get(_MESSAGE) or b""
         log_event(

@@ -9,8 +9,8 @@ from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionManager
 
 from topicserve.backends.kafka_python.workarounds.client import (
-    HeldWakeUps,
-    OneWakeUp,
+    BatchedWakeups,
+    CoalescedWakeups,
     keep_requests,
     retry_timed_out_requests,
 )
@@ -83,7 +83,7 @@ class CountingSocket:
 @pytest.mark.parametrize("mended", [True, False])
 def test_a_loop_is_woken_once_for_all_that_ask_meanwhile(*, mended: bool) -> None:
     """Without our mend each record sent wakes it; when that is mended there, ours can go."""
-    loop = OneWakeUp() if mended else NetworkSelector()
+    loop = CoalescedWakeups() if mended else NetworkSelector()
     loop._wakeup_w = asked = CountingSocket(loop._wakeup_w)
 
     for _ in range(100):
@@ -95,11 +95,11 @@ def test_a_loop_is_woken_once_for_all_that_ask_meanwhile(*, mended: bool) -> Non
     loop.close()
 
 
-def a_held_client() -> tuple[HeldWakeUps, OneWakeUp, CountingSocket]:
+def a_held_client() -> tuple[BatchedWakeups, CoalescedWakeups, CountingSocket]:
     """Return a client that connects to nothing, its loop, and what that is woken through."""
-    loop = OneWakeUp()
+    loop = CoalescedWakeups()
     loop._wakeup_w = asked = CountingSocket(loop._wakeup_w)
-    return HeldWakeUps(net=loop, manager=SimpleNamespace(cluster=None)), loop, asked
+    return BatchedWakeups(net=loop, manager=SimpleNamespace(cluster=None)), loop, asked
 
 
 def test_a_held_thread_is_woken_when_all_is_ready() -> None:
@@ -129,7 +129,7 @@ def test_work_that_comes_while_a_loop_reads_its_wake_up_is_done(
     moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor is a later wake-up lost: the loop must not count as woken for ever."""
-    loop = OneWakeUp()
+    loop = CoalescedWakeups()
     loop._wakeup_w = asked = CountingSocket(loop._wakeup_w)
     done: list[str] = []
     read = NetworkSelector._process_events

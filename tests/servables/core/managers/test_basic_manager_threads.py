@@ -133,7 +133,7 @@ def test_the_number_of_load_threads_can_change(
     closing: Callable[[Callable[[], object]], None],
 ) -> None:
     """With one a second load waits for the first; with more it does not."""
-    manager = BasicManager(BasicManagerOptions(load_threads=1, release_memory=lambda: None))
+    manager = BasicManager(BasicManagerOptions(num_load_threads=1, release_memory=lambda: None))
     closing(lambda: manager.close(LIMIT_SECONDS))
     gates = [Gate() for _ in range(3)]
     outcomes = [Outcome() for _ in range(3)]
@@ -157,7 +157,7 @@ def test_fewer_load_threads_never_overlap(
     closing: Callable[[Callable[[], object]], None],
 ) -> None:
     """Loads on one thread come one after another, also while the number is set again."""
-    manager = BasicManager(BasicManagerOptions(load_threads=1, release_memory=lambda: None))
+    manager = BasicManager(BasicManagerOptions(num_load_threads=1, release_memory=lambda: None))
     closing(lambda: manager.close(LIMIT_SECONDS))
     running, overlaps = threading.Lock(), []
 
@@ -181,7 +181,7 @@ def test_many_threads_load_fast_and_few_go_on(
     closing: Callable[[Callable[[], object]], None],
 ) -> None:
     """With as many threads as versions all load at once; set back, all the same can be unloaded."""
-    manager = BasicManager(BasicManagerOptions(load_threads=1, release_memory=lambda: None))
+    manager = BasicManager(BasicManagerOptions(num_load_threads=1, release_memory=lambda: None))
     closing(lambda: manager.close(LIMIT_SECONDS))
     manager.set_num_load_threads(32)
     together = threading.Barrier(len(MANY))

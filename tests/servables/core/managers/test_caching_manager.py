@@ -61,7 +61,7 @@ class Caching:
         self.bus: EventBus[ServableState] = EventBus()
         self.monitor = ServableStateMonitor(self.bus)
         options = BasicManagerOptions(
-            load_threads=4,
+            num_load_threads=4,
             unload_threads=4,
             retry=RetryPolicy(max_retries=0),
             event_bus=self.bus,

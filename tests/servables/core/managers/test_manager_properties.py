@@ -130,7 +130,7 @@ class ManagerMachine(RuleBasedStateMachine):
         for handle, _ in self.handles:
             handle.close()
         self.handles.clear()
-        self._settle(say_again=True)
+        self._settle(republish=True)
         aspired = {
             ServableId(name, version)
             for name, versions in self.aspired.items()
@@ -140,7 +140,7 @@ class ManagerMachine(RuleBasedStateMachine):
         assert {one for one, loader in self.loaders if loader.is_loaded} == aspired
         for name in self.aspired:
             self.manager.get_aspired_versions_callback()(name, [])
-        self._settle(say_again=False)
+        self._settle(republish=False)
         assert not any(loader.is_loaded for _, loader in self.loaders)
         assert self.manager.close(0)
         super().teardown()
@@ -153,10 +153,10 @@ class ManagerMachine(RuleBasedStateMachine):
             versions.append(a_version(name, version, loader))
         self.manager.get_aspired_versions_callback()(name, versions)
 
-    def _settle(self, *, say_again: bool) -> None:
+    def _settle(self, *, republish: bool) -> None:
         """Let everything come to rest; a source says again what it aspires, with good loaders."""
         for _ in range(8):
-            for name in self.aspired if say_again else ():
+            for name in self.aspired if republish else ():
                 self._say(name, failures=0)
             self.manager.step_all()
             self.load_executor.settle()

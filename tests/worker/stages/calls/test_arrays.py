@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tests.support.stages.records import PARTITION, ROUTE, a_kafka_record, a_request
 from topicserve.servables.kinds.servable import Signature, TensorSpec
 from topicserve.wire.input_record import decode_input
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.tracker import PartitionAssignment
 from topicserve.worker.stages.calls import columns
 from topicserve.worker.stages.calls.arrays import InvalidInputError, read_array
 from topicserve.worker.stages.calls.feeds import build_feeds
@@ -182,7 +182,7 @@ def test_an_integer_that_no_64_bits_hold_is_named_as_it_was_written(
 ) -> None:
     """And a float is called a float, whatever its size."""
     record = a_kafka_record(value=(body % written).encode())
-    request = Request(record, Slot(PARTITION), 10, 0.0, decode_input(record), ROUTE)
+    request = Request(record, PartitionAssignment(PARTITION), 10, 0.0, decode_input(record), ROUTE)
     signature = Signature({"x": TensorSpec(np.dtype(np.int64), (2,))}, {})
 
     _, (rejection,) = build_feeds([request], signature)

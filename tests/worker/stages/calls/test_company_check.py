@@ -18,7 +18,7 @@ from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.kinds.servable import Columns
 from topicserve.wire.json_codec.body import Form
 from topicserve.worker.config.schema import BatchingConfig
-from topicserve.worker.stages.calls.calls import NotNowError
+from topicserve.worker.stages.calls.calls import ServableUnavailableError
 from topicserve.worker.stages.calls.company_check import MAX_SIGNATURES, REMEDY, CompanyCheck
 from topicserve.worker.stages.request import Request
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -195,7 +195,7 @@ def test_a_passing_failure_decides_nothing(error: Exception) -> None:
 def test_a_passing_failure_of_the_batch_is_waited_for() -> None:
     """As without the check."""
     predictor = a_predictor(Moody(2, error=UnavailableError("remote")), check_batches=1)
-    with pytest.raises(NotNowError):
+    with pytest.raises(ServableUnavailableError):
         outcomes_of(predictor, lone_rows([1.0, 2.0]))
 
 

@@ -17,7 +17,7 @@ from topicserve.backends.errors import RecordRefusedError
 from topicserve.servables.kinds.servable import Signature, TensorSpec
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.config.schema import Guarantee
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.tracker import PartitionAssignment
 from topicserve.worker.stages.calls.second_tries import (
     MAX_RECORDS,
     MAX_REFUSALS,
@@ -32,7 +32,7 @@ GUARANTEES = pytest.mark.parametrize("guarantee", list(Guarantee), ids=lambda on
 
 
 class Padding(Doubling):
-    """Answers each row with as many numbers as the largest `x` of the call says."""
+    """CallOutput each row with as many numbers as the largest `x` of the call says."""
 
     @property
     def signatures(self) -> Any:
@@ -73,7 +73,7 @@ def test_only_a_record_whose_lone_result_is_too_large_is_given_up(guarantee: Gua
             size = 1 + n % 3
             assert orjson.loads(sent.value or b"")["prediction"][:size] == [size] * size
     assert max(servable.sizes) > 1
-    assert world.stages.ledger.outcome_bytes == 0
+    assert world.stages.tracker.outcome_bytes == 0
     assert world.served.open_handles == 0
 
 
@@ -113,10 +113,13 @@ def test_a_record_is_tried_alone_and_then_without_each_version_that_was_refused(
 
 
 def test_a_record_read_again_is_known_by_its_place() -> None:
-    """After a transaction that was aborted it is another object, and another slot."""
+    """After a transaction that was aborted it is another object, and another assignment."""
     tries = SecondTries()
     tries.note(a_request(offset=5), TOO_LARGE, is_alone=True, evidence=NEW)
-    other, again = a_request(offset=6), a_request(offset=5, slot=Slot(PARTITION))
+    other, again = (
+        a_request(offset=6),
+        a_request(offset=5, assignment=PartitionAssignment(PARTITION)),
+    )
 
     found = tries.of([other, again])
     tries.forget([other, again])
@@ -128,8 +131,10 @@ def test_a_record_read_again_is_known_by_its_place() -> None:
 
 def test_what_is_known_is_bounded() -> None:
     """Partitions may go while their records are to be tried again."""
-    tries, slot = SecondTries(), Slot(PARTITION)
-    requests = [a_request(offset=offset, slot=slot) for offset in range(MAX_RECORDS + 5)]
+    tries, assignment = SecondTries(), PartitionAssignment(PARTITION)
+    requests = [
+        a_request(offset=offset, assignment=assignment) for offset in range(MAX_RECORDS + 5)
+    ]
 
     for request in requests:
         tries.note(request, TOO_LARGE, is_alone=False, evidence=None)

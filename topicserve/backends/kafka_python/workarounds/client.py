@@ -139,7 +139,7 @@ def _telling(abort: Callable[[Exception], None]) -> Callable[[Exception], None]:
     return lambda error: abort(GivenUpError(f"given up after: {error}"))
 
 
-class OneWakeUp(NetworkSelector):  # type: ignore[misc]  # the library is untyped
+class CoalescedWakeups(NetworkSelector):  # type: ignore[misc]  # the library is untyped
     """An event loop that is woken once for all that asked while it was on its way.
 
     The producer asks with each record that is sent behind a full batch, so with nearly all of a
@@ -165,7 +165,7 @@ class OneWakeUp(NetworkSelector):  # type: ignore[misc]  # the library is untype
             self._is_woken = False
 
 
-class HeldWakeUps(KafkaNetClient):  # type: ignore[misc]  # the library is untyped
+class BatchedWakeups(KafkaNetClient):  # type: ignore[misc]  # the library is untyped
     """A client whose I/O thread may sleep until a whole list of records is ready for it.
 
     What the loop itself is given to run, such as a look-up of metadata, wakes it all the same.

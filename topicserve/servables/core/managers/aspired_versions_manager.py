@@ -74,10 +74,10 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
 
     def set_aspired_versions(self, name: str, versions: Sequence[ServableData[Loader]]) -> None:
         """Take what is aspired of a stream; acted on later. Never waits for a load."""
-        strangers = [str(one.id) for one in versions if one.id.name != name]
-        if strangers:
+        mismatched = [str(one.id) for one in versions if one.id.name != name]
+        if mismatched:
             _logger.error(
-                "aspired versions of %r are dropped: they name others: %s", name, strangers
+                "aspired versions of %r are dropped: they name others: %s", name, mismatched
             )
             return
         # Of two with one id either will do, as for two that are said one after the other.

@@ -39,7 +39,7 @@ def _nothing(error: ServableError | None) -> None:
 class BasicManagerOptions:
     """How a manager loads and unloads."""
 
-    load_threads: int = 2
+    num_load_threads: int = 2
     unload_threads: int = 2
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     event_bus: EventBus[ServableState] = field(default_factory=EventBus)
@@ -54,7 +54,7 @@ class BasicManagerOptions:
     timer: Timer | None = None
     """For the pauses between tries; None: a thread of the manager's own."""
     load_executor: Executor | None = None
-    """Where to load; None: `load_threads` threads of the manager's own. Likewise to unload."""
+    """Where to load; None: `num_load_threads` threads of the manager's own. Likewise to unload."""
     unload_executor: Executor | None = None
 
 
@@ -72,7 +72,7 @@ class BasicManager(ServingManager):
         self._closers: list[Callable[[float], object]] = []
         load_executor, unload_executor = options.load_executor, options.unload_executor
         if load_executor is None:
-            load_executor = self._own_pool(options.load_threads, "servable-load")
+            load_executor = self._own_pool(options.num_load_threads, "servable-load")
         if unload_executor is None:
             unload_executor = self._own_pool(options.unload_threads, "servable-unload")
         self._load_executor = load_executor

@@ -19,10 +19,10 @@ class BrokenVersionRetries:
     one needs, may be over. The manager must take the new loader (reload_servables_with_error).
     """
 
-    def __init__(self, timer: Timer, pauses: RetryPolicy, say_again: Callable[[str], None]) -> None:
+    def __init__(self, timer: Timer, pauses: RetryPolicy, republish: Callable[[str], None]) -> None:
         self._timer = timer
         self._pauses = pauses
-        self._say_again = say_again
+        self._say_again = republish
         self._failures: dict[ServableId, int] = {}
 
     def take(self, event: EventAndTime[ServableState]) -> None:

@@ -13,11 +13,18 @@ from topicserve.worker.stages.calls.feeds import Feed, build_feeds
 from topicserve.worker.stages.calls.lone_answers import Difference
 from topicserve.worker.stages.calls.second_tries import SecondTries, SecondTry
 from topicserve.worker.stages.handles import Handle
-from topicserve.worker.stages.request import Evidence, Predicted, Rejection, Request, Route, Trial
+from topicserve.worker.stages.request import (
+    BatchPrediction,
+    Evidence,
+    Rejection,
+    Request,
+    Route,
+    Trial,
+)
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
-class NotNowError(Exception):
+class ServableUnavailableError(Exception):
     """The batch cannot be predicted now, through no fault of its records: try again later."""
 
 
@@ -53,14 +60,14 @@ class Calls:
         handle: Handle,
         route: Route,
         trials: frozenset[Trial],
-    ) -> Predicted:
-        """Return what became of each request, or raise NotNowError.
+    ) -> BatchPrediction:
+        """Return what became of each request, or raise ServableUnavailableError.
 
         `servable` is the handle's, or that with its steps held; `trials` are the versions on
         probation that take part.
         """
         name = route.signature_name
-        predicted = Predicted(route.servable, handle.id.version, name, [], [])
+        predicted = BatchPrediction(route.servable, handle.id.version, name, [], [])
         alone = self._tries.of(requests)
         shared = [one for one in requests if id(one) not in alone] if alone else requests
         started = self._clock()
@@ -84,7 +91,7 @@ class Calls:
         servable: Servable,
         request: Request,
         second: SecondTry,
-        predicted: Predicted,
+        predicted: BatchPrediction,
         handle: Handle,
         trials: frozenset[Trial],
     ) -> None:
@@ -116,13 +123,13 @@ class Calls:
         # A kind of a user's own may raise anything, SystemExit included: it ends no worker.
         except BaseException as error:
             if isinstance(error, ServableError) and error.retriable:
-                raise NotNowError(error_text(error)) from error
+                raise ServableUnavailableError(error_text(error)) from error
             failure = PredictError(error_text(error))
             return [], [Rejection(request, Reason.PREDICT_FAILED, failure) for request in requests]
         return build_feeds(requests, signature)
 
     def _predict_feed(
-        self, servable: Servable, feed: Feed, predicted: Predicted, company: Company
+        self, servable: Servable, feed: Feed, predicted: BatchPrediction, company: Company
     ) -> None:
         if not company.is_apart:
             self._predict_joined(servable, feed, self._size(feed), predicted, company)
@@ -132,14 +139,19 @@ class Calls:
             self._predict_apart(servable, feed, predicted, company)
 
     def _predict_apart(
-        self, servable: Servable, feed: Feed, predicted: Predicted, company: Company
+        self, servable: Servable, feed: Feed, predicted: BatchPrediction, company: Company
     ) -> None:
         """Predict each record alone and unpadded."""
         for one in feed.each():
             self._predict_joined(servable, one, one.rows, predicted, company)
 
     def _predict_joined(
-        self, servable: Servable, feed: Feed, size: int, predicted: Predicted, company: Company
+        self,
+        servable: Servable,
+        feed: Feed,
+        size: int,
+        predicted: BatchPrediction,
+        company: Company,
     ) -> None:
         is_alone = len(feed.requests) == 1 and size == feed.rows
         try:
@@ -159,7 +171,7 @@ class Calls:
             self._predict_apart(servable, feed, predicted, company)
         except ServableError as error:
             if error.retriable:
-                raise NotNowError(error_text(error)) from error
+                raise ServableUnavailableError(error_text(error)) from error
             self._split(servable, feed, size, predicted, company, error)
         # A kind of a user's own may raise anything, SystemExit included; it is that record's error
         # all the same. A process is asked to stop by signals, never from here.
@@ -173,7 +185,7 @@ class Calls:
         servable: Servable,
         feed: Feed,
         size: int,
-        predicted: Predicted,
+        predicted: BatchPrediction,
         company: Company,
         error: BaseException,
     ) -> None:
@@ -194,12 +206,12 @@ class Calls:
             del predicted.answers[answered:]
             self._predict_apart(servable, feed, predicted, company)
 
-    def _reject(self, feed: Feed, predicted: Predicted, error: BaseException) -> None:
+    def _reject(self, feed: Feed, predicted: BatchPrediction, error: BaseException) -> None:
         self._count_failure(predicted, error)
         failure = PredictError(error_text(error))
         predicted.rejections.append(Rejection(feed.requests[0], Reason.PREDICT_FAILED, failure))
 
-    def _count_failure(self, predicted: Predicted, error: BaseException) -> None:
+    def _count_failure(self, predicted: BatchPrediction, error: BaseException) -> None:
         self._metrics.predict_failures.labels(predicted.servable, status_code(error)).inc()
 
     def _size(self, feed: Feed) -> int:

@@ -20,7 +20,7 @@ from topicserve.worker.stages.calls.lone_answers import (
     fails_always,
     first_difference,
 )
-from topicserve.worker.stages.request import Answers
+from topicserve.worker.stages.request import CallOutput
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
@@ -52,7 +52,7 @@ class Company:
         # record may ask for some outputs only, which says nothing of the others.
         self._left: dict[tuple[str, bool], int] = {}
 
-    def check(self, servable: Servable, feed: Feed, answers: Answers) -> None:
+    def check(self, servable: Servable, feed: Feed, answers: CallOutput) -> None:
         """Raise NotAsAloneError where a record that is predicted alone now is answered otherwise.
 
         What `feed` gave, it gave joined or padded. Does nothing once enough calls were checked.

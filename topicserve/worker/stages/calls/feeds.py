@@ -28,7 +28,7 @@ from topicserve.worker.stages.calls.arrays import InvalidInputError, OutOfRangeE
 from topicserve.worker.stages.calls.columns import columns_at_once
 from topicserve.worker.stages.calls.outputs import check_outputs
 from topicserve.worker.stages.calls.record_columns import RecordColumns, read_record, same_in
-from topicserve.worker.stages.request import Answers, Rejection, Request
+from topicserve.worker.stages.request import CallOutput, Rejection, Request
 
 _INSTANCE = Form.INSTANCE  # looked at once a record: a global costs less than a member
 
@@ -95,7 +95,7 @@ class Feed:
         outputs: Columns = select(columns, signature_name, self.signature.outputs)
         return outputs
 
-    def answers(self, outputs: Columns, size: int) -> Answers:
+    def answers(self, outputs: Columns, size: int) -> CallOutput:
         """Return what a call with so many rows gave, without the padding.
 
         Raises RowCountError where an output has not the rows that it should have, and
@@ -124,7 +124,7 @@ class Feed:
                 raise FailedPreconditionError(
                     f"output {name!r} is {column.dtype.name}, which JSON cannot hold without loss"
                 )
-        return Answers(self.requests, columns, self.counts, frozenset(whole))
+        return CallOutput(self.requests, columns, self.counts, frozenset(whole))
 
     def _has_rows(self, name: str) -> bool:
         return self.signature.inputs[name].scope is Scope.ROW

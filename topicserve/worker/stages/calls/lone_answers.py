@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from topicserve.servables.core.errors import ResourceExhaustedError, ServableError, error_text
 from topicserve.servables.kinds.servable import Scope, Servable
 from topicserve.worker.stages.calls.feeds import Feed
-from topicserve.worker.stages.request import Answers
+from topicserve.worker.stages.request import CallOutput
 
 MAX_RECORDS = 4
 # Far more than another order of the same sums makes, and less than what a person would call the
@@ -32,7 +32,7 @@ class UndecidedError(Exception):
 
 
 def first_difference(
-    servable: Servable, signature_name: str, feed: Feed, answers: Answers, names: Sequence[str]
+    servable: Servable, signature_name: str, feed: Feed, answers: CallOutput, names: Sequence[str]
 ) -> Difference | None:
     """Predict up to MAX_RECORDS records alone; return where the first of them differs, if one does.
 

@@ -85,4 +85,4 @@ class SecondTries:
 
 
 def _place(polled: Polled) -> tuple[TopicPartition, int]:
-    return polled.slot.partition, polled.record.offset
+    return polled.assignment.partition, polled.record.offset
