@@ -7,16 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topicserve.servables.core.errors import InvalidArgumentError
-from topicserve.servables.core.simple_loader import SimpleLoaderSourceAdapter
-from topicserve.servables.kinds.options import KindOptions, read_options
-from topicserve.servables.kinds.registry import KindContext
-from topicserve.servables.kinds.servable import Columns, Signature, TensorSpec
+from topicserve import servables as ts
 
 FLOAT32, STRING = np.dtype(np.float32), np.dtype(object)
 
 
-class Options(KindOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Options(ts.KindOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What may stand in the servable's table `options`."""
 
     unknown_beyond: float = float("inf")
@@ -29,11 +25,11 @@ class Centroids:
         self._points = points.astype(np.float32)
         self._names = np.array([name.encode() for name in [*names, "unknown"]], object)
         self._unknown_beyond = options.unknown_beyond
-        inputs = {"x": TensorSpec(FLOAT32, points.shape[1:])}
-        outputs = {"name": TensorSpec(STRING, ()), "distance": TensorSpec(FLOAT32, ())}
-        self.signatures = {"serving_default": Signature(inputs, outputs)}
+        inputs = {"x": ts.TensorSpec(FLOAT32, points.shape[1:])}
+        outputs = {"name": ts.TensorSpec(STRING, ()), "distance": ts.TensorSpec(FLOAT32, ())}
+        self.signatures = {"serving_default": ts.Signature(inputs, outputs)}
 
-    def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
+    def predict(self, inputs: ts.Columns, signature_name: str = "serving_default") -> ts.Columns:
         """Return as many rows as came in."""
         assert signature_name in self.signatures  # the caller has looked
         rows: NDArray[Any] = inputs["x"]
@@ -50,10 +46,12 @@ def load(path: str, options: Options) -> Centroids:
         content = np.load(file, allow_pickle=False)  # data, never code
         return Centroids(content["points"], content["names"].tolist(), options)
     except (OSError, ValueError, KeyError) as error:
-        raise InvalidArgumentError(f"{file}: {error}") from error
+        raise ts.InvalidArgumentError(f"{file}: {error}") from error
 
 
-def make_adapter(options: Mapping[str, object], _: KindContext) -> SimpleLoaderSourceAdapter[Any]:
+def make_adapter(
+    options: Mapping[str, object], _: ts.KindContext
+) -> ts.SimpleLoaderSourceAdapter[Any]:
     """Return what turns the paths of versions into loaders; the entry point names this."""
-    settings = read_options(Options, options, "centroids")
-    return SimpleLoaderSourceAdapter(lambda path: load(path, settings))
+    settings = ts.read_options(Options, options, "centroids")
+    return ts.SimpleLoaderSourceAdapter(lambda path: load(path, settings))
