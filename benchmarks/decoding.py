@@ -2,8 +2,9 @@
 
     python -m benchmarks.decoding [--only TEXT] [--rounds 3] [--write-docs]
 
-Prints the CPU seconds of each kind of record in `tests/support/stages/heavy_records.py`: of decoding, as
-the polling thread does, and of making columns, as a batch thread does. The least of the rounds.
+Prints the CPU seconds of each kind of record in `tests/support/stages/heavy_records.py`: of
+decoding, as the polling thread does, and of making columns, as a batch thread does. The
+least of the rounds.
 """
 
 import argparse

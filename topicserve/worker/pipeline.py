@@ -17,8 +17,9 @@ from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.delivery.delivery import Delivery
 from topicserve.worker.health.breaker import Breaker
 from topicserve.worker.health.stall_detector import StallDetector
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.offsets.rebalance import Rebalance
-from topicserve.worker.offsets.tracker import OffsetTracker, PartitionAssignment
+from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.quarantine.quarantine import PredictTimeoutError, Quarantine
 from topicserve.worker.quarantine.watch import PredictWatch
 from topicserve.worker.runtime.fatal_error import FatalError

@@ -1,8 +1,8 @@
 """Writes docs/conformance.md: what each client made of each broker, as a run has just shown it.
 
-`python -m tests.support.conformance.conformance_table` runs both suites and writes the page again; with
-`--check` it only collects them, and tells whether the page has their cases. A failed case is not
-written down: mend it.
+`python -m tests.support.conformance.conformance_table` runs both suites and writes the page again;
+with `--check` it only collects them, and tells whether the page has their cases. A failed case is
+not written down: correct it.
 """
 
 import sys

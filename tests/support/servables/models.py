@@ -1,7 +1,7 @@
 """Small real models for tests and benchmarks: a network with weights from numpy, as a SavedModel.
 
-TensorFlow is imported only in the process that exports (`python -m tests.support.servables.models`), so that
-what is tested or measured beside it never holds its memory.
+TensorFlow is imported only in the process that exports, `python -m tests.support.servables.models`,
+so that what is tested or measured beside it never holds its memory.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Fuzzes each stage for a while: `python -m tests.support.stages.fuzz_stages SECONDS`.
 
-The property tests of tests/worker/stages/test_poison.py are run again and again, each time with other
-examples. What fails is kept in `.cache/fuzz`, and is tried first the next time. Ends with 1 if
-anything failed.
+The property tests of tests/worker/stages/test_poison.py are run again and again, each time with
+other examples. What fails is kept in `.cache/fuzz`, and is tried first the next time. Ends with 1
+if anything failed.
 """
 
 import sys

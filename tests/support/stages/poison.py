@@ -16,7 +16,7 @@ from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 from topicserve.wire.limits import Limits
 from topicserve.wire.result import decode_result
 from topicserve.worker.config.schema import BatchingConfig, MetadataConfig
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.runtime.retry import RetryLoop
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.decode import Decoder

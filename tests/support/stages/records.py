@@ -11,7 +11,7 @@ from topicserve.wire.headers import Target
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.request import Request, Route
 
 PARTITION = TopicPartition("in", 0)

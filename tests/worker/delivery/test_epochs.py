@@ -2,7 +2,7 @@ import pytest
 
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.delivery.epochs import Epochs
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.runtime.retry import ShutdownRequestedError
 from topicserve.worker.stages.publish import OutgoingBatch
 

@@ -7,7 +7,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.support.stages.records import a_kafka_record
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.offsets.tracker import MAX_GAPS, OffsetTracker, PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
+from topicserve.worker.offsets.tracker import MAX_GAPS, OffsetTracker
 from topicserve.worker.stages.request import Polled
 
 PARTITION = TopicPartition("in", 0)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from tests.support.stages.records import ROUTE, ManualClock, a_kafka_record, a_request
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.config.schema import BatchingConfig
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.request import Batch, Polled, Rejection, Request, Route

@@ -15,7 +15,7 @@ from topicserve.wire.dead_letter import Reason
 from topicserve.wire.headers import headers_bytes
 from topicserve.wire.json_codec.text import LARGE_BYTES
 from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.calls.feeds import build_feeds
 from topicserve.worker.stages.decode import OVERHEAD_BYTES, Decoder
 from topicserve.worker.stages.routing import Router

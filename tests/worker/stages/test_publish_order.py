@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.stages.records import PARTITION, ROUTE
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.publish_order import PublishOrder
 from topicserve.worker.stages.request import Batch
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.runtime.retry import ShutdownRequestedError
 from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.telemetry.logging import log_event
@@ -147,7 +147,7 @@ class Epochs:
                 epoch.aborted = True
 
     def reset(self) -> list[OutgoingBatch]:
-        """Begin with a new epoch, abort_reason no more, and return the outcomes that come to nothing."""
+        """Begin with a new epoch and no abort reason; return the outcomes that are dropped."""
         with self._changed:
             lost = [outgoing for epoch in self._epochs.values() for outgoing in epoch.outcomes]
             self.open_epoch += 1

@@ -15,7 +15,7 @@ from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 from topicserve.worker.delivery.delivery import DeliveryContext
 from topicserve.worker.delivery.epochs import Epoch, Epochs
 from topicserve.worker.delivery.refused import is_tried_again, replacement
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.stages.request import Polled
 from topicserve.worker.telemetry.logging import log_event

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from topicserve.backends.broker import LogOffsets, OffsetsAdmin
 from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.offsets.tracker import MAX_GAPS, Gap, OffsetTracker
+from topicserve.worker.offsets.assignment import Gap
+from topicserve.worker.offsets.tracker import MAX_GAPS, OffsetTracker
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 

@@ -24,7 +24,8 @@ from topicserve.backends.broker import Consumer, metadata_of
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
-from topicserve.worker.offsets.tracker import OffsetTracker, PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
+from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.quarantine.note import Note, Suspects
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.request import Batch, Polled, Rejection, Request

@@ -34,7 +34,10 @@ class RetryLoop:
         self._given_up.set()
 
     def tries(self) -> Iterator[int]:
-        """Yield 0, 1, 2, ... with growing pauses between; raise ShutdownRequestedError on giving up."""
+        """Yield 0, 1, 2, ... with growing pauses between.
+
+        Raises ShutdownRequestedError once the loop is shut down.
+        """
         for attempt, pause in enumerate(pauses(self._max_pause_seconds)):
             if self._given_up.is_set():
                 raise ShutdownRequestedError

@@ -8,7 +8,7 @@ from operator import attrgetter
 from msgspec.structs import replace
 
 from topicserve.worker.config.schema import BatchingConfig
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.lanes import Lane, LaneKey, Lanes
 from topicserve.worker.stages.request import Batch, Polled, Rejection, Request, Route

@@ -11,7 +11,7 @@ from topicserve.wire.headers import HeaderReader, headers_bytes
 from topicserve.wire.input_record import decode_input
 from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.request import Polled, Rejection, Request
 from topicserve.worker.stages.routing import Router, UnknownServableError
 

@@ -62,7 +62,10 @@ class Predictor:
         self._calls = Calls(config.allowed_batch_sizes, check_batches, metrics, clock, tries)
 
     def predict(self, batch: Batch) -> BatchPrediction:
-        """Return what became of each request, or raise ServableUnavailableError for the batch as a whole."""
+        """Return what became of each request.
+
+        Raises ServableUnavailableError for the batch as a whole.
+        """
         requests, expired = self._without_expired(batch.requests)
         if not requests:
             return BatchPrediction(batch.route.servable, 0, batch.route.signature_name, [], expired)

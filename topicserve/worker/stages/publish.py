@@ -10,7 +10,7 @@ from topicserve.wire.headers import METADATA_JSON
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import Metadata
 from topicserve.wire.result_encoder import Origin, encode_results
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.calls.second_tries import Refusal, SecondTries
 from topicserve.worker.stages.request import (
     BatchPrediction,

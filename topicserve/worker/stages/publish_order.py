@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Collection
 from typing import TypeAlias
 
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.request import Batch
 
 Settle: TypeAlias = Callable[[Collection[PartitionAssignment] | None], None]

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.kafka_record import KafkaRecord
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 
 
 class Polled(msgspec.Struct, frozen=True, gc=False):
-    """A record in progress: it stays in its assignment's account until it is published or given up."""
+    """A record in progress: its assignment counts it until it is published or given up."""
 
     record: KafkaRecord
     assignment: PartitionAssignment

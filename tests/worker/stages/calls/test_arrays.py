@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tests.support.stages.records import PARTITION, ROUTE, a_kafka_record, a_request
 from topicserve.servables.kinds.servable import Signature, TensorSpec
 from topicserve.wire.input_record import decode_input
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.calls import columns
 from topicserve.worker.stages.calls.arrays import InvalidInputError, read_array
 from topicserve.worker.stages.calls.feeds import build_feeds

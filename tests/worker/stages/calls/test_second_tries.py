@@ -17,7 +17,7 @@ from topicserve.backends.errors import RecordRefusedError
 from topicserve.servables.kinds.servable import Signature, TensorSpec
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.config.schema import Guarantee
-from topicserve.worker.offsets.tracker import PartitionAssignment
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.calls.second_tries import (
     MAX_RECORDS,
     MAX_REFUSALS,

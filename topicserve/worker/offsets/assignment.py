@@ -1,0 +1,182 @@
+"""One assignment of one partition: which of its records are in progress, and what to commit."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from topicserve.backends.broker import OffsetAndMetadata
+from topicserve.wire.kafka_record import TopicPartition
+
+MAX_GAPS = 1000
+
+
+class Gap(NamedTuple):
+    """Offsets that reading jumped over: a marker, compaction, or records that were deleted."""
+
+    partition: TopicPartition
+    start: int
+    stop: int
+
+
+class PartitionAssignment:
+    """One assignment of one partition. A new assignment gets a new assignment.
+
+    What an old assignment's records still report is counted there and touches nothing else: the
+    records of a closed assignment need no result. The tracker's lock guards all of it but `closed`,
+    which only ever goes from False to True, `cut` (the batcher's lock) and `settled`
+    (PublishOrder's).
+    """
+
+    __slots__ = (
+        "_entered",
+        "_finished",
+        "_passed",
+        "_pending",
+        "_rewound",
+        "_timestamps",
+        "closed",
+        "committed",
+        "committed_note",
+        "cut",
+        "first_offset",
+        "next_offset",
+        "note",
+        "partition",
+        "settled",
+        "start_offset",
+    )
+
+    def __init__(self, partition: TopicPartition) -> None:
+        self.partition = partition
+        self.closed = False
+        self.first_offset: int | None = None
+        self.next_offset: int | None = None
+        self.committed: int | None = None
+        self.note = ""
+        """What is committed beside the next offset (see quarantine/note.py)."""
+        self.committed_note = ""
+        self.cut = 0
+        """How many batches with records of this assignment were cut."""
+        self.settled = 0
+        """How many of them were published or requeued."""
+        self.start_offset: int | None = None
+        """Where the group stood when the partition was assigned, once that is known."""
+        self._pending: deque[int] = deque()
+        self._finished: set[int] = set()
+        # The first offset and the timestamp of each poll's records; the oldest first.
+        self._timestamps: deque[tuple[int, int]] = deque()
+        self._passed: int | None = None
+        self._entered: int | None = None  # the first offset that reading came to
+        self._rewound = False
+
+    def track(self, offsets: Sequence[int], timestamp_ms: int = -1) -> Gap | None:
+        """Take note of records that were polled, in offset order; return the gap before them."""
+        gap = self._come_to(offsets[0])
+        if self.first_offset is None:
+            self.first_offset = offsets[0]
+        self._rewound = False
+        self._pending.extend(offsets)
+        self._timestamps.append((offsets[0], timestamp_ms))
+        return gap
+
+    def pass_to(self, offset: int) -> Gap | None:
+        """Note that every readable record below this offset was polled; return the gap.
+
+        The offset may lie behind markers and aborted records, which are never polled.
+        """
+        # What is read again comes first: until then an offset behind it would be an old one.
+        if self._rewound:
+            return None
+        gap = self._come_to(offset)
+        if self._passed is None or offset > self._passed:
+            self._passed = offset
+        return gap
+
+    def start_at(self, offset: int) -> Gap | None:
+        """Note where the group stood at the assignment; return the gap to what came first."""
+        if self.start_offset is not None:
+            return None
+        entered = self._entered
+        if self.committed is not None and (entered is None or offset >= entered):
+            return None  # the answer came too late: this is where the group stands by now
+        self.start_offset = offset
+        if entered is None or entered <= offset:
+            return None
+        return Gap(self.partition, offset, entered)
+
+    def rewind(self, before: "PartitionAssignment") -> int | None:
+        """Take over what an earlier assignment committed; return where to read on, if known."""
+        self.committed, self.start_offset = before.committed, before.start_offset
+        self.note, self.committed_note = before.note, before.committed_note
+        self._rewound = before.position is not None
+        return before.first_offset if before.committed is None else before.committed
+
+    def _come_to(self, offset: int) -> Gap | None:
+        if self._entered is None:
+            self._entered = offset
+        expected = self.start_offset if self.position is None else self.position
+        if expected is None or offset <= expected:
+            return None
+        return Gap(self.partition, expected, offset)
+
+    def finish(self, offsets: Iterable[int]) -> None:
+        """Move `next_offset` to the end of the unbroken finished run."""
+        # A gap is a record still in progress. Committing past it would lose that record if the
+        # worker died now, so everything behind the gap must wait.
+        finished, pending = self._finished, self._pending
+        finished.update(offsets)
+        while pending and pending[0] in finished:
+            offset = pending.popleft()
+            finished.discard(offset)
+            self.next_offset = offset + 1
+        marks = self._timestamps
+        while len(marks) > 1 and (not pending or marks[1][0] <= pending[0]):
+            marks.popleft()
+
+    @property
+    def to_commit(self) -> OffsetAndMetadata | None:
+        """Return the next offset and the note, if either was not committed yet."""
+        finished_to = self.finished_to
+        has_moved = finished_to is not None and finished_to != self.committed
+        if not has_moved and self.note == self.committed_note:
+            return None
+        known = (finished_to, self.committed, self.first_offset)
+        offset = next((one for one in known if one is not None), None)
+        return None if offset is None else OffsetAndMetadata(offset, self.note)
+
+    @property
+    def position(self) -> int | None:
+        """Return the offset that is read next, as far as it is known."""
+        polled = self._pending[-1] + 1 if self._pending else self.next_offset
+        if polled is None or (self._passed is not None and self._passed > polled):
+            return self._passed
+        return polled
+
+    @property
+    def finished_to(self) -> int | None:
+        """Return the offset to commit; None where nothing is known to be new.
+
+        Where everything polled is finished it is the position: other tools would take the markers
+        and aborted records before that for a lag that never goes.
+        """
+        known = [one for one in (self.next_offset, self.committed) if one is not None]
+        done = max(known, default=None)  # what was committed may lie behind a marker
+        base, position = self.start_offset if done is None else done, self.position
+        if self._pending or base is None or position is None or position <= base:
+            return done
+        return position
+
+    @property
+    def oldest_offset(self) -> int | None:
+        """Return the offset of the oldest record that is polled and not finished."""
+        return self._pending[0] if self._pending else None
+
+    @property
+    def oldest_timestamp_ms(self) -> int | None:
+        """Return the timestamp of the poll that the oldest unfinished record came with."""
+        return self._timestamps[0][1] if self._pending else None
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many records are polled and not finished."""
+        return len(self._pending) - len(self._finished)
