@@ -21,7 +21,7 @@ TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
 
 
 class Client:
-    """A confluent_kafka.Producer that holds the callbacks of one pending_send, as that does."""
+    """A confluent_kafka.Producer that holds the callbacks of one pending send, as that does."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self.callbacks = dict(enumerate(callbacks))
@@ -43,7 +43,7 @@ class Books:
         self.told: list[Sequence[BackendError | None]] = []
 
     def send(self, count: int) -> Client:
-        """Send a pending_send of that many records; return the client that has them."""
+        """Send that many records at once; return the client that has them."""
         records = [OutgoingRecord("topic", None, b"x")] * count
         self.reports.begin()
         client = Client(self.reports.open(self.in_flight.admit(records, self.told.append)))
@@ -133,7 +133,7 @@ def test_reports_are_awaited_for_long_only_when_nobody_sends() -> None:
 
 @given(st.data())
 def test_every_record_is_told_what_was_reported_of_it(data: st.DataObject) -> None:
-    """Whatever the sizes of the pending_sends, the order of reports and when they are looked at."""
+    """Whatever the sizes of the sends, the order of reports and when they are looked at."""
     books = Books()
     clients = [
         books.send(size) for size in data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=6))

@@ -38,7 +38,7 @@ def test_a_poll_returns_no_more_than_asked_for(port: Port) -> None:
 
 
 def test_records_come_in_offset_order_per_partition(port: Port) -> None:
-    """Within a partition no record is_stale another, over many polls."""
+    """Within a partition no record overtakes another, over many polls."""
     topic = port.topic()
     send(port.producer(), numbered(topic, 2_000))
 

@@ -71,11 +71,8 @@ def test_a_record_that_the_broker_refuses_is_refused_alone(port: Port) -> None:
     errors = send(producer, [small, large, *[small] * 50])
 
     assert [i for i, error in enumerate(errors) if isinstance(error, RecordRefusedError)] == [1]
-    assert {type(error) for error in errors} <= {
-        type(None),
-        RecordTooLargeError,
-        BackendUnavailableError,
-    }
+    others = [error for i, error in enumerate(errors) if i != 1]
+    assert all(error is None or isinstance(error, BackendUnavailableError) for error in others)
     eventually(lambda: send(producer, [small]) == [None])
 
 

@@ -347,7 +347,7 @@ async def test_a_leader_that_joins_again_asks_for_a_new_assignment(driver: Drive
 
 @driven
 async def test_who_may_commit(driver: Driver) -> None:
-    """Members of the generation may; mismatched only while no one is a member."""
+    """Members of the generation may; strangers only while no one is a member."""
     driver.group.check_commit("", None, -1)
     (first,) = await driver.stable(None)
 

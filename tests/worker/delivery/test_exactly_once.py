@@ -309,7 +309,7 @@ def test_a_refused_commit_of_notes_holds_no_transaction_up(world: Deliveries) ->
 
 
 def test_positions_alone_wait_for_records_in_flight(world: Deliveries) -> None:
-    """Those of the epoch open_epoch are committed with it."""
+    """Those of the open epoch are committed with it."""
     polled = world.polled(0)
     world.context.tracker.pass_to({PARTITION: 4})
 

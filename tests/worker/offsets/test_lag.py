@@ -62,7 +62,7 @@ def test_the_lag_goes_with_its_partition() -> None:
 
 
 def test_a_partition_that_went_unnoticed_is_removed_at_the_next_look() -> None:
-    """Whatever took its assignment."""
+    """Whatever took its place."""
     world = World()
     world.observe(7)
 

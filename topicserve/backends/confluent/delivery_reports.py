@@ -44,7 +44,7 @@ class DeliveryReports:
             self._senders += 1
 
     def open(self, pending_send: PendingSend) -> Sequence[Callback]:
-        """Return a callback for each record of a pending_send, in order, to be called if it fails.
+        """Return a callback for each record of a send, in order, to be called if it fails.
 
         The pending_send is complete when the last of them is let go.
         """

@@ -65,7 +65,7 @@ class Delivery(Protocol):
         """Return the epoch that is published next."""
 
     def admit(self, records: int) -> None:
-        """Count records into the epoch open_epoch. Called by the polling thread."""
+        """Count records into the open epoch. Called by the polling thread."""
 
     def publish(self, epoch: int, outgoing: OutgoingBatch) -> None:
         """Publish the outcomes of one batch, now or with its epoch; may wait for room.

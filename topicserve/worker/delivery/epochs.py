@@ -53,14 +53,14 @@ class Epochs:
         """Whether nothing more is added or committed."""
 
     def admit(self, records: int) -> None:
-        """Count records into the epoch open_epoch."""
+        """Count records into the open epoch."""
         with self._changed:
             epoch = self._epochs[self.open_epoch]
             epoch.records += records
             epoch.unfinished += records
 
     def open_records(self) -> int:
-        """Return how many records the epoch open_epoch has."""
+        """Return how many records the open epoch has."""
         with self._changed:
             return self._epochs[self.open_epoch].records
 
@@ -81,7 +81,7 @@ class Epochs:
             return True
 
     def may_seal(self, *, empty: bool = False) -> bool:
-        """Return whether the epoch open_epoch holds anything (or nothing: `empty`).
+        """Return whether the open epoch holds anything (or nothing: `empty`).
 
         Not while another one is being committed.
         """
@@ -90,7 +90,7 @@ class Epochs:
             return self.open_epoch == self.committing_epoch and holds_any is not empty
 
     def seal(self, positions: Mapping[PartitionAssignment, int], group_metadata: Any) -> None:
-        """End the epoch open_epoch at these positions, and begin the next."""
+        """Seal the open epoch at these positions, and begin the next."""
         with self._changed:
             epoch = self._epochs[self.open_epoch]
             epoch.end, epoch.group_metadata = positions, group_metadata
@@ -107,7 +107,7 @@ class Epochs:
             return not self.closed
 
     def wait_committed(self, number: int, timeout_seconds: float) -> bool:
-        """Wait until an epoch is committed, or abort_reason; False if the time ran out first."""
+        """Wait until an epoch is committed, or must be aborted; False if the time ran out first."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self.committing_epoch > number or self.abort_reason is not None,

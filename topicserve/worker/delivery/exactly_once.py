@@ -1,6 +1,6 @@
 """Exactly once: outcomes and offsets in one Kafka transaction with the group's metadata (KIP-447).
 
-Records polled belong to an epoch. Every so often, and when nothing more comes, the epoch open_epoch
+Records polled belong to an epoch. Every so often, and when nothing more comes, the open epoch
 is closed at the positions that the partitions had then; when the last of its records has its
 outcome, a transaction is opened, all outcomes are sent, and they are committed together with those
 positions. So a transaction never holds a gap, never waits for a model or a store, and its fixed
@@ -88,7 +88,7 @@ class ExactlyOnce:
             self._tracker.count_outcomes(-outgoing.counted_bytes)
             raise
         if not is_added:
-            # It was begun again: all of its assignments are closed.
+            # It was reset: all of its assignments are closed.
             self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
 
     def wait_for_room(self, timeout_seconds: float) -> bool:  # noqa: ARG002
@@ -189,7 +189,7 @@ class ExactlyOnce:
         self._producer.close(timeout_seconds)
 
     def _seal(self) -> None:
-        """Close the epoch open_epoch, unless it is empty or the one before is being committed."""
+        """Seal the open epoch, unless it is empty or the one before is being committed."""
         if self._epochs.may_seal():
             self._seal_at = self._clock() + self._context.config.commit_interval_seconds
             self._epochs.seal(self._tracker.cut(), self._consumer.group_metadata())
@@ -217,7 +217,7 @@ class ExactlyOnce:
             self._context.fatal.report(error)
 
     def _commit(self, epoch: Epoch) -> None:
-        """Write an epoch, unless all was abort_reason or begun again before its turn came."""
+        """Write an epoch, unless it must be aborted or was reset before its turn came."""
         if self._epochs.abort_reason is not None or epoch.end is None:
             return
         if not self._notes_settled.is_set():

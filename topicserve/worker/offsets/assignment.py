@@ -19,7 +19,7 @@ class Gap(NamedTuple):
 
 
 class PartitionAssignment:
-    """One assignment of one partition. A new assignment gets a new assignment.
+    """One assignment of one partition. Each time a partition is assigned there is a new one.
 
     What an old assignment's records still report is counted there and touches nothing else: the
     records of a closed assignment need no result. The tracker's lock guards all of it but `closed`,

@@ -87,7 +87,7 @@ class OffsetTracker:
         """How many records were unfinished when their partitions were released."""
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Open a assignment for each newly assigned partition."""
+        """Open an assignment for each newly assigned partition."""
         with self._changed:
             for partition in partitions:
                 self._assignments[partition] = PartitionAssignment(partition)
@@ -395,7 +395,7 @@ class OffsetTracker:
         return offsets
 
     def _forget_replaced(self, assignment: PartitionAssignment) -> None:
-        """Let a assignment go that offsets went back from, once all of its records are finished."""
+        """Drop an assignment whose offsets went back, once all of its records are finished."""
         replaced = self._replaced.get(assignment.partition)
         if replaced is None or assignment.in_flight or assignment not in replaced:
             return
@@ -405,7 +405,7 @@ class OffsetTracker:
             del self._replaced[assignment.partition]
 
     def partitions(self) -> list[TopicPartition]:
-        """Return the partitions that have a assignment."""
+        """Return the partitions that have an assignment."""
         with self._changed:
             return list(self._assignments)
 
