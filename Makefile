@@ -25,9 +25,9 @@ demo: setup ## run the whole service on handwritten digits, through a version sw
 quick: setup ## the tests that need no broker and no Redis server, in under a minute
 	$(BIN)/python -m pytest -q -n 2 --hypothesis-profile quick -m "not servers and not kafka and not slow" $(QUICK)
 
-test: setup ## run every test; the conformance suites, which mostly wait, side by side
+test: setup ## run every test, two side by side: most of them wait
 	$(BIN)/python -m pytest tests/conformance -n 2 --dist loadgroup
-	$(BIN)/python -m pytest --ignore tests/conformance
+	$(BIN)/python -m pytest --ignore tests/conformance -n 2 --dist loadgroup
 
 check: setup ## format, lint, types, import rules, the documentation site, and the wheel outside the checkout
 	$(BIN)/ruff format --check .

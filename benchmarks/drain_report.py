@@ -131,7 +131,7 @@ def show(rows: Sequence[Row], records: int) -> None:
     table = Table(*COLUMNS, title=f"Draining {records:,} records")
     for row in rows:
         table.add_row(*cells(row, rows))
-    # Where nobody looks at a terminal, a line is as wide as the table.
+    # Where no one looks at a terminal, a line is as wide as the table.
     Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(table)
 
 

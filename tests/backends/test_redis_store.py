@@ -100,7 +100,7 @@ def test_wrong_credentials_are_refused_loudly(redis_url: str) -> None:
 
 
 def test_bad_settings_name_the_key() -> None:
-    """A config error says which setting to mend."""
+    """A config error says which setting to correct."""
     with pytest.raises(BackendConfigError, match="redis_url"):
         RedisMetadataStore("http://127.0.0.1")
     with pytest.raises(BackendConfigError, match="ttl_seconds"):

@@ -72,7 +72,7 @@ def test_a_line_without_metadata_declares_it_absent_unless_told_otherwise() -> N
     ],
 )
 def test_a_bad_line_is_refused_by_its_key(line: bytes, field: str) -> None:
-    """The error names what to mend; a misspelt key is not taken for nothing."""
+    """The error names what to correct; a misspelt key is not taken for nothing."""
     with pytest.raises(InvalidRecordError) as caught:
         read_record(line)
 

@@ -60,7 +60,7 @@ def test_an_interrupted_command_says_so_by_its_exit_code(monkeypatch: pytest.Mon
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What no one can mend at the keyboard keeps its traceback."""
+    """What no one can correct at the keyboard keeps its traceback."""
     monkeypatch.setattr(cli, "import_module", lambda _: raising(ZeroDivisionError()))
 
     with pytest.raises(ZeroDivisionError):

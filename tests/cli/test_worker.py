@@ -125,7 +125,7 @@ def test_any_key_can_be_set() -> None:
     ],
 )
 def test_a_wrong_flag_is_one_line_that_names_it(argv: list[str], line: str) -> None:
-    """No traceback: the person can mend it."""
+    """No traceback: the person can correct it."""
     assert usage_error(*argv) == line
 
 

@@ -250,7 +250,7 @@ def test_text_that_says_null_is_no_null() -> None:
     ],
 )
 def test_an_invalid_record_is_refused_by_its_field(record: Record, field: str) -> None:
-    """What a worker would give up is refused where it can still be mended."""
+    """What a worker would give up is refused where it can still be corrected."""
     with pytest.raises(InvalidRecordError) as caught:
         encode(record)
 

@@ -134,7 +134,7 @@ def test_the_body_names_the_signature_before_the_header() -> None:
     ],
 )
 def test_a_malformed_record_names_the_field(record: KafkaRecord, field: str) -> None:
-    """Anyone who reads the dead letter learns which field to mend."""
+    """Anyone who reads the dead letter learns which field to correct."""
     with pytest.raises(InvalidRecordError) as caught:
         _ = decode_input(record).payload
 

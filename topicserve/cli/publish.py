@@ -110,7 +110,7 @@ def publish_lines(
         except InvalidRecordError as error:
             problem = f"{arguments.file}:{number}: {error}"
             if not arguments.skip_invalid:
-                raise UsageError(f"{problem}; mend the line, or pass --skip-invalid") from error
+                raise UsageError(f"{problem}; correct the line, or pass --skip-invalid") from error
             skipped += 1
             if skipped <= MAX_TOLD:
                 print(problem, file=sys.stderr)

@@ -78,7 +78,7 @@ def test_brokers_codes_mean_the_same_through_both_clients() -> None:
 def test_errors_ask_for_the_right_thing(
     theirs: KafkaError, expected: type[ours.BackendError]
 ) -> None:
-    """Flags count more than codes: what is fatal stops, what dooms a transaction aborts it."""
+    """Flags count more than codes: what is fatal stops, what spoils a transaction aborts it."""
     assert type(translate(theirs)) is expected
 
 

@@ -275,7 +275,7 @@ def test_a_crashed_transaction_times_out(port: Port) -> None:
 
 
 def test_a_silent_broker_asks_for_an_abort(fragile_port: Port, fragile_server: Server) -> None:
-    """Records that time out doom their transaction; aborted, the producer goes on as before."""
+    """Records that time out abort their transaction; aborted, the producer goes on as before."""
     topic = fragile_port.topic(partitions=1)
     producer = transactional(
         fragile_port,

@@ -146,7 +146,7 @@ class ConfluentConsumer:
                 self._client.seek(confluent_kafka.TopicPartition(*partition, offset))
 
     def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
-        # Waits for as long as the broker takes; hence the thread of its own.
+        # Waits for as long as the broker takes, so it has a thread of its own.
         offsets = {p: offset for p, offset in offsets.items() if p not in self._unread}
         if not offsets:
             return
@@ -222,7 +222,7 @@ class ConfluentConsumer:
 
     def _poll_once(self, wait_seconds: float, max_records: int) -> list[KafkaRecord]:
         # `consume` waits until it has as many as asked for or the time is up, so it is only asked
-        # for what is there already, behind the first, which is returned as soon as it comes.
+        # for what is there already, behind the first, which is returned at once.
         with translated():
             first = self._client.poll(wait_seconds)
             rest = (

@@ -39,7 +39,7 @@ CLIENTS_OWN: dict[int, type[BackendError]] = {
     KafkaError._AUTO_OFFSET_RESET: BackendConfigError,
     KafkaError._LOG_TRUNCATION: BackendConfigError,
     KafkaError._UNKNOWN_PROTOCOL: BackendConfigError,
-    # Wrong order of calls: a fault of ours, which no retry mends.
+    # Wrong order of calls: a fault of ours, which no retry corrects.
     KafkaError._STATE: BackendError,
     KafkaError._CONFLICT: BackendError,
     KafkaError._EXISTING_SUBSCRIPTION: BackendError,

@@ -26,8 +26,8 @@ from topicserve.backends.own_process import own_process
 from topicserve.backends.transactional_calls import TransactionalCalls
 from topicserve.wire.kafka_record import OutgoingRecord
 
-# librdkafka's word for no limit of its own: not all of its calls heed one, and none goes on where
-# it was given up if something else is asked for next. `TransactionalCalls` has the limit.
+# librdkafka's word for no limit of its own: not all of its calls keep to one, and none goes on
+# where it was given up if something else is asked for next. `TransactionalCalls` has the limit.
 _UNLIMITED = -1
 _CLOSE_SECONDS = 2.0
 # How long an abort waits for records that are still being written.
@@ -210,7 +210,7 @@ class ConfluentProducer:
             raise BackendError("the producer is closed")
         fatal = self._fatal
         if isinstance(fatal, AuthenticationError):
-            self._fatal = None  # told once; credentials can be mended, a fenced producer cannot
+            self._fatal = None  # told once; credentials can be corrected, a fenced producer cannot
         if fatal is not None:
             raise fatal
 

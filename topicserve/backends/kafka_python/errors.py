@@ -27,7 +27,7 @@ _CLIENTS_OWN: tuple[tuple[type[Exception], type[BackendError]], ...] = (
     (errors.UnrecognizedBrokerVersion, BackendConfigError),
     (errors.NoOffsetForPartitionError, BackendConfigError),
     (errors.LogTruncationError, BackendConfigError),
-    # Wrong order of calls: a fault of ours, which no retry mends.
+    # Wrong order of calls: a fault of ours, which no retry corrects.
     (errors.IllegalStateError, BackendError),
     (errors.KafkaError, BackendUnavailableError),
     (OSError, BackendUnavailableError),

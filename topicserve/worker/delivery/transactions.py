@@ -33,7 +33,7 @@ _DOOMING = (BackendUnavailableError, TransactionAbortedError, CommitRefusedError
 
 
 class Transactions:
-    """Writes epochs, one at a time, as its caller ensures. Dooms those that go wrong."""
+    """Writes epochs, one at a time, as its caller ensures. Marks those that go wrong for abort."""
 
     def __init__(self, context: DeliveryContext, epochs: Epochs) -> None:
         self._epochs = epochs
@@ -97,10 +97,13 @@ class Transactions:
     def _delivered(
         self, epoch: Epoch, outgoing: OutgoingBatch, errors: Sequence[BackendError | None]
     ) -> None:
-        """Doom the transaction where a record did not get into it. Runs on the delivery thread."""
+        """Mark the transaction for abort where a record did not get into it.
+
+        Runs on the delivery thread.
+        """
         if not any(errors):
             return
-        # All refusals are noted before the first one dooms the transaction, and also if that is
+        # All refusals are noted before the first one marks the transaction, and also if that is
         # aborted already: what is not noted would be refused again, and again.
         replaced = [
             isinstance(error, RecordRefusedError) and self._replace(outgoing, index, error)

@@ -26,15 +26,15 @@ class AwayBroker:
         raise errors.KafkaConnectionError(f"{node_id} is not ready after {timeout_ms} ms")
 
 
-@pytest.mark.parametrize("mended", [True, False])
-def test_a_request_waits_for_its_coordinator(*, mended: bool) -> None:
-    """Without our mend kafka-python drops it; when that is mended there, ours can go."""
+@pytest.mark.parametrize("patched", [True, False])
+def test_a_request_waits_for_its_coordinator(*, patched: bool) -> None:
+    """Without our workaround kafka-python drops it; when that is corrected there, ours can go."""
     manager = TransactionManager("worker-1")
     sender = Sender(
         AwayBroker(), None, SimpleNamespace(has_incomplete=False), transaction_manager=manager
     )
     client: Any = SimpleNamespace(_sender=sender)
-    if mended:
+    if patched:
         keep_requests(client)
     manager._transaction_coordinator = "coordinator-1"
     manager.initialize_transactions()
@@ -42,16 +42,16 @@ def test_a_request_waits_for_its_coordinator(*, mended: bool) -> None:
     sender._maybe_send_pending_request()
 
     waiting = [type(request).__name__ for *_, request in manager._pending_requests]
-    assert ("InitProducerIdHandler" in waiting) == mended
+    assert ("InitProducerIdHandler" in waiting) == patched
     assert "FindCoordinatorHandler" in waiting
 
 
-@pytest.mark.parametrize("mended", [True, False])
-def test_a_transactional_request_that_is_not_answered_is_sent_again(*, mended: bool) -> None:
+@pytest.mark.parametrize("patched", [True, False])
+def test_a_transactional_request_that_is_not_answered_is_sent_again(*, patched: bool) -> None:
     """Without our change kafka-python gives up for good; when that is corrected, ours can go."""
     manager = TransactionManager("worker-1")
     manager._transaction_coordinator = "coordinator-1"
-    if mended:
+    if patched:
         retry_timed_out_requests(SimpleNamespace(_transaction_manager=manager))
     manager.initialize_transactions()
     handler = manager.next_request_handler(False)
@@ -60,9 +60,9 @@ def test_a_transactional_request_that_is_not_answered_is_sent_again(*, mended: b
     handler.on_complete(correlation_id, errors.RequestTimedOutError("after 9999 ms"))
 
     waiting = [type(request).__name__ for *_, request in manager._pending_requests]
-    assert manager.has_fatal_error() != mended
-    assert ("InitProducerIdHandler" in waiting) == mended
-    assert ("FindCoordinatorHandler" in waiting) == mended
+    assert manager.has_fatal_error() != patched
+    assert ("InitProducerIdHandler" in waiting) == patched
+    assert ("FindCoordinatorHandler" in waiting) == patched
 
 
 class CountingSocket:
@@ -80,18 +80,18 @@ class CountingSocket:
         self._socket.close()
 
 
-@pytest.mark.parametrize("mended", [True, False])
-def test_a_loop_is_woken_once_for_all_that_ask_meanwhile(*, mended: bool) -> None:
-    """Without our mend each record sent wakes it; when that is mended there, ours can go."""
-    loop = CoalescedWakeups() if mended else NetworkSelector()
+@pytest.mark.parametrize("patched", [True, False])
+def test_a_loop_is_woken_once_for_all_that_ask_meanwhile(*, patched: bool) -> None:
+    """Without our workaround each record sent wakes it; once corrected there, ours can go."""
+    loop = CoalescedWakeups() if patched else NetworkSelector()
     loop._wakeup_w = asked = CountingSocket(loop._wakeup_w)
 
     for _ in range(100):
         loop.wakeup()
-    assert asked.sent == (1 if mended else 100)
+    assert asked.sent == (1 if patched else 100)
     loop.poll(timeout_ms=0)
     loop.wakeup()
-    assert asked.sent == (2 if mended else 101)
+    assert asked.sent == (2 if patched else 101)
     loop.close()
 
 

@@ -268,7 +268,7 @@ _pieces = st.sampled_from(
 def test_whatever_a_body_holds_its_company_does_not_matter(
     rows: list[bytes], signature: Signature
 ) -> None:
-    """Rows are read together, but one that is no JSON is never mended by the next one."""
+    """Rows are read together, but one that is no JSON is never completed by the next one."""
     requests = [a_request_of(row) for row in rows]
 
     together = what_became_of(requests, signature)

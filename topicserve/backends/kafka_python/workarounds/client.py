@@ -1,4 +1,4 @@
-"""What kafka-python 3.0.12 gets wrong and would never mend by itself.
+"""Workarounds for bugs of kafka-python 3.0.12.
 
 All were found by the conformance suite, end to end or in a profile. Each looks at private state,
 for want of another place, and does nothing when all is well.

@@ -36,6 +36,6 @@ def give_sessions_their_own_threads() -> None:
     """Let each session have threads inside of operations, as many as its options say.
 
     Otherwise those of the first session serve all later ones. TensorFlow looks at it once, when the
-    first session is made: hence when adapters are made, before anything is loaded.
+    first session is made, so when adapters are made, before anything is loaded.
     """
     os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
