@@ -214,7 +214,14 @@ def flags_of(command: str) -> frozenset[str]:
     """Return the flags of a command, from its own parser."""
     actions = parser_of(command)._actions
     (commands,) = [one for one in actions if isinstance(one, argparse._SubParsersAction)]
-    return frozenset({*commands.choices[command]._option_string_actions, "--version"})
+    return frozenset({*_flags(commands.choices[command]), "--version"})
+
+
+def _flags(parser: argparse.ArgumentParser) -> set[str]:
+    """Return a parser's flags, and those of the commands below it."""
+    below = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    nested = (_flags(inner) for one in below for inner in one.choices.values())
+    return set(parser._option_string_actions).union(*nested)
 
 
 @cache

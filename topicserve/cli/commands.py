@@ -20,6 +20,7 @@ COMMANDS = {
     "worker": "read records, predict, join their metadata, and publish results",
     "publish": "publish records from a JSON Lines file",
     "results": "print results, or dead letters, as JSON Lines",
+    "dead-letters": "list and show records that workers gave up",
     "demo": "show the whole service on handwritten digits",
 }
 # What each command needs beyond the bare install.
@@ -97,7 +98,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
-    module = import_module(f"topicserve.cli.{command}")
+    module = import_module(f"topicserve.cli.{command.replace('-', '_')}")
     module.add_arguments(parser)
     parser.set_defaults(run=module.run)
 

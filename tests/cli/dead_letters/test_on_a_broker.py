@@ -1,0 +1,130 @@
+"""The whole command through both client libraries, on one embedded broker and one Redis."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import NamedTuple
+
+import orjson
+import pytest
+
+from tests.support.stages.dead_letters import a_dead_record
+from topicserve.backends.broker import Broker
+from topicserve.backends.kafka_clients import open_broker
+from topicserve.cli.main import main
+from topicserve.embedded.kafka_server import KafkaServer
+from topicserve.embedded.redis_server import RedisServer
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
+
+pytestmark = pytest.mark.servers
+
+LIMIT_SECONDS = 30.0
+CLIENTS = ["kafka-python", "confluent"]
+
+
+class Servers(NamedTuple):
+    """Where they are."""
+
+    bootstrap_servers: str
+    redis_url: str
+
+    def broker(self, client: str) -> Broker:
+        """Return the port on a client library."""
+        return open_broker(client, {"bootstrap.servers": self.bootstrap_servers})
+
+    def topics(self) -> tuple[str, str]:
+        """Create an input topic and its dead-letter topic, which no other test has."""
+        name = f"in-{uuid.uuid4().hex[:8]}"
+        with closing(self.broker("confluent").admin()) as admin:
+            for topic in (name, f"{name}.dead-letter"):
+                admin.create_topic(topic, 2, LIMIT_SECONDS)
+        return name, f"{name}.dead-letter"
+
+    def write(self, topic: str, records: Sequence[KafkaRecord], *, commits: bool = True) -> None:
+        """Write records in one transaction, which is committed or aborted."""
+        settings = {"transactional.id": f"writer-{uuid.uuid4()}"}
+        producer = self.broker("confluent").producer(settings)
+        try:
+            producer.init_transactions(LIMIT_SECONDS)
+            producer.begin_transaction()
+            sent = [OutgoingRecord(topic, r.key, r.value, r.headers, partition=0) for r in records]
+            producer.send(sent, lambda _: None)
+            assert producer.flush(LIMIT_SECONDS)
+            end = producer.commit_transaction if commits else producer.abort_transaction
+            end(LIMIT_SECONDS)
+        finally:
+            producer.close(LIMIT_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    """Run a broker that creates no topic by itself, and Redis."""
+    with KafkaServer(auto_create_topics=False) as kafka, RedisServer() as redis:
+        yield Servers(kafka.bootstrap_servers, redis.redis_url)
+
+
+def run(servers: Servers, *words: str) -> int:
+    """Run the command, and return its exit code."""
+    return main(["dead-letters", *words, "--bootstrap-servers", servers.bootstrap_servers])
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_dead_letters_of_committed_transactions_are_listed_and_shown(
+    client: str, servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of aborted ones never were; an empty partition and markers do not keep the end away."""
+    topic, dead = servers.topics()
+    servers.write(dead, [a_dead_record(0, topic=topic), a_dead_record(1, Reason.TIMED_OUT)])
+    servers.write(dead, [a_dead_record(2)], commits=False)
+    flags = ["--topic", dead, "--client", client]
+
+    assert run(servers, "list", *flags, "--json") == 0
+    listed = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert run(servers, "show", "0:1", *flags) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert run(servers, "show", listed[1]["id"], *flags, "--json") == 0
+    found = orjson.loads(capsys.readouterr().out)
+
+    assert listed[0]["reasons"] == {"invalid_input": 1, "timed_out": 1}
+    assert [one["offset"] for one in listed[1:]] == [0, 1]
+    assert shown[0] == "reason     timed_out"
+    assert (found["topic"], found["place"]) == (topic, {"partition": 0, "offset": 0})
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["list", "--topic=no.such"], "--topic: there is no topic 'no.such'"),
+        (["list", "--topic=a b"], "topic must be one topic's name"),
+        (["show", "0:9", "--topic=DEAD"], "DEAD has no offset 0:9; it has 0:0-"),
+        (["show", "7:0", "--topic=DEAD"], "DEAD has no offset 7:0"),
+        (["show", "no-such-id", "--topic=DEAD"], "no dead letter in DEAD has the id 'no-such-id'"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    words: list[str], problem: str, servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, with exit code 2."""
+    _, dead = servers.topics()
+    servers.write(dead, [a_dead_record(0)])
+
+    code = run(servers, *(word.replace("DEAD", dead) for word in words))
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert line.startswith(f"topicserve: {problem.replace('DEAD', dead)}")
+
+
+@pytest.mark.parametrize("words", [["list"], ["show", "0:1"]])
+def test_an_unreachable_broker_is_named(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by the other commands."""
+    monkeypatch.setattr("topicserve.cli.connection.REACH_SECONDS", 0.5)
+
+    code = run(Servers("127.0.0.1:1", ""), *words, "--topic=dead")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert line.startswith("topicserve: --bootstrap-servers: no broker answers at 127.0.0.1:1")

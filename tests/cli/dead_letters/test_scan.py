@@ -1,0 +1,65 @@
+from collections.abc import Sequence
+
+import pytest
+
+from tests.support.kafka.kafka_doubles import MemoryLog
+from tests.support.stages.dead_letters import DEAD, a_dead_record
+from tests.support.stages.fakes import ReadConsumer
+from tests.support.stages.records import ManualClock
+from topicserve.backends.broker import Offsets
+from topicserve.backends.errors import BackendUnavailableError
+from topicserve.cli.dead_letters import scan
+from topicserve.cli.dead_letters.scan import Scan
+from topicserve.wire.kafka_record import TopicPartition
+
+OTHER = TopicPartition("dead", 1)
+
+
+def read(consumer: ReadConsumer, ends: Offsets, starts: Offsets | None = None) -> list[int]:
+    """Return the offsets that a scan yields."""
+
+    def start(new: Sequence[TopicPartition]) -> Offsets:
+        return {p: o for p, o in (starts or {}).items() if p in new}
+
+    reading = Scan(consumer, "dead", ends, timeout_seconds=30, starts=start)
+    return [record.offset for records in reading.read() for record in records]
+
+
+def a_consumer(*offsets: int) -> ReadConsumer:
+    """Return a consumer of dead letters at these offsets, and of a partition without any."""
+    return ReadConsumer(MemoryLog([a_dead_record(offset) for offset in offsets]), DEAD, OTHER)
+
+
+def test_reading_ends_where_the_topic_ended_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes meanwhile is left for the next reading, which otherwise might never end."""
+    monkeypatch.setattr(scan, "MAX_POLL_RECORDS", 2)
+
+    assert read(a_consumer(0, 1, 2, 3, 4), {DEAD: 3, OTHER: 0}) == [0, 1, 2]
+
+
+def test_an_empty_topic_is_read_without_joining_a_group() -> None:
+    """There is nothing to wait for."""
+    consumer = a_consumer()
+
+    assert read(consumer, {DEAD: 0, OTHER: 0}) == []
+    assert consumer.polls == 0
+
+
+def test_reading_begins_where_it_is_told_to() -> None:
+    """What was polled before the seek is not read twice."""
+    assert read(a_consumer(0, 1, 2, 3), {DEAD: 4, OTHER: 0}, {DEAD: 2}) == [2, 3]
+
+
+def test_silence_before_the_end_is_an_error() -> None:
+    """An open transaction holds readers of committed records up: nothing is left out quietly."""
+    clock = ManualClock()
+    consumer = a_consumer(0)
+    consumer.before_poll = lambda: clock.advance(4)
+    consumer.problem = "no broker"
+    reading = Scan(consumer, "dead", {DEAD: 9, OTHER: 0}, timeout_seconds=30, clock=clock).read()
+
+    assert [record.offset for record in next(reading)] == [0]
+    with pytest.raises(
+        BackendUnavailableError, match=r"no record came from dead.*partitions \[0\]"
+    ):
+        next(reading)

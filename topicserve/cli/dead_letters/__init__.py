@@ -1,0 +1,30 @@
+"""`topicserve dead-letters`: list and show the records that workers gave up."""
+
+import argparse
+from importlib import import_module
+
+SUBCOMMANDS = {
+    "list": "count dead letters by reason, and list them",
+    "show": "print one dead letter with its body, headers and error",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands and their flags."""
+    subcommands = parser.add_subparsers(metavar="|".join(SUBCOMMANDS), required=True)
+    for name, summary in SUBCOMMANDS.items():
+        module = import_module(f"topicserve.cli.dead_letters.{name}")
+        one = subcommands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary.capitalize()}.",
+            epilog=module.EXAMPLE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(one)
+        one.set_defaults(run_subcommand=module.run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the subcommand that was typed."""
+    return int(arguments.run_subcommand(arguments))

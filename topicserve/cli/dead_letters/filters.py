@@ -1,0 +1,129 @@
+"""Which dead letters are wanted: the flags, and the test of one dead letter."""
+
+import argparse
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from topicserve.cli.dead_letters.entry import Entry
+from topicserve.cli.errors import UsageError
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.record_id import canonical_record_id
+from topicserve.wire.rfc3339 import read_time
+
+_AGE = re.compile(r"([0-9]{1,6})([smhd])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_PLACES = re.compile(r"([0-9]{1,10}):([0-9]{1,19})(?:-([0-9]{1,19}))?", re.ASCII)
+TIME_WANTED = "must be RFC 3339 with an offset, such as 2026-11-28T06:00:00Z, or an age such as 2h"
+
+
+class Places(NamedTuple):
+    """Offsets of one partition of the dead-letter topic, both ends included."""
+
+    partition: int
+    first: int
+    last: int
+
+
+def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags; a dead letter is wanted if it fits each flag that is given."""
+    parser.add_argument(
+        "--reason",
+        action="append",
+        choices=[reason.value for reason in Reason],
+        metavar="REASON",
+        help="only with this topicserve-reason; may be repeated",
+    )
+    parser.add_argument(
+        "--servable",
+        action="append",
+        metavar="NAME",
+        help="only records whose ce_servable names it; may be repeated",
+    )
+    parser.add_argument(
+        "--since",
+        type=_time("--since"),
+        metavar="TIME",
+        help="only those given up at this time or later: RFC 3339, or an age such as 90s, 15m, 2h",
+    )
+    parser.add_argument(
+        "--until", type=_time("--until"), metavar="TIME", help="only those given up before it"
+    )
+    parser.add_argument(
+        "--offset",
+        action="append",
+        type=read_places,
+        metavar="P:N[-M]",
+        help="only at offset N, or N to M, of partition P of the dead-letter topic; repeatable",
+    )
+    parser.add_argument(
+        "--id",
+        action="append",
+        type=_record_id,
+        metavar="ID",
+        help="only the record with this id; may be repeated",
+    )
+
+
+class Filter:
+    """Tells which dead letters the flags ask for."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._reasons = frozenset(arguments.reason or ())
+        self._servables = frozenset(arguments.servable or ())
+        self._ids = frozenset(arguments.id or ())
+        self._places = tuple(arguments.offset or ())
+        self._since_ms = _milliseconds(arguments.since)
+        self._until_ms = _milliseconds(arguments.until)
+
+    def wants(self, entry: Entry) -> bool:
+        """Return whether this dead letter fits every flag."""
+        time_ms = entry.record.timestamp_ms
+        return (
+            (not self._reasons or entry.reason in self._reasons)
+            and (not self._servables or entry.servable in self._servables)
+            and (self._since_ms is None or time_ms >= self._since_ms)
+            and (self._until_ms is None or time_ms < self._until_ms)
+            and (not self._places or any(_is_at(entry, places) for places in self._places))
+            and (not self._ids or entry.record_id in self._ids)
+        )
+
+
+def read_places(typed: str) -> Places:
+    """Return which offsets P:N or P:N-M stands for."""
+    found = _PLACES.fullmatch(typed)
+    if found is None:
+        wanted = "must be PARTITION:OFFSET or PARTITION:FIRST-LAST"
+        raise UsageError(f"--offset: {wanted}, found {typed[:64]!r}")
+    partition, first, last = found.groups()
+    return Places(int(partition), int(first), int(last or first))
+
+
+def _time(flag: str) -> Callable[[str], datetime]:
+    def read(typed: str) -> datetime:
+        age = _AGE.fullmatch(typed)
+        try:
+            if age is not None:
+                return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
+            return read_time(typed)
+        except (ValueError, OverflowError):
+            raise UsageError(f"{flag}: {TIME_WANTED}; found {typed[:64]!r}") from None
+
+    return read
+
+
+def _record_id(typed: str) -> str:
+    try:
+        return canonical_record_id(typed)
+    except ValueError as error:
+        raise UsageError(f"--id: {error}") from None
+
+
+def _milliseconds(time: datetime | None) -> float | None:
+    return None if time is None else time.timestamp() * 1000
+
+
+def _is_at(entry: Entry, places: Places) -> bool:
+    record = entry.record
+    return record.partition == places.partition and places.first <= record.offset <= places.last

@@ -1,0 +1,76 @@
+"""The dead-letter topic that the flags name: its ends, and reading all of it."""
+
+import argparse
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+
+from topicserve.backends.broker import LogOffsets, Offsets
+from topicserve.cli import connection
+from topicserve.cli.argument_types import seconds
+from topicserve.cli.connection import (
+    add_kafka_arguments,
+    kafka_settings,
+    need_topic,
+    open_broker_of,
+    partitions_of,
+)
+from topicserve.cli.dead_letters.scan import Scan
+from topicserve.producer.arguments import topic_name
+from topicserve.producer.result_reader import open_consumer
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+
+DEFAULT_TIMEOUT_SECONDS = 30.0
+
+
+def add_topic_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare which topic is read."""
+    parser.add_argument("--topic", required=True, metavar="T", help="the dead-letter topic")
+    add_kafka_arguments(parser)
+    parser.add_argument(
+        "--timeout-seconds",
+        type=seconds("--timeout-seconds"),
+        default=DEFAULT_TIMEOUT_SECONDS,
+        metavar="S",
+        help="give up when no record comes for so long before the topic's end (%(default)s)",
+    )
+
+
+def log_offsets_of(arguments: argparse.Namespace) -> dict[TopicPartition, LogOffsets]:
+    """Return which offsets each partition has; UsageError without the topic or a broker."""
+    topic = topic_name(arguments.topic)
+    need_topic(arguments, topic)
+    count = partitions_of(arguments, topic) or 0
+    with closing(open_broker_of(arguments).admin()) as admin:
+        partitions = [TopicPartition(topic, number) for number in range(count)]
+        return admin.log_offsets(partitions, connection.REACH_SECONDS)
+
+
+def ends_of(offsets: dict[TopicPartition, LogOffsets]) -> dict[TopicPartition, int]:
+    """Return where each partition ends, 0 for one without records."""
+    return {
+        partition: found.end if found.end > found.start else 0
+        for partition, found in offsets.items()
+    }
+
+
+def scan_all(
+    arguments: argparse.Namespace,
+    ends: Offsets,
+    starts: Callable[[Sequence[TopicPartition]], Offsets] = lambda _: {},
+) -> Generator[KafkaRecord]:
+    """Yield every record up to the ends, through a group of this reading's own."""
+    consumer = open_consumer(
+        arguments.bootstrap_servers, None, arguments.client, kafka_settings(arguments)
+    )
+    scan = Scan(
+        consumer,
+        arguments.topic,
+        ends,
+        timeout_seconds=arguments.timeout_seconds,
+        starts=starts,
+    )
+    try:
+        for records in scan.read():
+            yield from records
+    finally:
+        consumer.close(connection.REACH_SECONDS)
