@@ -263,3 +263,26 @@ def test_the_cores_lines_of_one_template_are_bounded_too() -> None:
         logging.getLogger("topicserve.servables.x").warning("handle %d is open", number)
 
     assert len(stream.getvalue().splitlines()) == CORE_TEMPLATE_BURST
+
+
+def test_librdkafkas_lines_that_differ_in_names_and_numbers_are_one_line() -> None:
+    """Its instances, threads, hosts, ports and times; what is something else is told."""
+    stream = log_to()
+    library = logging.getLogger("topicserve.backends.confluent.librdkafka")
+
+    for number in range(40):
+        host = f"b{number}.example:{9000 + number}/{number}"
+        broker = f"[thrd:{host}]: {host}"
+        late = f"Connect to ipv6#[::{number}]:9092 timed out"
+        name = f"rdkafka#producer-{number}"
+        refused = f"Connect to ipv4#10.0.0.{number}:9092 failed (after {number}ms)"
+        library.error("%s [%s] %s", "FAIL", name, f"{broker}: {refused}")
+        library.error("%s [%s] %s", "FAIL", name, f"{broker}: {late}")
+        library.error("%s [%s] %s", "TXNERR", name, f"Fatal transaction error, epoch {number}")
+
+    lines = stream.getvalue().splitlines()
+    assert [line.split("message=")[1][:16] for line in lines] == [
+        '"FAIL [rdkafka#p',
+        '"FAIL [rdkafka#p',
+        '"TXNERR [rdkafka',
+    ]

@@ -6,6 +6,7 @@ thousand times a second is told a few times, with a count of the times that were
 
 import json
 import logging
+import re
 import sys
 import threading
 import time
@@ -32,6 +33,10 @@ _CORE = f"{LOGGER.name}."
 # What an event is about: ten of its lines are written for each of them.
 _SUBJECT = ("servable", "version", "signature")
 _ALL = "all"
+# librdkafka's lines have one template, and name its instances, threads, brokers and ports. Those
+# that differ in names and numbers alone are one line, repeated.
+_LIBRDKAFKA = f"{_CORE}backends.confluent.librdkafka"
+_VARYING = re.compile(r"\[thrd:[^]]*\]|\S+:\d+\S*|\d+")
 _ALL_LIBRARIES = ("", "", _ALL)
 
 
@@ -110,7 +115,10 @@ class RepeatLimit(logging.Filter):
                 return self._admit(record, (*template, *about), BURST, WINDOW_SECONDS)
             if record.name.startswith(_CORE):
                 seconds = LIBRARY_WINDOW_SECONDS
-                text = (record.name, record.getMessage())
+                message = record.getMessage()
+                if record.name == _LIBRDKAFKA:
+                    message = _VARYING.sub("*", message)
+                text = (record.name, message)
                 return self._admit(record, text, CORE_BURST, seconds) and self._admit(
                     record, (*template, _ALL), CORE_TEMPLATE_BURST, seconds
                 )
