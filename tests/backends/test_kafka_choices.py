@@ -132,6 +132,8 @@ OPENERS: list[Callable[[Broker, Any], Any]] = [
 )
 @example(client="confluent", name="plugin.library.paths", secret=CANARY, is_common=False)
 @example(client="kafka-python", name="session.timeout.ms", secret=4815162342, is_common=False)
+@example(client="confluent", name="debug", secret=f" {CANARY}", is_common=False)
+@example(client="confluent", name="debug", secret=f"broker, {CANARY} ,topic", is_common=True)
 def test_no_value_of_a_setting_is_ever_shown(
     client: str, name: str, secret: object, is_common: bool
 ) -> None:

@@ -136,11 +136,17 @@ def described(value: object, words: Iterable[str] = ()) -> str:
 
 def without_values(text: str, settings: Mapping[str, object]) -> str:
     """Return a client's message without the values of settings that may be secret."""
-    values = {str(value) for name, value in settings.items() if not _is_harmless(name)}
+    shown = {str(value) for name, value in settings.items() if not _is_harmless(name)}
+    # Clients strip values, and name the word of a list that they do not know.
+    values = shown.union(*(_parts(value) for value in shown))
     # Shorter ones are parts of other words.
     for value in sorted((one for one in values if len(one) > 3), key=len, reverse=True):
         text = text.replace(value, REDACTED)
     return text
+
+
+def _parts(value: str) -> set[str]:
+    return {value.strip(), *map(str.strip, value.split(","))}
 
 
 def _is_harmless(name: str) -> bool:
