@@ -1,4 +1,4 @@
-"""The program `topicserve`: obeys signals from its first moment, then imports what it is to run.
+"""The program `topicserve`: obeys signals before it imports what it is to run.
 
 Imports of a worker take a part of a second, and TensorFlow's several: a signal that comes then
 would end a worker as if it had failed, and as a container's first process not at all, since Linux

@@ -14,6 +14,12 @@ Shape = Sequence[int | None]
 
 _NONE: Mapping[str, TensorSpec] = {}
 
+ALONE_REMEDY = (
+    "set the option batch_records = false of the model (one that a pipeline calls has it in its "
+    "own entry, as the pipeline has no such option)"
+)
+"""What to do for a model whose rows cannot share a call."""
+
 
 def unknown_signature(name: str, known: Iterable[str]) -> InvalidArgumentError:
     """Return the error for a signature that a servable does not have."""

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from topicserve.servables.core.servable_id import ServableId
+from topicserve.servables.kinds.predict_checks import ALONE_REMEDY
 from topicserve.servables.kinds.servable import Servable, Signature
 from topicserve.worker.stages.calls.feeds import Feed
 from topicserve.worker.stages.calls.lone_answers import (
@@ -26,7 +27,7 @@ from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 MAX_SIGNATURES = 1000
 REMEDY = (
-    "set the option batch_records = false to say so, or true to vouch for the model; "
+    f"{ALONE_REMEDY}; true vouches for the model; "
     "where a layer pads to the longest text of a call, give it a fixed output_sequence_length"
 )
 

@@ -19,6 +19,7 @@ from topicserve.servables.core.errors import (
     error_text,
 )
 from topicserve.servables.kinds.defaults import must_be_alone
+from topicserve.servables.kinds.predict_checks import ALONE_REMEDY
 from topicserve.servables.kinds.servable import Columns, Scope, Servable, Signature
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
@@ -113,7 +114,7 @@ class Feed:
             if scope is Scope.ROW and not is_by_row:
                 raise RowCountError(
                     f"output {name!r} has the shape {column.shape} for {size} rows; for a model "
-                    "that answers so, set the option batch_records = false"
+                    f"that answers so, {ALONE_REMEDY}"
                 )
             if scope is Scope.ROW or (scope is Scope.UNKNOWN and is_by_row and self.has_rows):
                 columns[name] = column if size == rows else column[:rows]

@@ -12,7 +12,7 @@ from typing import Any
 
 from topicserve.servables.kinds.defaults import must_be_alone
 from topicserve.servables.kinds.example_rows import examples_of_columns, examples_of_rows
-from topicserve.servables.kinds.predict_checks import shape_fits
+from topicserve.servables.kinds.predict_checks import ALONE_REMEDY, shape_fits
 from topicserve.servables.kinds.servable import Columns, Scope, Signature, TensorSpec
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_codec.body import Form
@@ -90,8 +90,8 @@ def _count(columns: Columns, signature: Signature) -> int | None:
     }
     if len(set(counts.values())) > 1:
         raise InvalidInputError(
-            f"inputs differ in their number of rows: {counts}; for a model that takes them so, set "
-            "the option batch_records = false"
+            f"inputs differ in their number of rows: {counts}; for a model that takes them so, "
+            f"{ALONE_REMEDY}"
         )
     left_out = [
         default.shape[0] if default.ndim else 1
