@@ -31,6 +31,7 @@ from topicserve.worker.config.schema import (
     TopicsConfig,
     WorkerConfig,
 )
+from topicserve.worker.delivery.topic_limit import TopicLimit
 from topicserve.worker.pipeline import Pipeline
 from topicserve.worker.runtime.retry import RetryLoop
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
@@ -52,6 +53,7 @@ class World:
         log: MemoryLog | None = None,
         clock: Callable[[], float] = time.monotonic,
         guard: SwapGuard | None = None,
+        limit: TopicLimit | None = None,
         **delivery: Any,
     ) -> None:
         self.log = log or MemoryLog(records)
@@ -85,6 +87,7 @@ class World:
             clock,
             wall_clock=lambda: 1_700_000_002.5,
             guard=guard,
+            limit=limit,
         )
         self.pipeline = Pipeline(self.stages, config, metrics, clock)
         self.polls = 0

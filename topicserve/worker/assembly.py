@@ -14,6 +14,7 @@ from topicserve.worker.config.schema import Guarantee, WorkerConfig
 from topicserve.worker.delivery.at_least_once import AtLeastOnce
 from topicserve.worker.delivery.delivery import Delivery, DeliveryContext
 from topicserve.worker.delivery.exactly_once import ExactlyOnce
+from topicserve.worker.delivery.topic_limit import KnownRefusals, TopicLimit
 from topicserve.worker.health.breaker import Breaker
 from topicserve.worker.health.stall_detector import StallDetector
 from topicserve.worker.offsets.rebalance import Rebalance
@@ -58,6 +59,7 @@ def build_stages(
     clock: Callable[[], float] = time.monotonic,
     wall_clock: Callable[[], float] = time.time,
     guard: SwapGuard | None = None,
+    limit: TopicLimit | None = None,
 ) -> Stages:
     """Return the stages, connected to one another; nothing runs yet."""
     batching = config.batching
@@ -71,6 +73,7 @@ def build_stages(
     batcher = Batcher(batching, sizer, clock)
     breaker = Breaker(config.delivery.breaker_window_records, config.delivery.max_dead_letter_share)
     tries = SecondTries()
+    limit = limit or TopicLimit(config.topics.output, clock)
     encoder = Encoder(config.topics.output, config.dead_letter_topic, worker_id, tries)
     after = _AfterAcknowledgement(cleaner, metrics, clock, wall_clock, dead_letters, tries, guard)
     delivery = _delivery(
@@ -93,6 +96,7 @@ def build_stages(
             unavailable=unavailable,
             breaker=breaker,
             tries=tries,
+            limit=limit,
         ),
     )
     flow = FlowControl(consumer, tracker, batching, metrics, clock, wall_clock)
@@ -123,6 +127,7 @@ def build_stages(
         ),
         joiner=Joiner(store, config.metadata, retry_loop, metrics, clock),
         encoder=encoder,
+        known_refusals=KnownRefusals(limit, encoder, tries),
         delivery=delivery,
         breaker=breaker,
         stall_detector=StallDetector(tracker, clock),

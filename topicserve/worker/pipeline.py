@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from topicserve.backends.broker import Consumer
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.delivery.delivery import Delivery
+from topicserve.worker.delivery.topic_limit import KnownRefusals
 from topicserve.worker.health.breaker import Breaker
 from topicserve.worker.health.stall_detector import StallDetector
 from topicserve.worker.offsets.assignment import PartitionAssignment
@@ -63,6 +64,7 @@ class Stages:
     predictor: Predictor
     joiner: Joiner
     encoder: Encoder
+    known_refusals: KnownRefusals
     delivery: Delivery
     breaker: Breaker
     stall_detector: StallDetector
@@ -145,9 +147,9 @@ class Pipeline:
         joined = stages.joiner.finish(predicted.answered(), fetch)
         rejections = [*batch.rejections, *predicted.rejections, *joined.rejections]
         outgoing = stages.encoder.encode(predicted, joined.metadata, rejections)
-        size_bytes = outgoing.measure()
-        stages.tracker.count_outcomes(size_bytes)
-        stages.batcher.note_results(batch, size_bytes)
+        stages.batcher.note_results(batch, outgoing.measure())
+        outgoing = stages.known_refusals.replace(outgoing)
+        stages.tracker.count_outcomes(outgoing.counted_bytes)
         if stages.shadow is not None:
             stages.shadow.offer(predicted)
         # Publishing may wait: the outputs and the metadata are in the results by now.

@@ -10,13 +10,14 @@ from importlib.metadata import version
 from typing import Any
 
 from topicserve.backends.broker import Broker, Consumer, Producer
-from topicserve.backends.errors import FencedError
+from topicserve.backends.errors import BackendUnavailableError, FencedError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.kafka_settings import MAX_DECOMPRESSED_BYTES
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.servables.server.server_core import ServerCore
 from topicserve.worker.assembly import build_stages
 from topicserve.worker.config.schema import Client, Guarantee, WorkerConfig
+from topicserve.worker.delivery.topic_limit import TopicLimit
 from topicserve.worker.health.breaker import OPEN_EXIT_CODE
 from topicserve.worker.health.broker_watch import BrokerWatch
 from topicserve.worker.health.readiness import WorkerHealth
@@ -34,6 +35,7 @@ from topicserve.worker.telemetry.metrics import ServableMetrics, WorkerMetrics, 
 
 START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0
+LIMIT_TIMEOUT_SECONDS = 5.0
 
 # Records are made and dropped by the thousand and hold no cycles. Python looks for some whenever so
 # many more objects live than at the last look, and as many may be in progress: its default of 700
@@ -44,6 +46,7 @@ _GC_THRESHOLD = (500_000, 50, 100)
 # is a little larger than its record, which may be as large as the input topic allows.
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 _SIZE_LIMITS = {"max.request.size", "message.max.bytes"}
+_COMPRESSION = {"compression.type", "compression.codec"}
 
 # How long results wait for others to be sent with. kafka-python is given a list as a whole;
 # librdkafka takes it record by record, and would send the first ones alone.
@@ -86,6 +89,10 @@ class WorkerService:
         self._metrics.expect_topics(config.topics.input)
         self._guard = swap_guard(config, self._metrics)
         self._retry_loop = RetryLoop(config.delivery.max_retry_pause_seconds)
+        kafka = config.kafka
+        codecs = {({**kafka.settings, **kafka.producer_settings}).get(one) for one in _COMPRESSION}
+        # What a result takes when it is compressed is known to the client alone, and too late.
+        self._limit = None if codecs - {None, "none"} else TopicLimit(config.topics.output)
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
         """Serve until `stop` is set; return the exit code.
@@ -148,6 +155,8 @@ class WorkerService:
         # group while it still publishes would publish what is another's by then.
         opened.callback(consumer.close, CLOSE_TIMEOUT_SECONDS)
         producer = self._open_producer(broker)
+        if self._limit is not None:
+            _ask_at_start(self._limit, broker)
         stages = build_stages(
             self._config,
             self._worker_id,
@@ -160,6 +169,7 @@ class WorkerService:
             self._retry_loop,
             self._metrics,
             guard=self._guard,
+            limit=self._limit,
         )
         stages.shadow = self._open_shadow(core, broker, opened)
         opened.callback(stages.delivery.close, CLOSE_TIMEOUT_SECONDS)
@@ -177,6 +187,7 @@ class WorkerService:
             stages.flow.know_ends,
             self._metrics,
             self._config.kafka.unreachable_seconds,
+            limit=self._limit,
         )
         watch.start()
         opened.callback(watch.close, CLOSE_TIMEOUT_SECONDS)
@@ -258,3 +269,14 @@ class WorkerService:
                 f"{kafka.group_id}-{kafka.group_instance_id or uuid.uuid4()}"
             )
         return broker.producer({**settings, **kafka.producer_settings})
+
+
+def _ask_at_start(limit: TopicLimit, broker: Broker) -> None:
+    """Ask for the limit, if it can be had: without it the broker refuses what is too large."""
+    admin = broker.admin()
+    try:
+        limit.ask(admin, LIMIT_TIMEOUT_SECONDS)
+    except BackendUnavailableError as error:
+        log_event("topic_limit_unknown", topic=limit.topic, problem=str(error))
+    finally:
+        admin.close()

@@ -8,6 +8,7 @@ from tests.support.stages.records import ManualClock, a_kafka_record
 from topicserve.backends.broker import LogOffsets
 from topicserve.backends.errors import AuthenticationError, BackendError, BackendUnavailableError
 from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.delivery.topic_limit import ASK_AGAIN_SECONDS, TopicLimit
 from topicserve.worker.health.broker_watch import ASK_SECONDS, BrokerWatch
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -30,6 +31,11 @@ class FakeAdmin:
         self.missing: set[str] = set()
         self.stood: dict[TopicPartition, int | None] = {}
         self.log = LogOffsets(0, 0)
+        self.max_message_bytes = "1000"
+
+    def topic_config(self, topic: str, name: str, timeout_seconds: float) -> str | None:  # noqa: ARG002
+        self._answer()
+        return self.max_message_bytes
 
     def partitions(self, topic: str, timeout_seconds: float) -> int | None:  # noqa: ARG002
         self._answer()
@@ -70,6 +76,7 @@ class World:
         self.tracker, self.clock, self.admin = OffsetTracker(), ManualClock(), FakeAdmin()
         self.ends: dict[TopicPartition, int] = {}
         self.paused = False
+        self.limit = TopicLimit("out", self.clock)
         metrics = WorkerMetrics(self.registry)
         metrics.expect_topics(["in"])
         self.watch = BrokerWatch(
@@ -83,6 +90,7 @@ class World:
             15.0,
             self.clock,
             lambda: self.clock() + STARTED_AT - START,
+            limit=self.limit,
         )
 
     def know_ends(self, ends: Mapping[TopicPartition, int]) -> None:
@@ -264,3 +272,21 @@ def test_an_assignment_is_looked_at_at_once() -> None:
         world.watch.close(LIMIT_SECONDS)
 
     assert world.admin.closed == 1
+
+
+def test_the_output_topics_limit_is_asked_for_again_while_results_are_refused() -> None:
+    """Once a minute, so that one that was raised is taken; otherwise never."""
+    world = World()
+
+    world.pass_time(ASK_AGAIN_SECONDS)
+    assert world.limit.max_bytes is None
+    world.limit.note_refusal()
+    world.pass_time(1)
+    assert world.limit.max_bytes == 1000
+    world.admin.max_message_bytes = "2000"
+    world.limit.note_refusal()
+    world.pass_time(ASK_AGAIN_SECONDS - 1)
+    assert world.limit.max_bytes == 1000
+    world.pass_time(1)
+
+    assert world.limit.max_bytes == 2000

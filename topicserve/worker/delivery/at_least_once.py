@@ -10,6 +10,7 @@ from topicserve.backends.errors import (
     BackendUnavailableError,
     CommitRefusedError,
     RecordRefusedError,
+    RecordTooLargeError,
 )
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.delivery.delivery import DeliveryContext
@@ -110,6 +111,8 @@ class AtLeastOnce:
         for index, error in enumerate(filter(None, errors)):
             if isinstance(error, BackendUnavailableError):
                 continue  # the same again
+            if isinstance(error, RecordTooLargeError):
+                self._context.limit.note_refusal()
             if isinstance(error, RecordRefusedError) and is_tried_again(
                 again, index, error, self._context.tries
             ):

@@ -7,6 +7,7 @@ from typing import Protocol
 from topicserve.backends.broker import Consumer, Offsets, Producer
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import DeliveryConfig
+from topicserve.worker.delivery.topic_limit import TopicLimit
 from topicserve.worker.health.breaker import Breaker
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.runtime.fatal_error import FatalError
@@ -40,6 +41,7 @@ class DeliveryContext:
     unavailable: UnavailableServables
     breaker: Breaker
     tries: SecondTries = field(default_factory=SecondTries)
+    limit: TopicLimit = field(default_factory=lambda: TopicLimit(""))
 
     @property
     def drain_seconds(self) -> float:

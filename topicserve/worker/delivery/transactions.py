@@ -8,6 +8,7 @@ from topicserve.backends.errors import (
     BackendUnavailableError,
     CommitRefusedError,
     RecordRefusedError,
+    RecordTooLargeError,
     TransactionAbortedError,
 )
 from topicserve.wire.dead_letter import Reason
@@ -47,6 +48,7 @@ class Transactions:
         self._timeout_seconds = context.transaction_timeout_seconds * GIVEN_UP_AFTER
         # What is sent the next time in the place of refused outcomes, until it is committed.
         self._second_tries = context.tries
+        self._limit = context.limit
         self._replaced: dict[tuple[TopicPartition, int], tuple[OutgoingRecord, Reason]] = {}
 
     def write(self, epoch: Epoch, offsets: Offsets) -> None:
@@ -103,6 +105,8 @@ class Transactions:
         """
         if not any(errors):
             return
+        if any(isinstance(error, RecordTooLargeError) for error in errors):
+            self._limit.note_refusal()
         # All refusals are noted before the first one marks the transaction, and also if that is
         # aborted already: what is not noted would be refused again, and again.
         replaced = [

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from topicserve.backends.broker import LogOffsets, OffsetsAdmin
 from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
 from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.delivery.topic_limit import TopicLimit
 from topicserve.worker.offsets.assignment import Gap
 from topicserve.worker.offsets.tracker import MAX_GAPS, OffsetTracker
 from topicserve.worker.telemetry.logging import log_event
@@ -41,6 +42,7 @@ class BrokerWatch:
         unreachable_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        limit: TopicLimit | None = None,
     ) -> None:
         self._open_admin = open_admin
         self._group_id = group_id
@@ -52,6 +54,7 @@ class BrokerWatch:
         self._unreachable_seconds = unreachable_seconds
         self._clock = clock
         self._wall_clock = wall_clock
+        self._limit = limit
         self._admin: OffsetsAdmin | None = None
         self._failures = 0
         self._last_error = ""
@@ -103,7 +106,12 @@ class BrokerWatch:
         if due:
             self._gaps = (self._gaps + self._tracker.take_gaps())[:MAX_GAPS]
         silent = self._clock() - self._heard_at >= ASK_SECONDS
-        if new or (due and (self._gaps or silent or self._missing_topics or self._paused())):
+        is_wanted = self._limit is not None and self._limit.is_due()
+        if (
+            new
+            or is_wanted
+            or (due and (self._gaps or silent or self._missing_topics or self._paused()))
+        ):
             self._asked_at = self._clock()
             self._ask(new)
         away = self._clock() - self._heard_at >= self._unreachable_seconds
@@ -150,6 +158,8 @@ class BrokerWatch:
         if self._admin is None:
             self._admin = self._open_admin()
         self._look_for_topics(self._admin)
+        if self._limit is not None and self._limit.is_due():
+            self._limit.ask(self._admin, ANSWER_SECONDS)
         known = {*self._tracker.partitions(), *(gap.partition for gap in self._gaps)}
         wanted = {partition for partition in known if partition.topic not in self._missing_topics}
         if not wanted:

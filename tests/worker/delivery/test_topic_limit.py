@@ -1,0 +1,142 @@
+"""Results that the output topic is known to refuse are never sent."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.servables.servables import Served
+from tests.support.stages.deliveries import limit_of
+from tests.support.stages.records import ManualClock, a_kafka_record, an_id
+from tests.worker.stages.calls.test_second_tries import GUARANTEES, Padding, reason_of
+from tests.worker.test_pipeline import World
+from topicserve.backends.errors import (
+    AuthenticationError,
+    BackendError,
+    BackendUnavailableError,
+    RecordTooLargeError,
+)
+from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.wire.record_size import batch_bytes
+from topicserve.worker.config.schema import Guarantee
+from topicserve.worker.delivery.topic_limit import ASK_AGAIN_SECONDS, TopicLimit
+
+LIMIT_BYTES = 3000
+
+
+class FakeAdmin:
+    """Answers what a test wants to one question."""
+
+    def __init__(self, answer: str | None = str(LIMIT_BYTES)) -> None:
+        self.answer = answer
+        self.error: BackendError | None = None
+
+    def topic_config(self, topic: str, name: str, timeout_seconds: float) -> str | None:  # noqa: ARG002
+        assert (topic, name) == ("out", "max.message.bytes")
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
+def a_limit(admin: Any = None, clock: ManualClock | None = None) -> TopicLimit:
+    """Return a limit that was asked for once."""
+    limit = TopicLimit("out", clock or ManualClock())
+    told: Any = admin or FakeAdmin()
+    limit.ask(told, 1.0)
+    return limit
+
+
+@GUARANTEES
+def test_known_refusals_cost_no_send_and_no_transaction(guarantee: Guarantee) -> None:
+    """One dead letter for each record that is too large alone, a result for all others."""
+    made = [
+        a_kafka_record(n, float(2000 if n % 3 == 1 else 1 + n % 2), partition=n % 3)
+        for n in range(60)
+    ]
+    world = World(made, guarantee, Served({1: Padding()}), limit=a_limit())
+    refused = []
+
+    def refuse(sent: OutgoingRecord) -> BackendError | None:
+        if sent.topic != "out" or batch_bytes(sent) <= LIMIT_BYTES:
+            return None
+        refused.append(sent)
+        return RecordTooLargeError("too large")
+
+    world.producer.fail_send = refuse
+
+    world.run()
+
+    assert (len(refused), world.producer.aborted) == (0, 0)
+    by_id = {dict(sent.headers)["ce_id"]: sent for sent in world.log.published}
+    assert len(by_id) == len(world.log.published) == 60
+    for n in range(60):
+        reason = reason_of(by_id[an_id(n).encode()])
+        assert reason == ("result_too_large" if n % 3 == 1 else None)
+    assert world.metric("dead_letters_total", reason="result_too_large") == 20
+    assert (world.stages.tracker.outcome_bytes, world.stages.tracker.in_flight_records) == (0, 0)
+
+
+def test_the_largest_record_that_fits_is_not_refused() -> None:
+    """One byte more is."""
+    limit = a_limit()
+    fits = OutgoingRecord("out", b"k", b"v" * 2925, [("h", b"x")])
+    assert batch_bytes(fits) == LIMIT_BYTES
+
+    assert limit.refusal(fits) is None
+    too_large = limit.refusal(OutgoingRecord("out", b"k", b"v" * 2926, [("h", b"x")]))
+
+    assert str(too_large) == (
+        "the result takes 3001 bytes, and the topic 'out' at most 3000 (max.message.bytes)"
+    )
+
+
+@pytest.mark.parametrize("error", [None, AuthenticationError("not allowed")])
+def test_a_limit_that_is_not_told_refuses_nothing(error: BackendError | None) -> None:
+    """The broker does, then."""
+    admin = FakeAdmin(None)
+    admin.error = error
+
+    limit = a_limit(admin)
+
+    assert limit.refusal(OutgoingRecord("out", None, bytes(100_000_000))) is None
+
+
+def test_a_broker_that_does_not_answer_leaves_what_is_known() -> None:
+    """The watch asks again."""
+    admin = FakeAdmin()
+    limit = a_limit(admin)
+    admin.error = BackendUnavailableError("away")
+
+    with pytest.raises(BackendUnavailableError):
+        limit.ask(admin, 1.0)  # type: ignore[arg-type]
+
+    assert limit.max_bytes == LIMIT_BYTES
+
+
+def test_a_limit_is_asked_for_again_only_while_results_are_refused() -> None:
+    """At most once a minute: an operator may have raised it."""
+    clock, admin = ManualClock(), FakeAdmin()
+    limit = a_limit(admin, clock)
+
+    clock.advance(ASK_AGAIN_SECONDS)
+    before = limit.is_due()
+    limit.note_refusal()
+    after = limit.is_due()
+    admin.answer = "5000"
+    limit.ask(admin, 1.0)  # type: ignore[arg-type]
+
+    assert (before, after, limit.is_due(), limit.max_bytes) == (False, True, False, 5000)
+
+
+@GUARANTEES
+def test_a_refusal_by_the_broker_has_the_limit_asked_for(guarantee: Guarantee) -> None:
+    """It may not have been told, or have been lowered since."""
+    clock = ManualClock()
+    limit = TopicLimit("out", clock)
+    world = World([a_kafka_record(0, 2000.0)], guarantee, Served({1: Padding()}), limit=limit)
+    world.producer.fail_send = limit_of(LIMIT_BYTES)
+
+    world.run()
+    clock.advance(ASK_AGAIN_SECONDS)
+
+    assert [reason_of(sent) for sent in world.log.published] == ["result_too_large"]
+    assert limit.is_due()
