@@ -376,16 +376,22 @@ class Copier:
     def _is_copied(self, number: int) -> bool:
         try:
             self._try_to_copy(number)
+        except FencedError:
+            self._replace_fenced()
         except (BackendUnavailableError, CommitRefusedError, TransactionAbortedError) as error:
             self.unanswered += isinstance(error, BackendUnavailableError)
-            eventually(lambda: aborts(self.producer))
-            # Whether a commit that failed has committed is the group's to tell.
-            return self.committed() == number + 1
-        except FencedError:
-            assert self.may_be_fenced
-            self.producer = transactional(self.port, self.transactional_id, **self.settings)
-            return self.committed() == number + 1
-        return True
+            try:
+                eventually(lambda: aborts(self.producer))
+            except FencedError:  # its records may be told of before it is
+                self._replace_fenced()
+        else:
+            return True
+        # Whether a commit that failed has committed is the group's to tell.
+        return self.committed() == number + 1
+
+    def _replace_fenced(self) -> None:
+        assert self.may_be_fenced
+        self.producer = transactional(self.port, self.transactional_id, **self.settings)
 
     def _try_to_copy(self, number: int) -> None:
         self.member.poll()

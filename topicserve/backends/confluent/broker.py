@@ -83,6 +83,7 @@ class ConfluentBroker:
             _opener(confluent_kafka.Consumer, configuration),
             careful=CarefulReader(known_settings(merged), max_decompressed_bytes),
             is_cooperative=_is_cooperative(merged),
+            is_static=bool(merged.get("group.instance.id")),
         )
 
     def producer(self, settings: Mapping[str, object] | None = None) -> ConfluentProducer:

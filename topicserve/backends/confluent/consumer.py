@@ -49,12 +49,15 @@ class ConfluentConsumer:
         careful: CarefulReader | None = None,
         *,
         is_cooperative: bool = True,
+        is_static: bool = False,
         stall_seconds: float = 10.0,
     ) -> None:
         """`open_client` makes a confluent_kafka.Consumer that tells its errors to the argument.
 
         `careful` looks at batches before librdkafka does; `is_cooperative` says how the group gives
-        partitions. A partition that stands still for `stall_seconds` is looked at, too.
+        partitions. With `is_static` (group.instance.id) a restart within the session keeps them:
+        closing does not leave the group. A partition that stands still for `stall_seconds` is
+        looked at, too.
         """
         self._client = open_client(self._on_error)
         self._clock = clock
@@ -78,6 +81,7 @@ class ConfluentConsumer:
         self._corrupt = CorruptBatches(self._seek_to, self._log_end)
         self._careful = careful
         self._is_cooperative = is_cooperative
+        self._is_static = is_static
         self._stalls = StallWatch(stall_seconds, clock)
         self._closed = False
         self._hangs = False
@@ -201,9 +205,11 @@ class ConfluentConsumer:
     def _leave(self, timeout_seconds: float) -> None:
         # A cooperative member without partitions leaves only if it unsubscribes; closed without,
         # it stays in the group, which then waits out its session to rebalance. (librdkafka 2.16.)
+        # A static one is to stay: librdkafka keeps it only while it closes, not if it unsubscribes.
         try:
-            self._client.unsubscribe()
-            self._let_partitions_go(self._clock() + timeout_seconds * _REBALANCE_SHARE)
+            if not self._is_static:
+                self._client.unsubscribe()
+                self._let_partitions_go(self._clock() + timeout_seconds * _REBALANCE_SHARE)
         finally:
             if self._careful is not None:
                 self._careful.close()
