@@ -7,9 +7,10 @@ gigabytes. Here the same batches are checked and decompressed by Python, within 
 
 # ruff: noqa: SLF001 - there is no other place
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import kafka
 from kafka.consumer.fetcher import ConsumerRecord
@@ -22,6 +23,8 @@ from topicserve.backends.kafka_python.workarounds.unreadable import (
     is_missing_library,
 )
 from topicserve.wire.kafka_record import TopicPartition
+
+log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.05
 _OPEN_SECONDS = 5.0
@@ -74,6 +77,7 @@ class _Screening:
             _max_bytes = max_decompressed_bytes
             _left = left
             _is_thorough = is_thorough
+            _missing: ClassVar = set[str]()
 
         client._fetcher.PartitionRecords = Records
 
@@ -113,6 +117,8 @@ class _ScreenedRecords(ReadableRecords):
     _left: dict[TopicPartition, int]
     """How many bytes of each partition are still to be looked at."""
     _is_thorough = False
+    _missing: ClassVar[set[str]]
+    """Which codecs were told to be missing, by kafka-python's words."""
 
     def _unpack_records(self, tp: Any, records: Any, *_: Any) -> Iterator[Any]:
         batches = Batches(records, self._max_bytes)
@@ -134,8 +140,18 @@ class _ScreenedRecords(ReadableRecords):
                 if not is_missing_library(error):
                     yield self._pass_over(tp, batches)
                     continue
+                self._tell_missing(error)
             self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
         self.drain()
+
+    def _tell_missing(self, error: Exception) -> None:
+        if str(error) in self._missing:
+            return
+        self._missing.add(str(error))
+        log.warning(
+            "batches were not looked at before they are fetched: %s; install topicserve[codecs]",
+            str(error),
+        )
 
     def _pass_over(self, tp: Any, batches: Batches) -> Any:
         last = max(self._last_offset(batches), self.next_fetch_offset, batches.current.base_offset)
