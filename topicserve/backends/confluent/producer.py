@@ -155,8 +155,7 @@ class ConfluentProducer:
         self._closed.set()
         self._delivery_thread.join(_CLOSE_SECONDS)
         # What the delivery thread gave up is not sent any more behind its back.
-        self._client.current.purge()
-        self._client.current.flush(0)
+        self._client.close()
 
     def _call(self, name: str, function: Callable[[], None], timeout_seconds: float) -> None:
         with translated():
@@ -241,6 +240,8 @@ class ConfluentProducer:
             except KafkaException as error:
                 if client is self._client.current:
                     self._fatal = translate(error.args[0])
+            except BackendError:
+                break  # it was closed meanwhile
         self._reports.collect()
         self._in_flight.give_up(BackendUnavailableError("the producer was closed before"))
 

@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from confluent_kafka import KafkaError
+
+from topicserve.backends.errors import BackendError
 
 _DISCARD_SECONDS = 60.0
 
@@ -29,6 +31,16 @@ class ProducerClient:
             target=_discard, args=(given_up,), name="confluent-discard", daemon=True
         ).start()
 
+    def close(self) -> None:
+        """Send nothing any more, and let the client go: it asks brokers for metadata until then."""
+        client, self.current = self.current, _CLOSED
+        client.purge()
+        client.flush(0)
+        # The last to hold it waits until its threads have ended.
+        threading.Thread(
+            target=_let_go, args=(client,), name="confluent-let-go", daemon=True
+        ).start()
+
     def _open(self) -> Any:
         self._opened += 1
         number = self._opened
@@ -39,6 +51,20 @@ class ProducerClient:
                 self._on_error(error)
 
         return self._open_client(tell)
+
+
+class _Closed:
+    """Stands for the client of a producer that is closed."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise BackendError("the producer is closed")
+
+
+_CLOSED = _Closed()
+
+
+def _let_go(_: Any) -> None:
+    """Hold a client until its caller no longer does."""
 
 
 def _discard(client: Any) -> None:
