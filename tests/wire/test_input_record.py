@@ -228,10 +228,10 @@ def test_deep_nesting_is_refused_like_any_bad_body(opened: bytes, closed: bytes)
     [
         (b"", "value: is empty; a JSON object was expected"),
         (b" \n", "value: is empty; a JSON object was expected"),
-        (b'{"instance": ["\xff"]}', "instance: is not UTF-8: the byte 0xff at position 2"),
+        (b'{"instance": ["\xff"]}', "instance: is not UTF-8: the byte 0xff"),
         (b'\xff{"instance": 1}', "value: is not UTF-8: the byte 0xff at position 0"),
-        (b'{"instance":[\xff]}', "instance: is not UTF-8: the byte 0xff at position 1"),
-        (b'{"instances": ["\xed\xa0\x80"]}', "instances: is not UTF-8: the byte 0xed at"),
+        (b'{"instance":[\xff]}', "instance: is not UTF-8: the byte 0xff"),
+        (b'{"instances": ["\xed\xa0\x80"]}', "instances: is not UTF-8: the byte 0xed"),
         (
             b'{"instance": "\\ud83d\\ude00 \\ud800"}',
             "value: has the lone surrogate \\ud800 at position 27, which is no Unicode text",
@@ -243,11 +243,28 @@ def test_deep_nesting_is_refused_like_any_bad_body(opened: bytes, closed: bytes)
     ],
 )
 def test_bodies_that_are_empty_or_no_unicode_are_called_so(body: bytes, says: str) -> None:
-    """Each in its own words, with the place; parsers call a lone surrogate truncated data."""
+    """Each in its own words, with the record's own place if any; parsers call it truncated data."""
     with pytest.raises(InvalidRecordError) as caught:
         _ = decode_input(a_record(body)).payload
 
     assert str(caught.value).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{ "instances" : ["1e999", 1, -1e400]}', "instances: has the number -1e400"),
+        (b'{"instance":[1.5,1e400]}', "instance: has the number 1e400"),
+        (b'{"inputs": {"x": [%b]}}' % (b"9" * 400), f"inputs: has the number {'9' * 64}..."),
+        (b'{"instances": [NaN, "\\"2e400", 1e400]}', "value: has the number 1e400"),
+    ],
+)
+def test_a_number_larger_than_any_double_is_shown(body: bytes, says: str) -> None:
+    """A place in a part of the body would be the wrong one in the record."""
+    with pytest.raises(InvalidRecordError) as caught:
+        _ = decode_input(a_record(body)).payload
+
+    assert str(caught.value) == f"{says}, which is larger than any float64"
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def read_tree(content: bytes, field: str, limits: Limits = DEFAULT_LIMITS) -> An
     try:
         tree = load_json(content)
     except (ValueError, RecursionError) as error:
-        raise InvalidRecordError(field, why_not_json(content, error)) from None
+        raise InvalidRecordError(field, why_not_json(content, error, is_part=True)) from None
     return with_bytes(tree, content, field, limits.max_nesting_depth)
 
 

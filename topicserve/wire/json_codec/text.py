@@ -6,11 +6,14 @@ without them: what has none costs nothing more.
 """
 
 import json
+import math
 import re
 import threading
 from typing import Any
 
 import orjson
+
+from topicserve.wire.limits import shortened
 
 LONE_ROW_OPENING, LONE_ROW_CLOSING = b'{"instance":', b"}"
 
@@ -24,6 +27,11 @@ To parse and to convert holds the interpreter's lock anyway, so that nothing is 
 
 # A string that does not end matches, too: each quotation mark is looked at once, whatever follows.
 _STRING_OR_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|NaN|-?Infinity', re.DOTALL)
+_STRING_OR_NUMBER = re.compile(
+    rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)', re.DOTALL
+)
+# What orjson says of the place of an error.
+_PLACE = re.compile(r": line \d+ column \d+ \(char \d+\)$")
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
 
@@ -59,19 +67,34 @@ def _without_token(found: re.Match[bytes]) -> bytes:
     return text if text.startswith(b'"') else b"0"
 
 
-def why_not_json(content: bytes, error: Exception) -> str:
-    """Return what keeps a text from being JSON; parsers' own words name bad Unicode badly."""
+def why_not_json(content: bytes, error: Exception, *, is_part: bool = False) -> str:
+    """Return what keeps a text from being JSON; parsers' own words name bad Unicode badly.
+
+    Of a part of a body no position is told: it would not be the one in the record.
+    """
     try:
         content.decode()
     except UnicodeDecodeError as found:
         byte = content[found.start]
-        return f"is not UTF-8: the byte 0x{byte:02x} at position {found.start}"
+        where = "" if is_part else f" at position {found.start}"
+        return f"is not UTF-8: the byte 0x{byte:02x}{where}"
     surrogate = _lone_surrogate(content)
     if surrogate is not None:
         shown = surrogate[0].decode()
-        where = surrogate.start()
-        return f"has the lone surrogate {shown} at position {where}, which is no Unicode text"
-    return f"is not JSON: {error}"
+        where = "" if is_part else f" at position {surrogate.start()}"
+        return f"has the lone surrogate {shown}{where}, which is no Unicode text"
+    number = _infinite_number(content) if "infinity" in str(error) else None
+    if number is not None:
+        return f"has the number {shortened(number)}, which is larger than any float64"
+    return f"is not JSON: {_PLACE.sub('', str(error)) if is_part else error}"
+
+
+def _infinite_number(content: bytes) -> str | None:
+    """Return the first number that is infinite as a double."""
+    for found in _STRING_OR_NUMBER.finditer(content):
+        if found[1] and math.isinf(float(found[1])):
+            return found[1].decode()
+    return None
 
 
 def _lone_surrogate(content: bytes) -> re.Match[bytes] | None:
