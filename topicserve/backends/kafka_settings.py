@@ -36,12 +36,13 @@ _CONSUMER_DEFAULTS: dict[str, object] = {
     "isolation.level": "read_uncommitted",
     MAX_DECOMPRESSED_BYTES: 128 * 1024 * 1024,
 }
+DEFAULT_BATCH_BYTES = 256 * 1024
 _PRODUCER_DEFAULTS: dict[str, object] = {
     "acks": "all",
     "enable.idempotence": True,
     "delivery.timeout.ms": 120_000,
     "linger.ms": 5,
-    "batch.size": 256 * 1024,
+    "batch.size": DEFAULT_BATCH_BYTES,
     MAX_IN_FLIGHT_RECORDS: 50_000,
     MAX_IN_FLIGHT_BYTES: 64 * 1024 * 1024,
 }

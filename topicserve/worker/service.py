@@ -4,7 +4,7 @@ import gc
 import logging
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Any
@@ -17,7 +17,7 @@ from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.servables.server.server_core import ServerCore
 from topicserve.worker.assembly import build_stages
 from topicserve.worker.config.schema import Client, Guarantee, WorkerConfig
-from topicserve.worker.delivery.topic_limit import TopicLimit
+from topicserve.worker.delivery.topic_limit import TopicLimit, batch_settings
 from topicserve.worker.health.breaker import OPEN_EXIT_CODE
 from topicserve.worker.health.broker_watch import BrokerWatch
 from topicserve.worker.health.readiness import WorkerHealth
@@ -92,7 +92,7 @@ class WorkerService:
         kafka = config.kafka
         codecs = {({**kafka.settings, **kafka.producer_settings}).get(one) for one in _COMPRESSION}
         # What a result takes when it is compressed is known to the client alone, and too late.
-        self._limit = None if codecs - {None, "none"} else TopicLimit(config.topics.output)
+        self._limit = TopicLimit(config.topics.output, refuses=not codecs - {None, "none"})
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
         """Serve until `stop` is set; return the exit code.
@@ -154,9 +154,9 @@ class WorkerService:
         # Taken down in the reverse order: the producer ends first, since a member that leaves the
         # group while it still publishes would publish what is another's by then.
         opened.callback(consumer.close, CLOSE_TIMEOUT_SECONDS)
-        producer = self._open_producer(broker)
-        if self._limit is not None:
-            _ask_at_start(self._limit, broker)
+        letters = TopicLimit(self._config.dead_letter_topic)
+        _ask_at_start(broker, self._limit, letters)
+        producer = self._open_producer(broker, batch_settings([self._limit, letters]))
         stages = build_stages(
             self._config,
             self._worker_id,
@@ -252,9 +252,10 @@ class WorkerService:
             settings["group.instance.id"] = kafka.group_instance_id
         return broker.consumer(kafka.group_id, {**settings, **kafka.consumer_settings})
 
-    def _open_producer(self, broker: Broker) -> Producer:
+    def _open_producer(self, broker: Broker, batches: Mapping[str, object]) -> Producer:
         kafka, delivery = self._config.kafka, self._config.delivery
         settings: dict[str, object] = {
+            **({} if "batch.size" in kafka.settings else batches),
             "linger.ms": _LINGER_MS[kafka.client],
             **(
                 {}
@@ -271,11 +272,12 @@ class WorkerService:
         return broker.producer({**settings, **kafka.producer_settings})
 
 
-def _ask_at_start(limit: TopicLimit, broker: Broker) -> None:
-    """Ask for the limit, if it can be had: without it the broker refuses what is too large."""
+def _ask_at_start(broker: Broker, *limits: TopicLimit) -> None:
+    """Ask for limits, if they can be had: without them the broker refuses what is too large."""
     admin = broker.admin()
     try:
-        limit.ask(admin, LIMIT_TIMEOUT_SECONDS)
+        for limit in limits:
+            limit.ask(admin, LIMIT_TIMEOUT_SECONDS)
     except BackendUnavailableError as error:
         log_event("topic_limit_unknown", topic=limit.topic, problem=str(error))
     finally:

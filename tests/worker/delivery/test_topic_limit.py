@@ -18,7 +18,11 @@ from topicserve.backends.errors import (
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.record_size import batch_bytes
 from topicserve.worker.config.schema import Guarantee
-from topicserve.worker.delivery.topic_limit import ASK_AGAIN_SECONDS, TopicLimit
+from topicserve.worker.delivery.topic_limit import (
+    ASK_AGAIN_SECONDS,
+    TopicLimit,
+    batch_settings,
+)
 
 LIMIT_BYTES = 3000
 
@@ -140,3 +144,33 @@ def test_a_refusal_by_the_broker_has_the_limit_asked_for(guarantee: Guarantee) -
 
     assert [reason_of(sent) for sent in world.log.published] == ["result_too_large"]
     assert limit.is_due()
+
+
+def test_a_limit_where_results_are_compressed_refuses_nothing() -> None:
+    """What a record takes is known to the client alone."""
+    limit = TopicLimit("out", refuses=False)
+    limit.max_bytes = LIMIT_BYTES
+
+    assert limit.refusal(OutgoingRecord("out", None, bytes(100_000_000))) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "settings"),
+    [
+        ([], {}),
+        ([None, None], {}),
+        ([1_048_588, None], {}),
+        ([256 * 1024, 1_048_588], {"batch.size": 255 * 1024}),
+        ([1_048_588, 100_000], {"batch.size": 98_976}),
+        ([0], {"batch.size": 1}),
+    ],
+)
+def test_no_batch_of_several_records_is_larger_than_a_topic_takes(
+    known: list[int | None], settings: dict[str, object]
+) -> None:
+    """The least of the topics' limits counts; where all are large the default stays."""
+    limits = [TopicLimit("out") for _ in known]
+    for limit, max_bytes in zip(limits, known, strict=True):
+        limit.max_bytes = max_bytes
+
+    assert batch_settings(limits) == settings

@@ -7,10 +7,11 @@ refused: an operator may raise it.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from topicserve.backends.broker import Admin
 from topicserve.backends.errors import BackendError, BackendUnavailableError, RecordTooLargeError
+from topicserve.backends.kafka_settings import DEFAULT_BATCH_BYTES
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.record_size import batch_bytes
@@ -22,14 +23,20 @@ from topicserve.worker.telemetry.logging import log_event
 
 MAX_MESSAGE_BYTES = "max.message.bytes"
 ASK_AGAIN_SECONDS = 60.0
+# More than a batch's header.
+_BATCH_MARGIN_BYTES = 1024
 
 
 class TopicLimit:
     """The limit of one topic, as it was last told. Thread-safe."""
 
-    def __init__(self, topic: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, topic: str, clock: Callable[[], float] = time.monotonic, *, refuses: bool = True
+    ) -> None:
+        """`refuses` is False where records are compressed: what they take then is not known."""
         self.topic = topic
         self._clock = clock
+        self._refuses = refuses
         self._asked_at = clock()
         self._was_refused = threading.Event()
         self.max_bytes: int | None = None
@@ -60,7 +67,7 @@ class TopicLimit:
     def refusal(self, record: OutgoingRecord) -> RecordTooLargeError | None:
         """Return why a record would be refused, as far as that is known."""
         limit = self.max_bytes
-        if limit is None:
+        if limit is None or not self._refuses:
             return None
         size = batch_bytes(record)
         if size <= limit:
@@ -69,6 +76,18 @@ class TopicLimit:
             f"the result takes {size} bytes, and the topic {self.topic!r} at most {limit} "
             f"({MAX_MESSAGE_BYTES})"
         )
+
+
+def batch_settings(limits: Iterable[TopicLimit]) -> dict[str, object]:
+    """Return settings of a producer with which no batch of several records is refused.
+
+    librdkafka fills batches without knowing a topic's limit, and all records of one that is too
+    large are refused. A record that is larger than a batch should be has one of its own.
+    """
+    known = [limit.max_bytes for limit in limits if limit.max_bytes is not None]
+    if not known or min(known) >= DEFAULT_BATCH_BYTES + _BATCH_MARGIN_BYTES:
+        return {}
+    return {"batch.size": max(min(known) - _BATCH_MARGIN_BYTES, 1)}
 
 
 class KnownRefusals:
