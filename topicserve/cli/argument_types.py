@@ -20,6 +20,21 @@ def count(flag: str) -> Callable[[str], int]:
     return lambda typed: _within(flag, typed, 1, 2**31 - 1, "a whole number from 1")
 
 
+def number(flag: str, minimum: float) -> Callable[[str], float]:
+    """Take a finite number from the minimum."""
+
+    def read(typed: str) -> float:
+        try:
+            found = float(typed)
+        except ValueError:
+            found = math.nan
+        if not minimum <= found < math.inf:
+            raise UsageError(f"{flag}: must be a number from {minimum:g}, found {typed[:64]!r}")
+        return found
+
+    return read
+
+
 def seconds(flag: str) -> Callable[[str], float]:
     """Take a finite number of seconds above 0."""
 

@@ -20,7 +20,7 @@ COMMANDS = {
     "worker": "read records, predict, join their metadata, and publish results",
     "publish": "publish records from a JSON Lines file",
     "results": "print results, or dead letters, as JSON Lines",
-    "dead-letters": "list and show records that workers gave up",
+    "dead-letters": "list, show and replay records that workers gave up",
     "demo": "show the whole service on handwritten digits",
 }
 # What each command needs beyond the bare install.

@@ -22,9 +22,12 @@ class CountProgress:
         verb: str,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        total: int | None = None,
     ) -> None:
-        """`verb` is what was done with the records: "published"."""
+        """`verb` is what was done with the records: "published"; `total` how many there are."""
         self._verb = verb
+        self._of = "" if total is None else f" of {total:,}"
         self._stream = stream or sys.stderr
         self._clock = clock
         self._start = self._told_at = clock()
@@ -46,10 +49,10 @@ class CountProgress:
         """Return how many were counted."""
         return self._count
 
-    def advance(self) -> None:
-        """Count one record."""
+    def advance(self, records: int = 1) -> None:
+        """Count one record, or several."""
         with self._lock:
-            self._count += 1
+            self._count += records
             now = self._clock()
             # A terminal may be told often; a log would only grow.
             if now - self._told_at >= (0.1 if self._moving else PLAIN_INTERVAL_SECONDS):
@@ -87,4 +90,4 @@ class CountProgress:
     def _text(self) -> str:
         seconds = self._clock() - self._start
         rate = self._count / seconds if seconds > 0 else 0.0
-        return f"{self._verb} {self._count:,} records in {seconds:.1f} s ({rate:,.0f}/s)"
+        return f"{self._verb} {self._count:,}{self._of} records in {seconds:.1f} s ({rate:,.0f}/s)"

@@ -17,6 +17,8 @@ EXCEPTION_HEADER = "kafka_dlt-exception-fqcn"
 MESSAGE_HEADER = "kafka_dlt-exception-message"
 TRUNCATED_HEADER = "topicserve-truncated"
 """What of the record is left out, each part with its size: `value=1048230,headers=512`."""
+ATTEMPT_HEADER = "topicserve-replay-attempt"
+"""How many times the record was published again from a dead-letter topic, in decimal digits."""
 MAX_MESSAGE_BYTES = 4096
 MAX_EXCEPTION_BYTES = 256
 

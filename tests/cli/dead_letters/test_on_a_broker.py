@@ -3,18 +3,22 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
 
 from tests.support.stages.dead_letters import a_dead_record
+from tests.support.stages.records import an_id
 from topicserve.backends.broker import Broker
 from topicserve.backends.kafka_clients import open_broker
+from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.main import main
 from topicserve.embedded.kafka_server import KafkaServer
 from topicserve.embedded.redis_server import RedisServer
-from topicserve.wire.dead_letter import Reason
+from topicserve.producer.result_reader import open_consumer
+from topicserve.producer.topic_reader import TopicReader
+from topicserve.wire.dead_letter import ATTEMPT_HEADER, Reason, decode_dead_letter
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 
 pytestmark = pytest.mark.servers
@@ -92,10 +96,101 @@ def test_dead_letters_of_committed_transactions_are_listed_and_shown(
     assert (found["topic"], found["place"]) == (topic, {"partition": 0, "offset": 0})
 
 
+def metadata(servers: Servers, *numbers: int) -> None:
+    """Store metadata of records with these numbers."""
+    with closing(RedisMetadataStore(servers.redis_url)) as store:
+        store.put_many({an_id(number): b"{}" for number in numbers})
+
+
+def published(servers: Servers, topic: str) -> list[KafkaRecord]:
+    """Return what a topic has for readers of committed records, by id."""
+    with TopicReader(
+        open_consumer(servers.bootstrap_servers, None, "confluent", None), topic, lambda r: r
+    ) as reader:
+        found = list(reader.read(timeout_seconds=LIMIT_SECONDS, until_end=True))
+    return sorted(found, key=lambda record: dict(record.headers)["ce_id"] or b"")
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_replay_publishes_what_was_published_at_first_and_nothing_twice(
+    client: str, servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Dry first; then with a filter, then the rest; then there is nothing left, unless told."""
+    topic, dead = servers.topics()
+    trace = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    letters = [
+        a_dead_record(0, Reason.TIMED_OUT, topic=topic),
+        a_dead_record(1, topic=topic, headers=[trace], key=None),
+        a_dead_record(2, Reason.TIMED_OUT, topic=topic),
+        a_dead_record(3, topic=topic),
+    ]
+    servers.write(dead, letters[:2])
+    servers.write(dead, letters[2:])
+    metadata(servers, 0, 1, 2)
+
+    def replay(*flags: str) -> dict[str, Any]:
+        flags = ("--topic", dead, "--client", client, "--redis-url", servers.redis_url, *flags)
+        assert run(servers, "replay", "--json", *flags) == 0
+        account: dict[str, Any] = orjson.loads(capsys.readouterr().out)
+        return account
+
+    dry = replay()
+    assert published(servers, topic) == []
+    accounts = [
+        replay("--yes", "--reason=timed_out", "--limit=9"),
+        replay("--yes"),
+        replay("--yes"),
+    ]
+    once = published(servers, topic)
+    again = replay("--yes", "--again", "--missing-metadata=replay")
+    both = published(servers, topic)
+
+    assert (dry["dry_run"], dry["published"]) == (True, 3)
+    assert dry["skipped_by_reason"] == {"metadata_missing": 1}
+    assert [(a["read"], a["published"], a["skipped"]) for a in accounts] == [
+        (4, 2, 2),
+        (3, 1, 2),
+        (1, 0, 1),
+    ]
+    originals = [decode_dead_letter(letter).record for letter in letters[:3]]
+    attempt = (ATTEMPT_HEADER, b"1")
+    assert [(r.key, r.value, list(r.headers)) for r in once] == [
+        (r.key, r.value, [*r.headers, attempt]) for r in originals
+    ]
+    assert (again["published"], again["without_metadata"]) == (4, 1)
+    assert len(both) == 7
+
+
+def test_a_replay_needs_a_store_only_for_metadata(
+    servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And says so before anything is published."""
+    topic, dead = servers.topics()
+    servers.write(dead, [a_dead_record(0, topic=topic)])
+    flags = ["--topic", dead, "--redis-url=redis://127.0.0.1:1", "--yes"]
+
+    refused = run(servers, "replay", *flags)
+    problem = capsys.readouterr().err.splitlines()[-1]
+    unchecked = run(servers, "replay", *flags, "--missing-metadata=unchecked")
+    told = capsys.readouterr()
+
+    assert (refused, unchecked) == (2, 0)
+    assert problem.startswith("topicserve: --redis-url: no Redis answers at redis://127.0.0.1:1")
+    assert "1  would be published" in told.err
+    assert told.out.splitlines()[:3] == [
+        "1 records read",
+        "          1  published",
+        f"              1  to {topic}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
         (["list", "--topic=no.such"], "--topic: there is no topic 'no.such'"),
+        (["replay", "--topic=DEAD", "--to=no.such"], "--to: there is no topic 'no.such'"),
+        (["replay", "--topic=DEAD", "--to=DEAD"], "--to: is the dead-letter topic itself"),
+        (["replay", "--topic=DEAD", "--rate=0"], "--rate: must be a number from 0.01"),
         (["list", "--topic=a b"], "topic must be one topic's name"),
         (["show", "0:9", "--topic=DEAD"], "DEAD has no offset 0:9; it has 0:0-"),
         (["show", "7:0", "--topic=DEAD"], "DEAD has no offset 7:0"),
@@ -116,7 +211,7 @@ def test_what_is_not_there_is_named(
     assert line.startswith(f"topicserve: {problem.replace('DEAD', dead)}")
 
 
-@pytest.mark.parametrize("words", [["list"], ["show", "0:1"]])
+@pytest.mark.parametrize("words", [["list"], ["show", "0:1"], ["replay"]])
 def test_an_unreachable_broker_is_named(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

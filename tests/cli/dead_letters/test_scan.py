@@ -7,8 +7,7 @@ from tests.support.stages.dead_letters import DEAD, a_dead_record
 from tests.support.stages.fakes import ReadConsumer
 from tests.support.stages.records import ManualClock
 from topicserve.backends.broker import Offsets
-from topicserve.backends.errors import BackendUnavailableError
-from topicserve.cli.dead_letters import scan
+from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.cli.dead_letters.scan import Scan
 from topicserve.wire.kafka_record import TopicPartition
 
@@ -21,7 +20,7 @@ def read(consumer: ReadConsumer, ends: Offsets, starts: Offsets | None = None) -
     def start(new: Sequence[TopicPartition]) -> Offsets:
         return {p: o for p, o in (starts or {}).items() if p in new}
 
-    reading = Scan(consumer, "dead", ends, timeout_seconds=30, starts=start)
+    reading = Scan(consumer, "dead", ends, timeout_seconds=30, starts=start, max_poll_records=2)
     return [record.offset for records in reading.read() for record in records]
 
 
@@ -30,10 +29,8 @@ def a_consumer(*offsets: int) -> ReadConsumer:
     return ReadConsumer(MemoryLog([a_dead_record(offset) for offset in offsets]), DEAD, OTHER)
 
 
-def test_reading_ends_where_the_topic_ended_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_ends_where_the_topic_ended_at_the_start() -> None:
     """What comes meanwhile is left for the next reading, which otherwise might never end."""
-    monkeypatch.setattr(scan, "MAX_POLL_RECORDS", 2)
-
     assert read(a_consumer(0, 1, 2, 3, 4), {DEAD: 3, OTHER: 0}) == [0, 1, 2]
 
 
@@ -63,3 +60,19 @@ def test_silence_before_the_end_is_an_error() -> None:
         BackendUnavailableError, match=r"no record came from dead.*partitions \[0\]"
     ):
         next(reading)
+
+
+def test_a_seek_that_is_refused_at_first_is_tried_again() -> None:
+    """Librdkafka takes none before it fetches a partition; what comes before is left out."""
+    consumer = a_consumer(0, 1, 2, 3)
+    refusals = iter([BackendError("Erroneous state")] * 3)
+    seek = consumer.seek
+
+    def refuse(offsets: Offsets) -> None:
+        for error in refusals:
+            raise error
+        seek(offsets)
+
+    consumer.seek = refuse  # type: ignore[method-assign]
+
+    assert read(consumer, {DEAD: 4, OTHER: 0}, {DEAD: 1}) == [1, 2, 3]

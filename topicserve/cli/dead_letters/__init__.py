@@ -1,4 +1,4 @@
-"""`topicserve dead-letters`: list and show the records that workers gave up."""
+"""`topicserve dead-letters`: list, show and replay the records that workers gave up."""
 
 import argparse
 from importlib import import_module
@@ -6,6 +6,7 @@ from importlib import import_module
 SUBCOMMANDS = {
     "list": "count dead letters by reason, and list them",
     "show": "print one dead letter with its body, headers and error",
+    "replay": "publish dead letters to the topics that they came from",
 }
 
 

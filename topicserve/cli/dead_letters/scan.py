@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from topicserve.backends.broker import Consumer, Offsets
-from topicserve.backends.errors import BackendUnavailableError
+from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 POLL_SECONDS = 0.25
@@ -27,6 +27,7 @@ class Scan:
         *,
         timeout_seconds: float,
         starts: Callable[[Sequence[TopicPartition]], Offsets] = lambda _: {},
+        max_poll_records: int = MAX_POLL_RECORDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Ask `starts` once for each partition that is assigned, before it is read."""
@@ -35,9 +36,12 @@ class Scan:
         self._ends = ends
         self._timeout_seconds = timeout_seconds
         self._starts = starts
+        self._max_poll_records = max_poll_records
         self._clock = clock
         self._new: set[TopicPartition] = set()
         self._next: dict[TopicPartition, int] = {}
+        self._seeks: dict[TopicPartition, int] = {}
+        self._seek_problem = ""
 
     def read(self) -> Iterator[list[KafkaRecord]]:
         """Yield what each poll brings; everything before is done with when the next one begins.
@@ -49,9 +53,9 @@ class Scan:
         self._consumer.subscribe([self._topic], self)
         silent_since = self._clock()
         while True:
-            records = self._consumer.poll(POLL_SECONDS, MAX_POLL_RECORDS)
-            if self._new:
-                records = self._without(records, self._begin())
+            records = self._consumer.poll(POLL_SECONDS, self._max_poll_records)
+            if self._new or self._seeks:
+                records = self._begin(records)
             wanted = [r for r in records if r.offset < self._ends.get(_partition(r), 0)]
             for record in records:
                 self._next[_partition(record)] = record.offset + 1
@@ -77,17 +81,24 @@ class Scan:
         self._new.difference_update(partitions)
         for partition in partitions:
             self._next.pop(partition, None)
+            self._seeks.pop(partition, None)
 
-    def _begin(self) -> Offsets:
+    def _begin(self, records: list[KafkaRecord]) -> list[KafkaRecord]:
+        """Seek where new partitions start, and leave out what was polled of them before."""
         new, self._new = sorted(self._new), set()
         starts = self._starts(new)
-        self._consumer.seek(starts)
+        self._seeks.update(starts)
         self._next.update(starts)
-        return starts
-
-    def _without(self, records: list[KafkaRecord], sought: Offsets) -> list[KafkaRecord]:
-        """Leave out what was polled before its partition was sought: it is polled once more."""
-        return [record for record in records if _partition(record) not in sought]
+        kept = [record for record in records if _partition(record) not in self._seeks]
+        for partition, offset in list(self._seeks.items()):
+            try:
+                self._consumer.seek({partition: offset})
+            except BackendError as error:
+                # librdkafka refuses until it fetches the partition: the next round tries again.
+                self._seek_problem = str(error)
+            else:
+                del self._seeks[partition]
+        return kept
 
     def _is_over(self) -> bool:
         stats = self._consumer.stats()
@@ -97,6 +108,8 @@ class Scan:
 
     def _is_read(self, partition: TopicPartition, positions: Mapping[TopicPartition, int]) -> bool:
         end = self._ends.get(partition, 0)
+        if partition in self._seeks and end:
+            return False
         return max(self._next.get(partition, 0), positions.get(partition, 0)) >= end
 
     def _silence(self) -> str:
@@ -106,10 +119,11 @@ class Scan:
             for partition in stats.assigned
             if not self._is_read(partition, stats.positions)
         )
+        problem = stats.problem or (self._seek_problem if self._seeks else "")
         where = f"partitions {behind}" if stats.assigned else "no partition was assigned"
         return (
             f"no record came from {self._topic} for {self._timeout_seconds:g} s before its end "
-            f"({where}{': ' + stats.problem if stats.problem else ''}); "
+            f"({where}{': ' + problem if problem else ''}); "
             "a transaction may be open, or a broker away: try again later"
         )
 
