@@ -116,8 +116,7 @@ class Pipeline:
             stages.quarantine.open(records)
             requests, rejections = stages.decoder.decode(records, assignments, self._clock())
             stages.flow.admit(records, requests, rejections)
-            stages.delivery.admit(len(requests) + len(rejections))
-            epoch = stages.delivery.open_epoch
+            epoch = stages.delivery.admit(len(requests) + len(rejections))
             free, given_up = stages.quarantine.hold(requests, epoch)
             stages.batcher.add(free, [*rejections, *given_up], epoch)
         stages.quarantine.step()

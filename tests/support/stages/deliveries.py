@@ -44,6 +44,7 @@ class Deliveries:
         self.producer = MemoryProducer(self.log)
         self.clock = ManualClock()
         self.acknowledged: list[OutgoingBatch] = []
+        self._epochs: dict[tuple[TopicPartition, int], int] = {}
         batching = BatchingConfig()
         self.context = DeliveryContext(
             consumer=self.consumer,
@@ -75,7 +76,8 @@ class Deliveries:
         records = [a_kafka_record(offset, partition=partition) for offset in offsets]
         assignments = self.context.tracker.track(records)
         self.context.tracker.count_bytes(10 * len(records))
-        self.delivery.admit(len(records))
+        epoch = self.delivery.admit(len(records))
+        self._epochs |= {(TopicPartition("in", partition), offset): epoch for offset in offsets}
         return [
             Polled(record, assignment, 10, self.clock())
             for record, assignment in zip(records, assignments, strict=True)
@@ -88,7 +90,7 @@ class Deliveries:
         for one in polled:
             headers = [header for header in one.record.headers if header[0] == "ce_id"]
             outgoing.add(one, OutgoingRecord("out", b"key", b"{}", headers), None)
-        self.delivery.publish(self.delivery.committing_epoch if epoch is None else epoch, outgoing)
+        self.delivery.publish(self._epoch_of(polled[0]) if epoch is None else epoch, outgoing)
 
     def polled_invalid(self, offset: int, value: bytes, partition: int = 0) -> Polled:
         """Take one record in that no codec takes."""
@@ -101,7 +103,10 @@ class Deliveries:
         outgoing = self.context.encoder.encode(
             BatchPrediction("digits", 1, "", [], []), [], [rejection]
         )
-        self.delivery.publish(self.delivery.committing_epoch if epoch is None else epoch, outgoing)
+        self.delivery.publish(self._epoch_of(polled) if epoch is None else epoch, outgoing)
+
+    def _epoch_of(self, polled: Polled) -> int:
+        return self._epochs[polled.assignment.partition, polled.record.offset]
 
     def commit_when_due(self) -> None:
         """Let the commit interval pass."""

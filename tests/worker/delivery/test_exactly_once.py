@@ -51,11 +51,9 @@ def wait_for_commits(world: Deliveries, count: int = 1) -> None:
     assert committed
 
 
-def wait_for_doom(world: Deliveries) -> None:
-    """Wait until the transaction is known to be lost."""
-    delivery = world.delivery
-    assert isinstance(delivery, ExactlyOnce)
-    assert delivery.wait_aborted(LIMIT_SECONDS)
+def wait_for_abort(world: Deliveries) -> None:
+    """Wait until the transaction cannot be committed any more."""
+    assert not world.delivery.finish(LIMIT_SECONDS)
 
 
 def test_results_and_offsets_are_committed_together(world: Deliveries) -> None:
@@ -91,7 +89,7 @@ def test_the_next_epoch_is_kept_until_its_own_transaction(world: Deliveries) -> 
     """Its batches are predicted while the transaction before is committed."""
     (first,) = world.polled(0)
     world.commit_when_due()
-    assert world.delivery.open_epoch == 1
+    assert world.delivery.admit(0) == 1
     (second,) = world.polled(1)
     world.publish(second, epoch=1)
 
@@ -109,7 +107,7 @@ def test_a_transaction_ends_early_when_enough_is_in_flight(world: Deliveries) ->
     """Or a fast worker would stand still until the interval is over."""
     world.publish(*world.polled(0, 1, 2))
     world.delivery.tick()
-    assert world.delivery.open_epoch == 0
+    assert world.delivery.admit(0) == 0
 
     world.publish(*world.polled(3))
     world.delivery.tick()
@@ -122,14 +120,14 @@ def test_a_transaction_ends_early_when_nothing_more_comes(world: Deliveries) -> 
     """The last results of a backlog do not wait for records that do not come."""
     world.publish(*world.polled(0))
     world.delivery.tick()
-    assert world.delivery.open_epoch == 0
+    assert world.delivery.admit(0) == 0
 
     world.delivery.tick(idle=True)
     wait_for_commits(world)
     world.delivery.tick(idle=True)
 
     assert world.log.committed == {PARTITION: 1}
-    assert world.delivery.open_epoch == 1  # an empty epoch stays open
+    assert world.delivery.admit(0) == 1  # an empty epoch stays open
 
 
 def test_a_record_after_a_pause_is_not_held_back(world: Deliveries) -> None:
@@ -143,7 +141,7 @@ def test_a_record_after_a_pause_is_not_held_back(world: Deliveries) -> None:
     world.delivery.tick()
 
     assert world.log.committed == {PARTITION: 1}
-    assert world.delivery.open_epoch == 1  # while this one's has just begun
+    assert world.delivery.admit(0) == 1  # while this one's has just begun
 
 
 @pytest.mark.parametrize(
@@ -158,7 +156,7 @@ def test_an_aborted_transaction_is_done_again(world: Deliveries, error: Exceptio
     world.producer.fail_commit = lambda: next(failures, None)  # type: ignore[assignment,return-value]
     world.publish(*world.polled(1, 2))
     world.commit_when_due()
-    wait_for_doom(world)
+    wait_for_abort(world)
 
     world.delivery.tick()
 
@@ -215,7 +213,7 @@ def test_a_commit_that_stays_unanswered_is_done_again(world: Deliveries) -> None
     world.producer.fail_commit = no_answer
     world.publish(*world.polled(0))
     world.commit_when_due()
-    wait_for_doom(world)
+    wait_for_abort(world)
 
     world.delivery.tick()
 
@@ -240,7 +238,7 @@ def test_a_commit_whose_answer_was_lost_is_not_done_again(world: Deliveries) -> 
     world.producer.fail_commit = lost_answer
     world.publish(*world.polled(0))
     world.commit_when_due()
-    wait_for_doom(world)
+    wait_for_abort(world)
 
     world.delivery.tick()
 
@@ -340,7 +338,7 @@ def test_a_commit_in_doubt_is_not_taken_for_done_by_partitions_that_stand_still(
     world.producer.fail_commit = lost
     world.publish(*world.polled(0))
     world.commit_when_due()
-    wait_for_doom(world)
+    wait_for_abort(world)
     world.delivery.tick()
 
     assert len(world.acknowledged) == 1
@@ -357,7 +355,7 @@ def test_waiting_for_room_is_part_of_a_transactions_time(world: Deliveries) -> N
     world.producer.refuse_send = full
     world.publish(*world.polled(0))
     world.commit_when_due()
-    wait_for_doom(world)
+    wait_for_abort(world)
 
     assert world.producer.patience_seconds == [COMMIT_TIMEOUT_SECONDS]
 
@@ -371,7 +369,7 @@ def test_a_record_that_did_not_get_in_dooms_the_transaction(
     world.producer.fail_send = lambda _: next(failures, None)
     world.publish(*world.polled(0, 1))
     world.commit_when_due()
-    wait_for_doom(world)
+    wait_for_abort(world)
 
     world.delivery.tick()
     world.publish(*world.polled(0, 1))
@@ -393,7 +391,7 @@ def test_a_result_that_is_too_large_becomes_a_dead_letter_the_next_time(
     )
     world.publish(*world.polled(0, 1))
     world.commit_when_due()
-    wait_for_doom(world)
+    wait_for_abort(world)
     world.delivery.tick()
 
     world.publish(*world.polled(0, 1))
@@ -412,7 +410,7 @@ def test_a_dead_letter_that_is_too_large_is_truncated_the_next_time(world: Deliv
     for _ in ("refused", "aborted"):
         world.publish_dead_letter(world.polled_invalid(0, value=b"A" * 1_048_230))
         world.commit_when_due()
-        wait_for_doom(world)
+        wait_for_abort(world)
         world.delivery.tick()
     world.publish_dead_letter(world.polled_invalid(0, value=b"A" * 1_048_230))
     world.commit_when_due()
@@ -442,7 +440,7 @@ def test_a_refusal_told_after_the_abort_is_noted(world: Deliveries) -> None:
     world.producer.fail_commit = lambda: next(aborts, None)
     world.publish(*world.polled(0, 1))
     world.commit_when_due()
-    wait_for_doom(world)
+    wait_for_abort(world)
     world.delivery.tick()
     late.pop()()
     world.producer.send = send  # type: ignore[method-assign]
@@ -462,7 +460,7 @@ def test_revoked_partitions_are_finished_in_their_transaction(world: Deliveries)
 
     assert offsets == {}
     if world.producer.commits == 0:  # the budget is nothing, so it may have run out
-        wait_for_doom(world)
+        wait_for_abort(world)
     else:
         assert world.log.committed == {PARTITION: 1}
 
@@ -547,11 +545,11 @@ def test_a_transaction_ends_early_when_its_results_take_much_memory(world: Deliv
     first, second = world.polled(0, 1)
     world.context.tracker.count_outcomes(249)
     world.delivery.tick()
-    assert world.delivery.open_epoch == world.delivery.committing_epoch
+    assert world.delivery.admit(0) == 0
 
     world.context.tracker.count_outcomes(1)
     world.delivery.tick()
-    assert world.delivery.open_epoch == world.delivery.committing_epoch + 1
+    assert world.delivery.admit(0) == 1
     world.publish(first, second)
     wait_for_commits(world)
 

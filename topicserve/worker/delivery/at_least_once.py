@@ -13,7 +13,7 @@ from topicserve.backends.errors import (
     RecordTooLargeError,
 )
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.delivery.delivery import DeliveryContext
+from topicserve.worker.delivery.delivery import Delivery, DeliveryContext
 from topicserve.worker.delivery.refused import is_tried_again, replacement
 from topicserve.worker.runtime.fatal_error import FatalError
 from topicserve.worker.runtime.retry import ShutdownRequestedError
@@ -22,13 +22,12 @@ from topicserve.worker.stages.request import Request
 from topicserve.worker.telemetry.logging import log_event
 
 COMMIT_TIMEOUT_SECONDS = 5.0
+# Outcomes are published one batch at a time, so all records belong to one epoch.
+_EPOCH = 0
 
 
-class AtLeastOnce:
+class AtLeastOnce(Delivery):
     """Sends outcomes as they come, and again where the broker did not acknowledge them."""
-
-    open_epoch = 0
-    committing_epoch = 0
 
     def __init__(self, context: DeliveryContext) -> None:
         self._context = context
@@ -45,11 +44,8 @@ class AtLeastOnce:
         self._commit_at = self._clock() + self._config.commit_interval_seconds
         self._resender = _Resender(self._send, self._fatal)
 
-    def start(self, timeout_seconds: float) -> None:
-        """See Delivery: there is nothing to get ready."""
-
-    def admit(self, records: int) -> None:
-        """See Delivery: there is but one epoch, so there is nothing to count."""
+    def admit(self, records: int) -> int:  # noqa: ARG002 - the tracker counts them
+        return _EPOCH
 
     def publish(self, epoch: int, outgoing: OutgoingBatch) -> None:  # noqa: ARG002
         outgoing, dropped = outgoing.without_revoked()
@@ -134,7 +130,7 @@ class AtLeastOnce:
         """Give records back whose results were refused."""
         self._tracker.count_outcomes(-outgoing.counted_bytes)
         requests = [one for one in outgoing.polled if isinstance(one, Request)]
-        self._context.batcher.add_again(requests, self.open_epoch)
+        self._context.batcher.add_again(requests, _EPOCH)
 
     def _replace(self, outgoing: OutgoingBatch, index: int, error: BackendError) -> bool:
         """Replace a refused outcome; False if the error is no refusal, or nothing can."""

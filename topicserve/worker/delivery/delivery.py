@@ -53,62 +53,81 @@ class DeliveryContext:
 
 
 class Delivery(Protocol):
-    """Publishes outcomes and commits the offsets of what was acknowledged, never past a gap."""
+    """Publishes outcomes and commits the offsets of what was acknowledged, never past a gap.
 
-    def start(self, timeout_seconds: float) -> None:
-        """Get ready to publish. Called once, before anything is polled."""
+    Three kinds of thread call it: the polling thread, the batch threads and the thread that runs
+    the worker. Each member names its caller. An error that is not named ends the worker.
+    """
 
-    @property
-    def open_epoch(self) -> int:
-        """Return the epoch that records polled now belong to."""
+    def start(self, timeout_seconds: float) -> None:  # noqa: ARG002 - used where overridden
+        """Connect to the broker as the guarantee requires; by default nothing is needed.
 
-    @property
-    def committing_epoch(self) -> int:
-        """Return the epoch that is published next."""
+        Called once by the thread that runs the worker, before anything is polled. May block for
+        the timeout. BackendUnavailableError: the broker did not answer; the worker exits.
+        """
+        return  # a default; an empty body would be abstract
 
-    def admit(self, records: int) -> None:
-        """Count records into the open epoch. Called by the polling thread."""
+    def admit(self, records: int) -> int:
+        """Count polled records, and return the epoch that their outcomes are published with.
+
+        Called by the polling thread, once a poll, with every record that has an outcome. Never
+        blocks; an implementation locks its counts only.
+        """
 
     def publish(self, epoch: int, outgoing: OutgoingBatch) -> None:
-        """Publish the outcomes of one batch, now or with its epoch; may wait for room.
+        """Publish the outcomes of one batch, now or with its epoch.
 
-        Raises ShutdownRequestedError when the worker gives up. What is no longer ours is dropped.
+        Called by batch threads, for one partition in the order of its records, without a lock.
+        Blocks while the client's buffer is full or the broker is away. Outcomes of revoked
+        partitions are dropped. ShutdownRequestedError: nothing was published; end the thread.
         """
 
     def wait_for_room(self, timeout_seconds: float) -> bool:
-        """Wait until outcomes take less memory than may be in flight; False if the time ran out.
+        """Wait until outcomes take less memory than may be in flight; False after the timeout.
 
-        Called by batch threads before they take a batch.
+        Called by batch threads before they take a batch, without a lock. On False, look whether
+        the worker has failed, and call again.
         """
 
     def tick(self, *, idle: bool = False) -> None:
-        """Do what is due: commit, end an epoch, begin again. Called by the polling thread.
+        """Do what is due: commit, seal an epoch, or rewind after an aborted transaction.
 
-        `idle` says that a poll has just returned nothing: nothing more comes at the moment.
+        Called by the polling thread after every poll; `idle` says that it returned nothing. May
+        block for one commit, or until an aborted transaction has ended. Commits that the group
+        refuses or the broker does not answer are tried again by a later tick.
         """
 
     def commit_notes(self) -> bool:
         """Commit the tracker's notes, at offsets that are committed or finished.
 
-        Called by the polling thread; waits for the answer. False where the broker did not take
-        them, or cannot for the moment: ask again later.
+        Called by the polling thread; blocks for the broker's answer. False where the broker did
+        not take them, or cannot at the moment: call again later.
         """
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Finish these partitions' records within the drain budget, and release them.
 
-        While any route waits for a version there is no budget: others may have that version.
-        Returns the offsets that the consumer is to commit before they are gone.
+        Called inside the rebalance callback, on the client's thread for it or the polling thread;
+        blocks for the budget. While a servable is unavailable there is no budget: another member
+        may have that version. Returns the offsets that the consumer must commit before it gives
+        the partitions up.
         """
 
     def lose(self, partitions: Sequence[TopicPartition]) -> None:
-        """Let partitions go that someone else may own already."""
+        """Release partitions that another member may own already.
+
+        Called as `revoke` is. Does not block.
+        """
 
     def finish(self, timeout_seconds: float) -> bool:
-        """Publish and commit all that is in progress; False if the time ran out first.
+        """Publish and commit all that is in flight; False if that takes longer.
 
-        Called by the polling thread, once nothing more is polled.
+        Called by the polling thread, once nothing more is polled. Blocks for the timeout.
         """
 
     def close(self, timeout_seconds: float) -> None:
-        """End its threads and its producer."""
+        """End its threads and its producer.
+
+        Called once by the thread that runs the worker, after the polling loop has ended. May
+        block for the timeout. The retry loop was shut down before: no batch thread still publishes.
+        """

@@ -52,12 +52,13 @@ class Epochs:
         self.closed = False
         """Whether nothing more is added or committed."""
 
-    def admit(self, records: int) -> None:
-        """Count records into the open epoch."""
+    def admit(self, records: int) -> int:
+        """Count records into the open epoch, and return its number."""
         with self._changed:
             epoch = self._epochs[self.open_epoch]
             epoch.records += records
             epoch.unfinished += records
+            return self.open_epoch
 
     def open_records(self) -> int:
         """Return how many records the open epoch has."""
@@ -113,11 +114,6 @@ class Epochs:
                 lambda: self.committing_epoch > number or self.abort_reason is not None,
                 max(timeout_seconds, 0),
             )
-
-    def wait_aborted(self, timeout_seconds: float) -> bool:
-        """Wait until nothing can be committed any more; False if the time ran out."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.abort_reason is not None, timeout_seconds)
 
     @property
     def current(self) -> Epoch:

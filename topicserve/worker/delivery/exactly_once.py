@@ -23,7 +23,7 @@ from topicserve.backends.errors import (
     TransactionAbortedError,
 )
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.delivery.delivery import DeliveryContext
+from topicserve.worker.delivery.delivery import Delivery, DeliveryContext
 from topicserve.worker.delivery.epochs import Epoch, Epochs
 from topicserve.worker.delivery.transactions import Transactions
 from topicserve.worker.runtime.retry import ShutdownRequestedError
@@ -38,7 +38,7 @@ COMMIT_TIMEOUT_SECONDS = 5.0
 POSITIONS_SECONDS = 2.0
 
 
-class ExactlyOnce:
+class ExactlyOnce(Delivery):
     """Commits an epoch's outcomes and offsets in one transaction."""
 
     def __init__(self, context: DeliveryContext) -> None:
@@ -70,16 +70,8 @@ class ExactlyOnce:
         self._producer.init_transactions(timeout_seconds)
         self._thread.start()
 
-    @property
-    def open_epoch(self) -> int:
-        return self._epochs.open_epoch
-
-    @property
-    def committing_epoch(self) -> int:
-        return self._epochs.committing_epoch
-
-    def admit(self, records: int) -> None:
-        self._epochs.admit(records)
+    def admit(self, records: int) -> int:
+        return self._epochs.admit(records)
 
     def publish(self, epoch: int, outgoing: OutgoingBatch) -> None:
         try:
@@ -163,10 +155,6 @@ class ExactlyOnce:
         if not self._tracker.wait_finished(partitions, 0):
             self._epochs.mark_aborted(f"{len(partitions)} partitions were lost")
         self._tracker.release(partitions)
-
-    def wait_aborted(self, timeout_seconds: float) -> bool:
-        """Wait until the transaction cannot be committed any more; False if the time ran out."""
-        return self._epochs.wait_aborted(timeout_seconds)
 
     def finish(self, timeout_seconds: float) -> bool:
         deadline = self._clock() + timeout_seconds
