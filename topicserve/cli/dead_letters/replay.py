@@ -9,11 +9,9 @@ from typing import Protocol, TypeVar
 from topicserve.backends.broker import Consumer, LogOffsets, Offsets, Producer
 from topicserve.backends.errors import CommitRefusedError, FencedError
 from topicserve.backends.metadata_store import MetadataStore
-from topicserve.backends.redis_store import DEFAULT_KEY_PREFIX, RedisMetadataStore
+from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli import connection
-from topicserve.cli.argument_types import count, number
 from topicserve.cli.connection import (
-    DEFAULT_REDIS_URL,
     kafka_settings,
     need_store,
     open_broker_of,
@@ -21,12 +19,13 @@ from topicserve.cli.connection import (
 )
 from topicserve.cli.dead_letters.account import Account
 from topicserve.cli.dead_letters.execution import DryRun, Execution, Pace, Replayed
-from topicserve.cli.dead_letters.filters import Filter, add_filter_arguments
+from topicserve.cli.dead_letters.filters import Filter
 from topicserve.cli.dead_letters.publishing import TRANSACTION_TIMEOUT_MS, TransactionalPublisher
+from topicserve.cli.dead_letters.replay_flags import add_arguments
 from topicserve.cli.dead_letters.replayed import ReplayedOffsets
 from topicserve.cli.dead_letters.scan import MAX_POLL_RECORDS, Scan
 from topicserve.cli.dead_letters.selection import Rules, Selection
-from topicserve.cli.dead_letters.topic import add_topic_arguments, ends_of, log_offsets_of
+from topicserve.cli.dead_letters.topic import ends_of, log_offsets_of
 from topicserve.cli.errors import UsageError
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.standard_streams import need_output, write_output
@@ -35,57 +34,15 @@ from topicserve.producer.json_bytes import json_bytes
 from topicserve.producer.result_reader import open_consumer
 from topicserve.wire.kafka_record import TopicPartition
 
+__all__ = ["EXAMPLE", "add_arguments", "run"]
+
 EXAMPLE = (
     "example: topicserve dead-letters replay --topic digits.dead-letter "
     "--reason metadata_missing --yes"
 )
 EXIT_FAILED = 1
-DEFAULT_MAX_ATTEMPTS = 3
-MIN_RATE = 0.01
 # A member that does not poll for max.poll.interval.ms (5 minutes) leaves its group.
 _POLLED_SECONDS = 60.0
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags."""
-    add_topic_arguments(parser)
-    add_filter_arguments(parser)
-    parser.add_argument("--yes", action="store_true", help="publish; without it nothing is")
-    parser.add_argument("--to", metavar="T", help="publish to this topic, not to the original ones")
-    parser.add_argument("--limit", type=count("--limit"), metavar="N", help="publish N at most")
-    parser.add_argument(
-        "--rate",
-        type=number("--rate", MIN_RATE),
-        metavar="R",
-        help="publish no more than R records a second",
-    )
-    parser.add_argument(
-        "--max-attempts",
-        type=count("--max-attempts"),
-        default=DEFAULT_MAX_ATTEMPTS,
-        metavar="N",
-        help="skip what was replayed so often already (%(default)s)",
-    )
-    parser.add_argument(
-        "--missing-metadata",
-        choices=("skip", "replay", "unchecked"),
-        default="skip",
-        help="what to do where metadata is not in the store any more; unchecked asks no store "
-        "(%(default)s)",
-    )
-    parser.add_argument(
-        "--redis-url", default=DEFAULT_REDIS_URL, metavar="URL", help="the store (%(default)s)"
-    )
-    parser.add_argument("--key-prefix", default=DEFAULT_KEY_PREFIX, metavar="TEXT")
-    parser.add_argument(
-        "--group",
-        metavar="G",
-        help="the group that keeps what was replayed (topicserve-replay-TOPIC)",
-    )
-    parser.add_argument(
-        "--again", action="store_true", help="replay also what the group has replayed before"
-    )
-    parser.add_argument("--json", action="store_true", help="the account as one line of JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
