@@ -9,17 +9,30 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.support.servables.not_by_row import NUMBERS, TEXTS, Computing, flat_words, minus_mean
+from tests.support.servables.not_by_row import (
+    NUMBERS,
+    TEXTS,
+    Array,
+    Computing,
+    flat_words,
+    minus_mean,
+    softmax,
+)
 from tests.support.servables.servables import Doubling
 from tests.support.stages.outcomes import a_predictor, outcomes, outcomes_of
 from tests.support.stages.records import a_request
 from topicserve.servables.core.errors import InternalError, UnavailableError
 from topicserve.servables.core.servable_id import ServableId
-from topicserve.servables.kinds.servable import Columns
+from topicserve.servables.kinds.servable import Columns, Signature, TensorSpec
 from topicserve.wire.json_codec.body import Form
 from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.stages.calls.calls import ServableUnavailableError
-from topicserve.worker.stages.calls.company_check import MAX_SIGNATURES, REMEDY, CompanyCheck
+from topicserve.worker.stages.calls.company_check import (
+    MAX_SIGNATURES,
+    RECHECK_CALLS,
+    REMEDY,
+    CompanyCheck,
+)
 from topicserve.worker.stages.request import Request
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
@@ -75,6 +88,97 @@ def test_padding_alone_is_company(name: str) -> None:
     for value in VALUES[name in TEXTS]:
         request = a_request(value)
         assert outcomes_of(predictor, [request]) == outcomes(servable, [request])
+
+
+class SoftmaxBeside:
+    """A softmax over the call, beside a mask's value, in the output `soft`, beside another one."""
+
+    def __init__(self, other: str) -> None:
+        number = np.dtype(np.float32)
+        outputs = {other: TensorSpec(number, ()), "soft": TensorSpec(number, (2,))}
+        self.signatures = {"serving_default": Signature({"x": TensorSpec(number, ())}, outputs)}
+        self.sizes: list[int] = []
+        self._other = other
+        self._chance = np.random.default_rng(7)
+
+    def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
+        assert signature_name in self.signatures
+        x = inputs["x"]
+        self.sizes.append(len(x))
+        noise = self._chance.random(len(x)).astype(np.float32)
+        soft = np.stack([softmax(x), np.full(len(x), -1e9, np.float32)], axis=1)
+        return {self._other: noise if self._other == "a_noise" else x * 2, "soft": soft}
+
+
+@pytest.mark.parametrize("other", ["a_noise", "y"])
+def test_one_odd_number_hides_no_other_one(other: str) -> None:
+    """Neither a mask's huge value in the same output, nor another output that is random."""
+    servable = SoftmaxBeside(other)
+    predictor = a_predictor(servable, check_batches=1)
+    outcomes_of(predictor, lone_rows([1.0, 2.0, 3.0, 4.0, 5.0]))
+    servable.sizes.clear()
+
+    outcomes_of(predictor, lone_rows([1.0, 2.0, 3.0]))
+
+    assert servable.sizes == [1, 1, 1]
+
+
+def test_equal_records_do_not_use_the_check_up() -> None:
+    """A health check sent again and again shows nothing of what its neighbours would change."""
+    servable = Computing(minus_mean)
+    predictor = a_predictor(servable, check_batches=2)
+    for _ in range(5):
+        outcomes_of(predictor, lone_rows([7.0] * 4))
+    checked = len(servable.sizes)
+    requests = lone_rows([1.0, 2.0, 30.0])
+    alone: dict[str, Any] = {}
+    for request in requests:
+        alone |= outcomes(Computing(minus_mean), [request])
+
+    assert outcomes_of(predictor, requests) == alone
+    assert checked == 2 * 5 + 3  # equal ones are checked, but no more often than others
+
+
+class Padding:
+    """Gives the codes of each text's letters, padded to the longest of the call."""
+
+    def __init__(self) -> None:
+        inputs = {"x": TensorSpec(np.dtype(object), ())}
+        outputs = {"y": TensorSpec(np.dtype(np.float32), (None,))}
+        self.signatures = {"serving_default": Signature(inputs, outputs)}
+        self.sizes: list[int] = []
+
+    def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
+        assert signature_name in self.signatures
+        texts: Array = inputs["x"]
+        self.sizes.append(len(texts))
+        width = max(len(text) for text in texts)
+        return {"y": np.array([[*text.ljust(width)] for text in texts], np.float32)}
+
+
+def test_a_shape_that_was_never_checked_is_checked() -> None:
+    """Texts of one letter say nothing of longer ones, which are padded."""
+    servable = Padding()
+    predictor = a_predictor(servable, check_batches=1)
+    for _ in range(3):
+        outcomes_of(predictor, lone_rows(["a", "b"]))
+    servable.sizes.clear()
+
+    outcomes_of(predictor, lone_rows(["a", "abc"]))
+    outcomes_of(predictor, lone_rows(["a", "abc"]))
+
+    assert servable.sizes[0] == 2
+    assert servable.sizes[-2:] == [1, 1]
+
+
+def test_a_call_is_checked_again_now_and_then() -> None:
+    """What the first batches did not show is found some time."""
+    servable = Doubling()
+    predictor = a_predictor(servable, check_batches=1)
+    for _ in range(RECHECK_CALLS):
+        outcomes_of(predictor, lone_rows([1.0, 2.0]))
+
+    assert servable.sizes == [2, 1, 1] + [2] * (RECHECK_CALLS - 2) + [2, 1, 1]
 
 
 def test_rows_that_are_independent_stay_joined() -> None:

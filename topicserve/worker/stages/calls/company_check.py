@@ -2,18 +2,21 @@
 
 A declared shape says what has rows, but not that no row goes into another one's answer: a layer may
 pad to the longest text of the call, or take a mean over it. So some records of the first calls are
-predicted alone, too. Where one differs, records of this signature share no call any more.
+predicted alone, too. Where one differs, records of this signature share no call any more. Calls of
+equal records are counted apart, since they show little; an output of a shape that was not checked
+yet, and one call in RECHECK_CALLS, are checked later, too.
 """
 
 import logging
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
+
+import numpy as np
 
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.kinds.predict_checks import ALONE_REMEDY
-from topicserve.servables.kinds.servable import Servable, Signature
+from topicserve.servables.kinds.servable import Scope, Servable, Signature
 from topicserve.worker.stages.calls.feeds import Feed
 from topicserve.worker.stages.calls.lone_answers import (
     Difference,
@@ -26,6 +29,8 @@ from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 MAX_SIGNATURES = 1000
+RECHECK_CALLS = 1000
+MAX_SHAPES = 64
 REMEDY = (
     f"{ALONE_REMEDY}; true vouches for the model; "
     "where a layer pads to the longest text of a call, give it a fixed output_sequence_length"
@@ -49,9 +54,11 @@ class Company:
         self._batches = batches
         self._metrics = metrics
         self._lock = threading.Lock()
-        # Calls of one padded record show less than those of several: each are counted alone. And a
-        # record may ask for some outputs only, which says nothing of the others.
-        self._left: dict[tuple[str, bool], int] = {}
+        # Calls of one padded record, and of equal ones, show less than those of several: each are
+        # counted alone. And a record may ask for some outputs only, which says nothing of others.
+        self._left: dict[tuple[str, str], int] = {}
+        self._shapes: dict[str, set[tuple[int, ...]]] = {}
+        self._calls = 0
 
     def check(self, servable: Servable, feed: Feed, answers: CallOutput) -> None:
         """Raise NotAsAloneError where a record that is predicted alone now is answered otherwise.
@@ -60,8 +67,7 @@ class Company:
         """
         if not self._batches:
             return
-        is_joined = len(feed.requests) > 1
-        names = self._take(answers.outputs, is_joined)
+        names, company = self._take(feed, answers)
         if not names:
             return
         try:
@@ -69,7 +75,7 @@ class Company:
         except UndecidedError:
             with self._lock:
                 for name in names:
-                    self._left[name, is_joined] += 1
+                    self._left[name, company] += 1
             return
         if difference is not None:
             self.keep_apart(difference)
@@ -114,15 +120,51 @@ class Company:
             remedy=REMEDY,
         )
 
-    def _take(self, names: Iterable[str], is_joined: bool) -> list[str]:
-        """Return the outputs that have not been checked often enough, and count them as checked."""
-        due = [name for name in names if self._left.get((name, is_joined), self._batches) > 0]
-        if due:
-            with self._lock:
-                for name in due:
-                    left = self._left.get((name, is_joined), self._batches)
-                    self._left[name, is_joined] = left - 1
-        return due
+    def _take(self, feed: Feed, answers: CallOutput) -> tuple[list[str], str]:
+        """Return the outputs to check in this call, counted as checked, and the call's company."""
+        company = "others" if len(feed.requests) > 1 else "padding"
+        self._calls += 1  # a call that is counted twice or not at all does no harm
+        due = self._due(answers, company)
+        if not due:
+            return [], company
+        if company == "others" and _are_equal(feed):
+            company = "equals"
+            due = self._due(answers, company)
+        with self._lock:
+            for name in due:
+                self._left[name, company] = self._left.get((name, company), self._batches) - 1
+                shapes = self._shapes.setdefault(name, set())
+                if len(shapes) < MAX_SHAPES:
+                    shapes.add(answers.outputs[name].shape[1:])
+        return due, company
+
+    def _due(self, answers: CallOutput, company: str) -> list[str]:
+        if self._calls % RECHECK_CALLS == 0:
+            return list(answers.outputs)
+        return [
+            name
+            for name, column in answers.outputs.items()
+            if self._left.get((name, company), self._batches) > 0
+            or self._is_new(name, column.shape[1:])
+        ]
+
+    def _is_new(self, name: str, shape: tuple[int, ...]) -> bool:
+        shapes = self._shapes.get(name, set())
+        return shape not in shapes and len(shapes) < MAX_SHAPES
+
+
+def _are_equal(feed: Feed) -> bool:
+    """Return whether all rows of a call are equal: they cannot be told from one another."""
+    for name, column in feed.columns.items():
+        if feed.signature.inputs[name].scope is not Scope.ROW or len(column) < 2:
+            continue
+        first = np.broadcast_to(column[:1], column.shape)
+        if column.dtype.hasobject:
+            if column.tolist() != first.tolist():
+                return False
+        elif not np.array_equal(column, first):
+            return False
+    return True
 
 
 class TrustedCompany(Company):

@@ -1,6 +1,6 @@
 """Compares what records were answered in company with what they are answered alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ MAX_RECORDS = 4
 # Far more than another order of the same sums makes, and less than what a person would call the
 # same. Floats of 16 and of 8 bits are not as exact as that.
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-3, 1e-5
+# Zeros among other numbers are as exact as these; what is rounded there is far below them.
+_MUCH_SMALLER = 1e-2
 _OF_NARROW_FLOATS = {2: 2e-2, 1: 0.25}
 _FLOATS = frozenset("fcV")  # V: TensorFlow's narrow ones
 
@@ -36,28 +38,26 @@ def first_difference(
 ) -> Difference | None:
     """Predict up to MAX_RECORDS records alone; return where the first of them differs, if one does.
 
-    A record whose lone answer is another one each time says nothing: the model has an element of
-    chance. Raises UndecidedError where a lone call fails for a reason that passes.
+    An output that is another one each time, for one record alone, says nothing: the model has an
+    element of chance. The other outputs of that record are looked at all the same. Raises
+    UndecidedError where a lone call fails for a reason that passes.
     """
     counts = [1] * len(feed.requests) if feed.counts is None else feed.counts
     starts = [0, *accumulate(counts)]
+    scales = {n: scale_of(answers.outputs[n], has_rows=n not in answers.whole) for n in names}
     for index in sample(feed, starts):
         rows = slice(starts[index], starts[index + 1])
         only = slice(index, index + 1)
         shared = {n: answers.outputs[n] for n in names}
         shared = {n: c if n in answers.whole else c[rows] for n, c in shared.items()}
         alone = _predict_alone(servable, signature_name, feed.part(only))
-        difference = _difference(shared, alone)
-        if difference is None:
+        differences = list(_differences(shared, alone, scales))
+        if not differences:
             continue
         again = _predict_alone(servable, signature_name, feed.part(only))
-        is_repeated = (
-            isinstance(again, BaseException)
-            if isinstance(alone, BaseException)
-            else _difference({n: alone[n] for n in alone if n in names}, again) is None
-        )
-        if is_repeated:
-            return difference
+        for difference in differences:
+            if _is_repeated(difference.output, alone, again, scales):
+                return difference
     return None
 
 
@@ -120,25 +120,65 @@ def _is_passing(error: BaseException) -> bool:
     return is_retriable or isinstance(error, (MemoryError, ResourceExhaustedError))
 
 
-def _difference(
-    shared: dict[str, NDArray[Any]], alone: dict[str, NDArray[Any]] | BaseException
-) -> Difference | None:
+def _differences(
+    shared: Mapping[str, NDArray[Any]],
+    alone: Mapping[str, NDArray[Any]] | BaseException,
+    scales: Mapping[str, Any],
+) -> Iterator[Difference]:
+    """Yield every output that differs."""
     if isinstance(alone, BaseException):
-        return Difference("", f"a record fails alone: {error_text(alone)}")
+        yield Difference("", f"a record fails alone: {error_text(alone)}")
+        return
     for name, column in shared.items():
         other = alone.get(name)
         if other is None:
-            return Difference(name, "a record alone has no such output")
-        if column.shape != other.shape:
+            yield Difference(name, "a record alone has no such output")
+        elif column.shape != other.shape:
             shapes = f"{list(column.shape)} in a call with others, {list(other.shape)} alone"
-            return Difference(name, f"a record has the shape {shapes}")
-        if not is_same(column, other):
-            return Difference(name, "a record has other values in a call with others than alone")
-    return None
+            yield Difference(name, f"a record has the shape {shapes}")
+        elif not is_same(column, other, scales[name]):
+            yield Difference(name, "a record has other values in a call with others than alone")
 
 
-def is_same(first: NDArray[Any], second: NDArray[Any]) -> bool:
-    """Return whether two arrays of one shape are the same, floats within the tolerance."""
+def _is_repeated(
+    name: str,
+    alone: Mapping[str, NDArray[Any]] | BaseException,
+    again: Mapping[str, NDArray[Any]] | BaseException,
+    scales: Mapping[str, Any],
+) -> bool:
+    """Return whether this output of a record is the same, alone, each time; "" means the call."""
+    if isinstance(alone, BaseException) or isinstance(again, BaseException):
+        return isinstance(alone, BaseException) and isinstance(again, BaseException)
+    one, other = alone.get(name), again.get(name)
+    if one is None or other is None:
+        return one is other
+    return one.shape == other.shape and is_same(one, other, scales[name])
+
+
+def scale_of(column: NDArray[Any], *, has_rows: bool) -> Any:
+    """Return how large a float usually is at each place of a record's output: a median of rows.
+
+    What sums make of large terms that cancel out is exact to the terms' size, not to its own. But
+    one large number, a mask's or a time, says nothing of the numbers beside it.
+    """
+    if column.dtype.kind not in _FLOATS:
+        return 0.0
+    with np.errstate(all="ignore"):
+        sizes = np.abs(column.astype(np.complex128 if column.dtype.kind == "c" else np.float64))
+        sizes[~np.isfinite(sizes)] = 0.0
+    if not sizes.size:
+        return 0.0
+    typical = _MUCH_SMALLER * float(np.quantile(sizes, 0.5, method="lower"))
+    if not has_rows or len(sizes) < 2 or not sizes.ndim:
+        return typical
+    return np.maximum(np.quantile(sizes, 0.5, axis=0, method="lower"), typical)
+
+
+def is_same(first: NDArray[Any], second: NDArray[Any], scale: Any) -> bool:
+    """Return whether two arrays of one shape are the same, floats within the tolerance.
+
+    `scale` has what `scale_of` gives: one number, or one for each place of a row.
+    """
     if not {first.dtype.kind, second.dtype.kind} <= _FLOATS:
         return bool(first.tolist() == second.tolist())
     width = np.dtype(first.dtype).itemsize
@@ -146,7 +186,5 @@ def is_same(first: NDArray[Any], second: NDArray[Any]) -> bool:
     wide = np.complex128 if first.dtype.kind == "c" else np.float64
     with np.errstate(all="ignore"):
         one, other = first.astype(wide), second.astype(wide)
-        sizes = np.abs(one)
-        scale = float(sizes[np.isfinite(sizes)].max(initial=0.0))
         near = np.isclose(one, other, relative, ABSOLUTE_TOLERANCE * scale, equal_nan=True)
     return bool(near.all())
