@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from topicserve.cli.argument_types import count, port, seconds
+from topicserve.cli.argument_types import count, number, port, seconds
 from topicserve.cli.errors import UsageError
 
 
@@ -32,3 +32,11 @@ def test_right_values_are_taken() -> None:
         1,
         0.5,
     ]
+
+
+@pytest.mark.parametrize("typed", ["0.009", "-1", "nan", "inf", "x", ""])
+def test_a_number_below_its_minimum_is_refused(typed: str) -> None:
+    """And what is no finite number."""
+    assert number("--rate", 0.01)("0.01") == 0.01
+    with pytest.raises(UsageError, match=r"^--rate: must be a number from 0.01, found"):
+        number("--rate", 0.01)(typed)

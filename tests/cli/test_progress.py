@@ -65,3 +65,13 @@ def test_nothing_done_before_an_error_is_not_told() -> None:
 
     assert idle.getvalue() == ""
     assert busy.getvalue() == "published 1 records in 0.0 s (0/s)\n"
+
+
+def test_a_known_total_is_told() -> None:
+    """Several records may be counted at once."""
+    stream = io.StringIO()
+
+    with CountProgress("replayed", stream, total=1200) as progress:
+        progress.advance(1100)
+
+    assert stream.getvalue().startswith("replayed 1,100 of 1,200 records in ")
