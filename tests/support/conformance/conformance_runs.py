@@ -52,7 +52,8 @@ class Notes:
         self._outcomes[item.nodeid] = outcomes
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        outcomes = self._outcomes[report.nodeid]
+        # pytest-xdist names the group that a case belongs to behind its id.
+        outcomes = self._outcomes[report.nodeid.partition("@")[0]]
         if report.failed:
             outcomes.failed += 1
         elif report.skipped:
@@ -71,12 +72,17 @@ def _place(item: pytest.Function) -> Place:
 
 def collect() -> Table:
     """Return the table of all cases, without outcomes."""
-    return _pytest("--collect-only")
+    notes = Notes()
+    _pytest(notes, "--collect-only")
+    return notes.table
 
 
 def run() -> Table:
-    """Run all cases, for minutes, and return what became of them."""
-    return _pytest()
+    """Run all cases, two side by side, for minutes, and return what became of them."""
+    notes = Notes()
+    _pytest(notes, "--collect-only")  # here; the processes that run them tell only their ids
+    _pytest(notes, "-n", "2", "--dist", "loadgroup")
+    return notes.table
 
 
 def failures(table: Table) -> Iterable[Case]:
@@ -84,9 +90,7 @@ def failures(table: Table) -> Iterable[Case]:
     return [case for case, places in table.items() if any(each.failed for each in places.values())]
 
 
-def _pytest(*options: str) -> Table:
-    notes = Notes()
+def _pytest(notes: Notes, *options: str) -> None:
     code = pytest.main(["-q", "--strict-markers", *options, *SUITES], plugins=[notes])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(f"pytest ended with {code!r}: see above")
-    return notes.table
