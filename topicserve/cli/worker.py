@@ -25,9 +25,10 @@ from topicserve.worker.http.server import open_server
 from topicserve.worker.runtime.heap import bound_heap
 from topicserve.worker.runtime.preflight import Preflight, StoppedError
 from topicserve.worker.runtime.stop_signals import stop_at_end_of, stop_signals
+from topicserve.worker.runtime.stop_watchdog import frozen_limit_seconds
 from topicserve.worker.supervisor.pages import ReplicaCollector, Replicas, SupervisorPages
 from topicserve.worker.supervisor.replica import ReplicaProcess
-from topicserve.worker.supervisor.supervisor import Supervisor
+from topicserve.worker.supervisor.supervisor import STOP_MARGIN_SECONDS, Supervisor
 from topicserve.worker.telemetry.logging import configure_logging, libraries_silenced, log_event
 from topicserve.worker.telemetry.metrics import SupervisorMetrics
 
@@ -163,7 +164,10 @@ def supervise(arguments: argparse.Namespace, config: WorkerConfig, worker_id: st
             return 0
         address = ""
         if config.http.port >= 0:
-            server = open_server(config.http, SupervisorPages(registry, replicas).get)
+            # A replica that is frozen ends by itself before.
+            silent_limit = frozen_limit_seconds(config.delivery) + STOP_MARGIN_SECONDS
+            pages = SupervisorPages(registry, replicas, silent_limit)
+            server = open_server(config.http, pages.get)
             opened.callback(server.close)
             address = server.address
         return supervisor.run(stop, lambda: announce(address))

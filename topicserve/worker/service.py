@@ -27,7 +27,11 @@ from topicserve.worker.runtime.guarding import swap_guard
 from topicserve.worker.runtime.metadata_cleaner import MetadataCleaner
 from topicserve.worker.runtime.retry import RetryLoop, ShutdownRequestedError
 from topicserve.worker.runtime.served import ServedVersions
-from topicserve.worker.runtime.stop_watchdog import CLOSE_SECONDS, stop_watchdog
+from topicserve.worker.runtime.stop_watchdog import (
+    CLOSE_SECONDS,
+    frozen_limit_seconds,
+    stop_watchdog,
+)
 from topicserve.worker.stages.shadow import Shadow
 from topicserve.worker.telemetry.event_log import log_removed, log_version
 from topicserve.worker.telemetry.logging import log_event
@@ -100,15 +104,20 @@ class WorkerService:
         `on_ready` is called once with the HTTP address, before the first record is polled. Raises
         BackendError, ServableError or OSError for what cannot be opened at the start.
         """
-        limit_seconds = self._config.delivery.shutdown_seconds + CLOSE_SECONDS
-        with stop_watchdog(stop, limit_seconds), ExitStack() as opened:
+        delivery = self._config.delivery
+        watchdog = stop_watchdog(
+            stop,
+            delivery.shutdown_seconds + CLOSE_SECONDS,
+            frozen_seconds=frozen_limit_seconds(delivery),
+        )
+        with watchdog as serving, ExitStack() as opened:
             core = self._open_core(opened)
             stages = self._open_stages(core, opened)
             watch = self._watch_broker(stages, opened)
             health = WorkerHealth(
                 stages,
                 ServedVersions(core).unavailable,
-                self._config.delivery.stall_timeout_seconds,
+                delivery.stall_timeout_seconds,
                 core.problem,
                 watch.problem,
             )
@@ -117,6 +126,7 @@ class WorkerService:
             opened.callback(http.close)
             self._log_start(address)
             on_ready(address)
+            serving()
             code = self._serve(Pipeline(stages, self._config, self._metrics), stop)
             if code == 0 and stages.breaker.open:
                 code = OPEN_EXIT_CODE

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.stages.records import ManualClock
 from topicserve.worker.config.schema import HttpConfig
 from topicserve.worker.http.pages import Page
 from topicserve.worker.http.server import open_server
@@ -151,3 +152,27 @@ def test_replicas_are_asked_at_the_same_time() -> None:
     answers = Replicas(lambda: ("a", "b"), wait_for_the_other).ask_all("/x")
 
     assert [answer.body for answer in answers] == [b"a/x", b"b/x"]
+
+
+def test_a_replica_that_is_silent_for_too_long_is_a_reason_to_start_again() -> None:
+    """One that has just ended or still starts is none, nor is one that answers again."""
+    clock = ManualClock()
+    answers = {"a/livez": health(), "b/livez": health()}
+    addresses = ["a", "b", ""]
+    replicas = Replicas(lambda: addresses, lambda url: answers.get(url, Fetched(0)))
+    pages = SupervisorPages(CollectorRegistry(), replicas, 160, clock)
+
+    def livez() -> object:
+        return json.loads(pages.get("/livez").body)["problems"]
+
+    assert livez() == []
+    del answers["b/livez"]
+    clock.advance(160)
+    assert livez() == []
+    clock.advance(1)
+    assert livez() == ["replica 1: has not answered for 161 seconds"]
+    addresses[1] = "b2"
+    assert livez() == []
+    answers["b2/livez"] = health()
+    clock.advance(200)
+    assert livez() == []

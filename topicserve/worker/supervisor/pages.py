@@ -6,6 +6,8 @@ no collectors of one's own and no process metrics, and keeps the files of replic
 """
 
 import json
+import math
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,18 +61,18 @@ class Replicas:
     """Asks the replicas of all slots at once. Any thread may call it."""
 
     def __init__(self, addresses: Callable[[], Sequence[str]], fetch: Fetch = fetch) -> None:
-        self._addresses = addresses
+        self.addresses = addresses
         self._fetch = fetch
 
     def ask_all(self, path: str) -> list[Fetched]:
         """Return each slot's answer, in the order of the slots."""
-        addresses = self._addresses()
+        addresses = self.addresses()
         with ThreadPoolExecutor(min(len(addresses), MAX_FETCHES)) as pool:
             return list(pool.map(lambda address: self._ask(address, path), addresses))
 
     def ask_first(self, path: str) -> Fetched:
         """Return the answer of the first slot that gives one."""
-        answers = (self._ask(address, path) for address in self._addresses())
+        answers = (self._ask(address, path) for address in self.addresses())
         return next((answer for answer in answers if answer.status), Fetched(0))
 
     def _ask(self, address: str, path: str) -> Fetched:
@@ -117,9 +119,19 @@ def _families(answer: Fetched) -> list[Metric]:
 class SupervisorPages:
     """CallOutput a path for all replicas together. Any thread may call it."""
 
-    def __init__(self, registry: CollectorRegistry, replicas: Replicas) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        replicas: Replicas,
+        silent_limit_seconds: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._registry = registry
         self._replicas = replicas
+        self._silent_limit_seconds = silent_limit_seconds
+        self._clock = clock
+        self._answered_at: dict[str, float] = {}
+        """When each address answered last, or was first asked; one entry is set at once."""
 
     def get(self, path: str, accept: str = "") -> Page:
         """Return the answer to GET; `accept` is the header that chooses the metrics' format."""
@@ -139,16 +151,32 @@ class SupervisorPages:
         """Put all replicas' problems together.
 
         A replica that does not answer is not ready, but no reason to start the supervisor again,
-        which is about to start the replica again.
+        which is about to start the replica again. One that should have ended itself long ago is.
         """
         problems = []
+        addresses = self._replicas.addresses()
+        now = self._clock()
         for number, answer in enumerate(self._replicas.ask_all(path)):
             if answer.status:
                 problems += [f"replica {number}: {problem}" for problem in _problems(answer)]
             elif path == "/readyz":
                 problems.append(f"replica {number}: does not answer")
+            silent = self._silent_seconds(addresses[number], now, answered=bool(answer.status))
+            if path == "/livez" and silent > self._silent_limit_seconds:
+                problems.append(f"replica {number}: has not answered for {silent:.0f} seconds")
+        self._forget_all_but(addresses)
         content: Mapping[str, object] = {"ok": not problems, "problems": problems}
         return Page(503 if problems else 200, "application/json", json.dumps(content).encode())
+
+    def _silent_seconds(self, address: str, now: float, *, answered: bool) -> float:
+        """Return for how long a replica has not answered: since it was asked first, at most."""
+        if answered or not address:  # a slot whose replica ended or starts is the supervisor's
+            self._answered_at[address] = now
+        return now - self._answered_at.setdefault(address, now)
+
+    def _forget_all_but(self, addresses: Sequence[str]) -> None:
+        for address in self._answered_at.keys() - set(addresses):
+            self._answered_at.pop(address, None)
 
 
 def _problems(answer: Fetched) -> list[str]:
