@@ -76,6 +76,43 @@ def test_a_record_that_the_broker_refuses_is_refused_alone(port: Port) -> None:
     eventually(lambda: send(producer, [small]) == [None])
 
 
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_many_small_records_are_written_to_a_topic_with_a_small_limit(
+    port: Port, in_transaction: bool
+) -> None:
+    """Whatever the batches that the client makes of them: none is refused for its neighbours."""
+    topic = unique("topic")
+    assert port.admin().create_topic(topic, 1, LIMIT, {"max.message.bytes": "20000"})
+    producer = transactional(port) if in_transaction else port.producer()
+    left = [OutgoingRecord(topic, None, b"%3d" % n * 100) for n in range(600)]
+    fine = {n.value for n in left}
+    large = OutgoingRecord(topic, None, b"x" * 30_000)
+    left.append(large)
+
+    def go_on() -> bool:
+        if in_transaction:
+            producer.begin_transaction()
+        errors = send(producer, left)
+        again = [one for one, error in zip(left, errors, strict=True) if error is not None]
+        refused = {
+            one.value
+            for one, error in zip(left, errors, strict=True)
+            if isinstance(error, RecordRefusedError)
+        }
+        assert refused <= {large.value}
+        if in_transaction and not again:
+            producer.commit_transaction(LIMIT)
+        elif in_transaction:
+            eventually(lambda: _aborts(producer))
+            again = list(left)
+        left[:] = [one for one in again if one.value not in refused]
+        return not left
+
+    eventually(go_on)
+
+    assert {record.value for record in port.member(topic).read(600)} == fine
+
+
 def test_a_topic_tells_its_limit(port: Port) -> None:
     """Its own, and the broker's where it has none; dead-letter topics are made to match."""
     admin, topic = port.admin(), unique("topic")

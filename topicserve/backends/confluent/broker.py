@@ -7,6 +7,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError
 
 from topicserve.backends.confluent.admin import ConfluentAdmin
+from topicserve.backends.confluent.batch_limit import BatchLimit
 from topicserve.backends.confluent.careful import CarefulReader, known_settings
 from topicserve.backends.confluent.consumer import ConfluentConsumer
 from topicserve.backends.confluent.producer import ConfluentProducer
@@ -98,7 +99,9 @@ class ConfluentBroker:
             longest = integer({"transaction.timeout.ms": 60_000} | merged, "transaction.timeout.ms")
             merged["delivery.timeout.ms"] = min(integer(merged, "delivery.timeout.ms"), longest)
         configuration = to_confluent(merged) | _PRODUCER_FIXED
-        return ConfluentProducer(_opener(confluent_kafka.Producer, configuration), in_flight)
+        open_client = _opener(confluent_kafka.Producer, configuration)
+        batches = BatchLimit(configuration)
+        return ConfluentProducer(open_client, in_flight, batches=batches)
 
     def admin(self) -> ConfluentAdmin:
         return ConfluentAdmin(to_confluent(for_admin(self._settings)))

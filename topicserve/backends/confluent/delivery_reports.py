@@ -21,6 +21,15 @@ from topicserve.backends.in_flight import PendingSend
 Callback = Callable[[KafkaError | BackendError, Any], None]
 """Takes an error and the message, as `confluent_kafka.Producer.produce` is given it."""
 
+Translate = Callable[[KafkaError | BackendError, Any], BackendError]
+"""Returns the port's error for one of a record, given as to a callback."""
+
+
+def translated_report(error: KafkaError | BackendError, _: Any) -> BackendError:
+    """Return the port's error, whatever the record."""
+    return translate(error) if isinstance(error, KafkaError) else error
+
+
 # How long may be waited for reports, and how long while a list is being sent: its sender may be the
 # last to let its receipt go, and that wakes no one.
 _WAIT_SECONDS = 0.1
@@ -43,12 +52,14 @@ class DeliveryReports:
         with self._lock:
             self._senders += 1
 
-    def open(self, pending_send: PendingSend) -> Sequence[Callback]:
+    def open(
+        self, pending_send: PendingSend, translate: Translate = translated_report
+    ) -> Sequence[Callback]:
         """Return a callback for each record of a send, in order, to be called if it fails.
 
         The pending_send is complete when the last of them is let go.
         """
-        fail = _Receipt(pending_send, self._complete).fail
+        fail = _Receipt(pending_send, self._complete, translate).fail
         return [partial(fail, index) for index in range(len(pending_send.errors))]
 
     def end(self) -> None:
@@ -71,16 +82,18 @@ class _Receipt:
     This leans on CPython, which ends an object with its last reference, at once.
     """
 
-    __slots__ = ("_complete", "_pending_send")
+    __slots__ = ("_complete", "_pending_send", "_translate")
 
-    def __init__(self, pending_send: PendingSend, complete: deque[PendingSend]) -> None:
+    def __init__(
+        self, pending_send: PendingSend, complete: deque[PendingSend], translate: Translate
+    ) -> None:
         self._pending_send = pending_send
         self._complete = complete
+        self._translate = translate
 
-    def fail(self, index: int, error: KafkaError | BackendError, _: Any) -> None:
+    def fail(self, index: int, error: KafkaError | BackendError, message: Any) -> None:
         """Note why a record was not written."""
-        known = translate(error) if isinstance(error, KafkaError) else error
-        self._pending_send.errors[index] = known
+        self._pending_send.errors[index] = self._translate(error, message)
 
     def __del__(self) -> None:
         self._complete.append(self._pending_send)

@@ -8,7 +8,13 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from topicserve.backends.broker import Offsets, OnDelivery
-from topicserve.backends.confluent.delivery_reports import Callback, DeliveryReports
+from topicserve.backends.confluent.batch_limit import BatchLimit, is_broker_refusal
+from topicserve.backends.confluent.delivery_reports import (
+    Callback,
+    DeliveryReports,
+    Translate,
+    translated_report,
+)
 from topicserve.backends.confluent.errors import refusal, translate, translated
 from topicserve.backends.confluent.offsets import to_client
 from topicserve.backends.confluent.producer_client import OpenClient, ProducerClient
@@ -47,8 +53,10 @@ class ConfluentProducer:
         open_client: OpenClient,
         in_flight: InFlight,
         clock: Callable[[], float] = time.monotonic,
+        batches: BatchLimit | None = None,
     ) -> None:
         self._in_flight = in_flight
+        self._batches = batches or BatchLimit({})
         self._reports = DeliveryReports()
         self._clock = clock
         # Why the client can do no more: it was fenced, or is refused.
@@ -57,6 +65,10 @@ class ConfluentProducer:
         self._calls = TransactionalCalls("confluent-transactions")
         self._known_topics: set[str] = set()
         self._is_cut_off = False
+        self._is_transactional = False
+        # In a transaction, a client whose batch was refused goes on with wrong sequence numbers,
+        # and may end in a state in which it takes no record (librdkafka's issue 3575).
+        self._is_spoilt = False
         self._closed = threading.Event()
         self._delivery_thread = threading.Thread(
             target=self._report, name="confluent-delivery", daemon=True
@@ -77,7 +89,10 @@ class ConfluentProducer:
             return
         self._reports.begin()
         try:
-            self._produce(records, self._reports.open(pending_send))
+            self._produce(
+                records,
+                self._reports.open(pending_send, self._translate_for(self._batches.max_bytes)),
+            )
         finally:
             self._reports.end()
 
@@ -101,11 +116,27 @@ class ConfluentProducer:
             except Exception as error:
                 fail(refusal(error), None)
 
+    def _translate_for(self, max_bytes: int) -> Translate:
+        """Return how errors are understood of records in batches of at most that size."""
+
+        def understood(error: KafkaError | BackendError, message: Any) -> BackendError:
+            known = translated_report(error, message)
+            if is_broker_refusal(error, message):
+                self._is_spoilt = True
+                return self._batches.refusal(known, message, max_bytes)
+            if self._is_transactional and _is_wrong_state(error):
+                self._is_spoilt = True
+                return TransactionAbortedError(str(known))
+            return known
+
+        return understood
+
     def flush(self, timeout_seconds: float) -> bool:
         return self._in_flight.wait_empty(timeout_seconds)
 
     def init_transactions(self, timeout_seconds: float) -> None:
         client = self._client.current
+        self._is_transactional = True
         self._call(
             "init_transactions", lambda: client.init_transactions(_UNLIMITED), timeout_seconds
         )
@@ -138,9 +169,8 @@ class ConfluentProducer:
         # Aborted while partitions are being added to the transaction, librdkafka may ask the broker
         # to end what it has not begun, and takes the answer (INVALID_TXN_STATE) for fatal.
         in_time = self._in_flight.wait_reported(min(timeout_seconds, _SETTLE_SECONDS))
-        if self._calls.needs_takeover(
-            self._client.give_up, is_lost=not in_time or self._is_cut_off
-        ):
+        is_lost = not in_time or self._is_cut_off or self._is_spoilt
+        if self._calls.needs_takeover(self._give_up, is_lost=is_lost):
             self._take_over(timeout_seconds)
             return
         client = self._client.current
@@ -161,12 +191,16 @@ class ConfluentProducer:
         with translated():
             self._calls.call(name, function, timeout_seconds)
 
+    def _give_up(self) -> None:
+        self._batches.shrink()
+        self._client.give_up()
+
     def _take_over(self, timeout_seconds: float) -> None:
         """Have a new client end what the old one left open."""
         self.init_transactions(timeout_seconds)
         # What the old client failed to send must not be counted against the next transaction.
         self._in_flight.wait_empty(timeout_seconds)
-        self._is_cut_off = False
+        self._is_cut_off = self._is_spoilt = False
         self._calls.taken_over()
 
     def _check_topic(self, topic: str) -> None:
@@ -242,6 +276,9 @@ class ConfluentProducer:
                     self._fatal = translate(error.args[0])
             except BackendError:
                 break  # it was closed meanwhile
+            # A transaction's client is replaced when it is aborted.
+            if not self._is_transactional and self._batches.shrink():
+                self._client.follow_up()
         self._reports.collect()
         self._in_flight.give_up(BackendUnavailableError("the producer was closed before"))
 
@@ -249,3 +286,7 @@ class ConfluentProducer:
         problem = translate(error)
         if isinstance(problem, AuthenticationError | FencedError):
             self._fatal = problem
+
+
+def _is_wrong_state(error: KafkaError | BackendError) -> bool:
+    return isinstance(error, KafkaError) and error.code() == KafkaError._STATE  # noqa: SLF001

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError
 from topicserve.backends.errors import BackendError
 
 _DISCARD_SECONDS = 60.0
+_FINISH_POLLS = 60
 
 OpenClient = Callable[[Callable[[KafkaError], None]], Any]
 """Makes a confluent_kafka.Producer, which tells its errors to the argument."""
@@ -29,6 +30,13 @@ class ProducerClient:
         given_up, self.current = self.current, self._open()
         threading.Thread(
             target=_discard, args=(given_up,), name="confluent-discard", daemon=True
+        ).start()
+
+    def follow_up(self) -> None:
+        """Go on with a new client, while the old one still sends what it has."""
+        former, self.current = self.current, self._open()
+        threading.Thread(
+            target=_finish, args=(former,), name="confluent-finish", daemon=True
         ).start()
 
     def close(self) -> None:
@@ -65,6 +73,13 @@ _CLOSED = _Closed()
 
 def _let_go(_: Any) -> None:
     """Hold a client until its caller no longer does."""
+
+
+def _finish(client: Any) -> None:
+    # What is being handed to it meanwhile is reported here, too.
+    for _ in range(_FINISH_POLLS):
+        client.poll(1.0)
+    client.flush(_DISCARD_SECONDS)
 
 
 def _discard(client: Any) -> None:
