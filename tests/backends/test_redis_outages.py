@@ -209,3 +209,18 @@ def _until(holds: Callable[[], bool]) -> None:
             return
         pause.wait(0.02)
     raise AssertionError("it did not come about in time")
+
+
+def test_a_password_that_changes_is_told_and_the_old_one_works_again(
+    client: Any, store: RedisMetadataStore
+) -> None:
+    """Open connections go on until they are closed; new ones are refused."""
+    store.put_many({"a": b"{}"})
+    client.config_set("requirepass", "other")
+    store.close()
+
+    with pytest.raises(AuthenticationError, match="refused the user or password"):
+        store.request_many(["a"])
+
+    client.config_set("requirepass", "")
+    assert store.get_many(["a"]) == [b"{}"]

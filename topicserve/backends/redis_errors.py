@@ -35,7 +35,8 @@ THEIRS: tuple[type[Exception], ...] = (redis.RedisError, *_OUTSIDE_THE_TREE)
 # gets new ones; those not named here say something about the server's state, which passes: BUSY,
 # LOADING, MASTERDOWN, MISCONF, NOREPLICAS, OOM, READONLY, CLUSTERDOWN, TRYAGAIN, UNKILLABLE.
 _FINAL_WORDS = frozenset({"ERR", "WRONGTYPE", "MOVED", "ASK", "CROSSSLOT", "NOSCRIPT", "EXECABORT"})
-_REFUSING_WORDS = frozenset({"NOAUTH", "WRONGPASS", "NOPERM", "DENIED"})
+_PASSWORD_WORDS = frozenset({"NOAUTH", "WRONGPASS"})
+_REFUSING_WORDS = frozenset({"NOPERM", "DENIED"})
 _NO_ANSWER = (redis.ConnectionError, redis.TimeoutError)
 
 
@@ -61,6 +62,8 @@ def translate(error: Exception, secrets: Collection[str] = ()) -> BackendError:
     """Return the port's error for one of redis-py's, most telling class first."""
     text = redact(str(error), secrets)
     word = _word(error)
+    if isinstance(error, redis.AuthenticationError) or word in _PASSWORD_WORDS:
+        return AuthenticationError(f"Redis refused the user or password: {text}")
     if isinstance(error, _REFUSED) or word in _REFUSING_WORDS:
         return AuthenticationError(f"Redis refused us: {text}; check the credentials and ACLs")
     if "CERTIFICATE_VERIFY_FAILED" in text:

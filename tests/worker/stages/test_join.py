@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.stages.records import ManualClock, a_request, an_id
 from topicserve.backends.errors import (
+    AuthenticationError,
     BackendBusyError,
     BackendConfigError,
     BackendError,
@@ -118,7 +119,9 @@ def test_each_record_gets_its_own_in_one_question() -> None:
     assert [world.lookups(s) for s in ("found", "missing", "absent", "invalid")] == [1, 1, 1, 0]
 
 
-@pytest.mark.parametrize("kind", [BackendUnavailableError, BackendBusyError, BackendConfigError])
+@pytest.mark.parametrize(
+    "kind", [BackendUnavailableError, BackendBusyError, BackendConfigError, AuthenticationError]
+)
 def test_a_store_that_is_away_is_waited_for(kind: type[BackendError]) -> None:
     """As long as it takes, whatever it answers; meanwhile readiness can say why."""
     world = World()

@@ -44,7 +44,9 @@ class WorkerHealth:
             for name in self._unavailable_servables()
         ]
         if self._stages.joiner.unavailable:
-            missing.append(f"the metadata store does not answer: {self._stages.joiner.unavailable}")
+            missing.append(
+                f"the metadata store is not available: {self._stages.joiner.unavailable}"
+            )
         if self._stages.breaker.open:
             missing.append(
                 "the share of records given up exceeded max_dead_letter_share; consumption is "

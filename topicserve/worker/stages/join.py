@@ -8,7 +8,11 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from topicserve.backends.errors import BackendConfigError, BackendUnavailableError
+from topicserve.backends.errors import (
+    AuthenticationError,
+    BackendConfigError,
+    BackendUnavailableError,
+)
 from topicserve.backends.metadata_store import MetadataStore, PendingMetadata
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.result import Metadata, MetadataStatus
@@ -20,9 +24,10 @@ from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 # The look at the start found a metadata store: whatever it answers now, a worker that waits loses
-# nothing and says so in /readyz, while one that ends takes its records to the next replica. New
-# credentials are only read by a new process.
-_WAITED_FOR = (BackendUnavailableError, BackendConfigError)
+# nothing and says so in /readyz, while one that ends takes its records to the next replica. That
+# includes a refused password: all replicas would end. New credentials are only read by a new
+# process, but the store may take the old ones again.
+_WAITED_FOR = (BackendUnavailableError, BackendConfigError, AuthenticationError)
 _FOUND = MetadataStatus.FOUND
 _ABSENT = Metadata(MetadataStatus.ABSENT)
 _MISSING = Metadata(MetadataStatus.MISSING)
