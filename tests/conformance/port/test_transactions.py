@@ -261,6 +261,32 @@ def test_a_member_that_left_commits_no_offsets(port: Port) -> None:
     assert second.consumer.committed([partition], LIMIT) == {partition: 10}
 
 
+def test_offsets_refused_to_one_transaction_are_not_committed_with_the_next(port: Port) -> None:
+    """They are of partitions that another member may own by now, and has moved on."""
+    topic, group_id = port.topic(partitions=2), unique("group")
+    send(port.producer(), [*numbered(topic, 10, 0), *numbered(topic, 10, 1)])
+    first = port.member(topic, group_id)
+    first.read(20)
+    stale = first.consumer.group_metadata()
+    first.consumer.close(5)
+    second = port.member(topic, group_id, COMMITTED)
+    second.read(20)
+    producer = transactional(port)
+    theirs, ours = TopicPartition(topic, 0), TopicPartition(topic, 1)
+
+    producer.begin_transaction()
+    with pytest.raises((CommitRefusedError, TransactionAbortedError)):
+        producer.send_offsets_to_transaction({theirs: 5}, stale, LIMIT)
+    producer.abort_transaction(LIMIT)
+    second.consumer.commit({theirs: 10}, LIMIT)
+    producer.begin_transaction()
+    current = second.consumer.group_metadata()
+    producer.send_offsets_to_transaction({ours: 10}, current, LIMIT)
+    producer.commit_transaction(LIMIT)
+
+    assert second.consumer.committed([theirs, ours], LIMIT) == {theirs: 10, ours: 10}
+
+
 def test_a_crashed_transaction_times_out(port: Port) -> None:
     """A transaction that no one ends is aborted in its time, and holds readers up no longer."""
     topic = port.topic(partitions=1)

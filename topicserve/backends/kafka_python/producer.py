@@ -23,6 +23,7 @@ from topicserve.backends.kafka_python.transactions import (
     transactional,
     translate_transactional,
 )
+from topicserve.backends.kafka_python.workarounds.client import forget_aborted_offsets
 from topicserve.backends.kafka_python.workarounds.nulls import has_nulls, send_with_nulls
 from topicserve.backends.own_process import own_process
 from topicserve.backends.transactional_calls import TransactionalCalls
@@ -85,6 +86,7 @@ class KafkaPythonProducer:
         self._in_flight.begin_transaction()
         with transactional(client):
             client.begin_transaction()
+            forget_aborted_offsets(client)
 
     def send_offsets_to_transaction(
         self, offsets: Offsets, group_metadata: Any, timeout_seconds: float

@@ -3,14 +3,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kafka import errors
+from kafka import TopicPartition, errors
 from kafka.net.selector import NetworkSelector
 from kafka.producer.sender import Sender
-from kafka.producer.transaction_manager import TransactionManager
+from kafka.producer.transaction_manager import (
+    AddOffsetsToTxnHandler,
+    TransactionManager,
+    TransactionState,
+)
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from topicserve.backends.kafka_python.workarounds.client import (
     BatchedWakeups,
     CoalescedWakeups,
+    forget_aborted_offsets,
     keep_requests,
     retry_timed_out_requests,
 )
@@ -44,6 +50,36 @@ def test_a_request_waits_for_its_coordinator(*, patched: bool) -> None:
     waiting = [type(request).__name__ for *_, request in manager._pending_requests]
     assert ("InitProducerIdHandler" in waiting) == patched
     assert "FindCoordinatorHandler" in waiting
+
+
+@pytest.mark.parametrize("patched", [True, False])
+def test_offsets_that_were_refused_do_not_come_with_the_next_transaction(*, patched: bool) -> None:
+    """Without our change kafka-python sends them along; when that is corrected, ours can go."""
+    manager = TransactionManager("worker-1")
+    manager._current_state = TransactionState.READY
+    group = ConsumerGroupMetadata("group", 1, "member-1", None)
+    theirs, ours = TopicPartition("topic", 0), TopicPartition("topic", 1)
+
+    manager.begin_transaction()
+    AddOffsetsToTxnHandler(manager, group, {theirs: OffsetAndMetadata(5, "", -1)}).handle_response(
+        SimpleNamespace(error_code=0)
+    )
+    refused = [(theirs.partition, errors.UnknownMemberIdError.errno)]
+    manager._pending_requests.pop()[-1].handle_response(
+        SimpleNamespace(topics=[(theirs.topic, refused)])
+    )
+    manager.begin_abort()
+    manager._complete_transaction()
+    manager._pending_requests.clear()
+    manager.begin_transaction()
+    if patched:
+        forget_aborted_offsets(SimpleNamespace(_transaction_manager=manager))
+    AddOffsetsToTxnHandler(manager, group, {ours: OffsetAndMetadata(7, "", -1)}).handle_response(
+        SimpleNamespace(error_code=0)
+    )
+
+    sent = manager._pending_requests.pop()[-1].request.topics[0].partitions
+    assert [told.partition_index for told in sent] == ([1] if patched else [0, 1])
 
 
 @pytest.mark.parametrize("patched", [True, False])

@@ -111,6 +111,18 @@ def retry_timed_out_requests(client: Any) -> None:
     manager.next_request_handler = next_retrying
 
 
+def forget_aborted_offsets(client: Any) -> None:
+    """Before a transaction begins: forget offsets that the group refused to the one before.
+
+    The client keeps what `TxnOffsetCommit` was refused, through the abort, and sends it along with
+    the next transaction's offsets. Those are of partitions that others may own by now: it would
+    take the group's offsets back, and have records answered twice.
+    """
+    manager = client._transaction_manager  # noqa: SLF001 - see above
+    with manager._lock:  # noqa: SLF001
+        manager._pending_txn_offset_commits.clear()  # noqa: SLF001
+
+
 def _retrying(on_complete: Callable[[int, Any], None]) -> Callable[[int, Any], None]:
     def completed(correlation_id: int, response: Any) -> None:
         if isinstance(response, errors.RequestTimedOutError):
