@@ -35,7 +35,10 @@ def as_read(sent: OutgoingRecord) -> DeadLetter:
 @given(
     value_bytes=SIZES,
     key_bytes=SIZES,
-    headers=st.lists(st.tuples(st.text(max_size=300), st.none() | SIZES.map(bytes)), max_size=20),
+    headers=st.lists(
+        st.tuples(st.text(max_size=300) | st.just("ce_id"), st.none() | SIZES.map(bytes)),
+        max_size=20,
+    ),
     topic=st.text("abc", min_size=1, max_size=249),
     exception=st.text(max_size=600),
     message=st.text(max_size=2 * MAX_MESSAGE_BYTES),
@@ -90,6 +93,33 @@ def test_the_least_is_left_out_and_named(letter: OutgoingRecord, truncated: str)
 
     assert read.truncated == truncated
     assert read.message == "why"
+
+
+@pytest.mark.parametrize(
+    ("ids", "kept"),
+    [
+        ([b"01890a5d-ac96-774b-bcce-b302099a8057"], 1),
+        (["ü".encode() * 128], 1),
+        ([b"a", b"a"], 1),
+        ([b"a" * 257], 0),
+        ([b"a", b"b"], 0),
+        ([b"a\nb"], 0),
+        ([b"\xff"], 0),
+        ([b""], 0),
+        ([None], 0),
+        ([], 0),
+    ],
+)
+def test_a_short_id_stays_when_the_headers_are_left_out(ids: list[bytes | None], kept: int) -> None:
+    """A reader finds the answer by it; what is no plain text is left out."""
+    headers = [("h", bytes(9000)), *(("ce_id", value) for value in ids)]
+
+    for max_bytes in (4096, 1):
+        found = fit_dead_letter(a_letter(b"v" * 9000, headers, message="m" * 4000), max_bytes)
+
+        assert [value for name, value in found.headers if name == "ce_id"] == ids[:kept]
+        assert "headers=" in as_read(found).truncated
+        assert size_bytes(found) <= SMALLEST_BYTES or max_bytes > SMALLEST_BYTES
 
 
 def test_asking_again_makes_it_smaller_until_nothing_is_left_of_the_record() -> None:

@@ -1,7 +1,8 @@
 """Dead letters that fit: whatever the record holds, where it came from and why is always told.
 
 What is too large is left out: the value, or the record's own headers, or both, then the key. The
-header `topicserve-truncated` names each part and its size. Last, long texts of ours are cut.
+header `topicserve-truncated` names each part and its size. A short `ce_id` stays.
+Last, long texts of ours are cut.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from topicserve.wire.dead_letter import (
     TRUNCATED_HEADER,
     cut_text,
 )
+from topicserve.wire.headers import ID
 from topicserve.wire.kafka_record import OutgoingRecord
 
 # A record batch's header, and the most that lengths, timestamps and offsets of a record take.
@@ -69,10 +71,24 @@ def _without_value(letter: OutgoingRecord) -> OutgoingRecord:
 
 def _without_headers(letter: OutgoingRecord) -> OutgoingRecord:
     kept = [header for header in letter.headers if header[0] in OUR_HEADERS]
+    kept += _short_id(letter)
     if len(kept) == len(letter.headers):
         return letter
     bare = replace(letter, headers=kept)
     return _marked(bare, "headers", _headers_bytes(letter) - _headers_bytes(bare))
+
+
+def _short_id(letter: OutgoingRecord) -> list[tuple[str, bytes | None]]:
+    """Return the header of the record's id if it is one short text: it always fits."""
+    ids = {value or b"" for name, value in letter.headers if name == ID}
+    if len(ids) != 1:
+        return []
+    (value,) = ids
+    try:
+        is_text = value.decode().isprintable()
+    except UnicodeDecodeError:
+        return []
+    return [(ID, value)] if is_text and 0 < len(value) <= _MAX_TEXT_BYTES else []
 
 
 def _without_key(letter: OutgoingRecord) -> OutgoingRecord:
