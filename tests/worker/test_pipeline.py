@@ -54,6 +54,7 @@ class World:
         clock: Callable[[], float] = time.monotonic,
         guard: SwapGuard | None = None,
         limit: TopicLimit | None = None,
+        letters: TopicLimit | None = None,
         **delivery: Any,
     ) -> None:
         self.log = log or MemoryLog(records)
@@ -88,6 +89,7 @@ class World:
             wall_clock=lambda: 1_700_000_002.5,
             guard=guard,
             limit=limit,
+            letters=letters,
         )
         self.pipeline = Pipeline(self.stages, config, metrics, clock)
         self.polls = 0

@@ -5,7 +5,7 @@ header `topicserve-truncated` names each part and its size. A short `ce_id` stay
 Last, long texts of ours are cut.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
@@ -38,7 +38,11 @@ def size_bytes(record: OutgoingRecord) -> int:
     )
 
 
-def fit_dead_letter(letter: OutgoingRecord, max_bytes: int) -> OutgoingRecord:
+def fit_dead_letter(
+    letter: OutgoingRecord,
+    max_bytes: int,
+    size_of: Callable[[OutgoingRecord], int] = size_bytes,
+) -> OutgoingRecord:
     """Return an encoded dead letter with as little left out as makes it fit a limit.
 
     Returns the smallest form if none fits. A dead letter that was refused at some size is made
@@ -46,7 +50,7 @@ def fit_dead_letter(letter: OutgoingRecord, max_bytes: int) -> OutgoingRecord:
     """
     form = letter
     for form in _forms(letter):
-        if size_bytes(form) <= max_bytes:
+        if size_of(form) <= max_bytes:
             break
     return form
 

@@ -60,6 +60,7 @@ def build_stages(
     wall_clock: Callable[[], float] = time.time,
     guard: SwapGuard | None = None,
     limit: TopicLimit | None = None,
+    letters: TopicLimit | None = None,
 ) -> Stages:
     """Return the stages, connected to one another; nothing runs yet."""
     batching = config.batching
@@ -74,6 +75,7 @@ def build_stages(
     breaker = Breaker(config.delivery.breaker_window_records, config.delivery.max_dead_letter_share)
     tries = SecondTries()
     limit = limit or TopicLimit(config.topics.output, clock)
+    letters = letters or TopicLimit(config.dead_letter_topic, clock)
     encoder = Encoder(config.topics.output, config.dead_letter_topic, worker_id, tries)
     after = _AfterAcknowledgement(cleaner, metrics, clock, wall_clock, dead_letters, tries, guard)
     delivery = _delivery(
@@ -127,7 +129,7 @@ def build_stages(
         ),
         joiner=Joiner(store, config.metadata, retry_loop, metrics, clock),
         encoder=encoder,
-        known_refusals=KnownRefusals(limit, encoder, tries),
+        known_refusals=KnownRefusals(limit, letters, encoder, tries, metrics),
         delivery=delivery,
         breaker=breaker,
         stall_detector=StallDetector(tracker, clock),

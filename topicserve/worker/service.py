@@ -96,7 +96,9 @@ class WorkerService:
         kafka = config.kafka
         codecs = {({**kafka.settings, **kafka.producer_settings}).get(one) for one in _COMPRESSION}
         # What a result takes when it is compressed is known to the client alone, and too late.
-        self._limit = TopicLimit(config.topics.output, refuses=not codecs - {None, "none"})
+        refuses = not codecs - {None, "none"}
+        self._limit = TopicLimit(config.topics.output, refuses=refuses)
+        self._letters = TopicLimit(config.dead_letter_topic, refuses=refuses)
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
         """Serve until `stop` is set; return the exit code.
@@ -164,9 +166,9 @@ class WorkerService:
         # Taken down in the reverse order: the producer ends first, since a member that leaves the
         # group while it still publishes would publish what is another's by then.
         opened.callback(consumer.close, CLOSE_TIMEOUT_SECONDS)
-        letters = TopicLimit(self._config.dead_letter_topic)
-        _ask_at_start(broker, self._limit, letters)
-        producer = self._open_producer(broker, batch_settings([self._limit, letters]))
+        limits = [self._limit, self._letters]
+        _ask_at_start(broker, *limits)
+        producer = self._open_producer(broker, batch_settings(limits))
         stages = build_stages(
             self._config,
             self._worker_id,
@@ -180,6 +182,7 @@ class WorkerService:
             self._metrics,
             guard=self._guard,
             limit=self._limit,
+            letters=self._letters,
         )
         stages.shadow = self._open_shadow(core, broker, opened)
         opened.callback(stages.delivery.close, CLOSE_TIMEOUT_SECONDS)
@@ -197,7 +200,7 @@ class WorkerService:
             stages.flow.know_ends,
             self._metrics,
             self._config.kafka.unreachable_seconds,
-            limit=self._limit,
+            limits=[self._limit, self._letters],
         )
         watch.start()
         opened.callback(watch.close, CLOSE_TIMEOUT_SECONDS)

@@ -79,6 +79,39 @@ def test_known_refusals_cost_no_send_and_no_transaction(guarantee: Guarantee) ->
     assert (world.stages.tracker.outcome_bytes, world.stages.tracker.in_flight_records) == (0, 0)
 
 
+@GUARANTEES
+def test_dead_letters_lose_what_their_own_size_asks_for_before_they_are_sent(
+    guarantee: Guarantee,
+) -> None:
+    """None is refused, so no transaction is aborted; one that just fits loses nothing."""
+    letters = TopicLimit("in.dead-letter")
+
+    def run(max_bytes: int | None) -> World:
+        letters.max_bytes = max_bytes
+        made = [a_kafka_record(n, value=b"{" + bytes(500 * n)) for n in range(6)]
+        world = World(made, guarantee, letters=letters)
+        world.producer.fail_send = lambda sent: (
+            RecordTooLargeError("too large")
+            if max_bytes is not None and batch_bytes(sent) > max_bytes
+            else None
+        )
+        world.run()
+        return world
+
+    whole = {len(sent.value or b""): batch_bytes(sent) for sent in run(None).log.published}
+    world = run(whole[1501])
+
+    assert world.producer.aborted == 0
+    assert world.metric("dead_letters_truncated_total") == 2
+    assert world.metric("redeliveries_total", reason="delivery_failed") is None
+    kept = {dict(sent.headers)["ce_id"]: sent for sent in world.log.published}
+    assert [len(kept[an_id(n).encode()].value or b"") for n in range(6)] == [
+        *(1, 501, 1001, 1501, 0, 0)
+    ]
+    assert dict(kept[an_id(5).encode()].headers)["topicserve-truncated"] == b"value=2501"
+    assert all("ce_source" in dict(sent.headers) for sent in world.log.published)
+
+
 def test_the_largest_record_that_fits_is_not_refused() -> None:
     """One byte more is."""
     limit = a_limit()
@@ -89,7 +122,7 @@ def test_the_largest_record_that_fits_is_not_refused() -> None:
     too_large = limit.refusal(OutgoingRecord("out", b"k", b"v" * 2926, [("h", b"x")]))
 
     assert str(too_large) == (
-        "the result takes 3001 bytes, and the topic 'out' at most 3000 (max.message.bytes)"
+        "the record takes 3001 bytes, and the topic 'out' at most 3000 (max.message.bytes)"
     )
 
 

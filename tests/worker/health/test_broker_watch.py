@@ -90,7 +90,7 @@ class World:
             15.0,
             self.clock,
             lambda: self.clock() + STARTED_AT - START,
-            limit=self.limit,
+            limits=[self.limit],
         )
 
     def know_ends(self, ends: Mapping[TopicPartition, int]) -> None:

@@ -53,7 +53,15 @@ def replacement(
     smaller = fit_dead_letter(refused, size_bytes(refused) - 1)
     if size_bytes(smaller) >= size_bytes(refused):
         return None
-    truncated = (dict(smaller.headers).get(TRUNCATED_HEADER) or b"").decode()
+    note_truncated(polled, smaller, str(error), metrics)
+    return smaller, reason
+
+
+def note_truncated(
+    polled: Polled, letter: OutgoingRecord, problem: str, metrics: WorkerMetrics
+) -> None:
+    """Count and log a dead letter of which a part was left out."""
+    truncated = (dict(letter.headers).get(TRUNCATED_HEADER) or b"").decode()
     metrics.dead_letters_truncated.inc()
     log_event(
         "dead_letter_truncated",
@@ -61,9 +69,8 @@ def replacement(
         partition=polled.record.partition,
         offset=polled.record.offset,
         left_out=truncated,
-        problem=str(error),
+        problem=problem,
     )
-    return smaller, reason
 
 
 def _reason(error: RecordRefusedError) -> Reason:

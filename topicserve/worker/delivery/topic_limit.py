@@ -1,4 +1,4 @@
-"""What the output topic is known to refuse, so that it need not be sent to be refused.
+"""What the worker's topics are known to refuse, so that it need not be sent to be refused.
 
 A refusal by the broker is costly: kafka-python's idempotent client must be replaced, and a
 transaction is aborted. So the topic's limit is asked for at the start, and again while results are
@@ -13,13 +13,15 @@ from topicserve.backends.broker import Admin
 from topicserve.backends.errors import BackendError, BackendUnavailableError, RecordTooLargeError
 from topicserve.backends.kafka_settings import DEFAULT_BATCH_BYTES
 from topicserve.wire.dead_letter import Reason
+from topicserve.wire.dead_letter_fit import fit_dead_letter
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.record_size import batch_bytes
-from topicserve.worker.delivery.refused import is_tried_again
+from topicserve.worker.delivery.refused import is_tried_again, note_truncated
 from topicserve.worker.stages.calls.second_tries import SecondTries
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import Request
 from topicserve.worker.telemetry.logging import log_event
+from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 MAX_MESSAGE_BYTES = "max.message.bytes"
 ASK_AGAIN_SECONDS = 60.0
@@ -73,7 +75,7 @@ class TopicLimit:
         if size <= limit:
             return None
         return RecordTooLargeError(
-            f"the result takes {size} bytes, and the topic {self.topic!r} at most {limit} "
+            f"the record takes {size} bytes, and the topic {self.topic!r} at most {limit} "
             f"({MAX_MESSAGE_BYTES})"
         )
 
@@ -91,10 +93,20 @@ def batch_settings(limits: Iterable[TopicLimit]) -> dict[str, object]:
 
 
 class KnownRefusals:
-    """Replaces results that are known to be refused. Any thread may call it."""
+    """Replaces outcomes that are known to be refused. Any thread may call it."""
 
-    def __init__(self, limit: TopicLimit, encoder: Encoder, tries: SecondTries) -> None:
+    def __init__(
+        self,
+        limit: TopicLimit,
+        letters: TopicLimit,
+        encoder: Encoder,
+        tries: SecondTries,
+        metrics: WorkerMetrics,
+    ) -> None:
+        """`letters` is the limit of the dead-letter topic."""
         self._limit = limit
+        self._letters = letters
+        self._metrics = metrics
         self._encoder = encoder
         self._tries = tries
 
@@ -103,6 +115,24 @@ class KnownRefusals:
 
         Takes measured outcomes, and returns such.
         """
+        outgoing = self._without_refused_results(outgoing)
+        if self._letters.max_bytes is not None and any(outgoing.reasons):
+            self._fit_dead_letters(outgoing)
+        return outgoing
+
+    def _fit_dead_letters(self, outgoing: OutgoingBatch) -> None:
+        """Leave out of each dead letter what its own size asks for."""
+        for index, reason in enumerate(outgoing.reasons):
+            letter = outgoing.records[index]
+            problem = None if reason is None else self._letters.refusal(letter)
+            if problem is None:
+                continue
+            self._letters.note_refusal()
+            fit = fit_dead_letter(letter, self._letters.max_bytes or 0, batch_bytes)
+            outgoing.records[index] = fit
+            note_truncated(outgoing.polled[index], fit, str(problem), self._metrics)
+
+    def _without_refused_results(self, outgoing: OutgoingBatch) -> OutgoingBatch:
         limit = self._limit.max_bytes
         # Results count twice, so these are those larger than half of the limit: all others pass at
         # the cost of one look at a batch. Where a key or headers are most of a record, the broker

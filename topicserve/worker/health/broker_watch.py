@@ -42,7 +42,7 @@ class BrokerWatch:
         unreachable_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
-        limit: TopicLimit | None = None,
+        limits: Sequence[TopicLimit] = (),
     ) -> None:
         self._open_admin = open_admin
         self._group_id = group_id
@@ -54,7 +54,7 @@ class BrokerWatch:
         self._unreachable_seconds = unreachable_seconds
         self._clock = clock
         self._wall_clock = wall_clock
-        self._limit = limit
+        self._limits = limits
         self._admin: OffsetsAdmin | None = None
         self._failures = 0
         self._last_error = ""
@@ -106,7 +106,7 @@ class BrokerWatch:
         if due:
             self._gaps = (self._gaps + self._tracker.take_gaps())[:MAX_GAPS]
         silent = self._clock() - self._heard_at >= ASK_SECONDS
-        is_wanted = self._limit is not None and self._limit.is_due()
+        is_wanted = any(limit.is_due() for limit in self._limits)
         if (
             new
             or is_wanted
@@ -158,8 +158,9 @@ class BrokerWatch:
         if self._admin is None:
             self._admin = self._open_admin()
         self._look_for_topics(self._admin)
-        if self._limit is not None and self._limit.is_due():
-            self._limit.ask(self._admin, ANSWER_SECONDS)
+        for limit in self._limits:
+            if limit.is_due():
+                limit.ask(self._admin, ANSWER_SECONDS)
         known = {*self._tracker.partitions(), *(gap.partition for gap in self._gaps)}
         wanted = {partition for partition in known if partition.topic not in self._missing_topics}
         if not wanted:
