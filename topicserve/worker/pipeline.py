@@ -127,7 +127,7 @@ class Pipeline:
         stages.stall_detector.note(is_paused=stages.breaker.open)
 
     def serve(self, batch: Batch) -> None:
-        """Live one batch's life, up to where the broker's acknowledgement takes over."""
+        """Process one batch; the delivery callback completes it."""
         stages = self._stages
         # The store answers while the model works. A batch that came back may do so again: giving
         # up an answer costs a connection.
