@@ -115,7 +115,12 @@ class KnownRefusals:
 
         Takes measured outcomes, and returns such.
         """
-        outgoing = self._without_refused_results(outgoing)
+        limit = self._limit.max_bytes
+        # Results count twice, so these are those larger than half of the limit: all others pass at
+        # the cost of one look at a batch. Where a key or headers are most of a record, the broker
+        # refuses it, as it does without this.
+        if limit is not None and outgoing.sizes and max(outgoing.sizes) > limit:
+            outgoing = self._without_refused_results(outgoing, limit)
         if self._letters.max_bytes is not None and any(outgoing.reasons):
             self._fit_dead_letters(outgoing)
         return outgoing
@@ -132,13 +137,7 @@ class KnownRefusals:
             outgoing.records[index] = fit
             note_truncated(outgoing.polled[index], fit, str(problem), self._metrics)
 
-    def _without_refused_results(self, outgoing: OutgoingBatch) -> OutgoingBatch:
-        limit = self._limit.max_bytes
-        # Results count twice, so these are those larger than half of the limit: all others pass at
-        # the cost of one look at a batch. Where a key or headers are most of a record, the broker
-        # refuses it, as it does without this.
-        if limit is None or not outgoing.sizes or max(outgoing.sizes) <= limit:
-            return outgoing
+    def _without_refused_results(self, outgoing: OutgoingBatch, limit: int) -> OutgoingBatch:
         again: set[int] = set()
         for index, size in enumerate(outgoing.sizes):
             if size <= limit or outgoing.reasons[index] is not None:
