@@ -18,7 +18,7 @@ import pyperf  # type: ignore[import-untyped]
 
 from topicserve.servables.core.loader import Loader
 from topicserve.servables.core.managers.aspired_versions_manager import AspiredVersionsManager
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.core.simple_loader import SimpleLoader

@@ -5,6 +5,9 @@ private. Importing it loads neither TensorFlow nor a client library: a kind impo
 when it loads its first version.
 """
 
+from topicserve.servables.core.concurrency.event_bus import (
+    EventBus,
+)
 from topicserve.servables.core.concurrency.retry import (
     RetryPolicy,
 )
@@ -27,9 +30,6 @@ from topicserve.servables.core.errors import (
     UnimplementedError,
     UnknownError,
 )
-from topicserve.servables.core.event_bus import (
-    EventBus,
-)
 from topicserve.servables.core.loader import (
     Loader,
 )
@@ -48,6 +48,9 @@ from topicserve.servables.core.managers.basic_manager import (
 from topicserve.servables.core.managers.caching_manager import (
     CachingManager,
     PathPrefixLoaderFactory,
+)
+from topicserve.servables.core.managers.servable_data import (
+    ServableData,
 )
 from topicserve.servables.core.managers.static_manager import (
     StaticManagerBuilder,
@@ -72,9 +75,6 @@ from topicserve.servables.core.resources.resource_allocation import (
 )
 from topicserve.servables.core.resources.resource_tracker import (
     ResourceTracker,
-)
-from topicserve.servables.core.servable_data import (
-    ServableData,
 )
 from topicserve.servables.core.servable_handle import (
     ServableHandle,

@@ -2,8 +2,8 @@ import threading
 from collections.abc import Mapping
 
 from tests.support.servables.lifecycle import LIMIT_SECONDS, ManualTimer, run_in_thread
+from topicserve.servables.core.concurrency.event_bus import EventAndTime, EventBus
 from topicserve.servables.core.errors import UnknownError
-from topicserve.servables.core.event_bus import EventAndTime, EventBus
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.core.servable_state import ManagerState, ServableState

@@ -9,8 +9,8 @@ from topicserve.servables.core.errors import (
     NotFoundError,
 )
 from topicserve.servables.core.loader import Loader
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.resources.resource_allocation import ResourceAllocation, main_ram
-from topicserve.servables.core.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.simple_loader import (
     SimpleLoader,

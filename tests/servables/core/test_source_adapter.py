@@ -8,7 +8,7 @@ from topicserve.servables.core.errors import (
     NotFoundError,
     UnknownError,
 )
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.source import connect_source_to_target
 from topicserve.servables.core.source_adapter import ErrorInjectingSourceAdapter, UnarySourceAdapter

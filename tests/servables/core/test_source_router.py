@@ -5,7 +5,7 @@ import pytest
 from tests.support.servables.lifecycle import LIMIT_SECONDS, run_in_thread
 from tests.support.servables.streams import Heard, a_path
 from topicserve.servables.core.errors import InvalidArgumentError
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.source import connect_source_to_target
 from topicserve.servables.core.source_router import (
     DynamicSourceRouter,

@@ -8,8 +8,8 @@ import pytest
 from tests.support.servables.streams import Heard, a_path
 from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError
 from topicserve.servables.core.loader import Loader
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.resources.resource_allocation import main_ram
-from topicserve.servables.core.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.simple_loader import SimpleLoaderSourceAdapter
 from topicserve.servables.core.source import connect_source_to_target

@@ -9,8 +9,8 @@ from topicserve.servables.core.concurrency.executor import ThreadPoolExecutor, W
 from topicserve.servables.core.errors import ServableError
 from topicserve.servables.core.loader import Loader
 from topicserve.servables.core.managers.basic_manager import BasicManager
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.resources.resource_allocation import ResourceAllocation
-from topicserve.servables.core.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 
 LIMIT_SECONDS = 30.0

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from tests.support.servables.lifecycle import FakeLoader, ManualTimer, Threads, a_version, load
+from topicserve.servables.core.concurrency.event_bus import EventBus
 from topicserve.servables.core.concurrency.retry import RetryPolicy
-from topicserve.servables.core.event_bus import EventBus
 from topicserve.servables.core.managers.basic_manager import BasicManager, BasicManagerOptions
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState, ServableState

@@ -1,8 +1,8 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
+from topicserve.servables.core.concurrency.event_bus import EventBus
 from topicserve.servables.core.errors import DataLossError
-from topicserve.servables.core.event_bus import EventBus
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState, ServableState
 from topicserve.worker.telemetry.metrics import ServableMetrics

@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from topicserve.servables.core.event_bus import EventAndTime, EventBus
+from topicserve.servables.core.concurrency.event_bus import EventAndTime, EventBus
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.core.servable_state import ManagerState, ServableState

@@ -5,8 +5,8 @@ from typing import Any, Generic, TypeVar
 
 from topicserve.servables.core.errors import FailedPreconditionError
 from topicserve.servables.core.loader import Loader
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.resources.resource_allocation import ResourceAllocation
-from topicserve.servables.core.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.source_adapter import UnarySourceAdapter
 from topicserve.servables.core.storage_path import StoragePath

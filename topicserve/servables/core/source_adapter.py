@@ -10,7 +10,7 @@ from topicserve.servables.core.errors import (
     ServableError,
     as_servable_error,
 )
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.source import AspiredVersionsCallback
 from topicserve.servables.core.target import TargetBase
 

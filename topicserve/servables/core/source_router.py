@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from topicserve.servables.core.errors import InvalidArgumentError
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.source import Source
 from topicserve.servables.core.source_adapter import Output
 from topicserve.servables.core.target import TargetBase

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 
 T = TypeVar("T")
 

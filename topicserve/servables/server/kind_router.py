@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from topicserve.servables.core.errors import FailedPreconditionError
 from topicserve.servables.core.loader import Loader
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.source_adapter import ErrorInjectingSourceAdapter, SourceAdapter
 from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.core.target import Target, TargetBase

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from topicserve.servables.core.concurrency.event_bus import EventAndTime, EventBus, Subscription
 from topicserve.servables.core.concurrency.retry import RetryPolicy
 from topicserve.servables.core.concurrency.timer import TimerThread
 from topicserve.servables.core.errors import (
@@ -14,7 +15,6 @@ from topicserve.servables.core.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from topicserve.servables.core.event_bus import EventAndTime, EventBus, Subscription
 from topicserve.servables.core.managers.aspired_versions_manager import AspiredVersionsManager
 from topicserve.servables.core.managers.broken_version_retries import BrokenVersionRetries
 from topicserve.servables.core.servable_handle import PinnedServable, ServableHandle

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from topicserve.servables.core.concurrency.event_bus import EventBus
 from topicserve.servables.core.concurrency.retry import RetryPolicy
 from topicserve.servables.core.concurrency.timer import Timer
-from topicserve.servables.core.event_bus import EventBus
 from topicserve.servables.core.managers.basic_manager import BasicManagerOptions
 from topicserve.servables.core.managers.loading import PreLoadHook
 from topicserve.servables.core.policies.aspired_version_policy import AspiredVersionPolicy

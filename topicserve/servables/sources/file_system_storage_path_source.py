@@ -13,7 +13,7 @@ from topicserve.servables.core.errors import (
     NotFoundError,
     ServableError,
 )
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.source import AspiredVersionsCallback
 from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.sources.completeness import CompletenessOptions

@@ -5,8 +5,8 @@ import tempfile
 from typing import Any
 
 from topicserve.servables.core.loader import Loader
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.resources.resource_allocation import ResourceAllocation, main_ram
-from topicserve.servables.core.servable_data import ServableData
 from topicserve.servables.core.source_adapter import SourceAdapter, UnarySourceAdapter
 from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.sources.file_system import FsspecFileSystem, is_url

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from topicserve.servables.core.errors import NotFoundError, ServableError, as_servable_error
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.server.servable_config import VersionPolicy, VersionPolicyKind

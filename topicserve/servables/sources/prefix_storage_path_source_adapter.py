@@ -1,6 +1,6 @@
 """Puts a prefix before paths (TF Serving: core/prefix_storage_path_source_adapter.h)."""
 
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.source_adapter import UnarySourceAdapter
 from topicserve.servables.core.storage_path import StoragePath
 

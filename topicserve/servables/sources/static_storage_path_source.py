@@ -1,6 +1,6 @@
 """Aspires one version for ever (TF Serving: static_storage_path_source.h)."""
 
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.source import AspiredVersionsCallback
 from topicserve.servables.core.storage_path import StoragePath

@@ -21,8 +21,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from topicserve.servables.core.concurrency.event_bus import EventAndTime
 from topicserve.servables.core.errors import ServableError
-from topicserve.servables.core.event_bus import EventAndTime
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState, ServableState
 from topicserve.wire.dead_letter import Reason

@@ -11,6 +11,7 @@ from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError
 from topicserve.servables.core.loader import Loader
 from topicserve.servables.core.managers.aspired_versions_manager import AspiredVersionsManager
 from topicserve.servables.core.managers.loader_harness import HarnessState
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.policies.aspired_version_policy import (
     AspiredServableStateSnapshot,
     ServableAction,
@@ -18,7 +19,6 @@ from topicserve.servables.core.policies.aspired_version_policy import (
 from topicserve.servables.core.policies.availability_preserving_policy import (
     availability_preserving_policy,
 )
-from topicserve.servables.core.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.core.servable_state import ManagerState

@@ -11,7 +11,7 @@ from topicserve.servables.core.managers.aspired_versions_manager import AspiredV
 from topicserve.servables.core.managers.aspired_versions_manager_builder import (
     AspiredVersionsManagerBuilder,
 )
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.core.servable_state import ManagerState
 from topicserve.servables.core.simple_loader import SimpleLoaderSourceAdapter

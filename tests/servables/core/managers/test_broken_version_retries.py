@@ -1,7 +1,7 @@
 from tests.support.servables.lifecycle import ManualTimer
+from topicserve.servables.core.concurrency.event_bus import EventBus
 from topicserve.servables.core.concurrency.retry import RetryPolicy
 from topicserve.servables.core.errors import CancelledError, ServableError, UnknownError
-from topicserve.servables.core.event_bus import EventBus
 from topicserve.servables.core.managers.broken_version_retries import BrokenVersionRetries
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState, ServableState

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 
 from tests.support.servables.lifecycle import LIMIT_SECONDS, FakeLoader, Gate, run_in_thread
+from topicserve.servables.core.concurrency.event_bus import EventBus
 from topicserve.servables.core.concurrency.retry import RetryPolicy
 from topicserve.servables.core.errors import (
     DeadlineExceededError,
@@ -12,14 +13,13 @@ from topicserve.servables.core.errors import (
     InvalidArgumentError,
     UnknownError,
 )
-from topicserve.servables.core.event_bus import EventBus
 from topicserve.servables.core.loader import Loader
 from topicserve.servables.core.managers.basic_manager import BasicManagerOptions
 from topicserve.servables.core.managers.caching_manager import (
     CachingManager,
     PathPrefixLoaderFactory,
 )
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.core.servable_state import ManagerState, ServableState

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.servables.lifecycle import FakeLoader, ManualExecutor, ManualTimer, a_version
+from topicserve.servables.core.concurrency.event_bus import EventBus
 from topicserve.servables.core.concurrency.retry import RetryPolicy
 from topicserve.servables.core.errors import NotFoundError, UnavailableError
-from topicserve.servables.core.event_bus import EventBus
 from topicserve.servables.core.managers.aspired_versions_manager import AspiredVersionsManager
 from topicserve.servables.core.managers.basic_manager import BasicManagerOptions
 from topicserve.servables.core.policies.aspired_version_policy import AspiredVersionPolicy

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.servables.kind_context import ServablesInMemory
 from topicserve.servables.core.errors import DataLossError, InvalidArgumentError, NotFoundError
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.resources.resource_allocation import main_ram
-from topicserve.servables.core.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.kinds.hashmap import make_adapter

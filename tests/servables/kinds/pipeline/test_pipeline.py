@@ -15,7 +15,7 @@ from topicserve.servables.core.errors import (
     NotFoundError,
     UnavailableError,
 )
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.kinds.pipeline import make_adapter

@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from tests.support.servables.kind_context import ServablesInMemory
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.kinds.saved_model import make_adapter

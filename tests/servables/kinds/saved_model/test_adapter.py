@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.servables.kind_context import ServablesInMemory
 from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.resources.resource_allocation import main_ram
-from topicserve.servables.core.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.kinds.saved_model import estimate_resources, make_adapter

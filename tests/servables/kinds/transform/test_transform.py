@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tests.support.servables.kind_context import ServablesInMemory
 from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.kinds.servable import Signature, TensorSpec

@@ -10,6 +10,7 @@ from topicserve.servables.core.loader import Loader
 from topicserve.servables.core.manager import ServingManager
 from topicserve.servables.core.managers.basic_manager import BasicManager, BasicManagerOptions
 from topicserve.servables.core.managers.loader_harness import HarnessState, ServableStateSnapshot
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.policies.aspired_version_policy import (
     Action,
     AspiredServableStateSnapshot,
@@ -21,7 +22,6 @@ from topicserve.servables.core.policies.aspired_version_policy import (
 from topicserve.servables.core.policies.availability_preserving_policy import (
     availability_preserving_policy,
 )
-from topicserve.servables.core.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.target import TargetBase
 

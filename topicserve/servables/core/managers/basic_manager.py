@@ -5,22 +5,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from topicserve.servables.core.concurrency.event_bus import EventBus
 from topicserve.servables.core.concurrency.executor import Executor, ThreadPoolExecutor
 from topicserve.servables.core.concurrency.retry import RetryPolicy
 from topicserve.servables.core.concurrency.timer import Timer, TimerThread
 from topicserve.servables.core.errors import ServableError
-from topicserve.servables.core.event_bus import EventBus
 from topicserve.servables.core.loader import Loader
 from topicserve.servables.core.manager import ServingManager
 from topicserve.servables.core.managers.loader_harness import HarnessState, ServableStateSnapshot
 from topicserve.servables.core.managers.loading import Done, Loading, PreLoadHook
 from topicserve.servables.core.managers.managed_servables import ManagedServables
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.managers.serving_map import ServingMap
 from topicserve.servables.core.managers.unloading import Unloading
 from topicserve.servables.core.resources.admission import Admission, OnInsufficientResources
 from topicserve.servables.core.resources.memory import release_freed_memory
 from topicserve.servables.core.resources.resource_tracker import ResourceTracker
-from topicserve.servables.core.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ServableState
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from topicserve.servables.core.concurrency.event_bus import EventAndTime
 from topicserve.servables.core.concurrency.retry import RetryPolicy
 from topicserve.servables.core.concurrency.timer import Timer
 from topicserve.servables.core.errors import CancelledError
-from topicserve.servables.core.event_bus import EventAndTime
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState, ServableState
 

@@ -16,7 +16,7 @@ from topicserve.servables.core.errors import (
 from topicserve.servables.core.loader import Loader
 from topicserve.servables.core.manager import Manager
 from topicserve.servables.core.managers.basic_manager import BasicManager, BasicManagerOptions
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_handle import PinnedServable
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_request import ServableRequest

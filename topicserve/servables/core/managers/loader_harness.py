@@ -16,8 +16,8 @@ from topicserve.servables.core.errors import (
     error_text,
 )
 from topicserve.servables.core.loader import Loader
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.resources.resource_allocation import ResourceAllocation
-from topicserve.servables.core.servable_data import ServableData
 from topicserve.servables.core.servable_handle import PinnedServable
 from topicserve.servables.core.servable_id import ServableId
 

@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Callable, Iterator
 
+from topicserve.servables.core.concurrency.event_bus import EventBus
 from topicserve.servables.core.errors import FailedPreconditionError, NotFoundError, ServableError
-from topicserve.servables.core.event_bus import EventBus
 from topicserve.servables.core.loader import Loader
 from topicserve.servables.core.managers.loader_harness import (
     SERVES,
@@ -12,8 +12,8 @@ from topicserve.servables.core.managers.loader_harness import (
     LoaderHarness,
     ServableStateSnapshot,
 )
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.managers.serving_map import ServingMap
-from topicserve.servables.core.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState, ServableState
 

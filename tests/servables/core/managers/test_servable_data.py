@@ -8,7 +8,7 @@ from topicserve.servables.core.errors import (
     UnknownError,
     as_servable_error,
 )
-from topicserve.servables.core.servable_data import ServableData
+from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.storage_path import StoragePath
 

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from tests.support.servables.lifecycle import LIMIT_SECONDS, Gate, ManualTimer, run_in_thread
-from topicserve.servables.core.event_bus import EventAndTime, EventBus
+from topicserve.servables.core.concurrency.event_bus import EventAndTime, EventBus
 
 
 def test_an_event_without_subscribers_is_nobodys() -> None:
