@@ -266,6 +266,7 @@ class Pipeline:
         Not of partitions with records that are still being predicted: these may have hung.
         """
         stages = self._stages
+        stages.tracker.pass_to(stages.consumer.stats().positions)
         running = stages.watch.running_for(0)
         unfinished = {
             request.assignment.partition for batch in running for request in batch.requests

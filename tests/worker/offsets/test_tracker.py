@@ -380,3 +380,51 @@ def test_whatever_order_offsets_come_in_all_is_answered_before_any_is_committed(
     assert tracker.in_flight_records == 0
     assert tracker.committable() == {PARTITION: logs[-1][-1] + 1}
     assert tracker.in_flight_bytes == 0
+
+
+def all_that_would_be_committed(tracker: OffsetTracker) -> dict[TopicPartition, int]:
+    """Return what any way of committing says, each of which must leave out the same."""
+    return {
+        **tracker.committable(),
+        **tracker.committable_notes(),
+        **tracker.with_notes(tracker.cut()),
+    }
+
+
+@pytest.mark.parametrize("sign", ["a record of another partition", "the consumer's position"])
+def test_no_note_brings_an_old_offset_to_a_topic_that_was_created_again(sign: str) -> None:
+    """A partition of which no record came since keeps quiet, until one comes."""
+    other, elsewhere = TopicPartition("in", 1), TopicPartition("elsewhere", 0)
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION, other, elsewhere])
+    tracker.finish([*track(tracker, [17]), *track(tracker, [30], partition=1)])
+    tracker.track([a_kafka_record(5, topic="elsewhere")])
+    tracker.committed(tracker.committable())
+
+    if sign == "the consumer's position":
+        tracker.pass_to({PARTITION: 18, other: 0})
+        quiet = {PARTITION, other}
+    else:
+        track(tracker, [0], partition=1)
+        quiet = {PARTITION}
+    for partition in (PARTITION, other, elsewhere):
+        tracker.note(partition, "given up in order")
+
+    assert not all_that_would_be_committed(tracker).keys() & quiet
+    assert elsewhere in all_that_would_be_committed(tracker)
+    tracker.finish(track(tracker, [0]))
+    assert all_that_would_be_committed(tracker)[PARTITION] == 1
+    assert tracker.release([PARTITION, other]).get(other) == (None if other in quiet else 0)
+
+
+def test_a_position_before_what_is_read_again_is_no_other_log() -> None:
+    """After a transaction is aborted the consumer goes back because it was told to."""
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
+    track(tracker, [10, 11])
+    tracker.restart()
+
+    tracker.pass_to({PARTITION: 10})
+    tracker.finish(track(tracker, [10, 11]))
+
+    assert tracker.committable() == {PARTITION: 12}

@@ -39,6 +39,7 @@ class PartitionAssignment:
         "committed_note",
         "cut",
         "first_offset",
+        "log_replaced",
         "next_offset",
         "note",
         "partition",
@@ -55,6 +56,8 @@ class PartitionAssignment:
         self.note = ""
         """What is committed beside the next offset (see quarantine/note.py)."""
         self.committed_note = ""
+        self.log_replaced = False
+        """Whether another log seems to have taken its log's place: nothing is committed to that."""
         self.cut = 0
         """How many batches with records of this assignment were cut."""
         self.settled = 0
@@ -74,7 +77,7 @@ class PartitionAssignment:
         gap = self._come_to(offsets[0])
         if self.first_offset is None:
             self.first_offset = offsets[0]
-        self._rewound = False
+        self._rewound = self.log_replaced = False
         self._pending.extend(offsets)
         self._timestamps.append((offsets[0], timestamp_ms))
         return gap
@@ -91,6 +94,10 @@ class PartitionAssignment:
         if self._passed is None or offset > self._passed:
             self._passed = offset
         return gap
+
+    def is_behind(self, offset: int) -> bool:
+        """Tell whether the consumer reads on before what was read, and was not asked to."""
+        return not self._rewound and self.position is not None and offset < self.position
 
     def start_at(self, offset: int) -> Gap | None:
         """Note where the group stood at the assignment; return the gap to what came first."""
@@ -109,6 +116,8 @@ class PartitionAssignment:
         self.committed, self.start_offset = before.committed, before.start_offset
         self.note, self.committed_note = before.note, before.committed_note
         self._rewound = before.position is not None
+        if before.log_replaced:
+            return None
         return before.first_offset if before.committed is None else before.committed
 
     def _come_to(self, offset: int) -> Gap | None:
@@ -136,6 +145,8 @@ class PartitionAssignment:
     @property
     def to_commit(self) -> OffsetAndMetadata | None:
         """Return the next offset and the note, if either was not committed yet."""
+        if self.log_replaced:
+            return None
         finished_to = self.finished_to
         has_moved = finished_to is not None and finished_to != self.committed
         if not has_moved and self.note == self.committed_note:

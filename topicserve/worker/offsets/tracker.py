@@ -137,8 +137,20 @@ class OffsetTracker:
         else:
             assignment.closed = True
         self._went_back.add(assignment.partition)
+        self._mark_replaced(assignment)
         new = self._assignments[assignment.partition] = PartitionAssignment(assignment.partition)
         return new
+
+    def _mark_replaced(self, assignment: PartitionAssignment) -> None:
+        """Commit nothing more for the topic's partitions, each until a record of it comes.
+
+        A topic that was created again has new logs in all of its partitions, most likely. A note
+        committed beside an old offset would have the new log read from there.
+        """
+        if not assignment.log_replaced:  # or else it was marked with the first one
+            for other in self._assignments.values():
+                if other.partition.topic == assignment.partition.topic:
+                    other.log_replaced = True
 
     def take_went_back(self) -> set[TopicPartition]:
         """Return the partitions whose offsets went back since the last time."""
@@ -196,6 +208,7 @@ class OffsetTracker:
                 else assignment.committed
                 for assignment in self._assignments.values()
                 if assignment.note != assignment.committed_note
+                and not assignment.log_replaced
                 and assignment.partition not in self._replaced
             }
             return {
@@ -259,6 +272,7 @@ class OffsetTracker:
                 assignment: end
                 for assignment, end in ends.items()
                 if end is not None
+                and not assignment.log_replaced
                 and (
                     end != assignment.committed
                     or assignment.note != assignment.committed_note
@@ -290,8 +304,13 @@ class OffsetTracker:
         """
         with self._changed:
             for partition, offset in positions.items():
-                if partition in self._assignments:
-                    self._note_gap(self._assignments[partition].pass_to(offset))
+                assignment = self._assignments.get(partition)
+                if assignment is None:
+                    continue
+                if assignment.is_behind(offset):
+                    self._mark_replaced(assignment)
+                else:
+                    self._note_gap(assignment.pass_to(offset))
 
     def without_start(self) -> list[TopicPartition]:
         """Return the partitions of which it is not known where the group stood."""
@@ -346,6 +365,7 @@ class OffsetTracker:
                 assignment.partition: OffsetAndMetadata(offset, assignment.note)
                 for assignment, offset in cut.items()
                 if self._assignments.get(assignment.partition) is assignment
+                and not assignment.log_replaced
             }
 
     def restart(self) -> dict[TopicPartition, int]:
