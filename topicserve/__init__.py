@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from topicserve.producer.result_reader import DeadLetterReader, ResultReader
     from topicserve.wire.dead_letter import DeadLetter, Reason
     from topicserve.wire.errors import InvalidRecordError
+    from topicserve.wire.kafka_record import Place
     from topicserve.wire.result import MetadataStatus, Result
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "ForkedError",
     "InvalidRecordError",
     "MetadataStatus",
+    "Place",
     "PublishError",
     "PublishFuture",
     "Reason",
@@ -75,6 +77,7 @@ _HOMES = {
     "topicserve.producer.result_reader": ["DeadLetterReader", "ResultReader"],
     "topicserve.wire.dead_letter": ["DeadLetter", "Reason"],
     "topicserve.wire.errors": ["InvalidRecordError"],
+    "topicserve.wire.kafka_record": ["Place"],
     "topicserve.wire.result": ["MetadataStatus", "Result"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -115,6 +115,7 @@ def test_a_record_that_the_broker_refuses_fails_alone(
 
     assert list(caught.value.failures) == [futures[1].record_id]
     assert isinstance(futures[1].exception(), RecordTooLargeError)
+    assert {futures[0].result().topic, futures[2].result().topic} == {topic}
     with inputs(servers, client, topic) as reader:
         read = list(reader.read(until_end=True, timeout_seconds=LIMIT_SECONDS))
     assert sorted(record.payload for record in read) == ["a", "b"]

@@ -2,6 +2,7 @@ import pytest
 
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.producer.publish_future import PublishFuture
+from topicserve.wire.kafka_record import Place
 
 
 def test_waiting_has_a_limit_of_its_own() -> None:
@@ -25,10 +26,10 @@ def test_a_callers_limit_is_pythons_own() -> None:
 def test_what_is_done_is_told_after_the_limit_too() -> None:
     """The result, or the error."""
     done, failed = PublishFuture("7", 0), PublishFuture("8", 0)
-    done.set_result(None)
+    done.set_result(Place("digits", 2, 5))
     failed.set_exception(ValueError("no"))
 
-    done.result()
+    assert done.result() == ("digits", 2, 5)
     assert done.exception() is None
     with pytest.raises(ValueError, match="no"):
         failed.result()

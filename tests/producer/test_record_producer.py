@@ -13,7 +13,9 @@ from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
     BacklogFullError,
+    DeliveryTimeoutError,
     RecordTooLargeError,
+    UnknownTopicError,
 )
 from topicserve.backends.metadata_store import MetadataStore
 from topicserve.producer.errors import PublishError
@@ -109,6 +111,67 @@ def test_a_failure_is_told_by_the_future_and_by_flush(setup: Setup) -> None:
     assert caught.value.failed_records == 1
     assert [future.exception() for future in futures] == [None, error, None]
     assert setup.log.ids() == [an_id(0), an_id(2)]
+
+
+def test_a_future_says_where_its_record_is(setup: Setup) -> None:
+    """Topic, partition and offset, as the broker acknowledged them."""
+    with setup.producer() as producer:
+        futures = producer.publish_many(numbered(3))
+
+    assert [future.result() for future in futures] == [("digits", 0, n) for n in range(3)]
+
+
+def test_metadata_of_a_refused_record_is_removed_before_it_is_told(setup: Setup) -> None:
+    """Nothing in the store waits for a record that no worker will ever read."""
+    setup.kafka.fail_send = refusing(1, RecordTooLargeError("larger than 1 MiB"))
+    stored: list[set[str]] = []
+    producer = setup.producer()
+
+    futures = producer.publish_many(numbered(3))
+    futures[1].add_done_callback(lambda _: stored.append(set(setup.store.content)))
+    with pytest.raises(PublishError):
+        producer.close()
+
+    assert stored == [{an_id(0), an_id(2)}]
+
+
+def test_metadata_of_a_list_that_was_not_sent_is_removed(setup: Setup) -> None:
+    """Such as one for a topic that does not exist."""
+    setup.kafka.refuse_send = lambda: UnknownTopicError("no such topic")
+    producer = setup.producer()
+
+    future = producer.publish(numbered(1)[0])
+
+    assert isinstance(future.exception(LIMIT_SECONDS), UnknownTopicError)
+    assert setup.store.content == {}
+
+
+@pytest.mark.parametrize("error", [DeliveryTimeoutError("late"), BackendUnavailableError("away")])
+def test_metadata_of_a_record_that_may_be_written_is_kept(
+    setup: Setup, error: BackendError
+) -> None:
+    """A worker that reads the record after all finds it."""
+    setup.kafka.fail_send = refusing(0, error)
+    producer = setup.producer()
+
+    future = producer.publish(numbered(1)[0])
+
+    assert future.exception(LIMIT_SECONDS) is error
+    assert set(setup.store.content) == {an_id(0)}
+
+
+def test_a_store_that_is_away_hides_no_reason(setup: Setup) -> None:
+    """The record's own error is told, and its metadata left to the store's TTL."""
+    error = RecordTooLargeError("larger than 1 MiB")
+    setup.kafka.fail_send = refusing(0, error)
+    answers: list[BackendError | None] = [None, BackendUnavailableError("away")]
+    setup.store.fail = lambda: answers.pop(0)
+    producer = setup.producer()
+
+    future = producer.publish(numbered(1)[0])
+
+    assert future.exception(LIMIT_SECONDS) is error
+    assert answers == []
 
 
 def test_leaving_the_context_tells_of_failures(setup: Setup) -> None:

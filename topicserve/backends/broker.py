@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from topicserve.backends.errors import BackendError
-from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
+from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, Place, TopicPartition
 
 
 class OffsetAndMetadata(int):
@@ -34,6 +34,9 @@ is committed too."""
 
 OnDelivery = Callable[[Sequence[BackendError | None]], None]
 """Called once for one `send`: for each record None, or why it was not acknowledged."""
+
+Places = list[Place | None]
+"""Where each record of one `send` was written; None for those that were not."""
 
 
 class RebalanceListener(Protocol):
@@ -130,6 +133,7 @@ class Producer(Protocol):
         records: Sequence[OutgoingRecord],
         on_delivery: OnDelivery,
         timeout_seconds: float | None = None,
+        places: Places | None = None,
     ) -> None:
         """Hand records to the client in order, and return before they are acknowledged.
 
@@ -138,6 +142,9 @@ class Producer(Protocol):
         It must be quick and must not raise. A record not acknowledged within the delivery timeout
         fails with DeliveryTimeoutError, whatever the client does. Per key, order is kept. A record
         that the client itself refuses fails with RecordRefusedError; the others are sent.
+
+        `places`, a list of as many None, holds where each record was written once `on_delivery` is
+        called. It needs a producer with "topicserve.delivery.places", and costs a call a record.
 
         Waits while more records or bytes are in flight than allowed, and raises BacklogFullError
         when that does not change within the time given, which is the delivery timeout where none
@@ -247,7 +254,8 @@ class Broker(Protocol):
         """Open a producer; idempotent, acks=all unless the settings say otherwise.
 
         Besides Kafka's, understands "topicserve.max.in.flight.records" and
-        "topicserve.max.in.flight.bytes". With "transactional.id" it is transactional.
+        "topicserve.max.in.flight.bytes", and "topicserve.delivery.places", true where `send` is
+        given `places`. With "transactional.id" it is transactional.
         """
 
     def admin(self) -> OffsetsAdmin:

@@ -9,8 +9,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from topicserve.backends.broker import OnDelivery
+from topicserve.backends.broker import OnDelivery, Places
 from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
@@ -18,7 +19,7 @@ from topicserve.backends.errors import (
     DeliveryTimeoutError,
     TransactionAbortedError,
 )
-from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.wire.kafka_record import OutgoingRecord, Place
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,25 @@ class PendingSend:
         self._on_settled(self)
 
 
+class PlacedSend(PendingSend):
+    """A `send` whose caller wants to know where its records were written."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self, places: Places, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._places = places
+
+    def acknowledge(self, index: int, found: Any = None) -> None:
+        """Say of one record where it was written: `found` has topic, partition and offset."""
+        self._places[index] = Place(found.topic, found.partition, found.offset)
+        self.settle(index, None)
+
+    def place(self, index: int, place: Place) -> None:
+        """Note where a record was written that `complete` will settle."""
+        self._places[index] = place
+
+
 class InFlight:
     """Everything one producer has sent and no broker has acknowledged.
 
@@ -123,6 +143,7 @@ class InFlight:
         records: Sequence[OutgoingRecord],
         on_delivery: OnDelivery,
         timeout_seconds: float | None = None,
+        places: Places | None = None,
     ) -> PendingSend:
         """Wait for room and take it.
 
@@ -141,8 +162,12 @@ class InFlight:
             self._records += len(records)
             self._bytes += size_bytes
             deadline = self._clock() + self.delivery_timeout_seconds
-            pending_send = PendingSend(
-                len(records), size_bytes, on_delivery, deadline, self._settle, self._transaction
+            arguments = (
+                *(len(records), size_bytes, on_delivery),
+                *(deadline, self._settle, self._transaction),
+            )
+            pending_send = (
+                PendingSend(*arguments) if places is None else PlacedSend(places, *arguments)
             )
             self._unreported[pending_send] = None
         if not records:

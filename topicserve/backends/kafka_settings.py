@@ -9,6 +9,7 @@ Settings = Mapping[str, object]
 
 MAX_IN_FLIGHT_RECORDS = "topicserve.max.in.flight.records"
 MAX_IN_FLIGHT_BYTES = "topicserve.max.in.flight.bytes"
+DELIVERY_PLACES = "topicserve.delivery.places"
 MAX_DECOMPRESSED_BYTES = "topicserve.max.decompressed.bytes"
 
 # Kafka's own, where kafka-python's is 30 s and librdkafka's 10 s: for that long a client would not
@@ -81,6 +82,7 @@ _PRODUCERS_ONLY = (
     "queue.buffering.",
     "retries",
     "sticky.",
+    DELIVERY_PLACES,
     "topicserve.max.in.flight.",
     "transaction",
 )
@@ -126,6 +128,14 @@ def take_integer(settings: dict[str, object], name: str) -> int:
         raise BackendConfigError(f"{name} must be at least 1")
     del settings[name]
     return value
+
+
+def take_flag(settings: dict[str, object], name: str) -> bool:
+    """Take a setting that is true or false, by default false, out of the settings."""
+    value = settings.pop(name, False)
+    if str(value).lower() not in ("true", "false"):
+        raise BackendConfigError(f"{name} must be true or false, {described(value)}")
+    return str(value).lower() == "true"
 
 
 def _without(settings: Settings, prefixes: tuple[str, ...]) -> dict[str, object]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -59,7 +59,7 @@ class CountProgress:
                 self._told_at = now
                 self._tell()
 
-    def count_future(self, future: Future[None]) -> None:
+    def count_future(self, future: Future[Any]) -> None:
         """Count a record whose future has come out well."""
         if future.exception() is None:
             self.advance()

@@ -33,11 +33,14 @@ class Backlog:
         self._records = 0
         self._bytes = 0
         self._closed = False
+        self._abandoned = False
+        self._failed: list[tuple[Entry, Exception]] = []
 
     def put(self, entry: Entry, timeout_seconds: float) -> None:
         """Add an entry, waiting for room. Raises BacklogFullError when none comes in time.
 
-        An entry larger than the bound is let in when nothing else is there.
+        An entry larger than the bound is let in when nothing else is there. RuntimeError where the
+        backlog is closed.
         """
         size = entry.encoded.size_bytes
         with self._changed:
@@ -55,11 +58,22 @@ class Backlog:
             self._bytes += size
             self._changed.notify_all()
 
-    def take(self, max_records: int) -> list[Entry]:
-        """Wait for entries and return what is there; empty when closed and nothing is left."""
+    def take(self, max_records: int) -> tuple[list[Entry], list[tuple[Entry, Exception]]]:
+        """Wait for entries or what is handed back; neither when closed and nothing is left."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            return [self._waiting.popleft() for _ in range(min(max_records, len(self._waiting)))]
+            self._changed.wait_for(lambda: self._waiting or self._failed or self._is_over())
+            count = min(max_records, len(self._waiting))
+            failed, self._failed = self._failed, []
+            return [self._waiting.popleft() for _ in range(count)], failed
+
+    def hand_back(self, failed: Sequence[tuple[Entry, Exception]]) -> bool:
+        """Give failed entries to the thread that takes; False if it takes no more."""
+        with self._changed:
+            if self._abandoned:
+                return False
+            self._failed += failed
+            self._changed.notify_all()
+            return True
 
     def done(self, entries: Sequence[Entry]) -> None:
         """Make room: these entries are acknowledged, failed or cancelled."""
@@ -81,11 +95,16 @@ class Backlog:
             self._changed.notify_all()
 
     def withdraw(self) -> list[Entry]:
-        """Take everything that waits, at once."""
+        """Take everything that waits, at once, and let the thread that takes end."""
         with self._changed:
+            self._abandoned = True
             waiting = list(self._waiting)
             self._waiting.clear()
+            self._changed.notify_all()
             return waiting
+
+    def _is_over(self) -> bool:
+        return self._abandoned or (self._closed and self._records == 0)
 
     def _fits(self, size: int) -> bool:
         return self._records == 0 or (

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 class PublishError(Exception):
     """Records were not acknowledged; all others since the last flush were.
 
+    The metadata of those that are certainly not in the topic is removed, if the store answers.
+
     `failures` has the error of each by record id, the first MAX_FAILURES of them;
     `failed_records` counts them all.
     """

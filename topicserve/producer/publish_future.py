@@ -5,13 +5,16 @@ from concurrent.futures import Future
 
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.backends.own_process import require_process, this_process
+from topicserve.wire.kafka_record import Place
 
 
-class PublishFuture(Future[None]):
-    """Done when the broker has acknowledged the record; `result()` raises why it did not.
+class PublishFuture(Future[Place]):
+    """Done when the broker has acknowledged the record; `result()` says where it was written.
 
-    The error is a BackendError; after a DeliveryTimeoutError it is unknown whether the record
-    was written. A record may be cancelled until it is on its way to the broker.
+    It raises a BackendError where the record was not acknowledged. After a DeliveryTimeoutError,
+    and where a connection was closed meanwhile, it is unknown whether the record was written, and
+    its metadata is kept; after any other its metadata is removed, if the store answers. A record
+    may be cancelled until it is on its way to the broker.
 
     `result` and `exception` never wait for ever: without a `timeout` of the caller's they raise
     BackendUnavailableError when nothing was heard of the record for longer than the producer's own
@@ -25,8 +28,11 @@ class PublishFuture(Future[None]):
         self._limit_seconds = limit_seconds
         self._give_up_at = time.monotonic() + limit_seconds
 
-    def result(self, timeout: float | None = None) -> None:
-        """Wait for the acknowledgement; raises why there is none, or TimeoutError in `timeout`."""
+    def result(self, timeout: float | None = None) -> Place:
+        """Wait for the acknowledgement, and return the record's topic, partition and offset.
+
+        Raises why there is none, or TimeoutError when `timeout` runs out.
+        """
         self.exception(timeout)
         return super().result(0)
 

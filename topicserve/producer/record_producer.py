@@ -1,41 +1,29 @@
 """Publishes input records: metadata into the store first, then the record to its topic."""
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from topicserve.backends.broker import Producer
-from topicserve.backends.errors import BackendUnavailableError
-from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.metadata_store import MetadataStore
 from topicserve.backends.own_process import own_process
-from topicserve.backends.redis_store import (
-    DEFAULT_KEY_PREFIX,
-    DEFAULT_TTL_SECONDS,
-    RedisMetadataStore,
-)
+from topicserve.backends.redis_store import DEFAULT_KEY_PREFIX, DEFAULT_TTL_SECONDS
 from topicserve.producer import arguments
-from topicserve.producer.backlog import Backlog, Entry
-from topicserve.producer.encoder import RecordEncoder
+from topicserve.producer.backlog import Backlog
+from topicserve.producer.connections import open_producer, open_store
+from topicserve.producer.encoder import EncodedRecord, RecordEncoder
 from topicserve.producer.errors import PublishError
 from topicserve.producer.publish_future import PublishFuture
+from topicserve.producer.publisher import Publisher
 from topicserve.producer.record import Record
-from topicserve.wire.errors import InvalidRecordError
 
 DEFAULT_SOURCE = "/topicserve/producer"
 DEFAULT_TIMEOUT_SECONDS = 120.0  # Kafka's own delivery.timeout.ms
 CLOSE_AFTER_ERROR_SECONDS = 5.0
 MAX_IN_FLIGHT_RECORDS = 10_000
 MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
-# What gathers while the store answers goes together: one round trip each, however many wait.
-_MAX_STORED_TOGETHER = 1000
-_FIRST_PAUSE_SECONDS = 0.05
-_MAX_PAUSE_SECONDS = 2.0
-_MARGIN_SECONDS = 30.0
 
 
 @own_process("RecordProducer")
@@ -66,22 +54,16 @@ class RecordProducer:
         max_in_flight_bytes: int = MAX_IN_FLIGHT_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._producer = producer
-        self._metadata_store = metadata_store
         self._encoder = RecordEncoder(
             arguments.topic_name(topic), source, arguments.text_or_none(servable, "servable")
         )
-        self._timeout_seconds = arguments.seconds(timeout_seconds, "timeout_seconds")
-        # Storing its metadata and its way to the broker each have that long.
-        self._future_seconds = 2 * self._timeout_seconds + _MARGIN_SECONDS
-        self._clock = clock
-        self._backlog = Backlog(max_in_flight_records, max_in_flight_bytes)
-        self._gave_up = threading.Event()
-        self._lock = threading.Lock()  # guards what follows
-        self._thread: threading.Thread | None = None
-        self._failures: dict[str, Exception] = {}
-        self._failed_records = 0
-        self._closed = False
+        self._publisher = Publisher(
+            producer,
+            metadata_store,
+            Backlog(max_in_flight_records, max_in_flight_bytes),
+            arguments.seconds(timeout_seconds, "timeout_seconds"),
+            clock,
+        )
 
     @classmethod
     def connect(
@@ -104,21 +86,10 @@ class RecordProducer:
         `redis_url`, records with metadata are refused. `ttl_seconds` is how long metadata is kept.
         Raises BackendConfigError naming the setting that is wrong.
         """
-        store = None
-        if arguments.text_or_none(redis_url, "redis_url") is not None:
-            store = RedisMetadataStore(
-                arguments.text(redis_url, "redis_url"),
-                key_prefix=arguments.text(key_prefix, "key_prefix"),
-                ttl_seconds=arguments.seconds(ttl_seconds, "ttl_seconds"),
-            )
         arguments.topic_name(topic)  # before a connection is opened that would stay open
-        limit = arguments.seconds(timeout_seconds, "timeout_seconds", minimum=0.001)
-        settings: dict[str, object] = {"delivery.timeout.ms": int(limit * 1000)}
-        settings |= arguments.settings_of(kafka_settings)
-        servers = arguments.server_list(bootstrap_servers)
-        broker = open_broker(client, {"bootstrap.servers": servers})
+        store = open_store(redis_url, key_prefix, ttl_seconds)
         return cls(
-            broker.producer(settings),
+            open_producer(bootstrap_servers, client, kafka_settings, timeout_seconds),
             store,
             topic,
             servable=servable,
@@ -137,17 +108,8 @@ class RecordProducer:
 
     def publish_many(self, records: Iterable[Record]) -> list[PublishFuture]:
         """Take records in order; where one is invalid, none of them is published."""
-        encoded = [self._encoder.encode(_checked(record)) for record in _several(records)]
-        if self._metadata_store is None and any(one.metadata is not None for one in encoded):
-            raise InvalidRecordError("metadata", "is given, but this producer has no store for it")
-        self._start()
-        futures = []
-        for one in encoded:
-            future = PublishFuture(one.record_id, self._future_seconds)
-            entry = Entry(one, future, self._clock() + self._timeout_seconds)
-            self._backlog.put(entry, self._timeout_seconds)
-            futures.append(future)
-        return futures
+        encoded = [self._encode(record) for record in _several(records)]
+        return [self._publisher.put(one) for one in encoded]
 
     def flush(self, timeout_seconds: float | None = None) -> None:
         """Wait until everything published is acknowledged or has failed.
@@ -155,33 +117,14 @@ class RecordProducer:
         Raises PublishError for the records that have failed since the last call, and
         BackendUnavailableError when the time (default: `timeout_seconds`) runs out first.
         """
-        limit = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        left = self._backlog.wait_until_empty(limit)
-        self._raise_failures()
-        if left:
-            raise BackendUnavailableError(f"{left} record(s) are still in progress after {limit} s")
+        self._publisher.flush(timeout_seconds)
 
     def close(self, timeout_seconds: float | None = None) -> None:
         """Publish what was taken, within the time given, and close the connections.
 
         What is left then fails. Raises PublishError for what failed since the last flush.
         """
-        with self._lock:
-            closed, self._closed = self._closed, True
-        if closed:
-            return
-        limit = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        deadline = self._clock() + limit
-        self._backlog.close()
-        self._backlog.wait_until_empty(limit)
-        # From here on no one waits any more: neither the thread for the store, nor we for it.
-        self._gave_up.set()
-        left = self._claim(self._backlog.withdraw())
-        self._finish(left, [BackendUnavailableError("closed before it was sent")] * len(left))
-        self._producer.close(max(0.0, deadline - self._clock()))
-        if self._metadata_store is not None:
-            self._metadata_store.close()
-        self._raise_failures()
+        self._publisher.close(timeout_seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -197,80 +140,10 @@ class RecordProducer:
             return
         # A caller that fails or is interrupted does not wait long, and what was raised says more.
         with suppress(PublishError):
-            self.close(min(CLOSE_AFTER_ERROR_SECONDS, self._timeout_seconds))
+            self.close(min(CLOSE_AFTER_ERROR_SECONDS, self._publisher.timeout_seconds))
 
-    def _start(self) -> None:
-        """Start the thread that publishes, with the first record."""
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="topicserve-producer", daemon=True
-                )
-                self._thread.start()
-
-    def _run(self) -> None:
-        while entries := self._backlog.take(_MAX_STORED_TOGETHER):
-            entries = self._claim(entries)
-            try:
-                if entries:
-                    self._store_and_send(entries)
-            except Exception as error:
-                # Whatever it was, each record's future says so.
-                self._finish(entries, [error] * len(entries))
-
-    def _claim(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Return the entries that no one has cancelled; from here on no one can."""
-        claimed: list[Entry] = []
-        cancelled: list[Entry] = []
-        for entry in entries:
-            wanted = entry.future.set_running_or_notify_cancel()
-            (claimed if wanted else cancelled).append(entry)
-        self._backlog.done(cancelled)
-        return claimed
-
-    def _store_and_send(self, entries: Sequence[Entry]) -> None:
-        metadata = {
-            e.encoded.record_id: e.encoded.metadata
-            for e in entries
-            if e.encoded.metadata is not None
-        }
-        if metadata:
-            self._store(metadata, entries[0].deadline)
-        records = [e.encoded.outgoing for e in entries]
-        self._producer.send(records, partial(self._finish, entries))
-
-    def _store(self, metadata: Mapping[str, bytes], deadline: float) -> None:
-        assert self._metadata_store is not None  # publish_many has refused metadata otherwise
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return self._metadata_store.put_many(metadata)
-            except BackendUnavailableError:
-                if self._clock() + pause >= deadline or self._gave_up.wait(pause):
-                    raise
-            pause = min(pause * 2, _MAX_PAUSE_SECONDS)
-
-    def _finish(self, entries: Sequence[Entry], errors: Sequence[Exception | None]) -> None:
-        with self._lock:
-            for entry, error in zip(entries, errors, strict=True):
-                if error is not None:
-                    self._failed_records += 1
-                    if len(self._failures) < PublishError.MAX_FAILURES:
-                        self._failures[entry.encoded.record_id] = error
-        for entry, error in zip(entries, errors, strict=True):
-            if error is None:
-                entry.future.set_result(None)
-            else:
-                entry.future.set_exception(error)
-        # Last: anyone who waits for an empty backlog may look at every future then.
-        self._backlog.done(entries)
-
-    def _raise_failures(self) -> None:
-        with self._lock:
-            failures, count = self._failures, self._failed_records
-            self._failures, self._failed_records = {}, 0
-        if count:
-            raise PublishError(failures, count)
+    def _encode(self, record: Any) -> EncodedRecord:
+        return self._publisher.check(self._encoder.encode(_checked(record)))
 
 
 def _several(records: Any) -> Iterable[Any]:

@@ -19,6 +19,14 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+class Place(NamedTuple):
+    """Where a record was written. As in Kafka, -1 is what the broker does not say (`acks=0`)."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class UnreadableHeaders(tuple[()]):
     """Stands for the headers of what a client could not read: it is empty, and says why.
 

@@ -2,6 +2,7 @@ import pytest
 
 from tests.support.kafka.kafka_servers import Server
 from tests.support.kafka.port import Deliveries, Port, numbered, numbers, send, unique
+from topicserve.backends.broker import Places
 from topicserve.backends.errors import RecordTooLargeError, UnknownTopicError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.kafka_python.murmur2 import partitions_of
@@ -36,6 +37,24 @@ def test_every_list_is_reported_once_on_one_thread(port: Port) -> None:
     assert sorted(len(errors) for errors in deliveries.lists) == sorted(sizes)
     assert len(deliveries.threads) == 1
     assert "MainThread" not in deliveries.threads
+
+
+def test_places_are_told_where_they_are_asked_for(port: Port) -> None:
+    """Each written record's partition and offset; a refused one has none, and harms no other."""
+    topic = port.topic(partitions=2)
+    producer, deliveries = port.producer({"topicserve.delivery.places": True}), Deliveries()
+    large = OutgoingRecord(topic, b"large", b"x" * 3_000_000)
+    records = [*numbered(topic, 40), large]
+    places: Places = [None] * len(records)
+
+    producer.send(records, deliveries.heard, places=places)
+
+    errors = deliveries.wait()
+    assert [error is None for error in errors] == [place is not None for place in places]
+    assert isinstance(errors[-1], RecordTooLargeError)
+    read = port.member(topic).read(40)
+    found = {(r.topic, r.partition, r.offset): r.value for r in read}
+    assert [found[place] for place in places if place] == [r.value for r in records[:-1]]
 
 
 def test_what_is_sent_is_what_is_read(port: Port) -> None:

@@ -8,10 +8,11 @@ from topicserve.backends.broker import (
     ConsumerStats,
     Offsets,
     OnDelivery,
+    Places,
     RebalanceListener,
 )
 from topicserve.backends.errors import BackendError
-from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
+from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, Place, TopicPartition
 
 
 class MemoryLog:
@@ -146,6 +147,7 @@ class MemoryProducer:
         records: Sequence[OutgoingRecord],
         on_delivery: OnDelivery,
         timeout_seconds: float | None = None,
+        places: Places | None = None,
     ) -> None:
         self.patience_seconds.append(timeout_seconds)
         refusal = self.refuse_send()
@@ -154,7 +156,11 @@ class MemoryProducer:
         errors = [self.fail_send(record) for record in records]
         with self.log.lock:
             target = self.pending if self.transactional else self.log.published
-            target += [r for r, error in zip(records, errors, strict=True) if error is None]
+            for index, (record, error) in enumerate(zip(records, errors, strict=True)):
+                if error is None:
+                    if places is not None:
+                        places[index] = Place(record.topic, 0, len(target))
+                    target.append(record)
         on_delivery(errors)
 
     def flush(self, timeout_seconds: float) -> bool:  # noqa: ARG002

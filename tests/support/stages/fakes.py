@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.support.kafka.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
-from topicserve.backends.broker import ConsumerStats, OnDelivery
+from topicserve.backends.broker import ConsumerStats, OnDelivery, Places
 from topicserve.backends.errors import BackendError
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 
@@ -66,22 +66,23 @@ class HeldProducer(MemoryProducer):
     def __init__(self, log: MemoryLog) -> None:
         super().__init__(log)
         self.sent = threading.Event()
-        self._held: list[tuple[Sequence[OutgoingRecord], OnDelivery]] = []
+        self._held: list[tuple[Sequence[OutgoingRecord], OnDelivery, Places | None]] = []
 
     def send(
         self,
         records: Sequence[OutgoingRecord],
         on_delivery: OnDelivery,
         timeout_seconds: float | None = None,  # noqa: ARG002
+        places: Places | None = None,
     ) -> None:
-        self._held.append((records, on_delivery))
+        self._held.append((records, on_delivery, places))
         self.sent.set()
 
     def release(self) -> None:
         """Acknowledge everything sent so far."""
         held, self._held = self._held, []
-        for records, on_delivery in held:
-            super().send(records, on_delivery)
+        for records, on_delivery, places in held:
+            super().send(records, on_delivery, places=places)
 
 
 class ReadConsumer(MemoryConsumer):

@@ -427,8 +427,13 @@ def test_a_refusal_told_after_the_abort_is_noted(world: Deliveries) -> None:
     late: list[Callable[[], None]] = []
     send = world.producer.send
 
-    def send_late(records: Any, on_delivery: Any, timeout_seconds: float | None = None) -> None:
-        send(records, lambda errors: late.append(partial(on_delivery, errors)), timeout_seconds)
+    def send_late(
+        records: Any, on_delivery: Any, timeout_seconds: float | None = None, places: Any = None
+    ) -> None:
+        def tell(errors: Any) -> None:
+            late.append(partial(on_delivery, errors))
+
+        send(records, tell, timeout_seconds, places)
 
     world.producer.send = send_late  # type: ignore[method-assign]
     world.producer.fail_send = lambda sent: (

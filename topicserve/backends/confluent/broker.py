@@ -15,6 +15,7 @@ from topicserve.backends.confluent.settings import opened, to_confluent
 from topicserve.backends.in_flight import InFlight
 from topicserve.backends.kafka_choices import checked
 from topicserve.backends.kafka_settings import (
+    DELIVERY_PLACES,
     MAX_DECOMPRESSED_BYTES,
     MAX_IN_FLIGHT_BYTES,
     MAX_IN_FLIGHT_RECORDS,
@@ -22,6 +23,7 @@ from topicserve.backends.kafka_settings import (
     for_consumer,
     for_producer,
     integer,
+    take_flag,
     take_integer,
 )
 
@@ -55,8 +57,6 @@ _CONSUMER_FIXED: dict[str, object] = {"enable.auto.commit": False, "enable.parti
 _PRODUCER_FIXED: dict[str, object] = {
     "queue.buffering.max.messages": 0,
     "queue.buffering.max.kbytes": 2_147_483_647,
-    # `delivery_reports` says why.
-    "delivery.report.only.error": True,
 }
 # librdkafka looks once a second for records whose delivery timeout is over, and alone knows which
 # of a list were written; only if it says nothing, all are taken for timed out.
@@ -98,7 +98,10 @@ class ConfluentBroker:
             # librdkafka refuses a delivery timeout that is longer than the transaction's.
             longest = integer({"transaction.timeout.ms": 60_000} | merged, "transaction.timeout.ms")
             merged["delivery.timeout.ms"] = min(integer(merged, "delivery.timeout.ms"), longest)
-        configuration = to_confluent(merged) | _PRODUCER_FIXED
+        # `delivery_reports` says why.
+        only_errors = not take_flag(merged, DELIVERY_PLACES)
+        fixed = _PRODUCER_FIXED | {"delivery.report.only.error": only_errors}
+        configuration = to_confluent(merged) | fixed
         open_client = _opener(confluent_kafka.Producer, configuration)
         batches = BatchLimit(configuration)
         return ConfluentProducer(open_client, in_flight, batches=batches)

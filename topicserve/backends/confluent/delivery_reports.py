@@ -4,6 +4,8 @@ confluent-kafka takes the interpreter's lock again for each report, while other 
 what runs meanwhile costs a worker more than its own time. So librdkafka is asked to report failures
 alone ("delivery.report.only.error"). A record that was written is told by its callback being let
 go: each holds on to the receipt of its list, and no one else does once the list is sent.
+
+A producer with "topicserve.delivery.places" has every record reported, with its place.
 """
 
 import threading
@@ -16,10 +18,11 @@ from confluent_kafka import KafkaError
 
 from topicserve.backends.confluent.errors import translate
 from topicserve.backends.errors import BackendError
-from topicserve.backends.in_flight import PendingSend
+from topicserve.backends.in_flight import PendingSend, PlacedSend
+from topicserve.wire.kafka_record import Place
 
-Callback = Callable[[KafkaError | BackendError, Any], None]
-"""Takes an error and the message, as `confluent_kafka.Producer.produce` is given it."""
+Callback = Callable[[KafkaError | BackendError | None, Any], None]
+"""Takes an error, or None, and the message, as `confluent_kafka.Producer.produce` is given it."""
 
 Translate = Callable[[KafkaError | BackendError, Any], BackendError]
 """Returns the port's error for one of a record, given as to a callback."""
@@ -91,9 +94,13 @@ class _Receipt:
         self._complete = complete
         self._translate = translate
 
-    def fail(self, index: int, error: KafkaError | BackendError, message: Any) -> None:
-        """Note why a record was not written."""
-        self._pending_send.errors[index] = self._translate(error, message)
+    def fail(self, index: int, error: KafkaError | BackendError | None, message: Any) -> None:
+        """Note why a record was not written; where it was, if that is reported too."""
+        if error is not None:
+            self._pending_send.errors[index] = self._translate(error, message)
+        elif isinstance(self._pending_send, PlacedSend):
+            place = Place(message.topic(), message.partition(), message.offset())
+            self._pending_send.place(index, place)
 
     def __del__(self) -> None:
         self._complete.append(self._pending_send)

@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from topicserve.backends.broker import Offsets, OnDelivery
+from topicserve.backends.broker import Offsets, OnDelivery, Places
 from topicserve.backends.confluent.batch_limit import BatchLimit, is_broker_refusal
 from topicserve.backends.confluent.delivery_reports import (
     Callback,
@@ -80,11 +80,12 @@ class ConfluentProducer:
         records: Sequence[OutgoingRecord],
         on_delivery: OnDelivery,
         timeout_seconds: float | None = None,
+        places: Places | None = None,
     ) -> None:
         self._raise_fatal()
         for topic in {record.topic for record in records} - self._known_topics:
             self._check_topic(topic)
-        pending_send = self._in_flight.admit(records, on_delivery, timeout_seconds)
+        pending_send = self._in_flight.admit(records, on_delivery, timeout_seconds, places)
         if not records:
             return
         self._reports.begin()

@@ -12,6 +12,7 @@ from topicserve.backends.kafka_python.producer import KafkaPythonProducer
 from topicserve.backends.kafka_python.producer_client import ProducerClient
 from topicserve.backends.kafka_python.settings import to_kafka_python
 from topicserve.backends.kafka_settings import (
+    DELIVERY_PLACES,
     MAX_DECOMPRESSED_BYTES,
     MAX_IN_FLIGHT_BYTES,
     MAX_IN_FLIGHT_RECORDS,
@@ -20,6 +21,7 @@ from topicserve.backends.kafka_settings import (
     for_consumer,
     for_producer,
     integer,
+    take_flag,
     take_integer,
 )
 
@@ -59,6 +61,7 @@ class KafkaPythonBroker:
             take_integer(merged, MAX_IN_FLIGHT_BYTES),
             integer(merged, "delivery.timeout.ms") / 1000,
         )
+        take_flag(merged, DELIVERY_PLACES)  # kafka-python tells every record's place
         arguments = to_kafka_python(merged, "producer") | {"partitioner": StickyPartitioner()}
         return KafkaPythonProducer(
             ProducerClient(arguments), in_flight, is_transactional="transactional_id" in arguments

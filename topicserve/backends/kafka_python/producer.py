@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from kafka import errors
 
-from topicserve.backends.broker import Offsets, OnDelivery
+from topicserve.backends.broker import Offsets, OnDelivery, Places
 from topicserve.backends.errors import (
     BackendUnavailableError,
     DeliveryTimeoutError,
@@ -66,10 +66,11 @@ class KafkaPythonProducer:
         records: Sequence[OutgoingRecord],
         on_delivery: OnDelivery,
         timeout_seconds: float | None = None,
+        places: Places | None = None,
     ) -> None:
         with self._client.borrow(_OPEN_SECONDS) as client:
             partitions = choose_partitions(client, self._client.network, records)
-        pending_send = self._in_flight.admit(records, on_delivery, timeout_seconds)
+        pending_send = self._in_flight.admit(records, on_delivery, timeout_seconds, places)
         with self._client.network.held():
             for index, (record, partition) in enumerate(zip(records, partitions, strict=True)):
                 self._send_one(client, pending_send, index, record, partition)
