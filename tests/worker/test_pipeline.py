@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.kafka.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
 from tests.support.servables.servables import DOUBLE, Doubling, Served
+from tests.support.stages.environments import an_environment
 from tests.support.stages.records import a_kafka_record, an_id
 from tests.worker.stages.test_join import FakeStore
 from topicserve.backends.errors import (
@@ -23,20 +24,12 @@ from topicserve.backends.errors import (
 from topicserve.servables.kinds.servable import Signature, TensorSpec
 from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
-from topicserve.worker.assembly import build_stages
-from topicserve.worker.config.schema import (
-    BatchingConfig,
-    DeliveryConfig,
-    Guarantee,
-    TopicsConfig,
-    WorkerConfig,
-)
-from topicserve.worker.delivery.topic_limit import TopicLimit
+from topicserve.worker.assembly import Connections, build_stages
+from topicserve.worker.config.schema import BatchingConfig, DeliveryConfig, Guarantee
+from topicserve.worker.delivery.topic_limit import TopicLimit, TopicLimits
 from topicserve.worker.pipeline import Pipeline
-from topicserve.worker.runtime.retry import RetryLoop
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import Batch
-from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 PARTITIONS = [TopicPartition("in", number) for number in range(3)]
 LIMIT_SECONDS = 30
@@ -63,9 +56,9 @@ class World:
         self.store = FakeStore({an_id(r.offset): b'{"n":%d}' % r.offset for r in records})
         self.served = served or Served({1: Doubling()})
         self.registry = CollectorRegistry()
-        config = WorkerConfig(
-            TopicsConfig(("in",), "out", "dead"),
-            (),
+        environment = an_environment(
+            self.registry,
+            clock,
             batching=BatchingConfig(max_batch_size=7, max_in_flight_records=40),
             delivery=DeliveryConfig(
                 guarantee=guarantee,
@@ -73,31 +66,21 @@ class World:
                 **{"commit_interval_seconds": 0.001, "shutdown_seconds": LIMIT_SECONDS} | delivery,
             ),
         )
-        metrics = WorkerMetrics(self.registry)
+        unknown = TopicLimits.of(environment.config, clock)
         self.stages = build_stages(
-            config,
-            "worker-1",
+            environment,
+            Connections(self.consumer, self.producer, self.store),
             self.served,
-            lambda: ["digits"],
-            self.consumer,
-            self.producer,
-            self.store,
-            None,
-            RetryLoop(max_pause_seconds=0.001),
-            metrics,
-            clock,
-            wall_clock=lambda: 1_700_000_002.5,
-            guard=guard,
-            limit=limit,
-            letters=letters,
+            guard,
+            TopicLimits(limit or unknown.output, letters or unknown.dead_letters),
         )
-        self.pipeline = Pipeline(self.stages, config, metrics, clock)
+        self.pipeline = Pipeline(self.stages, environment)
         self.polls = 0
         self.stop = threading.Event()
 
     def run(self) -> None:
         """Run until what was published covers every record, or a test stops it."""
-        self.stages.delivery.start(1)
+        self.stages.output.delivery.start(1)
         expected = {an_id(record.offset) for record in self.log.records}
 
         def poll() -> None:
@@ -110,7 +93,7 @@ class World:
         try:
             self.pipeline.run(lambda: self.stop.is_set() or expected <= set(self.log.ids()))
         finally:
-            self.stages.delivery.close(1)
+            self.stages.output.delivery.close(1)
 
     def metric(self, name: str, **labels: str) -> float | None:
         """Return a metric's value."""
@@ -168,18 +151,21 @@ def test_results_count_as_in_flight_until_they_are_acknowledged(guarantee: Guara
     """With their metadata, and with the client's copy: a small record may have a large result."""
     world = World(records(5), guarantee)
     counted: list[int] = []
-    count_outcomes = world.stages.tracker.count_outcomes
+    count_outcomes = world.stages.intake.tracker.count_outcomes
 
     def count(size_bytes: int) -> None:
         counted.append(size_bytes)
         count_outcomes(size_bytes)
 
-    world.stages.tracker.count_outcomes = count  # type: ignore[method-assign]
+    world.stages.intake.tracker.count_outcomes = count  # type: ignore[method-assign]
 
     world.run()
 
     assert sum(counted) == 2 * sum(len(sent.value or b"") for sent in world.log.published)
-    assert (world.stages.tracker.outcome_bytes, world.stages.tracker.in_flight_bytes) == (0, 0)
+    assert (
+        world.stages.intake.tracker.outcome_bytes,
+        world.stages.intake.tracker.in_flight_bytes,
+    ) == (0, 0)
 
 
 @pytest.mark.parametrize("large", ["results", "metadata"])
@@ -205,13 +191,13 @@ def test_batches_of_large_results_are_small_from_the_first_one(
         for record_id in world.store.content:
             world.store.content[record_id] = b'{"text":"%b"}' % text[:1_000_000]
     batches: list[int] = []
-    note_results = world.stages.batcher.note_results
+    note_results = world.stages.inference.batcher.note_results
 
     def note(batch: Batch, size_bytes: int) -> None:
         batches.append(size_bytes)
         note_results(batch, size_bytes)
 
-    world.stages.batcher.note_results = note  # type: ignore[method-assign]
+    world.stages.inference.batcher.note_results = note  # type: ignore[method-assign]
 
     world.run()
 
@@ -342,7 +328,7 @@ class BrokenEncoder(Encoder):
 def test_a_bug_in_a_stage_stops_the_worker(guarantee: Guarantee) -> None:
     """It comes out of `run`, and nothing is committed behind its back."""
     world = World(records(20), guarantee)
-    world.stages.encoder = BrokenEncoder("out", "dead", "worker-1")
+    world.stages.output.encoder = BrokenEncoder("out", "dead", "worker-1")
 
     with pytest.raises(KeyError, match="a bug"):
         world.run()
@@ -355,7 +341,7 @@ def test_what_a_shutdown_leaves_undone_is_counted(guarantee: Guarantee) -> None:
     world = World(records(20), guarantee, Served({}), shutdown_seconds=0.001)
 
     def each_poll() -> None:
-        if world.stages.tracker.in_flight_records == 20:
+        if world.stages.intake.tracker.in_flight_records == 20:
             world.stop.set()
 
     world.each_poll = each_poll  # type: ignore[method-assign]
@@ -374,7 +360,9 @@ def test_too_large_a_share_of_dead_letters_pauses_the_worker(guarantee: Guarante
 
     def each_poll() -> None:
         nonlocal paused_polls
-        if world.stages.breaker.open and world.consumer.paused == set(world.consumer.positions):
+        if world.stages.oversight.breaker.open and world.consumer.paused == set(
+            world.consumer.positions
+        ):
             paused_polls += 1
             if paused_polls == 3:
                 world.consumer.revoke(PARTITIONS[0])
@@ -390,7 +378,7 @@ def test_too_large_a_share_of_dead_letters_pauses_the_worker(guarantee: Guarante
     for partition, offset in world.log.committed.items():
         own = range(partition.partition, min(offset, 400), 3)
         assert {an_id(number) for number in own} <= published
-    assert world.stages.stall_detector.stalled_seconds() < LIMIT_SECONDS
+    assert world.stages.oversight.stall_detector.stalled_seconds() < LIMIT_SECONDS
 
 
 @settings(max_examples=40)
@@ -430,7 +418,7 @@ def test_whatever_goes_wrong_nothing_is_lost(seed: int, guarantee: Guarantee) ->
     assert set(ids) == {an_id(number) for number in range(150)}
     # What was counted was taken off once, whatever became of it; a batch whose partitions are lost
     # is not waited for, and may end a moment later.
-    tracker = world.stages.tracker
+    tracker = world.stages.intake.tracker
     assert tracker.wait_until(lambda: tracker.outcome_bytes == 0, LIMIT_SECONDS)
     if guarantee is Guarantee.EXACTLY_ONCE:
         assert len(ids) == 150

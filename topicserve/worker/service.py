@@ -15,14 +15,16 @@ from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.kafka_settings import MAX_DECOMPRESSED_BYTES
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.servables.server.server_core import ServerCore
-from topicserve.worker.assembly import build_stages
+from topicserve.worker.assembly import Connections, build_stages
 from topicserve.worker.config.schema import Client, Guarantee, WorkerConfig
-from topicserve.worker.delivery.topic_limit import TopicLimit, batch_settings
+from topicserve.worker.delivery.topic_limit import TopicLimits, batch_settings
 from topicserve.worker.health.breaker import OPEN_EXIT_CODE
 from topicserve.worker.health.broker_watch import BrokerWatch
 from topicserve.worker.health.readiness import WorkerHealth
 from topicserve.worker.http.server import HttpServer
-from topicserve.worker.pipeline import Pipeline, Stages
+from topicserve.worker.parts import Stages
+from topicserve.worker.pipeline import Pipeline
+from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.guarding import swap_guard
 from topicserve.worker.runtime.metadata_cleaner import MetadataCleaner
 from topicserve.worker.runtime.retry import RetryLoop, ShutdownRequestedError
@@ -50,7 +52,6 @@ _GC_THRESHOLD = (500_000, 50, 100)
 # is a little larger than its record, which may be as large as the input topic allows.
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 _SIZE_LIMITS = {"max.request.size", "message.max.bytes"}
-_COMPRESSION = {"compression.type", "compression.codec"}
 
 # How long results wait for others to be sent with. kafka-python is given a list as a whole;
 # librdkafka takes it record by record, and would send the first ones alone.
@@ -79,9 +80,15 @@ class WorkerService:
 
     def __init__(self, config: WorkerConfig, worker_id: str) -> None:
         self._config = config
-        self._worker_id = worker_id
         self._registry = new_registry()
         self._metrics = WorkerMetrics(self._registry)
+        self._environment = Environment(
+            config,
+            worker_id,
+            self._metrics,
+            RetryLoop(config.delivery.max_retry_pause_seconds),
+        )
+        self._limits = TopicLimits.of(config)
         self._build: dict[str, Any] = {
             "release": version("topicserve"),
             "worker_id": worker_id,
@@ -92,13 +99,6 @@ class WorkerService:
         self._metrics.build.info(self._build)
         self._metrics.expect_topics(config.topics.input)
         self._guard = swap_guard(config, self._metrics)
-        self._retry_loop = RetryLoop(config.delivery.max_retry_pause_seconds)
-        kafka = config.kafka
-        codecs = {({**kafka.settings, **kafka.producer_settings}).get(one) for one in _COMPRESSION}
-        # What a result takes when it is compressed is known to the client alone, and too late.
-        refuses = not codecs - {None, "none"}
-        self._limit = TopicLimit(config.topics.output, refuses=refuses)
-        self._letters = TopicLimit(config.dead_letter_topic, refuses=refuses)
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
         """Serve until `stop` is set; return the exit code.
@@ -129,8 +129,8 @@ class WorkerService:
             self._log_start(address)
             on_ready(address)
             serving()
-            code = self._serve(Pipeline(stages, self._config, self._metrics), stop)
-            if code == 0 and stages.breaker.open:
+            code = self._serve(Pipeline(stages, self._environment), stop)
+            if code == 0 and stages.oversight.breaker.open:
                 code = OPEN_EXIT_CODE
         log_event("worker_stopped", exit_code=code)
         return code
@@ -166,28 +166,21 @@ class WorkerService:
         # Taken down in the reverse order: the producer ends first, since a member that leaves the
         # group while it still publishes would publish what is another's by then.
         opened.callback(consumer.close, CLOSE_TIMEOUT_SECONDS)
-        limits = [self._limit, self._letters]
-        _ask_at_start(broker, *limits)
-        producer = self._open_producer(broker, batch_settings(limits))
+        _ask_at_start(broker, self._limits)
+        producer = self._open_producer(broker, batch_settings(self._limits))
         stages = build_stages(
-            self._config,
-            self._worker_id,
+            self._environment,
+            Connections(consumer, producer, store, cleaner),
             ServedVersions(core),
-            core.servable_names,
-            consumer,
-            producer,
-            store,
-            cleaner,
-            self._retry_loop,
-            self._metrics,
-            guard=self._guard,
-            limit=self._limit,
-            letters=self._letters,
+            self._guard,
+            self._limits,
         )
-        stages.shadow = self._open_shadow(core, broker, opened)
-        opened.callback(stages.delivery.close, CLOSE_TIMEOUT_SECONDS)
-        opened.callback(self._retry_loop.shut_down)  # before all: anyone who waits, waits no longer
-        stages.delivery.start(START_TIMEOUT_SECONDS)
+        stages.inference.shadow = self._open_shadow(core, broker, opened)
+        opened.callback(stages.output.delivery.close, CLOSE_TIMEOUT_SECONDS)
+        opened.callback(
+            self._environment.retry_loop.shut_down
+        )  # before all: anyone who waits, waits no longer
+        stages.output.delivery.start(START_TIMEOUT_SECONDS)
         return stages
 
     def _watch_broker(self, stages: Stages, opened: ExitStack) -> BrokerWatch:
@@ -195,12 +188,12 @@ class WorkerService:
             self._open_broker().admin,
             self._config.kafka.group_id,
             self._config.topics.input,
-            stages.tracker,
-            stages.flow.is_pausing,
-            stages.flow.know_ends,
+            stages.intake.tracker,
+            stages.intake.flow.is_pausing,
+            stages.intake.flow.know_ends,
             self._metrics,
             self._config.kafka.unreachable_seconds,
-            limits=[self._limit, self._letters],
+            limits=self._limits,
         )
         watch.start()
         opened.callback(watch.close, CLOSE_TIMEOUT_SECONDS)
@@ -212,7 +205,7 @@ class WorkerService:
             kafka.client.value,
             {
                 "bootstrap.servers": kafka.bootstrap_servers,
-                "client.id": self._worker_id,
+                "client.id": self._environment.worker_id,
                 **kafka.settings,
             },
         )
@@ -228,7 +221,7 @@ class WorkerService:
             ServedVersions(core),
             producer,
             self._config.topics.shadow,
-            self._worker_id,
+            self._environment.worker_id,
             self._metrics,
         )
         shadow.start()
@@ -285,7 +278,7 @@ class WorkerService:
         return broker.producer({**settings, **kafka.producer_settings})
 
 
-def _ask_at_start(broker: Broker, *limits: TopicLimit) -> None:
+def _ask_at_start(broker: Broker, limits: TopicLimits) -> None:
     """Ask for limits, if they can be had: without them the broker refuses what is too large."""
     admin = broker.admin()
     try:

@@ -7,7 +7,7 @@ from tests.support.kafka.port import Port, eventually, unique
 from tests.support.stages.deliveries import Deliveries
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 from topicserve.worker.delivery.exactly_once import ExactlyOnce
-from topicserve.worker.stages.publish import Encoder, OutgoingBatch
+from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.stages.request import Polled
 
 REPEATS = 20
@@ -20,10 +20,9 @@ def test_every_record_gets_a_result_or_a_dead_letter(port: Port) -> None:
     topic, output, dead = (port.topic(partitions=1) for _ in range(3))
     member = port.member(topic)
     member.poll_until(lambda: member.assigned)
-    world = Deliveries(CollectorRegistry())
+    world = Deliveries(CollectorRegistry(), dead_letter_topic=dead)
     world.context.consumer = member.consumer
     world.context.producer = port.producer({"transactional.id": unique("outcomes")})
-    world.context.encoder = Encoder(output, dead, "worker")
     world.delivery = delivery = ExactlyOnce(world.context)
     delivery.start(LIMIT)
     world.context.tracker.assign([TopicPartition(topic, 0)])
@@ -38,7 +37,7 @@ def test_every_record_gets_a_result_or_a_dead_letter(port: Port) -> None:
     assert sorted(int(record.key or b"") for record in [*results, *letters]) == [
         *range(3 * REPEATS)
     ]
-    assert world.context.fatal.error is None
+    assert world.environment.fatal.error is None
     delivery.close(5)
 
 

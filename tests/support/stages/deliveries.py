@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from tests.support.kafka.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
+from tests.support.stages.environments import an_environment
 from tests.support.stages.records import ManualClock, a_kafka_record
 from topicserve.backends.errors import BackendError, RecordTooLargeError
 from topicserve.wire.dead_letter import Reason
@@ -13,16 +14,17 @@ from topicserve.wire.dead_letter_fit import size_bytes
 from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 from topicserve.worker.config.schema import BatchingConfig, DeliveryConfig
 from topicserve.worker.delivery.delivery import Delivery, DeliveryContext
+from topicserve.worker.delivery.outcomes import Acknowledgement, Refusals
+from topicserve.worker.delivery.topic_limit import TopicLimits
 from topicserve.worker.health.breaker import Breaker
 from topicserve.worker.offsets.tracker import OffsetTracker
-from topicserve.worker.runtime.fatal_error import FatalError
-from topicserve.worker.runtime.retry import RetryLoop
 from topicserve.worker.runtime.unavailable_servables import UnavailableServables
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
+from topicserve.worker.stages.calls.second_tries import SecondTries
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import BatchPrediction, Polled, Rejection
-from topicserve.worker.telemetry.metrics import WorkerMetrics
+from topicserve.worker.telemetry.event_log import DeadLetterLog
 
 
 def limit_of(max_bytes: int) -> Callable[[OutgoingRecord], BackendError | None]:
@@ -37,7 +39,13 @@ class Deliveries:
 
     delivery: Delivery
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        drain_seconds: float = 0.0,
+        dead_letter_topic: str = "dead",
+    ) -> None:
         self.registry = registry
         self.log = MemoryLog()
         self.consumer = MemoryConsumer(self.log)
@@ -45,22 +53,30 @@ class Deliveries:
         self.clock = ManualClock()
         self.acknowledged: list[OutgoingBatch] = []
         self._epochs: dict[tuple[TopicPartition, int], int] = {}
-        batching = BatchingConfig()
+        batching = BatchingConfig(max_in_flight_records=16, max_in_flight_bytes=1000)
+        self.environment = an_environment(
+            registry,
+            self.clock,
+            batching=batching,
+            delivery=DeliveryConfig(commit_interval_seconds=0.5, drain_seconds=drain_seconds),
+        )
+        tries = SecondTries()
+        acknowledge = Acknowledgement(self.environment, tries, DeadLetterLog(self.clock))
+
+        def acknowledged(outgoing: OutgoingBatch) -> None:
+            self.acknowledged.append(outgoing)
+            acknowledge(outgoing)
+
+        self.encoder = Encoder("out", dead_letter_topic, "worker-1", tries)
+        limits = TopicLimits.of(self.environment.config)
         self.context = DeliveryContext(
+            environment=self.environment,
             consumer=self.consumer,
             producer=self.producer,
             tracker=OffsetTracker(),
             batcher=Batcher(batching, BatchSizer(batching.max_batch_size, 0), self.clock),
-            encoder=Encoder("out", "dead", "worker-1"),
-            config=DeliveryConfig(commit_interval_seconds=0.5, drain_seconds=0.0),
-            max_in_flight_records=16,
-            max_in_flight_bytes=1000,
-            transaction_timeout_seconds=10.0,
-            retry_loop=RetryLoop(max_pause_seconds=0.001),
-            metrics=WorkerMetrics(registry),
-            clock=self.clock,
-            acknowledged=self.acknowledged.append,
-            fatal=FatalError(),
+            refusals=Refusals(limits, self.encoder, tries, self.environment.metrics),
+            acknowledged=acknowledged,
             unavailable=UnavailableServables(),
             breaker=Breaker(1000, 1.0),
         )
@@ -100,9 +116,7 @@ class Deliveries:
     def publish_dead_letter(self, polled: Polled, epoch: int | None = None) -> None:
         """Publish a record's dead letter."""
         rejection = Rejection(polled, Reason.INVALID_RECORD, ValueError("no JSON"))
-        outgoing = self.context.encoder.encode(
-            BatchPrediction("digits", 1, "", [], []), [], [rejection]
-        )
+        outgoing = self.encoder.encode(BatchPrediction("digits", 1, "", [], []), [], [rejection])
         self.delivery.publish(self._epoch_of(polled) if epoch is None else epoch, outgoing)
 
     def _epoch_of(self, polled: Polled) -> int:

@@ -16,7 +16,6 @@ from topicserve.backends.errors import (
     RecordTooLargeError,
 )
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.config.schema import DeliveryConfig
 from topicserve.worker.delivery.at_least_once import AtLeastOnce
 from topicserve.worker.runtime.retry import ShutdownRequestedError
 
@@ -24,14 +23,14 @@ PARTITION = TopicPartition("in", 0)
 
 
 @pytest.fixture
-def world() -> Iterator[Deliveries]:
+def world(request: pytest.FixtureRequest) -> Iterator[Deliveries]:
     """Return an at-least-once delivery with one partition assigned."""
-    world = Deliveries(CollectorRegistry())
+    world = Deliveries(CollectorRegistry(), drain_seconds=getattr(request, "param", 0.0))
     world.delivery = AtLeastOnce(world.context)
     world.delivery.start(1)
     world.assign(PARTITION)
     yield world
-    world.context.retry_loop.shut_down()
+    world.environment.retry_loop.shut_down()
     world.delivery.close(1)
 
 
@@ -132,7 +131,7 @@ def test_a_refused_result_becomes_a_dead_letter_and_the_others_go_out(world: Del
 
     assert {sent.topic for sent in world.log.published} == {"out", "dead"}
     assert world.count("topicserve_dead_letters_total", reason="result_refused") == 1
-    assert world.context.fatal.error is None
+    assert world.environment.fatal.error is None
 
 
 def test_a_topic_that_takes_no_dead_letter_at_all_stops_the_worker(world: Deliveries) -> None:
@@ -142,7 +141,7 @@ def test_a_topic_that_takes_no_dead_letter_at_all_stops_the_worker(world: Delive
 
     world.publish_dead_letter(polled)
 
-    assert world.context.fatal.wait(10)
+    assert world.environment.fatal.wait(10)
     world.commit_when_due()
     assert world.log.committed == {}
 
@@ -155,7 +154,7 @@ def test_what_trying_again_cannot_mend_stops_the_worker(world: Deliveries) -> No
     world.publish(*world.polled(0))
     world.commit_when_due()
 
-    assert world.context.fatal.error is error
+    assert world.environment.fatal.error is error
     assert world.log.committed == {}
 
 
@@ -219,15 +218,15 @@ def test_finishing_says_when_the_time_ran_out(world: Deliveries) -> None:
 def test_giving_up_ends_the_waiting(world: Deliveries) -> None:
     """A broker that stays away must not hold up the end."""
     world.producer.refuse_send = lambda: BacklogFullError("full")
-    world.context.retry_loop.shut_down()
+    world.environment.retry_loop.shut_down()
 
     with pytest.raises(ShutdownRequestedError):
         world.publish(*world.polled(0))
 
 
+@pytest.mark.parametrize("world", [3600.0], indirect=True, ids=["drain_seconds=3600"])
 def test_partitions_go_at_once_while_a_version_is_away(world: Deliveries) -> None:
     """It may be away for hours; the member that gets them may have it."""
-    world.context.config = DeliveryConfig(drain_seconds=3600.0)
     world.context.unavailable.note(ROUTE, "no version is available")
     world.polled(0)
 

@@ -19,7 +19,6 @@ from topicserve.backends.errors import (
     TransactionAbortedError,
 )
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.config.schema import DeliveryConfig
 from topicserve.worker.delivery.exactly_once import POSITIONS_SECONDS, ExactlyOnce
 from topicserve.worker.delivery.transactions import GIVEN_UP_AFTER
 from topicserve.worker.runtime.retry import ShutdownRequestedError
@@ -32,14 +31,14 @@ COMMIT_TIMEOUT_SECONDS = 10 * GIVEN_UP_AFTER
 
 
 @pytest.fixture
-def world() -> Iterator[Deliveries]:
+def world(request: pytest.FixtureRequest) -> Iterator[Deliveries]:
     """Return an exactly-once delivery with two partitions assigned."""
-    world = Deliveries(CollectorRegistry())
+    world = Deliveries(CollectorRegistry(), drain_seconds=getattr(request, "param", 0.0))
     world.delivery = ExactlyOnce(world.context)
     world.delivery.start(1)
     world.assign(PARTITION, OTHER)
     yield world
-    world.context.retry_loop.shut_down()
+    world.environment.retry_loop.shut_down()
     world.delivery.close(1)
 
 
@@ -377,7 +376,7 @@ def test_a_record_that_did_not_get_in_dooms_the_transaction(
     wait_for_commits(world)
 
     assert len(world.log.published) == 2
-    assert world.context.fatal.error is None
+    assert world.environment.fatal.error is None
 
 
 def test_a_result_that_is_too_large_becomes_a_dead_letter_the_next_time(
@@ -419,7 +418,7 @@ def test_a_dead_letter_that_is_too_large_is_truncated_the_next_time(world: Deliv
     (letter,) = world.log.published
     assert dict(letter.headers)["topicserve-truncated"] == b"value=1048230"
     assert world.count("topicserve_dead_letters_truncated_total") == 1
-    assert world.context.fatal.error is None
+    assert world.environment.fatal.error is None
 
 
 def test_a_refusal_told_after_the_abort_is_noted(world: Deliveries) -> None:
@@ -495,8 +494,8 @@ def test_a_fenced_worker_stops_loudly(world: Deliveries) -> None:
 
     world.commit_when_due()
 
-    assert world.context.fatal.wait(LIMIT_SECONDS)
-    assert world.context.fatal.error is error
+    assert world.environment.fatal.wait(LIMIT_SECONDS)
+    assert world.environment.fatal.error is error
 
 
 def test_finishing_commits_what_is_under_way(world: Deliveries) -> None:
@@ -534,9 +533,9 @@ def test_a_transaction_is_open_only_while_it_is_committed(world: Deliveries) -> 
     assert opened == [0]
 
 
+@pytest.mark.parametrize("world", [3600.0], indirect=True, ids=["drain_seconds=3600"])
 def test_partitions_go_at_once_while_a_version_is_away(world: Deliveries) -> None:
     """It may be away for hours; the member that gets them may have it."""
-    world.context.config = DeliveryConfig(drain_seconds=3600.0)
     world.context.unavailable.note(ROUTE, "no version is available")
     world.polled(0)
 

@@ -76,7 +76,10 @@ def test_known_refusals_cost_no_send_and_no_transaction(guarantee: Guarantee) ->
         reason = reason_of(by_id[an_id(n).encode()])
         assert reason == ("result_too_large" if n % 3 == 1 else None)
     assert world.metric("dead_letters_total", reason="result_too_large") == 20
-    assert (world.stages.tracker.outcome_bytes, world.stages.tracker.in_flight_records) == (0, 0)
+    assert (
+        world.stages.intake.tracker.outcome_bytes,
+        world.stages.intake.tracker.in_flight_records,
+    ) == (0, 0)
 
 
 @GUARANTEES

@@ -1,22 +1,33 @@
 """Readiness says what is missing, and why."""
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from topicserve.worker.health.readiness import WorkerHealth
 
 
+def stages_without_a_problem() -> Any:
+    """Return as much of a joined worker's stages as is looked at; its consumer has had an error."""
+    problem = "in-3: leader not available (for 5 s)"
+    return SimpleNamespace(
+        intake=SimpleNamespace(
+            rebalance=SimpleNamespace(joined=True),
+            flow=SimpleNamespace(consumer_problem=lambda: problem),
+        ),
+        inference=SimpleNamespace(joiner=SimpleNamespace(unavailable=None)),
+        oversight=SimpleNamespace(
+            breaker=SimpleNamespace(open=False),
+            stall_detector=SimpleNamespace(stalled_seconds=lambda: 0.0),
+            is_draining=False,
+        ),
+    )
+
+
 def test_readiness_says_why_a_servable_has_no_version() -> None:
     """Where a reason is known."""
-    stages = SimpleNamespace(
-        rebalance=SimpleNamespace(joined=True),
-        joiner=SimpleNamespace(unavailable=None),
-        breaker=SimpleNamespace(open=False),
-        draining=False,
-        flow=SimpleNamespace(consumer_problem=lambda: "in-3: leader not available (for 5 s)"),
-    )
+    stages = stages_without_a_problem()
     problems = {"broken": "version 1: a file is missing", "coming": ""}
-    health = WorkerHealth(cast(Any, stages), lambda: list(problems), 60.0, problems.__getitem__)
+    health = WorkerHealth(stages, lambda: list(problems), 60.0, problems.__getitem__)
 
     assert health.ready() == [
         "servable 'broken' has no available default version: version 1: a file is missing",
@@ -26,16 +37,9 @@ def test_readiness_says_why_a_servable_has_no_version() -> None:
 
 def test_a_worker_without_a_broker_is_alive_and_not_ready() -> None:
     """A restart would not help."""
-    stages = SimpleNamespace(
-        rebalance=SimpleNamespace(joined=True),
-        joiner=SimpleNamespace(unavailable=None),
-        breaker=SimpleNamespace(open=False),
-        stall_detector=SimpleNamespace(stalled_seconds=lambda: 0.0),
-        draining=False,
-        flow=SimpleNamespace(consumer_problem=lambda: "in-3: leader not available (for 5 s)"),
-    )
+    stages = stages_without_a_problem()
     silent = "no broker has answered since ..."
-    health = WorkerHealth(cast(Any, stages), list, 60.0, broker_problem=lambda: silent)
+    health = WorkerHealth(stages, list, 60.0, broker_problem=lambda: silent)
 
     assert health.ready() == [
         silent,

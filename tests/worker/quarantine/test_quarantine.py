@@ -83,8 +83,10 @@ class Replicas:
         """Run a worker; return what it died of."""
         world = World((), self.guarantee, log=self.log, **self.delivery)
         self.worlds.append(world)
-        world.stages.quarantine.turn_seconds = 0.01
-        world.stages.predictor = DyingPredictor(world.stages.predictor, self.killers)
+        world.stages.intake.quarantine.turn_seconds = 0.01
+        world.stages.inference.predictor = DyingPredictor(
+            world.stages.inference.predictor, self.killers
+        )
         try:
             world.run()
         except Death as death:
@@ -194,7 +196,9 @@ def test_what_was_in_flight_at_a_death_is_read_in_small_steps() -> None:
     replicas.run_one()
     replicas.killers = ()
     world = World((), Guarantee.AT_LEAST_ONCE, log=replicas.log, max_attempts=2)
-    predictor = world.stages.predictor = DyingPredictor(world.stages.predictor, ())
+    predictor = world.stages.inference.predictor = DyingPredictor(
+        world.stages.inference.predictor, ()
+    )
     careful = list[float | None]()
     world.each_poll = lambda: careful.append(  # type: ignore[method-assign]
         world.metric("careful_partitions")
@@ -229,12 +233,12 @@ class HangingReplicas(Replicas):
             **self.delivery,
         )
         self.worlds.append(world)
-        predictor = HangingPredictor(world.stages.predictor, self.killers, clock)
-        world.stages.predictor = predictor
+        predictor = HangingPredictor(world.stages.inference.predictor, self.killers, clock)
+        world.stages.inference.predictor = predictor
 
         def each_poll() -> None:
             # Only what hangs is to have been predicted for so long.
-            is_alone = len(world.stages.watch.running_for(-1)) == 1
+            is_alone = len(world.stages.inference.watch.running_for(-1)) == 1
             if predictor.hanging.is_set() and is_alone and self.is_time_to_end(world):
                 clock.advance(61)
 
@@ -283,20 +287,19 @@ class Opened:
 
     def __init__(self, offset: int, note: str) -> None:
         self.world = World((), Guarantee.AT_LEAST_ONCE)
-        consumer, tracker = self.world.consumer, self.world.stages.tracker
+        consumer, tracker = self.world.consumer, self.world.stages.intake.tracker
         consumer.log.committed[PARTITION] = OffsetAndMetadata(offset, note)
         tracker.assign([PARTITION])
-        self.quarantine = self.world.stages.quarantine
+        self.quarantine = self.world.stages.intake.quarantine
         self.quarantine.assigned([PARTITION])
 
     def given_up(self, *offsets: int) -> list[int]:
         """Poll records; return the offsets of those that are given up."""
         stages = self.world.stages
         polled = [record for record in records(max(offsets) + 1) if record.offset in offsets]
-        assignments = stages.tracker.track(polled)
-        self.quarantine.open(polled)
-        requests, _ = stages.decoder.decode(polled, assignments, 0.0)
-        _, rejections = self.quarantine.hold(requests, 0)
+        assignments = stages.intake.tracker.track(polled)
+        requests, _ = stages.intake.decoder.decode(polled, assignments, 0.0)
+        _, rejections = self.quarantine.hold_back(polled, requests, 0)
         return [rejection.polled.record.offset for rejection in rejections]
 
 
@@ -307,7 +310,9 @@ def test_what_is_given_up_of_one_log_is_not_given_up_of_the_next() -> None:
 
     assert opened.given_up(0, 1, 2, 3, 4) == []
     assert opened.quarantine.is_idle
-    note = opened.world.stages.tracker.with_notes(opened.world.stages.tracker.cut())[PARTITION]
+    note = opened.world.stages.intake.tracker.with_notes(opened.world.stages.intake.tracker.cut())[
+        PARTITION
+    ]
     assert "given_up" not in metadata_of(note)
     assert "working=" in metadata_of(note)
 

@@ -134,7 +134,7 @@ def test_a_version_whose_outputs_cannot_be_published_is_rejected(
     assert len(set(world.log.ids())) == len(world.log.published) == RECORDS
     assert versions_of(world) == {b"1": RECORDS}
     assert list(world.guard.rejections("digits")) == [2]
-    assert world.stages.tracker.outcome_bytes == 0
+    assert world.stages.intake.tracker.outcome_bytes == 0
     assert world.served.open_handles == 0
 
 

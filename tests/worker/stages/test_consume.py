@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry
 
 from tests.support.kafka.kafka_doubles import MemoryConsumer, MemoryLog
+from tests.support.stages.environments import an_environment
 from tests.support.stages.records import ROUTE, ManualClock, a_kafka_record, a_request
 from topicserve.backends.broker import Offsets
 from topicserve.wire.kafka_record import TopicPartition
@@ -17,7 +18,6 @@ from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.consume import FlowControl
 from topicserve.worker.stages.request import Polled
-from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 PARTITION = TopicPartition("in", 0)
 OTHER = TopicPartition("in", 1)
@@ -30,10 +30,13 @@ class World:
         self.registry = CollectorRegistry()
         self.consumer = MemoryConsumer(MemoryLog())
         self.tracker = OffsetTracker()
-        config = BatchingConfig(max_in_flight_records=max_records)
-        metrics = WorkerMetrics(self.registry)
         self.clock = ManualClock()
-        self.flow = FlowControl(self.consumer, self.tracker, config, metrics, self.clock)
+        self.environment = an_environment(
+            self.registry,
+            self.clock,
+            batching=BatchingConfig(max_in_flight_records=max_records),
+        )
+        self.flow = FlowControl(self.environment, self.consumer, self.tracker)
         self.tracker.assign([PARTITION])
 
     def poll(self, *offsets: int) -> list[Polled]:
@@ -56,12 +59,12 @@ def test_the_consumers_last_error_is_kept_with_its_time() -> None:
     world.consumer.problem = "in-0: leader not available"
     for _ in range(5):
         world.clock.advance(1)
-        world.flow.observe()
+        world.flow.regulate((), is_paused=False)
 
     told = world.flow.consumer_problem()
     world.consumer.problem = ""
     world.clock.advance(1)
-    world.flow.observe()
+    world.flow.regulate((), is_paused=False)
 
     assert told == "in-0: leader not available (for 4 s)"
     assert world.flow.consumer_problem() == ""
@@ -72,14 +75,14 @@ def test_full_means_pause_and_half_empty_means_resume() -> None:
     world = World(max_records=4)
     polled = world.poll(0, 1, 2, 3)
 
-    world.flow.regulate(stopped=False)
+    world.flow.regulate((), is_paused=False)
     assert world.consumer.paused == {PARTITION}
     assert world.gauge("topicserve_paused_partitions") == 1
     world.tracker.finish(polled[:1])
-    world.flow.regulate(stopped=False)
+    world.flow.regulate((), is_paused=False)
     assert world.consumer.paused == {PARTITION}
     world.tracker.finish(polled[1:2])
-    world.flow.regulate(stopped=False)
+    world.flow.regulate((), is_paused=False)
 
     assert world.consumer.paused == set()
     assert world.gauge("topicserve_paused_partitions") == 0
@@ -89,12 +92,12 @@ def test_partitions_that_come_while_full_are_paused_too() -> None:
     """Kafka hands them over unpaused, also those that were paused before they went."""
     world = World(max_records=1)
     world.poll(0)
-    world.flow.regulate(stopped=False)
+    world.flow.regulate((), is_paused=False)
     world.consumer.paused.clear()
     world.tracker.assign([OTHER])
     world.flow.forget([PARTITION, OTHER])
 
-    world.flow.regulate(stopped=False)
+    world.flow.regulate((), is_paused=False)
 
     assert world.consumer.paused == {PARTITION, OTHER}
 
@@ -103,7 +106,7 @@ def test_a_stopped_worker_reads_nothing_and_stays_a_member() -> None:
     """An open breaker pauses what is assigned, however empty the worker is."""
     world = World()
 
-    world.flow.regulate(stopped=True)
+    world.flow.regulate((), is_paused=True)
 
     assert world.consumer.paused == {PARTITION}
     assert world.gauge("topicserve_breaker_open") == 1
@@ -116,7 +119,7 @@ def test_what_is_in_flight_is_counted_and_shown() -> None:
     world.tracker.track(records)
 
     world.flow.admit(records, [a_request(size_bytes=30), a_request(size_bytes=12)], [])
-    world.flow.observe()
+    world.flow.regulate((), is_paused=False)
 
     assert world.gauge("topicserve_in_flight_records") == 2
     assert world.gauge("topicserve_in_flight_bytes") == 42
@@ -129,7 +132,7 @@ def test_how_far_a_partition_is_behind_is_shown() -> None:
     world = World()
     world.consumer.lag_records = {PARTITION: 17}
 
-    world.flow.observe()
+    world.flow.regulate((), is_paused=False)
 
     place = {"topic": "in", "partition": "0"}
     assert world.registry.get_sample_value("topicserve_consumer_lag_records", place) == 17
@@ -157,12 +160,10 @@ def test_partitions_come_and_go_through_the_delivery() -> None:
     world = World()
     fake = FakeDelivery(world.tracker)
     delivery: Delivery = fake  # type: ignore[assignment]
-    metrics = WorkerMetrics(CollectorRegistry())
+    metrics = world.environment.metrics
     batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
     waiting = UnavailableServables()
-    quarantine = Quarantine(
-        world.consumer, world.tracker, batcher, delivery, 3, 100, metrics, ManualClock()
-    )
+    quarantine = Quarantine(world.environment, world.consumer, world.tracker, batcher, delivery)
     rebalance = Rebalance(
         world.tracker, world.flow, batcher, delivery, waiting, quarantine, metrics
     )
@@ -184,11 +185,9 @@ def test_records_left_unfinished_to_another_member_are_counted() -> None:
     """By how the partitions went; what was finished before is not abandoned."""
     world = World()
     delivery: Delivery = FakeDelivery(world.tracker)  # type: ignore[assignment]
-    metrics = WorkerMetrics(CollectorRegistry())
+    metrics = world.environment.metrics
     batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
-    quarantine = Quarantine(
-        world.consumer, world.tracker, batcher, delivery, 3, 100, metrics, ManualClock()
-    )
+    quarantine = Quarantine(world.environment, world.consumer, world.tracker, batcher, delivery)
     rebalance = Rebalance(
         world.tracker, world.flow, batcher, delivery, UnavailableServables(), quarantine, metrics
     )
@@ -211,10 +210,8 @@ def test_what_waits_for_a_version_goes_with_its_partition() -> None:
     delivery: Delivery = fake  # type: ignore[assignment]
     batcher = Batcher(BatchingConfig(), BatchSizer(1, 0), ManualClock())
     waiting = UnavailableServables()
-    metrics = WorkerMetrics(CollectorRegistry())
-    quarantine = Quarantine(
-        world.consumer, world.tracker, batcher, delivery, 3, 100, metrics, ManualClock()
-    )
+    metrics = world.environment.metrics
+    quarantine = Quarantine(world.environment, world.consumer, world.tracker, batcher, delivery)
     rebalance = Rebalance(
         world.tracker, world.flow, batcher, delivery, waiting, quarantine, metrics
     )

@@ -10,11 +10,9 @@ from topicserve.backends.errors import (
     BackendUnavailableError,
     CommitRefusedError,
     RecordRefusedError,
-    RecordTooLargeError,
 )
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.delivery.delivery import Delivery, DeliveryContext
-from topicserve.worker.delivery.refused import is_tried_again, replacement
 from topicserve.worker.runtime.fatal_error import FatalError
 from topicserve.worker.runtime.retry import ShutdownRequestedError
 from topicserve.worker.stages.publish import OutgoingBatch
@@ -30,18 +28,18 @@ class AtLeastOnce(Delivery):
     """Sends outcomes as they come, and again where the broker did not acknowledge them."""
 
     def __init__(self, context: DeliveryContext) -> None:
+        environment = context.environment
         self._context = context
         self._consumer = context.consumer
         self._producer = context.producer
         self._tracker = context.tracker
-        self._encoder = context.encoder
-        self._config = context.config
-        self._retry_loop = context.retry_loop
-        self._metrics = context.metrics
-        self._clock = context.clock
-        self._acknowledged = context.acknowledged
-        self._fatal = context.fatal
-        self._commit_at = self._clock() + self._config.commit_interval_seconds
+        self._refusals = context.refusals
+        self._config = environment.config
+        self._retry_loop = environment.retry_loop
+        self._metrics = environment.metrics
+        self._clock = environment.clock
+        self._fatal = environment.fatal
+        self._commit_at = self._clock() + self._config.delivery.commit_interval_seconds
         self._resender = _Resender(self._send, self._fatal)
 
     def admit(self, records: int) -> int:  # noqa: ARG002 - the tracker counts them
@@ -56,7 +54,8 @@ class AtLeastOnce(Delivery):
     def wait_for_room(self, timeout_seconds: float) -> bool:
         # What is counted is on its way to the broker, and needs no other batch to get there.
         return self._tracker.wait_until(
-            lambda: self._tracker.outcome_bytes < self._context.max_in_flight_bytes, timeout_seconds
+            lambda: self._tracker.outcome_bytes < self._config.batching.max_in_flight_bytes,
+            timeout_seconds,
         )
 
     def tick(self, *, idle: bool = False) -> None:  # noqa: ARG002 - results are out already
@@ -107,14 +106,13 @@ class AtLeastOnce(Delivery):
         for index, error in enumerate(filter(None, errors)):
             if isinstance(error, BackendUnavailableError):
                 continue  # the same again
-            if isinstance(error, RecordTooLargeError):
-                self._context.limit.note_refusal()
-            if isinstance(error, RecordRefusedError) and is_tried_again(
-                again, index, error, self._context.tries
-            ):
+            if not isinstance(error, RecordRefusedError):
+                self._fatal.report(error)
+                return
+            self._refusals.note(error)
+            if self._refusals.is_tried_again(again, index, error):
                 predicted_again.add(index)
-                continue
-            if not self._replace(again, index, error):
+            elif not self._replace(again, index, error):
                 self._fatal.report(error)
                 return
         problem = next(str(error) for error in errors if error is not None)
@@ -132,22 +130,19 @@ class AtLeastOnce(Delivery):
         requests = [one for one in outgoing.polled if isinstance(one, Request)]
         self._context.batcher.add_again(requests, _EPOCH)
 
-    def _replace(self, outgoing: OutgoingBatch, index: int, error: BackendError) -> bool:
-        """Replace a refused outcome; False if the error is no refusal, or nothing can."""
-        if not isinstance(error, RecordRefusedError):
-            return False
-        found = replacement(outgoing, index, error, self._encoder.refused, self._metrics)
+    def _replace(self, outgoing: OutgoingBatch, index: int, error: RecordRefusedError) -> bool:
+        """Replace a refused outcome; False if nothing can take its place."""
+        found = self._refusals.replacement(outgoing, index, error)
         if found is not None:
             outgoing.records[index], outgoing.reasons[index] = found
         return found is not None
 
     def _settle(self, outgoing: OutgoingBatch) -> None:
         self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
-        outgoing.count(self._metrics)
-        self._acknowledged(outgoing)
+        self._context.acknowledged(outgoing)
 
     def _commit(self) -> bool:
-        self._commit_at = self._clock() + self._config.commit_interval_seconds
+        self._commit_at = self._clock() + self._config.delivery.commit_interval_seconds
         offsets = self._tracker.committable()
         if not offsets:
             return True

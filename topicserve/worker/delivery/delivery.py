@@ -1,47 +1,35 @@
 """How outcomes reach the broker and offsets are committed: one contract, a class a guarantee."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from topicserve.backends.broker import Consumer, Offsets, Producer
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.config.schema import DeliveryConfig
-from topicserve.worker.delivery.topic_limit import TopicLimit
+from topicserve.worker.delivery.outcomes import Refusals
 from topicserve.worker.health.breaker import Breaker
 from topicserve.worker.offsets.tracker import OffsetTracker
-from topicserve.worker.runtime.fatal_error import FatalError
-from topicserve.worker.runtime.retry import RetryLoop
+from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.unavailable_servables import UnavailableServables
 from topicserve.worker.stages.batch import Batcher
-from topicserve.worker.stages.calls.second_tries import SecondTries
-from topicserve.worker.stages.publish import Encoder, OutgoingBatch
-from topicserve.worker.telemetry.metrics import WorkerMetrics
+from topicserve.worker.stages.publish import OutgoingBatch
 
 
 @dataclass(slots=True)
 class DeliveryContext:
-    """What a delivery works with."""
+    """What a delivery works with: Kafka's two clients, and the stages before and after it."""
 
+    environment: Environment
     consumer: Consumer
     producer: Producer
     tracker: OffsetTracker
     batcher: Batcher
-    encoder: Encoder
-    config: DeliveryConfig
-    max_in_flight_records: int
-    max_in_flight_bytes: int
-    transaction_timeout_seconds: float
-    retry_loop: RetryLoop
-    metrics: WorkerMetrics
-    clock: Callable[[], float]
+    """Takes records back that are to be predicted again."""
+    refusals: Refusals
     acknowledged: Callable[[OutgoingBatch], None]
     """Called once outcomes are acknowledged, from the delivery thread: it must be quick."""
-    fatal: FatalError
     unavailable: UnavailableServables
     breaker: Breaker
-    tries: SecondTries = field(default_factory=SecondTries)
-    limit: TopicLimit = field(default_factory=lambda: TopicLimit(""))
 
     @property
     def drain_seconds(self) -> float:
@@ -49,7 +37,9 @@ class DeliveryContext:
 
         Nor for what an open breaker holds back.
         """
-        return 0.0 if self.unavailable or self.breaker.open else self.config.drain_seconds
+        if self.unavailable or self.breaker.open:
+            return 0.0
+        return self.environment.config.delivery.drain_seconds
 
 
 class Delivery(Protocol):

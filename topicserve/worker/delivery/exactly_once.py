@@ -42,18 +42,21 @@ class ExactlyOnce(Delivery):
     """Commits an epoch's outcomes and offsets in one transaction."""
 
     def __init__(self, context: DeliveryContext) -> None:
+        environment = context.environment
+        batching = environment.config.batching
         self._context = context
         self._consumer = context.consumer
         self._producer = context.producer
         self._tracker = context.tracker
         self._batcher = context.batcher
-        self._metrics = context.metrics
-        self._clock = context.clock
-        self._acknowledged = context.acknowledged
+        self._config = environment.config.delivery
+        self._metrics = environment.metrics
+        self._clock = environment.clock
+        self._fatal = environment.fatal
         # The rest of what may be in flight is polled and predicted while this much is committed.
-        self._enough_records = context.max_in_flight_records * ENOUGH_SHARE
-        self._enough_bytes = context.max_in_flight_bytes * ENOUGH_SHARE
-        self._seal_at = self._clock() + context.config.commit_interval_seconds
+        self._enough_records = batching.max_in_flight_records * ENOUGH_SHARE
+        self._enough_bytes = batching.max_in_flight_bytes * ENOUGH_SHARE
+        self._seal_at = self._clock() + self._config.commit_interval_seconds
         self._positions_at = self._clock() + POSITIONS_SECONDS
         self._epochs = Epochs()
         self._transactions = Transactions(context, self._epochs)
@@ -179,7 +182,7 @@ class ExactlyOnce(Delivery):
     def _seal(self) -> None:
         """Seal the open epoch, unless it is empty or the one before is being committed."""
         if self._epochs.may_seal():
-            self._seal_at = self._clock() + self._context.config.commit_interval_seconds
+            self._seal_at = self._clock() + self._config.commit_interval_seconds
             self._epochs.seal(self._tracker.cut(), self._consumer.group_metadata())
 
     def _seal_positions(self) -> None:
@@ -202,7 +205,7 @@ class ExactlyOnce(Delivery):
         except ShutdownRequestedError:
             return
         except BaseException as error:
-            self._context.fatal.report(error)
+            self._fatal.report(error)
 
     def _commit(self, epoch: Epoch) -> None:
         """Write an epoch, unless it must be aborted or was reset before its turn came."""
@@ -244,8 +247,7 @@ class ExactlyOnce(Delivery):
         self._tracker.committed(offsets, epoch.end)
         for outgoing in epoch.outcomes:
             self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
-            outgoing.count(self._metrics)
-            self._acknowledged(outgoing)
+            self._context.acknowledged(outgoing)
         self._epochs.committed()
 
     def _rewind(self) -> None:

@@ -8,25 +8,21 @@ refused: an operator may raise it.
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from topicserve.backends.broker import Admin
 from topicserve.backends.errors import BackendError, BackendUnavailableError, RecordTooLargeError
 from topicserve.backends.kafka_settings import DEFAULT_BATCH_BYTES
-from topicserve.wire.dead_letter import Reason
-from topicserve.wire.dead_letter_fit import fit_dead_letter
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.record_size import batch_bytes
-from topicserve.worker.delivery.refused import is_tried_again, note_truncated
-from topicserve.worker.stages.calls.second_tries import SecondTries
-from topicserve.worker.stages.publish import Encoder, OutgoingBatch
-from topicserve.worker.stages.request import Request
+from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.telemetry.logging import log_event
-from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 MAX_MESSAGE_BYTES = "max.message.bytes"
 ASK_AGAIN_SECONDS = 60.0
 # More than a batch's header.
 _BATCH_MARGIN_BYTES = 1024
+_COMPRESSION = {"compression.type", "compression.codec"}
 
 
 class TopicLimit:
@@ -80,6 +76,25 @@ class TopicLimit:
         )
 
 
+class TopicLimits(NamedTuple):
+    """The limits of the two topics that outcomes are published to."""
+
+    output: TopicLimit
+    dead_letters: TopicLimit
+
+    @classmethod
+    def of(cls, config: WorkerConfig, clock: Callable[[], float] = time.monotonic) -> "TopicLimits":
+        """Return the limits, not known yet."""
+        kafka = config.kafka
+        codecs = {({**kafka.settings, **kafka.producer_settings}).get(one) for one in _COMPRESSION}
+        # What a result takes when it is compressed is known to the client alone, and too late.
+        refuses = not codecs - {None, "none"}
+        return cls(
+            TopicLimit(config.topics.output, clock, refuses=refuses),
+            TopicLimit(config.dead_letter_topic, clock, refuses=refuses),
+        )
+
+
 def batch_settings(limits: Iterable[TopicLimit]) -> dict[str, object]:
     """Return settings of a producer with which no batch of several records is refused.
 
@@ -90,75 +105,3 @@ def batch_settings(limits: Iterable[TopicLimit]) -> dict[str, object]:
     if not known or min(known) >= DEFAULT_BATCH_BYTES + _BATCH_MARGIN_BYTES:
         return {}
     return {"batch.size": max(min(known) - _BATCH_MARGIN_BYTES, 1)}
-
-
-class KnownRefusals:
-    """Replaces outcomes that are known to be refused. Any thread may call it."""
-
-    def __init__(
-        self,
-        limit: TopicLimit,
-        letters: TopicLimit,
-        encoder: Encoder,
-        tries: SecondTries,
-        metrics: WorkerMetrics,
-    ) -> None:
-        """`letters` is the limit of the dead-letter topic."""
-        self._limit = limit
-        self._letters = letters
-        self._metrics = metrics
-        self._encoder = encoder
-        self._tries = tries
-
-    def replace(self, outgoing: OutgoingBatch) -> OutgoingBatch:
-        """Return outcomes that can be sent: a dead letter, or another try, for what cannot be.
-
-        Takes measured outcomes, and returns such.
-        """
-        limit = self._limit.max_bytes
-        # Results count twice, so these are those larger than half of the limit: all others pass at
-        # the cost of one look at a batch. Where a key or headers are most of a record, the broker
-        # refuses it, as it does without this.
-        if limit is not None and outgoing.sizes and max(outgoing.sizes) > limit:
-            outgoing = self._without_refused_results(outgoing, limit)
-        if self._letters.max_bytes is not None and any(outgoing.reasons):
-            self._fit_dead_letters(outgoing)
-        return outgoing
-
-    def _fit_dead_letters(self, outgoing: OutgoingBatch) -> None:
-        """Leave out of each dead letter what its own size asks for."""
-        for index, reason in enumerate(outgoing.reasons):
-            letter = outgoing.records[index]
-            problem = None if reason is None else self._letters.refusal(letter)
-            if problem is None:
-                continue
-            self._letters.note_refusal()
-            fit = fit_dead_letter(letter, self._letters.max_bytes or 0, batch_bytes)
-            outgoing.records[index] = fit
-            note_truncated(outgoing.polled[index], fit, str(problem), self._metrics)
-
-    def _without_refused_results(self, outgoing: OutgoingBatch, limit: int) -> OutgoingBatch:
-        again: set[int] = set()
-        for index, size in enumerate(outgoing.sizes):
-            if size <= limit or outgoing.reasons[index] is not None:
-                continue
-            error = self._limit.refusal(outgoing.records[index])
-            if error is None:
-                continue
-            self._limit.note_refusal()
-            if is_tried_again(outgoing, index, error, self._tries):
-                again.add(index)
-            else:
-                reason = Reason.RESULT_TOO_LARGE
-                letter = self._encoder.refused(outgoing.polled[index], reason, error)
-                outgoing.records[index], outgoing.reasons[index] = letter, reason
-        return _without(outgoing, again)
-
-
-def _without(outgoing: OutgoingBatch, again: set[int]) -> OutgoingBatch:
-    """Return a batch without the results whose records are predicted again, measured."""
-    kept = outgoing.where(lambda index: index not in again)
-    requests = [outgoing.polled[index] for index in sorted(again)]
-    kept.again = [*outgoing.again, *(one for one in requests if isinstance(one, Request))]
-    kept.measure()
-    return kept

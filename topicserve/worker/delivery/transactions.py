@@ -8,14 +8,12 @@ from topicserve.backends.errors import (
     BackendUnavailableError,
     CommitRefusedError,
     RecordRefusedError,
-    RecordTooLargeError,
     TransactionAbortedError,
 )
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 from topicserve.worker.delivery.delivery import DeliveryContext
 from topicserve.worker.delivery.epochs import Epoch, Epochs
-from topicserve.worker.delivery.refused import is_tried_again, replacement
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.stages.request import Polled
@@ -37,18 +35,17 @@ class Transactions:
     """Writes epochs, one at a time, as its caller ensures. Marks those that go wrong for abort."""
 
     def __init__(self, context: DeliveryContext, epochs: Epochs) -> None:
+        environment = context.environment
         self._epochs = epochs
         self._consumer = context.consumer
         self._producer = context.producer
-        self._encoder = context.encoder
-        self._retry_loop = context.retry_loop
-        self._metrics = context.metrics
-        self._clock = context.clock
-        self._fatal = context.fatal
-        self._timeout_seconds = context.transaction_timeout_seconds * GIVEN_UP_AFTER
+        self._refusals = context.refusals
+        self._retry_loop = environment.retry_loop
+        self._metrics = environment.metrics
+        self._clock = environment.clock
+        self._fatal = environment.fatal
+        self._timeout_seconds = environment.config.transaction_timeout_ms / 1000 * GIVEN_UP_AFTER
         # What is sent the next time in the place of refused outcomes, until it is committed.
-        self._second_tries = context.tries
-        self._limit = context.limit
         self._replaced: dict[tuple[TopicPartition, int], tuple[OutgoingRecord, Reason]] = {}
 
     def write(self, epoch: Epoch, offsets: Offsets) -> None:
@@ -105,8 +102,6 @@ class Transactions:
         """
         if not any(errors):
             return
-        if any(isinstance(error, RecordTooLargeError) for error in errors):
-            self._limit.note_refusal()
         # All refusals are noted before the first one marks the transaction, and also if that is
         # aborted already: what is not noted would be refused again, and again.
         replaced = [
@@ -127,9 +122,10 @@ class Transactions:
 
         A result may be predicted in another way then, and no dead letter takes its place.
         """
-        if is_tried_again(outgoing, index, error, self._second_tries):
+        self._refusals.note(error)
+        if self._refusals.is_tried_again(outgoing, index, error):
             return True
-        found = replacement(outgoing, index, error, self._encoder.refused, self._metrics)
+        found = self._refusals.replacement(outgoing, index, error)
         if found is None:
             return False
         if len(self._replaced) >= MAX_REPLACED:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from topicserve.worker.pipeline import Stages
+from topicserve.worker.parts import Stages
 
 
 class WorkerHealth:
-    """CallOutput /livez and /readyz. Any thread may call it."""
+    """Answers /livez and /readyz. Any thread may call it."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class WorkerHealth:
     def live(self) -> list[str]:
         """Return why the worker should be started again; nothing means that it is alive."""
         # The polling thread itself may hang: then nothing resets this clock.
-        stuck = self._stages.stall_detector.stalled_seconds()
+        stuck = self._stages.oversight.stall_detector.stalled_seconds()
         if stuck < self._stall_timeout_seconds:
             return []
         return [f"records wait and nothing was committed for {stuck:.0f} seconds"]
@@ -33,26 +33,26 @@ class WorkerHealth:
     def ready(self) -> list[str]:
         """Return what is missing before records can be served."""
         missing = []
-        if not self._stages.rebalance.joined:
+        if not self._stages.intake.rebalance.joined:
             missing.append("the consumer group has not been joined yet")
         if (problem := self._broker_problem()) is not None:
             missing.append(problem)
-        if missing and (problem := self._stages.flow.consumer_problem()):
+        if missing and (problem := self._stages.intake.flow.consumer_problem()):
             missing.append(f"the consumer's last error: {problem}")
         missing += [
             f"servable {name!r} has no available default version{self._because(name)}"
             for name in self._unavailable_servables()
         ]
-        if self._stages.joiner.unavailable:
+        if self._stages.inference.joiner.unavailable:
             missing.append(
-                f"the metadata store is not available: {self._stages.joiner.unavailable}"
+                f"the metadata store is not available: {self._stages.inference.joiner.unavailable}"
             )
-        if self._stages.breaker.open:
+        if self._stages.oversight.breaker.open:
             missing.append(
                 "the share of records given up exceeded max_dead_letter_share; consumption is "
                 "paused. Fix the cause and restart the worker"
             )
-        if self._stages.draining:
+        if self._stages.oversight.is_draining:
             missing.append("the worker is shutting down")
         return missing
 

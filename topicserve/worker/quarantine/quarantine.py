@@ -10,10 +10,9 @@ A worker that was never followed by such a death pays one commit for each partit
 """
 
 import logging
-import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Condition
 from typing import Protocol
@@ -27,10 +26,10 @@ from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.quarantine.note import Note, Suspects
+from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.request import Batch, Polled, Rejection, Request
 from topicserve.worker.telemetry.logging import log_event
-from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 FIRST_CHUNK_RECORDS = 256
 """After one death. A note costs a commit, some milliseconds: few records would read slowly."""
@@ -100,24 +99,20 @@ class Quarantine:
 
     def __init__(
         self,
+        environment: Environment,
         consumer: Consumer,
         tracker: OffsetTracker,
         batcher: Batcher,
         delivery: CommitsNotes,
-        max_attempts: int,
-        max_in_flight_records: int,
-        metrics: WorkerMetrics,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_attempts` of 0 switches it off."""
         self._consumer = consumer
         self._tracker = tracker
         self._batcher = batcher
         self._delivery = delivery
-        self._max_attempts = max_attempts
-        self._max_in_flight_records = max_in_flight_records
-        self._metrics = metrics
-        self._clock = clock
+        self._max_attempts = environment.config.delivery.max_attempts
+        self._max_in_flight_records = environment.config.batching.max_in_flight_records
+        self._metrics = environment.metrics
+        self._clock = environment.clock
         self.turn_seconds = 0.2
         """How long one turn of the polling loop goes on with chunks before it polls again."""
         # Tells this process from the one that had its name before.
@@ -151,44 +146,15 @@ class Quarantine:
             self._given_up.pop(partition, None)
         self._report()
 
-    def open(self, records: Sequence[KafkaRecord]) -> None:
-        """Read the notes of newly assigned partitions, and write this worker's own.
-
-        Where the broker does not answer, the records go on unguarded, and the next poll asks again.
-        """
-        for partition in self._tracker.take_went_back():
-            self._begin_again(partition)
-        if not self._unopened:
-            return
-        last = {TopicPartition(one.topic, one.partition): one.offset for one in records}
-        opening = sorted(self._unopened & last.keys() & self._tracker.first_offsets().keys())
-        if not opening:
-            return
-        try:
-            found = self._consumer.committed(opening, _NOTES_TIMEOUT_SECONDS)
-        except BackendUnavailableError as error:
-            log_event("attempts_not_noted", logging.WARNING, problem=str(error))
-            return
-        first_offsets = self._tracker.first_offsets()
-        for partition in opening:
-            offset = found[partition]
-            if offset is not None and offset > first_offsets[partition]:
-                found[partition] = None  # it was committed of another log
-        self._tracker.start_at({p: int(o) for p, o in found.items() if o is not None})
-        lags = self._consumer.stats().lag_records
-        for partition in opening:
-            offset = found[partition]
-            note = Note.parse("" if offset is None else metadata_of(offset))
-            lag = lags.get(partition)
-            self._open(partition, note, None if lag is None else last[partition] + 1 + lag)
-        if self._delivery.commit_notes():
-            self._unopened.difference_update(opening)
-        self._report()
-
-    def hold(
-        self, requests: Sequence[Request], epoch: int
+    def hold_back(
+        self, records: Sequence[KafkaRecord], requests: Sequence[Request], epoch: int
     ) -> tuple[Sequence[Request], list[Rejection]]:
-        """Take out the requests that are suspected; return the others, and what is given up."""
+        """Take out the requests that are suspected; return the others, and what is given up.
+
+        The requests are those of the records. With the first records of a partition its note is
+        read, which blocks for the broker's answer.
+        """
+        self._open_new(records)
         if not self._careful and not self._given_up:
             return requests, []
         free: list[Request] = []
@@ -274,6 +240,40 @@ class Quarantine:
             if self._chunk is not None and self._chunk.assignment.closed:
                 self._chunk = None
         return dropped
+
+    def _open_new(self, records: Sequence[KafkaRecord]) -> None:
+        """Read the notes of newly assigned partitions, and write this worker's own.
+
+        Where the broker does not answer, the records go on unguarded, and the next poll asks again.
+        """
+        for partition in self._tracker.take_went_back():
+            self._begin_again(partition)
+        if not self._unopened:
+            return
+        last = {TopicPartition(one.topic, one.partition): one.offset for one in records}
+        opening = sorted(self._unopened & last.keys() & self._tracker.first_offsets().keys())
+        if not opening:
+            return
+        try:
+            found = self._consumer.committed(opening, _NOTES_TIMEOUT_SECONDS)
+        except BackendUnavailableError as error:
+            log_event("attempts_not_noted", logging.WARNING, problem=str(error))
+            return
+        first_offsets = self._tracker.first_offsets()
+        for partition in opening:
+            offset = found[partition]
+            if offset is not None and offset > first_offsets[partition]:
+                found[partition] = None  # it was committed of another log
+        self._tracker.start_at({p: int(o) for p, o in found.items() if o is not None})
+        lags = self._consumer.stats().lag_records
+        for partition in opening:
+            offset = found[partition]
+            note = Note.parse("" if offset is None else metadata_of(offset))
+            lag = lags.get(partition)
+            self._open(partition, note, None if lag is None else last[partition] + 1 + lag)
+        if self._delivery.commit_notes():
+            self._unopened.difference_update(opening)
+        self._report()
 
     def _open(self, partition: TopicPartition, found: Note, log_end: int | None) -> None:
         first = self._tracker.first_offsets()[partition]

@@ -83,20 +83,19 @@ class Joiner:
         self.unavailable: str | None = None
         """Why the store does not answer at present, for readiness; one assignment, no lock."""
 
-    def start(self, requests: Sequence[Request]) -> Fetch:
-        """Ask for the metadata of these requests; does not wait, and never fails."""
+    def start(self, requests: Sequence[Request], *, defer: bool = False) -> Fetch:
+        """Ask for the metadata of these requests; does not wait, and never fails.
+
+        With `defer` the store is not asked before `finish`: for a batch that is not likely to be
+        predicted now, since giving up an answer costs a connection.
+        """
         record_ids = _ids_of([r for r in requests if not r.input.metadata_absent])
-        if not record_ids:
-            return Fetch(record_ids, None)
+        if not record_ids or defer:
+            return Fetch(record_ids, None, is_first=defer)
         try:
             return Fetch(record_ids, self._store.request_many(record_ids))
         except _WAITED_FOR:
             return Fetch(record_ids, None)  # `finish` asks again, and waits
-
-    def later(self, requests: Sequence[Request]) -> Fetch:
-        """Return what `finish` asks for: for a batch that is not likely to be predicted now."""
-        record_ids = _ids_of([r for r in requests if not r.input.metadata_absent])
-        return Fetch(record_ids, None, is_first=True)
 
     def finish(self, requests: Sequence[Request], fetch: Fetch) -> MetadataLookup:
         """Return each request's metadata; raises ShutdownRequestedError if the worker gives up.

@@ -1,7 +1,8 @@
 """Stage: a batch becomes outputs, under one handle and so by one version."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from topicserve.servables.core.errors import (
@@ -78,8 +79,9 @@ class Predictor:
         with handle:
             trials = self._choice.trial_of(handle, is_default=is_default)
             predicted = self._with_handle(batch, requests, handle, trials)
-        self._choice.predict_by_predecessor(batch.route, predicted, trials, self._predict_with)
-        if is_default:
+        if trials:
+            self._choice.predict_by_predecessor(batch.route, predicted, trials, self._predict_with)
+        if is_default and batch.route.is_canary:
             self._choice.count_fallbacks(batch.route, predicted)
         predicted.rejections += expired
         return predicted
@@ -160,3 +162,31 @@ class Predictor:
                 again = self._calls.predict(rejected, servable, handle, route, trials | others)
                 predicted.take_over(again, steps.keys() - others)
         return predicted
+
+
+class PredictWatch:
+    """Batch threads say what they predict; the polling thread asks what does not return.
+
+    One entry a thread; dicts are read and written at once, so there is no lock.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._running: dict[int, tuple[float, Batch]] = {}
+
+    @contextmanager
+    def predicting(self, batch: Batch) -> Generator[None]:
+        """Say for the block that this thread predicts the batch."""
+        thread = threading.get_ident()
+        self._running[thread] = self._clock(), batch
+        try:
+            yield
+        finally:
+            del self._running[thread]
+
+    def running_for(self, seconds: float) -> list[Batch]:
+        """Return the batches that have been predicted for longer than this."""
+        if not self._running:
+            return []
+        limit = self._clock() - seconds
+        return [batch for started, batch in list(self._running.values()) if started < limit]

@@ -20,7 +20,6 @@ from topicserve.worker.stages.request import (
     Rejection,
     Request,
 )
-from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
 @dataclass(slots=True)
@@ -45,6 +44,8 @@ class OutgoingBatch:
     """The ids of records that had a call of their own."""
     again: list[Request] = field(default_factory=list)
     """Records without an outcome: what they were answered cannot be written; see SecondTries."""
+    rejections: list[Rejection] = field(default_factory=list)
+    """Why records were given up, with the last one's error for the breaker to tell."""
 
     @property
     def counted_bytes(self) -> int:
@@ -89,11 +90,12 @@ class OutgoingBatch:
                 part.sizes.append(self.sizes[index])
         return part
 
-    def share_of(self, assignments: Collection[PartitionAssignment] | None) -> "OutgoingBatch":
-        """Return the outcomes of the records of these assignments alone; None stands for all."""
-        if assignments is None:
-            return self
-        return self.where(lambda index: self.polled[index].assignment in assignments)
+    def share_of(self, assignments: Collection[PartitionAssignment]) -> "OutgoingBatch":
+        """Return what became of the records of these assignments alone."""
+        share = self.where(lambda index: self.polled[index].assignment in assignments)
+        share.again = [one for one in self.again if one.assignment in assignments]
+        share.rejections = [one for one in self.rejections if one.polled.assignment in assignments]
+        return share
 
     def without_revoked(self) -> tuple["OutgoingBatch", "OutgoingBatch"]:
         """Return the outcomes whose partitions are still ours, and those that are not."""
@@ -115,15 +117,8 @@ class OutgoingBatch:
             if reason is None and isinstance(polled, Request)
         ]
 
-    def count(self, metrics: WorkerMetrics) -> None:
-        """Count these outcomes as acknowledged."""
-        dead = Counter(reason for reason in self.reasons if reason is not None)
-        for version, results in self._results_by_version().items():
-            metrics.results_published.labels(self.servable, str(version)).inc(results)
-        for reason, count in dead.items():
-            metrics.dead_letters.labels(reason.value).inc(count)
-
-    def _results_by_version(self) -> Counter[int]:
+    def count_results(self) -> Counter[int]:
+        """Return how many results each version gave."""
         results = self.reasons.count(None)
         if not self.others:
             return Counter({self.version: results} if results else {})
@@ -161,7 +156,7 @@ class Encoder:
         `metadata` has one for each of `predicted.answered()`, in that order. What cannot be written
         as a result is added to `rejections`, or to what is to be predicted `again`.
         """
-        outgoing = OutgoingBatch(predicted.servable, predicted.version)
+        outgoing = OutgoingBatch(predicted.servable, predicted.version, rejections=rejections)
         rejected = {id(rejection.polled) for rejection in rejections}
         start = 0
         for answers in predicted.answers:

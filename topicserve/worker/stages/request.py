@@ -74,10 +74,8 @@ class Batch:
     returns: object = None
     """Keeps the count of its lane's returns alive until this batch is settled."""
 
-    def share_of(self, assignments: Collection[PartitionAssignment] | None) -> "Batch":
-        """Return the batch with the records of these assignments alone; None stands for all."""
-        if assignments is None:
-            return self
+    def share_of(self, assignments: Collection[PartitionAssignment]) -> "Batch":
+        """Return the batch with the records of these assignments alone."""
         return replace(
             self,
             requests=[request for request in self.requests if request.assignment in assignments],

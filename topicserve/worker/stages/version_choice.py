@@ -81,7 +81,7 @@ class VersionChoice:
         both fail keep the error of the version that they were meant for.
         """
         rejected = predicted.rejected()
-        if self._guard is None or not trials or not rejected:
+        if self._guard is None or not rejected:
             return
         (trial,) = trials
         predecessor = self._guard.predecessor(*trial)
@@ -98,9 +98,8 @@ class VersionChoice:
 
     def count_fallbacks(self, route: Route, predicted: BatchPrediction) -> None:
         """Count a canary's records that the default has predicted."""
-        if route.is_canary:
-            fallbacks = self._metrics.canary_fallbacks.labels(route.servable)
-            fallbacks.inc(len(predicted.answered()) + len(predicted.rejections))
+        fallbacks = self._metrics.canary_fallbacks.labels(route.servable)
+        fallbacks.inc(len(predicted.answered()) + len(predicted.rejections))
 
 
 class Availability:

@@ -73,7 +73,7 @@ def test_only_a_record_whose_lone_result_is_too_large_is_given_up(guarantee: Gua
             size = 1 + n % 3
             assert orjson.loads(sent.value or b"")["prediction"][:size] == [size] * size
     assert max(servable.sizes) > 1
-    assert world.stages.tracker.outcome_bytes == 0
+    assert world.stages.intake.tracker.outcome_bytes == 0
     assert world.served.open_handles == 0
 
 

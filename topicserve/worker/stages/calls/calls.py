@@ -68,7 +68,7 @@ class Calls:
         """
         name = route.signature_name
         predicted = BatchPrediction(route.servable, handle.id.version, name, [], [])
-        alone = self._tries.of(requests)
+        alone = self._tries.of(requests) if self._tries else {}
         shared = [one for one in requests if id(one) not in alone] if alone else requests
         started = self._clock()
         if shared:

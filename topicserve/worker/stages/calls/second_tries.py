@@ -41,6 +41,10 @@ class SecondTries:
         self._lock = threading.Lock()
         self._tries: dict[tuple[TopicPartition, int], SecondTry] = {}
 
+    def __bool__(self) -> bool:
+        """Return whether any are known: callers ask this first, for every batch, without a lock."""
+        return bool(self._tries)
+
     def note(
         self, polled: Polled, refusal: Refusal, *, is_alone: bool, evidence: Evidence | None
     ) -> bool:
@@ -64,16 +68,12 @@ class SecondTries:
 
     def of(self, requests: Sequence[Request]) -> Mapping[int, SecondTry]:
         """Return those of these requests that are to be predicted alone, by their identity."""
-        if not self._tries:
-            return {}  # looked at for every batch
         with self._lock:
             found = ((id(request), self._tries.get(_place(request))) for request in requests)
             return {one: second for one, second in found if second is not None}
 
     def forget(self, finished: Sequence[Polled]) -> None:
         """Forget records that have an outcome."""
-        if not self._tries:
-            return
         with self._lock:
             for polled in finished:
                 self._tries.pop(_place(polled), None)

@@ -1,0 +1,201 @@
+"""What becomes of an outcome: a topic acknowledges it, or refuses it."""
+
+from collections import Counter
+
+import numpy as np
+
+from topicserve.backends.errors import BackendError, RecordRefusedError, RecordTooLargeError
+from topicserve.servables.server.swap_guard import SwapGuard
+from topicserve.wire.dead_letter import TRUNCATED_HEADER, Reason
+from topicserve.wire.dead_letter_fit import fit_dead_letter, size_bytes
+from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.wire.record_size import batch_bytes
+from topicserve.worker.delivery.topic_limit import TopicLimits
+from topicserve.worker.runtime.environment import Environment
+from topicserve.worker.runtime.guarding import GuardedResults
+from topicserve.worker.runtime.metadata_cleaner import MetadataCleaner
+from topicserve.worker.stages.calls.second_tries import Refusal, SecondTries
+from topicserve.worker.stages.publish import Encoder, OutgoingBatch
+from topicserve.worker.stages.request import Polled, Request
+from topicserve.worker.telemetry.event_log import DeadLetterLog
+from topicserve.worker.telemetry.logging import log_event
+from topicserve.worker.telemetry.metrics import WorkerMetrics
+
+
+class Acknowledgement:
+    """Counts outcomes that the broker acknowledged, and ends what was kept for their records.
+
+    The delivery calls it once for every outcome, on the delivery thread: it does not block.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        tries: SecondTries,
+        dead_letters: DeadLetterLog,
+        guard: SwapGuard | None = None,
+        cleaner: MetadataCleaner | None = None,
+    ) -> None:
+        self._metrics = environment.metrics
+        self._clock = environment.clock
+        self._wall_clock = environment.wall_clock
+        self._tries = tries
+        self._dead_letters = dead_letters
+        self._guarded = None if guard is None else GuardedResults(guard, self._metrics)
+        self._cleaner = cleaner
+
+    def __call__(self, outgoing: OutgoingBatch) -> None:
+        """Take acknowledged outcomes."""
+        self._observe_latency(outgoing)
+        results = outgoing.count_results()
+        for version, count in results.items():
+            labels = outgoing.servable, str(version)
+            self._metrics.results_published.labels(*labels).inc(count)
+        if results.total() < len(outgoing.reasons):
+            for reason, count in Counter(filter(None, outgoing.reasons)).items():
+                self._metrics.dead_letters.labels(reason.value).inc(count)
+            self._dead_letters.note(outgoing)
+        if self._tries:
+            self._tries.forget(outgoing.polled)
+        if self._guarded is not None:
+            self._guarded.note(outgoing)
+        if self._cleaner is not None:
+            self._cleaner.delete(outgoing.record_ids())
+
+    def _observe_latency(self, outgoing: OutgoingBatch) -> None:
+        now, metrics = self._clock(), self._metrics
+        by_poll: dict[float, int] = {}
+        for polled in outgoing.polled:
+            by_poll[polled.polled_at] = by_poll.get(polled.polled_at, 0) + 1
+        for polled_at, count in by_poll.items():
+            metrics.record_seconds.observe(now - polled_at, count)
+        published_ms = np.array([polled.record.timestamp_ms for polled in outgoing.polled], float)
+        # A clock that is behind the producer's would make records older than none. Where the
+        # topic's format is so old that there is no timestamp, it is negative.
+        ages = (self._wall_clock() - published_ms[published_ms >= 0] / 1000).clip(0)
+        metrics.publish_to_result_seconds.observe_each(ages)
+
+
+class Refusals:
+    """Finds what to publish in the place of an outcome that a topic refuses.
+
+    A result is predicted once more where that may help, and is replaced by a dead letter where it
+    may not; a dead letter loses its value and its headers until it fits. Any thread may call it.
+    """
+
+    def __init__(
+        self, limits: TopicLimits, encoder: Encoder, tries: SecondTries, metrics: WorkerMetrics
+    ) -> None:
+        self._limits = limits
+        self._encoder = encoder
+        self._tries = tries
+        self._metrics = metrics
+
+    def replace_known(self, outgoing: OutgoingBatch) -> OutgoingBatch:
+        """Replace what the topics are known to refuse, before it is sent.
+
+        Takes measured outcomes, and returns such.
+        """
+        limit = self._limits.output.max_bytes
+        # Results count twice, so these are those larger than half of the limit: all others pass at
+        # the cost of one look at a batch. Where a key or headers are most of a record, the broker
+        # refuses it, as it does without this.
+        if limit is not None and outgoing.sizes and max(outgoing.sizes) > limit:
+            outgoing = self._without_refused_results(outgoing, limit)
+        if self._limits.dead_letters.max_bytes is not None and any(outgoing.reasons):
+            self._fit_dead_letters(outgoing)
+        return outgoing
+
+    def note(self, error: BackendError) -> None:
+        """Note why the broker refused an outcome: the topic's limit is asked for again, in time."""
+        if isinstance(error, RecordTooLargeError):
+            self._limits.output.note_refusal()
+
+    def is_tried_again(
+        self, outgoing: OutgoingBatch, index: int, error: RecordRefusedError
+    ) -> bool:
+        """Return whether the record of a refused result is to be predicted again; note how."""
+        if outgoing.reasons[index] is not None:
+            return False
+        polled = outgoing.polled[index]
+        return self._tries.note(
+            polled,
+            Refusal(_reason(error), error),
+            is_alone=id(polled) in outgoing.alone,
+            evidence=outgoing.evidence.get(id(polled)),
+        )
+
+    def replacement(
+        self, outgoing: OutgoingBatch, index: int, error: RecordRefusedError
+    ) -> tuple[OutgoingRecord, Reason] | None:
+        """Return a dead letter for a refused result, and a smaller one for a refused dead letter.
+
+        None if the topic refuses the smallest dead letter: no record could be given up then.
+        """
+        polled = outgoing.polled[index]
+        refused, reason = outgoing.records[index], outgoing.reasons[index]
+        if reason is None:
+            reason = _reason(error)
+            return self._encoder.refused(polled, reason, error), reason
+        smaller = fit_dead_letter(refused, size_bytes(refused) - 1)
+        if size_bytes(smaller) >= size_bytes(refused):
+            return None
+        self._note_truncated(polled, smaller, str(error))
+        return smaller, reason
+
+    def _fit_dead_letters(self, outgoing: OutgoingBatch) -> None:
+        """Leave out of each dead letter what its own size asks for."""
+        limit = self._limits.dead_letters
+        for index, reason in enumerate(outgoing.reasons):
+            letter = outgoing.records[index]
+            problem = None if reason is None else limit.refusal(letter)
+            if problem is None:
+                continue
+            limit.note_refusal()
+            fit = fit_dead_letter(letter, limit.max_bytes or 0, batch_bytes)
+            outgoing.records[index] = fit
+            self._note_truncated(outgoing.polled[index], fit, str(problem))
+
+    def _without_refused_results(self, outgoing: OutgoingBatch, limit: int) -> OutgoingBatch:
+        again: set[int] = set()
+        for index, size in enumerate(outgoing.sizes):
+            if size <= limit or outgoing.reasons[index] is not None:
+                continue
+            error = self._limits.output.refusal(outgoing.records[index])
+            if error is None:
+                continue
+            self._limits.output.note_refusal()
+            if self.is_tried_again(outgoing, index, error):
+                again.add(index)
+            else:
+                reason = Reason.RESULT_TOO_LARGE
+                letter = self._encoder.refused(outgoing.polled[index], reason, error)
+                outgoing.records[index], outgoing.reasons[index] = letter, reason
+        return _without(outgoing, again)
+
+    def _note_truncated(self, polled: Polled, letter: OutgoingRecord, problem: str) -> None:
+        truncated = (dict(letter.headers).get(TRUNCATED_HEADER) or b"").decode()
+        self._metrics.dead_letters_truncated.inc()
+        log_event(
+            "dead_letter_truncated",
+            topic=polled.record.topic,
+            partition=polled.record.partition,
+            offset=polled.record.offset,
+            left_out=truncated,
+            problem=problem,
+        )
+
+
+def _without(outgoing: OutgoingBatch, again: set[int]) -> OutgoingBatch:
+    """Return a batch without the results whose records are predicted again, measured."""
+    kept = outgoing.where(lambda index: index not in again)
+    requests = [outgoing.polled[index] for index in sorted(again)]
+    kept.again = [*outgoing.again, *(one for one in requests if isinstance(one, Request))]
+    kept.rejections = outgoing.rejections
+    kept.measure()
+    return kept
+
+
+def _reason(error: RecordRefusedError) -> Reason:
+    too_large = isinstance(error, RecordTooLargeError)
+    return Reason.RESULT_TOO_LARGE if too_large else Reason.RESULT_REFUSED

@@ -1,0 +1,90 @@
+"""The parts of a worker: how records come in, are predicted and go out, and what watches over it.
+
+`assembly.py` builds them, `pipeline.py` runs them, and the service and the health pages look at
+them. Each part is a handful of stages that are used together.
+"""
+
+from dataclasses import dataclass
+
+from topicserve.backends.broker import Consumer
+from topicserve.worker.delivery.delivery import Delivery
+from topicserve.worker.delivery.outcomes import Refusals
+from topicserve.worker.health.breaker import Breaker
+from topicserve.worker.health.stall_detector import StallDetector
+from topicserve.worker.offsets.rebalance import Rebalance
+from topicserve.worker.offsets.tracker import OffsetTracker
+from topicserve.worker.quarantine.quarantine import Quarantine
+from topicserve.worker.quarantine.timeouts import PredictTimeouts
+from topicserve.worker.runtime.unavailable_servables import UnavailableServables
+from topicserve.worker.stages.batch import Batcher
+from topicserve.worker.stages.consume import FlowControl
+from topicserve.worker.stages.decode import Decoder
+from topicserve.worker.stages.join import Joiner
+from topicserve.worker.stages.predict import Predictor, PredictWatch
+from topicserve.worker.stages.publish import Encoder
+from topicserve.worker.stages.publish_order import PublishOrder
+from topicserve.worker.stages.shadow import Shadow
+from topicserve.worker.telemetry.event_log import DeadLetterLog
+
+
+@dataclass(slots=True)
+class Intake:
+    """From the topic to the batcher: used by the polling thread, which never waits for inference.
+
+    The tracker alone is for every thread: it accounts for each record from here to its commit.
+    """
+
+    consumer: Consumer
+    tracker: OffsetTracker
+    rebalance: Rebalance
+    flow: FlowControl
+    decoder: Decoder
+    quarantine: Quarantine
+
+
+@dataclass(slots=True)
+class Inference:
+    """From the batcher to outputs and metadata: used by all batch threads at once."""
+
+    batcher: Batcher
+    predictor: Predictor
+    watch: PredictWatch
+    joiner: Joiner
+    shadow: Shadow | None = None
+    """A second version that predicts some records too; what it answers is only compared."""
+
+
+@dataclass(slots=True)
+class Output:
+    """From outputs to the commit: encoded by any batch thread, published in each partition's order.
+
+    The delivery's callback ends a record's way, on a thread of the Kafka client.
+    """
+
+    encoder: Encoder
+    refusals: Refusals
+    order: PublishOrder
+    delivery: Delivery
+
+
+@dataclass(slots=True)
+class Oversight:
+    """What tells whether the worker gets on: the polling loop acts on it, health pages show it."""
+
+    breaker: Breaker
+    unavailable: UnavailableServables
+    stall_detector: StallDetector
+    timeouts: PredictTimeouts
+    dead_letters: DeadLetterLog
+    is_draining: bool = False
+    """Whether the worker has been asked to stop; one assignment, no lock."""
+
+
+@dataclass(slots=True)
+class Stages:
+    """All stages of one worker."""
+
+    intake: Intake
+    inference: Inference
+    output: Output
+    oversight: Oversight

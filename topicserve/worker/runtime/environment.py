@@ -1,0 +1,29 @@
+"""What every part of one worker shares."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from topicserve.worker.config.schema import WorkerConfig
+from topicserve.worker.runtime.fatal_error import FatalError
+from topicserve.worker.runtime.retry import RetryLoop
+from topicserve.worker.telemetry.metrics import WorkerMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One worker's configuration, metrics and clocks, and the two ways in which it is stopped.
+
+    Made once, by the service or by a test, and never changed; any thread may read it. The clocks
+    are here so that a test can drive them.
+    """
+
+    config: WorkerConfig
+    worker_id: str
+    metrics: WorkerMetrics
+    retry_loop: RetryLoop
+    """Shut down at the end of the worker: whatever waits then raises ShutdownRequestedError."""
+    fatal: FatalError = field(default_factory=FatalError)
+    """What any thread reports that the worker must not survive."""
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
