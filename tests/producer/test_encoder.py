@@ -207,13 +207,11 @@ def test_text_that_says_null_is_no_null() -> None:
         (Record(instance=1, instances=[1]), "record"),
         (Record(instances=[]), "instances"),
         (Record(instances=5), "instances"),  # type: ignore[arg-type]
-        (Record(inputs={}), "inputs"),
         (Record(inputs={"x": []}), "inputs.x"),
         (Record(instances=DataFrame()), "instances"),
         (Record(instances={1.0, 2.0}), "instances"),
         (Record(instances="text"), "instances"),
         (Record(inputs=np.float32(1.0)), "inputs"),  # type: ignore[arg-type]
-        (Record(tensors={}), "tensors"),
         (Record(tensors=[1.0]), "tensors"),  # type: ignore[arg-type]
         (Record(tensors={"x": [1.0]}), "tensors.x"),
         (Record(tensors={"x": []}), "tensors.x"),
@@ -466,3 +464,9 @@ def test_a_source_is_required() -> None:
     """CloudEvents has no event without a source."""
     with pytest.raises(InvalidRecordError, match="source"):
         RecordEncoder("digits", "")
+
+
+@pytest.mark.parametrize("record", [Record(instance={}), Record(inputs={}), Record(tensors={})])
+def test_a_record_may_give_no_input(record: Record) -> None:
+    """A signature may have none, or defaults for all: the worker knows."""
+    assert as_read(encode(record)).rows == 1

@@ -40,12 +40,11 @@ def rows_of(content: Any, form: str) -> Any:
 def inputs_of(content: Any, form: str) -> Any:
     """Return columns by input name, or the only input's rows.
 
-    A column may be one value, which the signature must have declared for the call as a whole.
+    A column may be one value, which the signature must have declared for the call as a whole. A
+    signature may have no input, or defaults for all, so there may be none.
     """
     if not isinstance(content, Mapping):
         return rows_of(content, form)
-    if not content:
-        raise InvalidRecordError(form, _NO_ROWS)
     columns = {}
     for name, column in content.items():
         is_value = isinstance(column, (str, bytes, bool, int, float, np.generic, Mapping))
@@ -54,12 +53,10 @@ def inputs_of(content: Any, form: str) -> Any:
 
 
 def tensors_of(content: Any, form: str) -> dict[str, NDArray[Any]]:
-    """Return arrays by input name; lists of text, bytes or booleans will do."""
+    """Return arrays by input name, also none; lists of text, bytes or booleans will do."""
     if not isinstance(content, Mapping):
         found = type(content).__name__
         raise InvalidRecordError(form, f"must be arrays by input name (a mapping), found {found}")
-    if not content:
-        raise InvalidRecordError(form, _NO_ROWS)
     tensors = {}
     for name, value in content.items():
         tensors[str(name)] = array = _array_of(value, f"{form}.{name}")

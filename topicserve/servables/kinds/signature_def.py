@@ -6,8 +6,9 @@ What has rows is told from the declared shapes:
 - no dimension at all: one value for the call;
 - a fixed first dimension beside an input with rows: one value for the call, as an image's size is;
 - the rank is unknown: it cannot be told;
-- no input has an unknown first dimension: there is no batch dimension. An exception is the batch of
-  one, [1, ...] for all inputs and outputs, which exporters write for one row at a time.
+- no input has an unknown first dimension, or there is no input: there is no batch dimension. An
+  exception is the batch of one, [1, ...] for all inputs and outputs, which exporters write for one
+  row at a time.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -51,7 +52,7 @@ def read_signature(signature_def: Any, batch_records: bool | None = None) -> Sig
         signature = _changed(signature, _input_beside_rows, _output_beside_rows)
     elif _has_batch_of_one(signature_def):
         signature = _changed(signature, _input_of_one_row, _as_rows)
-    if batch_records is None:
+    if batch_records is None or not signature.inputs:
         return signature
     return _trusted(signature) if batch_records else _unbatched(signature)
 
@@ -71,6 +72,8 @@ def why_alone(signature: Signature) -> str | None:
     """Return why each record has a call of its own, for the log; None where records share calls."""
     if signature.joins_records:
         return None
+    if not signature.inputs:
+        return "it has no inputs"
     for side, specs in (("input", signature.inputs), ("output", signature.outputs)):
         for name, spec in specs.items():
             if spec.scope is Scope.UNKNOWN:

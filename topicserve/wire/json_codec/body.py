@@ -247,7 +247,7 @@ def _count_rows(tree: Any, form: Form) -> int:
         if not (isinstance(tree, list) and tree):
             raise InvalidRecordError(form.value, "must be a list of at least one row")
         return len(tree)
-    if tree in ([], {}) or tree is None:
+    if tree == [] or tree is None:
         raise InvalidRecordError(
             form.value, "must be a list of at least one row, or an object of inputs by name"
         )

@@ -162,7 +162,8 @@ def optional_features() -> Mapping[str, Any]:
 def export_defaults(path: Path) -> str:
     """Write a TF 2 export whose signatures have inputs with defaults: y = sum(x) + bias.
 
-    `one` has a bias of one row, `three` of three rows, `scalar` one for the whole call.
+    `one` has a bias of one row, `three` of three rows, `scalar` one for the whole call. Of `all`
+    both inputs have a default of one row, and of `none` there are no inputs.
     """
     x = tf.TensorSpec([None, 2], tf.float32, "x")
 
@@ -175,11 +176,19 @@ def export_defaults(path: Path) -> str:
         specs = [x, tf.TensorSpec(shape, tf.float32, "bias")]
         return tf.function(add, input_signature=specs)
 
+    two, four = tf.constant([[1.0, 2.0]]), tf.constant(4.0)
     module = tf.Module()
     signatures = {
         "one": adding([7.0], [None]),
         "three": adding([7.0, 8.0, 9.0], [None]),
         "scalar": adding(7.0, []),
+        "all": tf.function(
+            lambda x=two, bias=four: {"y": tf.reduce_sum(x, 1) + bias},
+            input_signature=[x, tf.TensorSpec([], tf.float32, "bias")],
+        ),
+        "none": tf.function(
+            lambda: {"names": tf.constant(["a", "b"]), "pi": tf.constant(3.0)}, input_signature=[]
+        ),
     }
     module.functions = list(signatures.values())
     tf.saved_model.save(module, str(path), signatures=signatures)

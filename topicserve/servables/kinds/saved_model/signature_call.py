@@ -33,7 +33,7 @@ class SignatureCall(Protocol):
 class TensorCall:
     """Feeds the signature's tensors with the columns of their names.
 
-    Raises UnimplementedError where the signature has no input or no output, and
+    Without inputs it is called with none. Raises UnimplementedError where it has no output, and
     InvalidArgumentError where it names a tensor that the graph does not have.
     """
 
@@ -41,8 +41,8 @@ class TensorCall:
         self.signature = signature
         self._inputs = list(signature.inputs)
         self._outputs = list(signature.outputs)
-        if not self._inputs or not self._outputs:
-            raise UnimplementedError("it has no input, or no output")
+        if not self._outputs:
+            raise UnimplementedError("it has no output")
         feeds = [signature_def.inputs[name].name for name in self._inputs]
         fetches = {name: signature_def.outputs[name].name for name in self._outputs}
         tensors = _unfed(session, feeds, fetches)

@@ -124,10 +124,7 @@ def values_by_name(rows: Sequence[Any], signature: Signature) -> dict[str, Seque
     specs = signature.inputs
     if not isinstance(rows[0], dict):
         if len(specs) != 1:
-            raise InvalidInputError(
-                f"each row must be an object of the inputs {_names(specs)}, "
-                f"found {describe(rows[0])}"
-            )
+            raise InvalidInputError(f"each row must be {_wanted(specs)}, found {describe(rows[0])}")
         return {next(iter(specs)): rows}
     for row in rows:
         check_names(row, signature)
@@ -148,13 +145,14 @@ def check_names(given: Any, signature: Signature) -> None:
     """Raise InvalidInputError for an input that is missing, or is none of the signature's."""
     specs = signature.inputs
     if not isinstance(given, Mapping):
-        raise InvalidInputError(f"each row must be an object of the inputs {_names(specs)}")
+        raise InvalidInputError(f"each row must be {_wanted(specs)}")
     if given.keys() == specs.keys():
         return
     missing = sorted(specs.keys() - given.keys() - signature.defaults.keys())
     unknown = [shortened(name) for name in sorted(given.keys() - specs.keys())[:_MAX_TOLD]]
     problems = [f"input {name!r} is missing" for name in missing]
-    problems += [f"input {name!r} is not one of {_names(specs)}" for name in unknown]
+    known = f"is not one of {_names(specs)}" if specs else "is given, but the signature has none"
+    problems += [f"input {name!r} {known}" for name in unknown]
     if problems:
         raise InvalidInputError("; ".join(problems))
 
@@ -194,6 +192,10 @@ def fit(array: Array, spec: TensorSpec, name: str) -> Array:
 def no_rows(name: str) -> InvalidInputError:
     """Return the error of an input with rows that has none."""
     return InvalidInputError(f"{name}: has no rows; a record has at least one")
+
+
+def _wanted(specs: Mapping[str, TensorSpec]) -> str:
+    return f"an object of the inputs {_names(specs)}" if specs else "{}: the signature has no input"
 
 
 def _names(specs: Mapping[str, TensorSpec]) -> str:

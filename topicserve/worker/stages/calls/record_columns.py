@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from topicserve.servables.kinds.defaults import must_be_alone
+from topicserve.servables.kinds.defaults import must_be_alone, with_rows_of_defaults
 from topicserve.servables.kinds.example_rows import examples_of_columns, examples_of_rows
 from topicserve.servables.kinds.predict_checks import ALONE_REMEDY, shape_fits
 from topicserve.servables.kinds.servable import Columns, Scope, Signature, TensorSpec
@@ -61,11 +61,14 @@ def _read(record: InputRecord, signature: Signature) -> RecordColumns:
         rows = [payload] if record.form is Form.INSTANCE else payload
         count = len(rows)
         columns = _rows(rows, record.form, signature, stacked)
+    if signature.defaults:
+        columns = with_rows_of_defaults(columns, signature, count or 1)
     found = _count(columns, signature)
     if found == 0:
         raise no_rows(_empty(columns, signature))
     if count is not None and found is not None and found != count:
-        raise InvalidInputError(f"must have {count} rows of each input")
+        names = ", ".join(signature.inputs)
+        raise InvalidInputError(f"{names}: must have {count} rows as the record, found {found}")
     given = any(signature.inputs[name].scope is Scope.ROW for name in columns)
     return RecordColumns(
         columns,
