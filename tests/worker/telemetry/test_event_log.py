@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.stages.records import ManualClock, a_request
 from topicserve.backends.errors import FencedError
-from topicserve.servables.core.errors import DataLossError
+from topicserve.servables.core.errors import DataLossError, as_servable_error
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState, ServableState
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
@@ -117,6 +117,22 @@ def test_a_fatal_error_is_told_with_its_traceback(caplog: pytest.LogCaptureFixtu
     assert line.exc_info is not None
     assert line.exc_info[2] is not None
     assert exit_code_of(lambda: None) == 0
+
+
+def test_a_loaders_bug_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    """What a loader answers with a status code needs none."""
+    failed = ServableId("digits", 3)
+    try:
+        raise KeyError("a bug")
+    except KeyError as bug:
+        log_version(ServableState(failed, ManagerState.END, as_servable_error(bug)))
+    log_version(ServableState(failed, ManagerState.END, DataLossError("cut short")))
+
+    of_bug, of_answer = caplog.records
+    assert of_bug.exc_info is not None
+    assert of_bug.exc_info[0] is KeyError
+    assert of_bug.exc_info[2] is not None
+    assert not of_answer.exc_info
 
 
 def test_servables_that_are_configured_no_more_are_named(caplog: pytest.LogCaptureFixture) -> None:

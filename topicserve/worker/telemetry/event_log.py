@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from topicserve.servables.core.errors import ServableError, UnknownError
 from topicserve.servables.core.servable_state import ManagerState, ServableState
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.stages.publish import OutgoingBatch
@@ -25,6 +26,7 @@ def log_version(state: ServableState) -> None:
             version=version,
             code=state.error.code,
             problem=str(state.error),
+            traceback_of=_unforeseen(state.error),
         )
     elif state.manager_state is ManagerState.AVAILABLE:
         log_event("version_available", servable=name, version=version, seconds=_short(state))
@@ -35,6 +37,11 @@ def log_version(state: ServableState) -> None:
 def log_removed(names: Sequence[str]) -> None:
     """Log which servables the model config file does not list any more."""
     log_event("servables_removed", logging.WARNING, servables=",".join(names))
+
+
+def _unforeseen(error: ServableError) -> BaseException | None:
+    """Return what a loader raised that has no status code: its text alone rarely says where."""
+    return error.__cause__ if isinstance(error, UnknownError) else None
 
 
 def _short(state: ServableState) -> float:
