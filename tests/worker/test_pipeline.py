@@ -1,10 +1,12 @@
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,15 +23,16 @@ from topicserve.backends.errors import (
     FencedError,
     TransactionAbortedError,
 )
+from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.servables.kinds.servable import Signature, TensorSpec
 from topicserve.servables.server.swap_guard import SwapGuard
-from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 from topicserve.worker.assembly import Connections, build_stages
 from topicserve.worker.config.schema import BatchingConfig, DeliveryConfig, Guarantee
 from topicserve.worker.delivery.topic_limit import TopicLimit, TopicLimits
 from topicserve.worker.pipeline import Pipeline
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
-from topicserve.worker.stages.request import Batch
+from topicserve.worker.stages.request import Batch, BatchPrediction
 
 PARTITIONS = [TopicPartition("in", number) for number in range(3)]
 LIMIT_SECONDS = 30
@@ -289,20 +292,52 @@ def test_without_a_version_nothing_is_lost_and_polling_goes_on(guarantee: Guaran
     assert world.polls >= 6
 
 
+def an_id_of(sent: OutgoingRecord) -> str:
+    """Return the record id of what was published."""
+    return (dict(sent.headers)["ce_id"] or b"").decode()
+
+
+class Times(Doubling):
+    """Multiplies by its version; each call of it brings the next version, some rows fail."""
+
+    def __init__(self, version: int, served: Served) -> None:
+        super().__init__()
+        self.version, self.served = version, served
+
+    def predict(self, inputs: Any, signature_name: str = "serving_default") -> Any:  # noqa: ARG002
+        following = self.version + 1
+        self.served.versions.setdefault(following, Times(following, self.served))
+        if (inputs["x"] % 10 == 1).any():
+            raise InvalidArgumentError("not this one")
+        return {"y": inputs["x"] * self.version}
+
+
 def test_a_version_swap_splits_no_batch(guarantee: Guarantee) -> None:
-    """Every result names the version that spoke, and none is missing."""
-    world = World(records(300), guarantee)
+    """Also between two calls for one batch; every result names the version that spoke."""
+    served = Served({})
+    served.versions[1] = Times(1, served)
+    world = World(records(300), guarantee, served)
+    batches: list[set[str]] = []
+    predict = world.stages.predictor.predict
 
-    def each_poll() -> None:
-        if world.polls == 2:
-            world.served.versions[2] = Doubling()
+    def noted(batch: Batch) -> BatchPrediction:
+        batches.append({request.input.record_id for request in batch.requests})
+        return predict(batch)
 
-    world.each_poll = each_poll  # type: ignore[method-assign]
+    world.stages.predictor.predict = noted  # type: ignore[method-assign]
 
     world.run()
 
-    assert len(world.log.published) == 300
-    assert world.served.open_handles == 0
+    results = [sent for sent in world.log.published if sent.topic == "out"]
+    named = {
+        an_id_of(sent): int(dict(sent.headers)["ce_servableversion"] or b"") for sent in results
+    }
+    said = {an_id_of(sent): orjson.loads(sent.value or b"")["prediction"] for sent in results}
+    assert said == {one: uuid.UUID(one).int * version for one, version in named.items()}
+    assert len(named) == 270
+    assert len(set(named.values())) > 10
+    assert [ids for ids in batches if len({named[one] for one in ids if one in named}) > 1] == []
+    assert served.open_handles == 0
 
 
 def test_a_fault_of_our_own_stops_the_worker_with_nothing_committed(
