@@ -318,13 +318,13 @@ def test_a_version_swap_splits_no_batch(guarantee: Guarantee) -> None:
     served.versions[1] = Times(1, served)
     world = World(records(300), guarantee, served)
     batches: list[set[str]] = []
-    predict = world.stages.predictor.predict
+    predict = world.stages.inference.predictor.predict
 
     def noted(batch: Batch) -> BatchPrediction:
         batches.append({request.input.record_id for request in batch.requests})
         return predict(batch)
 
-    world.stages.predictor.predict = noted  # type: ignore[method-assign]
+    world.stages.inference.predictor.predict = noted  # type: ignore[method-assign]
 
     world.run()
 
