@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.stages.records import ManualClock, a_kafka_record
 from topicserve.backends.broker import LogOffsets
-from topicserve.backends.errors import AuthenticationError, BackendError, BackendUnavailableError
+from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.delivery.topic_limit import ASK_AGAIN_SECONDS, TopicLimit
 from topicserve.worker.health.broker_watch import ASK_SECONDS, BrokerWatch
