@@ -20,7 +20,7 @@ from topicserve.servables.core.errors import ServableError
 from topicserve.worker.config.flags import FLAGS
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import ConfigError, WorkerConfig
-from topicserve.worker.config.values import Text
+from topicserve.worker.config.texts import Text
 from topicserve.worker.http.server import open_server
 from topicserve.worker.runtime.heap import bound_heap
 from topicserve.worker.runtime.preflight import Preflight, StoppedError

@@ -13,16 +13,15 @@ from topicserve.servables.server.servable_config import (
 )
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import (
-    CanaryConfig,
     Client,
     ConfigError,
     Guarantee,
     OnMissingMetadata,
-    ServedConfig,
     TopicsConfig,
     WorkerConfig,
 )
-from topicserve.worker.config.values import Text
+from topicserve.worker.config.served import CanaryConfig, ServedConfig
+from topicserve.worker.config.texts import Text
 
 
 def test_what_the_file_leaves_out_has_its_default(tmp_path: Path) -> None:
@@ -31,7 +30,7 @@ def test_what_the_file_leaves_out_has_its_default(tmp_path: Path) -> None:
 
     assert config == WorkerConfig(
         TopicsConfig(("digits",), "results"),
-        (ServedConfig(ServableConfig("digits", "/models/digits")),),
+        (ServedConfig("digits", "/models/digits"),),
     )
     assert config.dead_letter_topic == "digits.dead-letter"
 
@@ -266,7 +265,7 @@ def test_version_policies(tmp_path: Path, lines: str, policy: VersionPolicy) -> 
             "batching.maxbatchsize: is not a key; did you mean batching.max_batch_size? "
             "(from TOPICSERVE_BATCHING__MAXBATCHSIZE)",
         ),
-        ("TOPICSERVE_KAFKA", "x", "kafka: must be a table, found a text (from TOPICSERVE_KAFKA)"),
+        ("TOPICSERVE_KAFKA", "x", "kafka: must be a table (from TOPICSERVE_KAFKA)"),
         (
             "TOPICSERVE_NUM_LOAD_THREAD",
             "1",

@@ -1,8 +1,8 @@
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from topicserve.backends.errors import (
     AuthenticationError,
@@ -10,20 +10,19 @@ from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
 )
-from topicserve.servables.server.servable_config import ServableConfig
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import (
     ConfigError,
     MetadataConfig,
-    ServedConfig,
     TopicsConfig,
     WorkerConfig,
 )
+from topicserve.worker.config.served import ServedConfig
 from topicserve.worker.runtime.preflight import Preflight, StoppedError
 
 CONFIG = WorkerConfig(
     TopicsConfig(("in",), "out"),
-    (ServedConfig(ServableConfig("m", "/m")),),
+    (ServedConfig("m", "/m"),),
     metadata=MetadataConfig(redis_url="redis://user:secret@redis:6379/0"),
 )
 
