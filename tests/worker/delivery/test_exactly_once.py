@@ -292,6 +292,44 @@ def test_no_transaction_follows_a_commit_of_notes_that_is_in_doubt(world: Delive
     assert metadata_of(world.log.committed[PARTITION]) == "a note"
 
 
+def test_a_commit_of_notes_stays_in_doubt_when_the_notes_are_the_old_ones_again(
+    world: Deliveries,
+) -> None:
+    """The commit that was not answered may still come; the old notes are committed again first."""
+    polled = world.polled(0)
+    world.context.tracker.note(PARTITION, "a note")
+    world.consumer.commit_error = BackendUnavailableError("no answer in time")
+    assert not world.delivery.commit_notes()
+    world.context.tracker.note(PARTITION, "")
+
+    assert not world.delivery.commit_notes()
+    world.publish(*polled)
+    world.commit_when_due()
+    assert world.producer.commits == 0
+    world.consumer.commit_error = None
+    assert world.delivery.commit_notes()
+
+    wait_for_commits(world)
+    assert world.log.committed == {PARTITION: 1}
+    assert metadata_of(world.log.committed[PARTITION]) == ""
+
+
+def test_a_released_partition_leaves_no_commit_of_notes_in_doubt(world: Deliveries) -> None:
+    """The group refuses commits of members from before its rebalance."""
+    released, polled = world.polled(0), world.polled(0, partition=1)
+    world.context.tracker.note(PARTITION, "a note")
+    world.consumer.commit_error = BackendUnavailableError("no answer in time")
+    assert not world.delivery.commit_notes()
+
+    world.context.tracker.release([PARTITION])
+    world.publish(*released)
+    world.publish(*polled)
+    world.commit_when_due()
+
+    wait_for_commits(world)
+    assert world.log.committed == {OTHER: 1}
+
+
 def test_a_refused_commit_of_notes_holds_no_transaction_up(world: Deliveries) -> None:
     """The group has moved on, and refuses it whenever it comes."""
     polled = world.polled(0)
