@@ -109,7 +109,7 @@ class AtLeastOnce(Delivery):
             if not isinstance(error, RecordRefusedError):
                 self._fatal.report(error)
                 return
-            self._refusals.note(error)
+            self._refusals.note(again, index, error)
             if self._refusals.is_tried_again(again, index, error):
                 predicted_again.add(index)
             elif not self._replace(again, index, error):
