@@ -243,7 +243,9 @@ class WorkerService:
         names = core.servable_names()
         self._metrics.expect_servables(names)
         ServableMetrics(self._registry, names).subscribe(core)
-        core.subscribe(lambda event: log_version(event.event))
+        core.subscribe(
+            lambda event: log_version(event.event, core.replaced_versions(event.event.id.name))
+        )
         core.start()
         return core
 

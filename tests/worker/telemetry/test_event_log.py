@@ -64,6 +64,25 @@ def test_versions_are_told_with_their_servable(caplog: pytest.LogCaptureFixture)
     ]
 
 
+def test_a_rollback_to_a_version_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """With the version that still answers; a new version that fails blocks no rollback."""
+    failed = ServableState(ServableId("digits", 3), ManagerState.END, DataLossError("cut short"))
+
+    for replaced in ([], [1, 2], [1, 4]):
+        log_version(failed, replaced)
+
+    blocked = [fields for event, fields in told(caplog) if event == "rollback_blocked"]
+    assert blocked == [
+        {
+            "servable": "digits",
+            "version": 4,
+            "failed_version": 3,
+            "problem": "cut short",
+            "remedy": "remove the failed version, too, or correct it",
+        }
+    ]
+
+
 def test_the_first_dead_letter_of_a_reason_is_told_and_then_a_count_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
