@@ -108,8 +108,8 @@ class RecordProducer:
 
     def publish_many(self, records: Iterable[Record]) -> list[PublishFuture]:
         """Take records in order; where one is invalid, none of them is published."""
-        encoded = [self._encode(record) for record in _several(records)]
-        return [self._publisher.put(one) for one in encoded]
+        encoded = [self._encode(record) for record in several(records)]
+        return [self._publisher.put(self._publisher.entry(one)) for one in encoded]
 
     def flush(self, timeout_seconds: float | None = None) -> None:
         """Wait until everything published is acknowledged or has failed.
@@ -143,10 +143,11 @@ class RecordProducer:
             self.close(min(CLOSE_AFTER_ERROR_SECONDS, self._publisher.timeout_seconds))
 
     def _encode(self, record: Any) -> EncodedRecord:
-        return self._publisher.check(self._encoder.encode(_checked(record)))
+        return self._publisher.check(self._encoder.encode(checked(record)))
 
 
-def _several(records: Any) -> Iterable[Any]:
+def several(records: Any) -> Iterable[Any]:
+    """Return several records; raises TypeError for one, or for what is none."""
     if isinstance(records, (Record, str, bytes, Mapping)) or not isinstance(records, Iterable):
         raise TypeError(
             f"publish_many takes a list of topicserve.Record, found {type(records).__name__}"
@@ -154,7 +155,8 @@ def _several(records: Any) -> Iterable[Any]:
     return records
 
 
-def _checked(record: Any) -> Record:
+def checked(record: Any) -> Record:
+    """Return a record; raises TypeError for what is none."""
     if isinstance(record, Record):
         return record
     raise TypeError(
