@@ -88,7 +88,7 @@ def test_a_new_version_takes_over(tmp_path: Path, start: Start) -> None:
 def test_a_corrupt_new_version_leaves_the_old_one_serving(tmp_path: Path, start: Start) -> None:
     """The status says what is wrong; a good version after it takes over."""
     put_version(tmp_path, 1)
-    core = start(a_config("table", tmp_path), max_load_retries=0)
+    core = start(a_config("table", tmp_path), max_num_load_retries=0)
     core.wait_for("table", 1, S.AVAILABLE)
 
     put_version(tmp_path, 2, "no comma\n")
@@ -262,7 +262,7 @@ def test_a_version_that_has_ended_with_an_error_gets_another_chance(
     """After a pause that grows; by then what was wrong may be over."""
     put_version(tmp_path, 1, "no comma\n")
     timer = ManualTimer()
-    core = start(a_config("table", tmp_path), max_load_retries=0, timer=timer)
+    core = start(a_config("table", tmp_path), max_num_load_retries=0, timer=timer)
     core.wait_for("table", 1, S.END)
     core.core._bus.deliver()
     assert 60 in timer.pauses
@@ -512,7 +512,7 @@ def test_the_memory_limit_refuses_what_does_not_fit(tmp_path: Path, start: Start
         a_config("small", tmp_path / "small"),
         a_config("large", tmp_path / "large"),
         total_model_memory_limit_bytes=1000,
-        max_load_retries=0,
+        max_num_load_retries=0,
     )
 
     refused = core.wait_for("large", 1, S.END)

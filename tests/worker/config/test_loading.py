@@ -114,7 +114,7 @@ def test_text_from_the_environment_is_read_by_the_keys_type(tmp_path: Path) -> N
         "TOPICSERVE_BATCHING__BATCH_TIMEOUT_SECONDS": "0.005",
         "TOPICSERVE_METADATA__DELETE_AFTER_PUBLISH": "true",
         "TOPICSERVE_METADATA__ON_MISSING": "dead_letter",
-        "TOPICSERVE_NUM_LOAD_THREADS": "4",
+        "TOPICSERVE_MODELS__NUM_LOAD_THREADS": "4",
     }
 
     config = load(tmp_path, environ=environ)
@@ -125,7 +125,7 @@ def test_text_from_the_environment_is_read_by_the_keys_type(tmp_path: Path) -> N
     assert config.batching.batch_timeout_seconds == 0.005
     assert config.metadata.delete_after_publish is True
     assert config.metadata.on_missing is OnMissingMetadata.DEAD_LETTER
-    assert config.num_load_threads == 4
+    assert config.models.num_load_threads == 4
 
 
 def test_the_environment_reaches_into_servables(tmp_path: Path) -> None:
@@ -267,9 +267,9 @@ def test_version_policies(tmp_path: Path, lines: str, policy: VersionPolicy) -> 
         ),
         ("TOPICSERVE_KAFKA", "x", "kafka: must be a table (from TOPICSERVE_KAFKA)"),
         (
-            "TOPICSERVE_NUM_LOAD_THREAD",
+            "TOPICSERVE_DEFAULT_SERVABL",
             "1",
-            "TOPICSERVE_NUM_LOAD_THREAD: is not a key; did you mean TOPICSERVE_NUM_LOAD_THREADS?",
+            "TOPICSERVE_DEFAULT_SERVABL: is not a key; did you mean TOPICSERVE_DEFAULT_SERVABLE?",
         ),
         (
             "TOPICSERVE_BATCHING__ALLOWED_BATCH_SIZES",

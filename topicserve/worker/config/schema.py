@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
+from topicserve.worker.config.models import ModelsConfig
 from topicserve.worker.config.served import ServedConfig
 from topicserve.worker.config.types import (
     Count,
@@ -224,6 +225,7 @@ class WorkerConfig(Table, frozen=True):
 
     topics: TopicsConfig
     servables: tuple[ServedConfig, ...]
+    models: ModelsConfig = ModelsConfig()
     kafka: KafkaConfig = KafkaConfig()
     metadata: MetadataConfig = MetadataConfig()
     batching: BatchingConfig = BatchingConfig()
@@ -233,10 +235,6 @@ class WorkerConfig(Table, frozen=True):
     logging: LoggingConfig = LoggingConfig()
     model_config_file: str = ""
     """TF Serving's model_config_list text file, instead of (or beside) [[servables]]."""
-    file_system_poll_wait_seconds: PositiveSeconds = 1.0
-    """How often the base paths are looked at for new versions."""
-    num_load_threads: Annotated[int, Meta(ge=1, le=256)] = 2
-    """Versions loaded at the same time."""
     default_servable: str = ""
     """For records that name none; empty: the only servable there is."""
     startup_timeout_seconds: PositiveSeconds = 10.0
