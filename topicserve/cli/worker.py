@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.errors import UsageError
 from topicserve.cli.standard_streams import drop_output
 from topicserve.servables.core.errors import ServableError
-from topicserve.worker.config.flags import FLAGS
+from topicserve.worker.config.flags import FLAGS, Flag
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import ConfigError, WorkerConfig
 from topicserve.worker.config.texts import Text
@@ -33,7 +34,7 @@ from topicserve.worker.telemetry.logging import configure_logging, libraries_sil
 from topicserve.worker.telemetry.metrics import SupervisorMetrics
 
 # TensorFlow's own: 2 leaves errors only. It must be set before TensorFlow is imported.
-_TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")
+TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code, or raise UsageError."""
-    os.environ.setdefault(*_TENSORFLOW_LOG_LEVEL)
+    os.environ.setdefault(*TENSORFLOW_LOG_LEVEL)
     # They would be a second series beside each counter and histogram, that no one asks for.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
@@ -95,9 +96,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
 
 
-def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
+def flags_of(arguments: argparse.Namespace, flags: Iterable[Flag] = FLAGS) -> dict[str, object]:
     """Return what was typed by dotted key; `--set` wins over the flag for the same key."""
-    typed: dict[str, object] = {flag.key: getattr(arguments, flag.key) for flag in FLAGS}
+    typed: dict[str, object] = {flag.key: getattr(arguments, flag.key) for flag in flags}
     for setting in arguments.kafka_setting:
         name, value = _pair("--kafka-setting", "NAME=VALUE", setting)
         typed[f"kafka.settings.{name}"] = Text(value, "--kafka-setting")

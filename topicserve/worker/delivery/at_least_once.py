@@ -138,8 +138,8 @@ class AtLeastOnce(Delivery):
         return found is not None
 
     def _settle(self, outgoing: OutgoingBatch) -> None:
-        self._context.acknowledged(outgoing)  # first: what is finished has been counted
         self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
+        self._context.acknowledged(outgoing)
 
     def _commit(self) -> bool:
         self._commit_at = self._clock() + self._config.delivery.commit_interval_seconds
