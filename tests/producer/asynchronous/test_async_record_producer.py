@@ -149,6 +149,19 @@ def test_an_invalid_record_among_many_keeps_all_from_being_published(setup: Setu
     assert setup.log.ids() == []
 
 
+def test_rows_of_a_table_are_published_in_order(setup: Setup) -> None:
+    """As the synchronous producer's are."""
+
+    async def publish() -> list[Any]:
+        async with setup.producer() as producer:
+            rows = {"x": np.arange(1500.0), "user": np.arange(1500)}
+            futures = await producer.publish_rows(rows, metadata=["user"])
+            return await asyncio.gather(*futures)
+
+    assert [place.offset for place in asyncio.run(publish())] == list(range(1500))
+    assert setup.log.published[1200].value == b'{"instance":{"x":1200.0}}'
+
+
 @pytest.mark.parametrize(
     ("record", "large"),
     [

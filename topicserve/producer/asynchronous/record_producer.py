@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, Unpack
 
 from topicserve.backends.broker import Producer
 from topicserve.backends.metadata_store import MetadataStore
@@ -29,6 +29,7 @@ from topicserve.producer.record_producer import (
     checked,
     several,
 )
+from topicserve.producer.rows.mapping import CommonFields, MetadataColumns, RowMapping, encode_rows
 from topicserve.wire.kafka_record import Place
 
 
@@ -118,6 +119,41 @@ class AsyncRecordProducer:
         require_process(self._process_id, "AsyncRecordProducer")
         encoded = [await encoded_aside(self._encode, record) for record in several(records)]
         return [await self._put(one) for one in encoded]
+
+    async def publish_rows(
+        self,
+        rows: Any,
+        *,
+        inputs: str | Sequence[str] | None = None,
+        vector: bool = False,
+        tensors: bool = False,
+        metadata: MetadataColumns = None,
+        record_ids: str | Iterable[Any] | None = None,
+        keys: str | Iterable[Any] | None = None,
+        **common: Unpack[CommonFields],
+    ) -> list[AsyncPublishFuture]:
+        """Take each row of a table as a record, in order; see RecordProducer.
+
+            futures = await producer.publish_rows(frame, metadata=["user"])
+
+        Rows are read and encoded in another thread.
+        """
+        require_process(self._process_id, "AsyncRecordProducer")
+        mapping = RowMapping(
+            inputs=inputs,
+            vector=vector,
+            tensors=tensors,
+            metadata=metadata,
+            record_ids=record_ids,
+            keys=keys,
+            common=common,
+        )
+        chunks = mapping.records(rows)
+        futures: list[AsyncPublishFuture] = []
+        while (records := await asyncio.to_thread(next, chunks, None)) is not None:
+            encoded = await asyncio.to_thread(encode_rows, self._encode, records, len(futures))
+            futures += [await self._put(one) for one in encoded]
+        return futures
 
     async def flush(self, timeout_seconds: float | None = None) -> None:
         """Wait until everything published is acknowledged or has failed; see RecordProducer."""
