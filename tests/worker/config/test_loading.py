@@ -13,15 +13,16 @@ from topicserve.servables.server.servable_config import (
 )
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import (
+    CanaryConfig,
     Client,
     ConfigError,
     Guarantee,
     OnMissingMetadata,
+    ServedConfig,
     TopicsConfig,
     WorkerConfig,
 )
-from topicserve.worker.config.served import CanaryConfig, ServedConfig
-from topicserve.worker.config.texts import Text
+from topicserve.worker.config.values import Text
 
 
 def test_what_the_file_leaves_out_has_its_default(tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ def test_what_the_file_leaves_out_has_its_default(tmp_path: Path) -> None:
 
     assert config == WorkerConfig(
         TopicsConfig(("digits",), "results"),
-        (ServedConfig("digits", "/models/digits"),),
+        (ServedConfig(ServableConfig("digits", "/models/digits")),),
     )
     assert config.dead_letter_topic == "digits.dead-letter"
 
@@ -114,7 +115,7 @@ def test_text_from_the_environment_is_read_by_the_keys_type(tmp_path: Path) -> N
         "TOPICSERVE_BATCHING__BATCH_TIMEOUT_SECONDS": "0.005",
         "TOPICSERVE_METADATA__DELETE_AFTER_PUBLISH": "true",
         "TOPICSERVE_METADATA__ON_MISSING": "dead_letter",
-        "TOPICSERVE_MODELS__NUM_LOAD_THREADS": "4",
+        "TOPICSERVE_NUM_LOAD_THREADS": "4",
     }
 
     config = load(tmp_path, environ=environ)
@@ -125,7 +126,7 @@ def test_text_from_the_environment_is_read_by_the_keys_type(tmp_path: Path) -> N
     assert config.batching.batch_timeout_seconds == 0.005
     assert config.metadata.delete_after_publish is True
     assert config.metadata.on_missing is OnMissingMetadata.DEAD_LETTER
-    assert config.models.num_load_threads == 4
+    assert config.num_load_threads == 4
 
 
 def test_the_environment_reaches_into_servables(tmp_path: Path) -> None:
@@ -265,11 +266,11 @@ def test_version_policies(tmp_path: Path, lines: str, policy: VersionPolicy) -> 
             "batching.maxbatchsize: is not a key; did you mean batching.max_batch_size? "
             "(from TOPICSERVE_BATCHING__MAXBATCHSIZE)",
         ),
-        ("TOPICSERVE_KAFKA", "x", "kafka: must be a table (from TOPICSERVE_KAFKA)"),
+        ("TOPICSERVE_KAFKA", "x", "kafka: must be a table, found a text (from TOPICSERVE_KAFKA)"),
         (
-            "TOPICSERVE_DEFAULT_SERVABL",
+            "TOPICSERVE_NUM_LOAD_THREAD",
             "1",
-            "TOPICSERVE_DEFAULT_SERVABL: is not a key; did you mean TOPICSERVE_DEFAULT_SERVABLE?",
+            "TOPICSERVE_NUM_LOAD_THREAD: is not a key; did you mean TOPICSERVE_NUM_LOAD_THREADS?",
         ),
         (
             "TOPICSERVE_BATCHING__ALLOWED_BATCH_SIZES",
