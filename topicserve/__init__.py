@@ -21,7 +21,14 @@ if TYPE_CHECKING:
         RecordTooLargeError,
         UnknownTopicError,
     )
-    from topicserve.producer.errors import PublishError
+    from topicserve.producer.asynchronous.readers import AsyncDeadLetterReader, AsyncResultReader
+    from topicserve.producer.asynchronous.record_producer import (
+        AsyncPublishFuture,
+        AsyncRecordProducer,
+    )
+    from topicserve.producer.client.async_predict_client import AsyncPredictClient
+    from topicserve.producer.client.predict_client import PredictClient
+    from topicserve.producer.errors import DeadLetterError, PredictTimeoutError, PublishError
     from topicserve.producer.publish_future import PublishFuture
     from topicserve.producer.record import STORED_ELSEWHERE, Record
     from topicserve.producer.record_producer import RecordProducer
@@ -33,6 +40,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STORED_ELSEWHERE",
+    "AsyncDeadLetterReader",
+    "AsyncPredictClient",
+    "AsyncPublishFuture",
+    "AsyncRecordProducer",
+    "AsyncResultReader",
     "AuthenticationError",
     "BackendConfigError",
     "BackendError",
@@ -40,12 +52,15 @@ __all__ = [
     "BacklogFullError",
     "CommitRefusedError",
     "DeadLetter",
+    "DeadLetterError",
     "DeadLetterReader",
     "DeliveryTimeoutError",
     "ForkedError",
     "InvalidRecordError",
     "MetadataStatus",
     "Place",
+    "PredictClient",
+    "PredictTimeoutError",
     "PublishError",
     "PublishFuture",
     "Reason",
@@ -70,7 +85,14 @@ _HOMES = {
         "RecordTooLargeError",
         "UnknownTopicError",
     ],
-    "topicserve.producer.errors": ["PublishError"],
+    "topicserve.producer.asynchronous.readers": ["AsyncDeadLetterReader", "AsyncResultReader"],
+    "topicserve.producer.asynchronous.record_producer": [
+        "AsyncPublishFuture",
+        "AsyncRecordProducer",
+    ],
+    "topicserve.producer.client.async_predict_client": ["AsyncPredictClient"],
+    "topicserve.producer.client.predict_client": ["PredictClient"],
+    "topicserve.producer.errors": ["DeadLetterError", "PredictTimeoutError", "PublishError"],
     "topicserve.producer.publish_future": ["PublishFuture"],
     "topicserve.producer.record": ["STORED_ELSEWHERE", "Record"],
     "topicserve.producer.record_producer": ["RecordProducer"],

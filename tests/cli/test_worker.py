@@ -1,10 +1,10 @@
 import argparse
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.redis.valkey import open_valkey
 from topicserve.cli import worker
@@ -88,11 +88,11 @@ def test_any_key_can_be_set() -> None:
         ),
         (
             [*NEEDED, "--set", "batching.max_batch_size=0"],
-            "batching.max_batch_size: must be at least 1, found '0' (from --set)",
+            "batching.max_batch_size: must be at least 1, found 0 (from --set)",
         ),
         (
             [*NEEDED, "--max-batch-size", "5", "--set", "batching.max_batch_size=0"],
-            "batching.max_batch_size: must be at least 1, found '0' (from --set)",
+            "batching.max_batch_size: must be at least 1, found 0 (from --set)",
         ),
         (
             [*NEEDED, "--kafka-setting", "group.id=x"],

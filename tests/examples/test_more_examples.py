@@ -53,6 +53,18 @@ def test_a_producer_without_our_code_is_answered_to_a_reader_on_asyncio(stack: S
     assert run("asyncio_reader.py", *read, "3") == results
 
 
+def test_calls_that_wait_are_answered_or_told_why(stack: Stack) -> None:
+    """Each with its own metadata; what is no country is a dead letter."""
+    where = (stack.bootstrap_servers, stack.redis_url)
+
+    assert run("predict.py", *where, INPUT, OUTPUT, f"{INPUT}.dead-letter") == [
+        "7: refused, invalid_input",
+        "Canada: Ottawa for user 1",
+        "Kenya: Nairobi for user 2",
+        "Peru: Lima for user 0",
+    ]
+
+
 def test_the_producer_without_our_code_has_30_lines_and_none_of_it() -> None:
     """Lines of code, as the page says."""
     text = (CHECKOUT / "examples/plain_producer.py").read_text()

@@ -1,5 +1,6 @@
 """The producer's side through both client libraries, on the embedded broker and Apache Kafka."""
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,14 +9,22 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.kafka.kafka_servers import open_server
+from tests.support.traffic.echo import echo
 from topicserve import (
+    AsyncDeadLetterReader,
+    AsyncPredictClient,
+    AsyncRecordProducer,
     DeadLetter,
+    DeadLetterError,
     DeadLetterReader,
+    Place,
+    PredictClient,
     PublishError,
     Reason,
     Record,
     RecordProducer,
     RecordTooLargeError,
+    Result,
     ResultReader,
 )
 from topicserve.backends.errors import BackendUnavailableError, UnknownTopicError
@@ -119,6 +128,74 @@ def test_a_record_that_the_broker_refuses_fails_alone(
     with inputs(servers, client, topic) as reader:
         read = list(reader.read(until_end=True, timeout_seconds=LIMIT_SECONDS))
     assert sorted(record.payload for record in read) == ["a", "b"]
+
+
+@pytest.fixture
+def answered(servers: Servers, client: str, topic: str) -> Iterator[tuple[str, str, str]]:
+    """Answer what is published to a topic; return its three topics."""
+    topics = (topic, f"{topic}.results", f"{topic}.dead")
+    broker = open_broker(client, {"bootstrap.servers": servers.bootstrap_servers})
+    with closing(broker.admin()) as admin:
+        for name in topics[1:]:
+            admin.create_topic(name, 2, LIMIT_SECONDS)
+    with echo(servers.bootstrap_servers, client, topic):
+        yield topics
+
+
+def test_calls_wait_for_their_answers(
+    servers: Servers, client: str, answered: tuple[str, str, str]
+) -> None:
+    """In threads and in tasks: values, dead letters, and nothing from before the start."""
+    inputs, outputs, dead_letters = answered
+    where = (servers.bootstrap_servers, servers.redis_url, inputs, outputs)
+
+    async def ask() -> list[object]:
+        async with AsyncPredictClient.connect(
+            *where, dead_letter_topic=dead_letters, client=client, timeout_seconds=LIMIT_SECONDS
+        ) as asynchronous:
+            asked = [asynchronous.predict(instance=value) for value in (3.0, "no", 4.0)]
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+    with PredictClient.connect(
+        *where, dead_letter_topic=dead_letters, client=client, timeout_seconds=LIMIT_SECONDS
+    ) as synchronous:
+        values = [synchronous.predict(instance=float(n), metadata={"n": n}).value for n in range(3)]
+        with pytest.raises(DeadLetterError, match="no number"):
+            synchronous.predict(instance="text")
+    first, refused, last = asyncio.run(ask())
+
+    assert values == [0.0, 2.0, 4.0]
+    assert isinstance(first, Result)
+    assert isinstance(last, Result)
+    assert (first.value, last.value) == (6.0, 8.0)
+    assert isinstance(refused, DeadLetterError)
+
+
+def test_the_twins_on_asyncio_publish_and_read(servers: Servers, client: str, topic: str) -> None:
+    """As the synchronous ones: each record's place, its metadata, the dead letter of a topic."""
+
+    async def publish_and_read() -> tuple[list[Place], list[DeadLetter]]:
+        async with AsyncRecordProducer.connect(
+            servers.bootstrap_servers, servers.redis_url, topic, client=client
+        ) as producer:
+            futures = await producer.publish_many(
+                Record(instance=n, metadata={"n": n}) for n in range(50)
+            )
+            places = await asyncio.gather(*futures)
+        skipped: list[KafkaRecord] = []
+        async with AsyncDeadLetterReader.connect(
+            servers.bootstrap_servers,
+            topic,
+            client=client,
+            on_invalid=lambda record, _: skipped.append(record),
+        ) as reader:
+            letters = [letter async for letter in reader.read(until_end=True)]
+        assert sorted((r.topic, r.partition, r.offset) for r in skipped) == sorted(places)
+        return places, letters
+
+    places, letters = asyncio.run(publish_and_read())
+    assert len(set(places)) == 50
+    assert letters == []
 
 
 def test_a_group_goes_on_where_it_committed(servers: Servers, client: str, topic: str) -> None:

@@ -2,6 +2,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support.kafka.kafka_doubles import MemoryLog, MemoryProducer
@@ -410,3 +411,32 @@ def test_many_records_come_as_a_list(setup: Setup, wrong: Any) -> None:
         producer.publish_many(record for record in numbered(2))
 
     assert len(setup.log.ids()) == 2
+
+
+def test_rows_of_a_table_are_published_in_order(setup: Setup) -> None:
+    """Without a loop in the caller's code; each with its metadata and its future."""
+    rows = {"x": np.arange(2500.0), "user": np.arange(2500)}
+
+    with setup.producer() as producer:
+        futures = producer.publish_rows(
+            rows, metadata=["user"], record_ids=[an_id(n) for n in range(2500)], servable="digits"
+        )
+
+    assert setup.log.ids() == [an_id(n) for n in range(2500)]
+    assert [future.result().offset for future in futures] == list(range(2500))
+    assert setup.store.content[an_id(7)] == b'{"user":7}'
+    assert setup.log.published[7].value == b'{"instance":{"x":7.0}}'
+    assert dict(setup.log.published[7].headers)["ce_servable"] == b"digits"
+
+
+def test_an_invalid_row_is_named_and_none_of_its_thousand_is_published(setup: Setup) -> None:
+    """What comes before is."""
+    rows = {"x": [*range(1500), None]}
+
+    with (
+        setup.producer() as producer,
+        pytest.raises(InvalidRecordError, match=r"^rows\[1500\].instance.x: is None"),
+    ):
+        producer.publish_rows(rows)
+
+    assert len(setup.log.ids()) == 1000

@@ -194,6 +194,28 @@ class LogOffsets(NamedTuple):
     """The next one to be written: the high watermark."""
 
 
+class GroupMember(NamedTuple):
+    """A member of a consumer group, as the group's coordinator knows it."""
+
+    member_id: str
+    client_id: str
+    """The client's `client.id`: a worker's own is its worker id."""
+    host: str
+    group_instance_id: str | None
+    partitions: tuple[TopicPartition, ...]
+    """What it is assigned; empty while the group rebalances."""
+
+
+class GroupDescription(NamedTuple):
+    """A consumer group: its state in Kafka's words, such as "Stable", and its members.
+
+    One that does not exist is "Dead".
+    """
+
+    state: str
+    members: tuple[GroupMember, ...]
+
+
 class Admin(Protocol):
     """What the program asks a broker outside the data path."""
 
@@ -236,7 +258,18 @@ class OffsetsAdmin(Admin, Protocol):
     def committed(
         self, group_id: str, partitions: Sequence[TopicPartition], timeout_seconds: float
     ) -> dict[TopicPartition, int | None]:
-        """Return a group's committed offsets, None where there is none."""
+        """Return a group's committed offsets, None where there is none.
+
+        Each is an OffsetAndMetadata.
+        """
+
+    def offsets_at_time(
+        self, partitions: Sequence[TopicPartition], timestamp_ms: int, timeout_seconds: float
+    ) -> dict[TopicPartition, int | None]:
+        """Return the offset of the first record at or after a time; None where there is none."""
+
+    def describe_group(self, group_id: str, timeout_seconds: float) -> GroupDescription:
+        """Return a group's state and its members."""
 
 
 class Broker(Protocol):

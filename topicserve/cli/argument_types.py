@@ -5,9 +5,16 @@ line, where argparse's own errors come with the usage of the whole command.
 """
 
 import math
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from topicserve.cli.errors import UsageError
+from topicserve.wire.rfc3339 import read_time
+
+TIME_WANTED = "must be RFC 3339 with an offset, such as 2026-11-28T06:00:00Z, or an age such as 2h"
+_AGE = re.compile(r"([0-9]{1,6})([smhd])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def port(flag: str) -> Callable[[str], int]:
@@ -48,6 +55,22 @@ def seconds(flag: str) -> Callable[[str], float]:
         return number
 
     return read
+
+
+def time_or_age(flag: str) -> Callable[[str], datetime]:
+    """Take a time in RFC 3339, or an age such as 15m, which is so long before now."""
+    return lambda typed: read_time_or_age(flag, typed, TIME_WANTED)
+
+
+def read_time_or_age(flag: str, typed: str, wanted: str) -> datetime:
+    """Return the time; UsageError says what is wanted instead."""
+    age = _AGE.fullmatch(typed)
+    try:
+        if age is not None:
+            return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        return read_time(typed)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{flag}: {wanted}; found {typed[:64]!r}") from None
 
 
 def _within(flag: str, typed: str, low: int, high: int, wanted: str) -> int:

@@ -21,10 +21,11 @@ COMMANDS = {
     "publish": "publish records from a JSON Lines file",
     "results": "print results, or dead letters, as JSON Lines",
     "dead-letters": "list, show and replay records that workers gave up",
+    "replay": "answer a range of records again, with a version of your choice",
     "demo": "show the whole service on handwritten digits",
 }
 # What each command needs beyond the bare install.
-EXTRAS = {"stack": "embedded", "worker": "worker", "demo": "demo"}
+EXTRAS = {"stack": "embedded", "worker": "worker", "replay": "worker", "demo": "demo"}
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

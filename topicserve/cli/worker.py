@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.errors import UsageError
 from topicserve.cli.standard_streams import drop_output
 from topicserve.servables.core.errors import ServableError
-from topicserve.worker.config.flags import FLAGS
+from topicserve.worker.config.flags import FLAGS, Flag
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import ConfigError, WorkerConfig
-from topicserve.worker.config.values import Text
+from topicserve.worker.config.texts import Text
 from topicserve.worker.http.server import open_server
 from topicserve.worker.runtime.heap import bound_heap
 from topicserve.worker.runtime.preflight import Preflight, StoppedError
@@ -28,12 +29,15 @@ from topicserve.worker.runtime.stop_signals import stop_at_end_of, stop_signals
 from topicserve.worker.runtime.stop_watchdog import frozen_limit_seconds
 from topicserve.worker.supervisor.pages import ReplicaCollector, Replicas, SupervisorPages
 from topicserve.worker.supervisor.replica import ReplicaProcess
+from topicserve.worker.supervisor.silence import ASK_SECONDS, SilenceWatch
 from topicserve.worker.supervisor.supervisor import STOP_MARGIN_SECONDS, Supervisor
 from topicserve.worker.telemetry.logging import configure_logging, libraries_silenced, log_event
 from topicserve.worker.telemetry.metrics import SupervisorMetrics
 
 # TensorFlow's own: 2 leaves errors only. It must be set before TensorFlow is imported.
-_TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")
+TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")
+# For how much longer a replica that was to be ended may be silent before `/livez` says so.
+_STILL_SILENT_SECONDS = 2 * ASK_SECONDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code, or raise UsageError."""
-    os.environ.setdefault(*_TENSORFLOW_LOG_LEVEL)
+    os.environ.setdefault(*TENSORFLOW_LOG_LEVEL)
     # They would be a second series beside each counter and histogram, that no one asks for.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
@@ -95,9 +99,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
 
 
-def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
+def flags_of(arguments: argparse.Namespace, flags: Iterable[Flag] = FLAGS) -> dict[str, object]:
     """Return what was typed by dotted key; `--set` wins over the flag for the same key."""
-    typed: dict[str, object] = {flag.key: getattr(arguments, flag.key) for flag in FLAGS}
+    typed: dict[str, object] = {flag.key: getattr(arguments, flag.key) for flag in flags}
     for setting in arguments.kafka_setting:
         name, value = _pair("--kafka-setting", "NAME=VALUE", setting)
         typed[f"kafka.settings.{name}"] = Text(value, "--kafka-setting")
@@ -166,7 +170,10 @@ def supervise(arguments: argparse.Namespace, config: WorkerConfig, worker_id: st
         if config.http.port >= 0:
             # A replica that is frozen ends by itself before.
             silent_limit = frozen_limit_seconds(config.delivery) + STOP_MARGIN_SECONDS
-            pages = SupervisorPages(registry, replicas, silent_limit)
+            watch = SilenceWatch(replicas, supervisor.kill_replica, silent_limit)
+            watch.start()
+            opened.callback(watch.close)
+            pages = SupervisorPages(registry, replicas, silent_limit + _STILL_SILENT_SECONDS)
             server = open_server(config.http, pages.get)
             opened.callback(server.close)
             address = server.address

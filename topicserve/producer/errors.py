@@ -1,15 +1,22 @@
-"""What a producer says about records that it could not publish."""
+"""What the producer's side says about records.
+
+PublishError: records were not acknowledged
+DeadLetterError: a worker gave a record up whose result is waited for
+PredictTimeoutError: no result came in time
+"""
 
 from collections.abc import Mapping
+
+from topicserve.backends.errors import BackendUnavailableError
+from topicserve.wire.dead_letter import DeadLetter, Reason
 
 
 class PublishError(Exception):
     """Records were not acknowledged; all others since the last flush were.
 
-    The metadata of those that are certainly not in the topic is removed, if the store answers.
-
     `failures` has the error of each by record id, the first MAX_FAILURES of them;
-    `failed_records` counts them all.
+    `failed_records` counts them all. The metadata of those that are certainly not in the topic is
+    removed, if the store answers.
     """
 
     MAX_FAILURES = 1000
@@ -21,3 +28,33 @@ class PublishError(Exception):
         )
         self.failures = failures
         self.failed_records = failed_records
+
+
+class DeadLetterError(Exception):
+    """A worker gave the record up; trying again without a change rarely helps.
+
+    `reason` says why, as a metric's label does, `message` in words, and `dead_letter` has the
+    record itself.
+    """
+
+    def __init__(self, record_id: str, dead_letter: DeadLetter) -> None:
+        super().__init__(
+            f"record {record_id} became a dead letter: "
+            f"{dead_letter.reason.value}: {dead_letter.message}"
+        )
+        self.record_id = record_id
+        self.dead_letter = dead_letter
+
+    @property
+    def reason(self) -> Reason:
+        """Return why it was given up: one of a closed set."""
+        return self.dead_letter.reason
+
+    @property
+    def message(self) -> str:
+        """Return why it was given up, in words."""
+        return self.dead_letter.message
+
+
+class PredictTimeoutError(BackendUnavailableError, TimeoutError):
+    """No result came in time; the message says how far the record is known to have come."""

@@ -68,13 +68,16 @@ class Publisher:
             raise InvalidRecordError("metadata", "is given, but this producer has no store for it")
         return encoded
 
-    def put(self, encoded: EncodedRecord, wait_seconds: float | None = None) -> PublishFuture:
+    def entry(self, encoded: EncodedRecord) -> Entry:
+        """Return a record with its future, to be `put`."""
+        future = PublishFuture(encoded.record_id, self._future_seconds)
+        return Entry(encoded, future, self._clock() + self.timeout_seconds)
+
+    def put(self, entry: Entry, wait_seconds: float | None = None) -> PublishFuture:
         """Take a record, waiting for room. Raises BacklogFullError when none comes in time."""
         self._start()
-        future = PublishFuture(encoded.record_id, self._future_seconds)
-        entry = Entry(encoded, future, self._clock() + self.timeout_seconds)
         self._backlog.put(entry, self.timeout_seconds if wait_seconds is None else wait_seconds)
-        return future
+        return entry.future
 
     def flush(self, timeout_seconds: float | None = None) -> None:
         """See RecordProducer."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from topicserve.backends.broker import Producer
 from topicserve.backends.metadata_store import MetadataStore
@@ -18,6 +18,7 @@ from topicserve.producer.errors import PublishError
 from topicserve.producer.publish_future import PublishFuture
 from topicserve.producer.publisher import Publisher
 from topicserve.producer.record import Record
+from topicserve.producer.rows.mapping import CommonFields, MetadataColumns, RowMapping, encode_rows
 
 DEFAULT_SOURCE = "/topicserve/producer"
 DEFAULT_TIMEOUT_SECONDS = 120.0  # Kafka's own delivery.timeout.ms
@@ -108,8 +109,55 @@ class RecordProducer:
 
     def publish_many(self, records: Iterable[Record]) -> list[PublishFuture]:
         """Take records in order; where one is invalid, none of them is published."""
-        encoded = [self._encode(record) for record in _several(records)]
-        return [self._publisher.put(one) for one in encoded]
+        encoded = [self._encode(record) for record in several(records)]
+        return [self._publisher.put(self._publisher.entry(one)) for one in encoded]
+
+    def publish_rows(
+        self,
+        rows: Any,
+        *,
+        inputs: str | Sequence[str] | None = None,
+        vector: bool = False,
+        tensors: bool = False,
+        metadata: MetadataColumns = None,
+        record_ids: str | Iterable[Any] | None = None,
+        keys: str | Iterable[Any] | None = None,
+        **common: Unpack[CommonFields],
+    ) -> list[PublishFuture]:
+        """Take each row of a table as a record, in order; their futures are in that order, too.
+
+        `rows` is a numpy array, columns by name, a pandas DataFrame, or an Arrow table, batch or
+        reader (pyarrow, polars).
+
+            producer.publish_rows(array)                        # a row is array[i]
+            producer.publish_rows(frame, metadata=["user"])     # {"x": 1.0, "y": 2.0}
+            producer.publish_rows(frame, inputs=["x", "y"], vector=True)    # [1.0, 2.0]
+            producer.publish_rows({"image": images}, tensors=True, metadata={"run": 7})
+
+        `inputs` are the columns that a model is given, all that have no other use by default: an
+        object by name, or that column's value alone where `inputs` is one name. With `vector` a row
+        is the list of their values, with `tensors` it is sent as arrays, in protobuf. `metadata`
+        are names of columns, or values by name: each a column, or one value for all rows.
+        `record_ids` and `keys` are a column's name, or one value a row.
+
+        Rows are encoded and taken 1,000 at a time: an invalid one raises InvalidRecordError naming
+        its row before any of its thousand is published. Give a very large table in parts: a future
+        takes about a kilobyte.
+        """
+        mapping = RowMapping(
+            inputs=inputs,
+            vector=vector,
+            tensors=tensors,
+            metadata=metadata,
+            record_ids=record_ids,
+            keys=keys,
+            common=common,
+        )
+        futures: list[PublishFuture] = []
+        for records in mapping.records(rows):
+            encoded = encode_rows(self._encode, records, len(futures))
+            futures += [self._publisher.put(self._publisher.entry(one)) for one in encoded]
+        return futures
 
     def flush(self, timeout_seconds: float | None = None) -> None:
         """Wait until everything published is acknowledged or has failed.
@@ -143,10 +191,11 @@ class RecordProducer:
             self.close(min(CLOSE_AFTER_ERROR_SECONDS, self._publisher.timeout_seconds))
 
     def _encode(self, record: Any) -> EncodedRecord:
-        return self._publisher.check(self._encoder.encode(_checked(record)))
+        return self._publisher.check(self._encoder.encode(checked(record)))
 
 
-def _several(records: Any) -> Iterable[Any]:
+def several(records: Any) -> Iterable[Any]:
+    """Return several records; raises TypeError for one, or for what is none."""
     if isinstance(records, (Record, str, bytes, Mapping)) or not isinstance(records, Iterable):
         raise TypeError(
             f"publish_many takes a list of topicserve.Record, found {type(records).__name__}"
@@ -154,7 +203,8 @@ def _several(records: Any) -> Iterable[Any]:
     return records
 
 
-def _checked(record: Any) -> Record:
+def checked(record: Any) -> Record:
+    """Return a record; raises TypeError for what is none."""
     if isinstance(record, Record):
         return record
     raise TypeError(

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -62,7 +63,8 @@ class TopicReader(Generic[T]):
         self._check_topic = check_topic
         self._clock = clock
         self._positions = _Positions()
-        self._polled: deque[KafkaRecord] = deque()
+        self.polled: deque[KafkaRecord] = deque()
+        """Records that are not yielded yet."""
         self._subscribed = False
 
     def read(
@@ -92,15 +94,15 @@ class TopicReader(Generic[T]):
     def _read(
         self, limit: int | None, timeout_seconds: float | None, until_end: bool
     ) -> Iterator[T]:
-        if not self._subscribed:
-            self._consumer.subscribe([self._topic], self._positions)
-            self._subscribed = True
         count = 0
-        has_end = until_end or limit is not None
         while limit is None or count < limit:
-            if not self._polled and not self._poll(timeout_seconds, until_end, has_end):
-                return
-            wanted = self._next()
+            if not self.polled:
+                wait = self.begin_wait(timeout_seconds, until_end, has_limit=limit is not None)
+                while (found := self.poll_once(wait)) is None:
+                    pass
+                if not found:
+                    return
+            wanted = self.next_polled()
             if wanted is not None:
                 count += 1
                 yield wanted
@@ -129,23 +131,47 @@ class TopicReader(Generic[T]):
     ) -> None:
         self.close()
 
-    def _poll(self, timeout_seconds: float | None, until_end: bool, has_end: bool) -> bool:
-        """Wait for records; False when none came in time or the end is reached."""
-        start = self._clock()
-        check_after_seconds = FIRST_CHECK_SECONDS
-        while True:
-            self._polled.extend(self._consumer.poll(POLL_SECONDS, MAX_POLL_RECORDS))
-            if self._polled:
-                return True
-            if until_end and self._at_end():
-                return False
-            silent_seconds = self._clock() - start
-            is_over = timeout_seconds is not None and silent_seconds >= timeout_seconds
-            if is_over or silent_seconds >= check_after_seconds:
-                check_after_seconds = silent_seconds + NEXT_CHECK_SECONDS
-                self._check(is_needed=has_end and timeout_seconds is None)
-            if is_over:
-                return False
+    def begin_wait(
+        self, timeout_seconds: float | None, until_end: bool, *, has_limit: bool
+    ) -> "Wait":
+        """Return a wait for records, to be given to `poll_once` until that has an answer."""
+        is_unending = not until_end and not has_limit
+        return Wait(timeout_seconds, until_end, not is_unending, self._clock())
+
+    def poll_once(self, wait: "Wait") -> bool | None:
+        """Poll once, for POLL_SECONDS at most.
+
+        True when `polled` has records, False when none will come, None to be asked again.
+        """
+        if not self._subscribed:
+            self._consumer.subscribe([self._topic], self._positions)
+            self._subscribed = True
+        self.polled.extend(self._consumer.poll(POLL_SECONDS, MAX_POLL_RECORDS))
+        if self.polled:
+            return True
+        if wait.until_end and self._at_end():
+            return False
+        silent_seconds = self._clock() - wait.start
+        is_over = wait.timeout_seconds is not None and silent_seconds >= wait.timeout_seconds
+        if is_over or silent_seconds >= wait.check_after_seconds:
+            wait.check_after_seconds = silent_seconds + NEXT_CHECK_SECONDS
+            self._check(is_needed=wait.has_end and wait.timeout_seconds is None)
+        return False if is_over else None
+
+    def next_polled(self) -> T | None:
+        """Return what the first polled record is; None for one that is not wanted.
+
+        Raises InvalidRecordError for one that cannot be read, unless `on_invalid` is told.
+        """
+        record = self.polled.popleft()
+        self._positions.passed(record)
+        try:
+            return self._decode(record)
+        except InvalidRecordError as error:
+            if self._on_invalid is None:
+                raise
+            self._on_invalid(record, error)
+            return None
 
     def _check(self, *, is_needed: bool) -> None:
         """Ask whether the topic is there, unless it is known and that is enough."""
@@ -161,16 +187,17 @@ class TopicReader(Generic[T]):
             stats.lag_records.get(partition) == 0 for partition in stats.assigned
         )
 
-    def _next(self) -> T | None:
-        record = self._polled.popleft()
-        self._positions.passed(record)
-        try:
-            return self._decode(record)
-        except InvalidRecordError as error:
-            if self._on_invalid is None:
-                raise
-            self._on_invalid(record, error)
-            return None
+
+@dataclass
+class Wait:
+    """One wait for records, and when it ends."""
+
+    timeout_seconds: float | None
+    until_end: bool
+    has_end: bool
+    """Whether it ends, with records or without."""
+    start: float
+    check_after_seconds: float = field(default_factory=lambda: FIRST_CHECK_SECONDS)
 
 
 class _Positions:

@@ -1,6 +1,8 @@
 """Builds the stages of one worker around its connections."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+import msgspec
 
 from topicserve.backends.broker import Consumer, Producer
 from topicserve.backends.metadata_store import MetadataStore
@@ -94,7 +96,7 @@ def build_stages(
                 *(unavailable, quarantine, environment.metrics),
             ),
             flow=flow,
-            decoder=Decoder(router, Limits(**asdict(config.limits))),
+            decoder=Decoder(router, Limits(**msgspec.structs.asdict(config.limits))),
             quarantine=quarantine,
         ),
         inference,

@@ -27,6 +27,7 @@ from topicserve.worker.pipeline import Pipeline
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.guarding import swap_guard
 from topicserve.worker.runtime.metadata_cleaner import MetadataCleaner
+from topicserve.worker.runtime.models import open_core
 from topicserve.worker.runtime.retry import RetryLoop, ShutdownRequestedError
 from topicserve.worker.runtime.served import ServedVersions
 from topicserve.worker.runtime.stop_watchdog import (
@@ -35,7 +36,7 @@ from topicserve.worker.runtime.stop_watchdog import (
     stop_watchdog,
 )
 from topicserve.worker.stages.shadow import Shadow
-from topicserve.worker.telemetry.event_log import log_removed, log_version
+from topicserve.worker.telemetry.event_log import log_version
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import ServableMetrics, WorkerMetrics, new_registry
 
@@ -229,21 +230,15 @@ class WorkerService:
         return shadow
 
     def _open_core(self, opened: ExitStack) -> ServerCore:
-        config = self._config
-        core = ServerCore(
-            [entry.servable for entry in config.servables],
-            file_system_poll_wait_seconds=config.file_system_poll_wait_seconds,
-            num_load_threads=config.num_load_threads,
-            model_config_file=config.model_config_file or None,
-            guard=self._guard,
-            on_removed=log_removed,
-        )
+        core = open_core(self._config, self._guard)
         core.check_base_paths()
         opened.callback(core.close, CLOSE_TIMEOUT_SECONDS)
         names = core.servable_names()
         self._metrics.expect_servables(names)
         ServableMetrics(self._registry, names).subscribe(core)
-        core.subscribe(lambda event: log_version(event.event))
+        core.subscribe(
+            lambda event: log_version(event.event, core.replaced_versions(event.event.id.name))
+        )
         core.start()
         return core
 

@@ -1,10 +1,11 @@
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from tests.support.kafka.kafka_servers import Server
 from tests.support.kafka.port import LIMIT_SECONDS, Member, Port, eventually, numbered, send, unique
 from tests.support.kafka.topics import delete_records
 from tests.support.stages.records import ManualClock
-from topicserve.backends.broker import LogOffsets
+from topicserve.backends.broker import LogOffsets, OffsetAndMetadata, metadata_of
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.health.broker_watch import ASK_SECONDS, BrokerWatch
 from topicserve.worker.offsets.tracker import OffsetTracker
@@ -42,6 +43,52 @@ def test_a_groups_offsets_can_be_asked_from_outside(port: Port) -> None:
     )
 
     assert found == {TopicPartition(topic, 0): 7, TopicPartition(topic, 1): None}
+
+
+def test_committed_offsets_come_with_their_texts(port: Port) -> None:
+    """An admin sees the text that a member has committed beside an offset."""
+    topic, group = port.topic(partitions=1), unique("group")
+    partition = TopicPartition(topic, 0)
+    send(port.producer(), numbered(topic, 3, partition=0))
+    member = port.member(topic, group)
+    member.poll_until(lambda: member.assigned)
+    member.consumer.commit({partition: OffsetAndMetadata(2, "a text")}, LIMIT_SECONDS)
+
+    found = port.broker.admin().committed(group, [partition], LIMIT_SECONDS)[partition]
+
+    assert found == 2
+    assert metadata_of(found) == "a text"
+
+
+def test_an_offset_is_found_by_time(port: Port) -> None:
+    """The first record at or after the time; none behind the last, and none in an empty log."""
+    topic = port.topic(partitions=2)
+    records = [
+        replace(one, timestamp_ms=1000 * n) for n, one in enumerate(numbered(topic, 5, 0), 1)
+    ]
+    send(port.producer(), records)
+    partitions = [TopicPartition(topic, 0), TopicPartition(topic, 1)]
+    admin = port.broker.admin()
+
+    found = [admin.offsets_at_time(partitions, ms, LIMIT_SECONDS) for ms in (0, 3000, 3001, 5001)]
+
+    assert [one[partitions[0]] for one in found] == [0, 2, 3, None]
+    assert [one[partitions[1]] for one in found] == [None] * 4
+
+
+def test_a_groups_members_can_be_asked_from_outside(port: Port) -> None:
+    """Each with what it is assigned; a group that does not exist is dead."""
+    topic, group = port.topic(partitions=2), unique("group")
+    member = port.member(topic, group)
+    member.poll_until(lambda: len(member.assigned) == 2)
+
+    found = port.broker.admin().describe_group(group, LIMIT_SECONDS)
+    unknown = port.broker.admin().describe_group(unique("group"), LIMIT_SECONDS)
+
+    assert found.state == "Stable"
+    (one,) = found.members
+    assert set(one.partitions) == {TopicPartition(topic, 0), TopicPartition(topic, 1)}
+    assert (unknown.state, unknown.members) == ("Dead", ())
 
 
 class Watched:

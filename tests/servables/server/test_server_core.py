@@ -23,6 +23,7 @@ from topicserve.servables.server.servable_config import (
     VersionPolicyKind,
 )
 from topicserve.servables.server.server_core import ServerCore
+from topicserve.servables.server.swap_guard import GuardLimits, SwapGuard
 
 S = ManagerState
 latest, specific, labelled = (
@@ -87,7 +88,7 @@ def test_a_new_version_takes_over(tmp_path: Path, start: Start) -> None:
 def test_a_corrupt_new_version_leaves_the_old_one_serving(tmp_path: Path, start: Start) -> None:
     """The status says what is wrong; a good version after it takes over."""
     put_version(tmp_path, 1)
-    core = start(a_config("table", tmp_path), max_load_retries=0)
+    core = start(a_config("table", tmp_path), max_num_load_retries=0)
     core.wait_for("table", 1, S.AVAILABLE)
 
     put_version(tmp_path, 2, "no comma\n")
@@ -101,6 +102,47 @@ def test_a_corrupt_new_version_leaves_the_old_one_serving(tmp_path: Path, start:
     put_version(tmp_path, 3)
     core.wait_for("table", 1, S.END)
     assert core.found(latest("table")) == 3
+
+
+def test_a_removed_version_serves_until_the_lower_one_is_loaded(
+    tmp_path: Path, start: Start
+) -> None:
+    """As in TF Serving: the successor is the highest version left, and it must be available."""
+    put_version(tmp_path, 1)
+    put_version(tmp_path, 2, "no comma\n")
+    put_version(tmp_path, 3)
+    core = start(a_config("table", tmp_path), max_load_retries=0)
+    core.wait_for("table", 3, S.AVAILABLE)
+
+    (tmp_path / "3").rename(tmp_path / "removed")
+    core.wait_for("table", 2, S.END)
+    blocked = core.found(latest("table")), core.core.replaced_versions("table")
+    (tmp_path / "2").rename(tmp_path / "broken")
+    core.wait_for("table", 3, S.END)
+
+    assert blocked == (3, [3])
+    assert (core.found(latest("table")), core.core.replaced_versions("table")) == (1, [])
+
+
+def test_the_reason_for_a_rejection_outlives_its_version(tmp_path: Path, start: Start) -> None:
+    """The status has it until the version is loaded again."""
+    guard = SwapGuard(lambda _: GuardLimits())
+    put_version(tmp_path, 1)
+    core = start(a_config("table", tmp_path), guard=guard)
+    core.wait_for("table", 1, S.AVAILABLE)
+    put_version(tmp_path, 2)
+    core.wait_for("table", 2, S.AVAILABLE)
+
+    assert core.found(ServableRequest.default("table")) == 2
+    guard.observe("table", 2, 0, 10)
+    (tmp_path / "2").rename(tmp_path / "removed")
+    core.wait_for("table", 2, S.END)
+    assert core.found(ServableRequest.default("table")) == 1
+
+    rejected, _ = core.core.model_status("table")["model_version_status"]
+    assert (rejected["version"], rejected["state"]) == ("2", "END")
+    assert rejected["status"]["error_code"] == "FAILED_PRECONDITION"
+    assert "rejected after the swap" in rejected["status"]["error_message"]
 
 
 class PausingTimer(ManualTimer):
@@ -220,7 +262,7 @@ def test_a_version_that_has_ended_with_an_error_gets_another_chance(
     """After a pause that grows; by then what was wrong may be over."""
     put_version(tmp_path, 1, "no comma\n")
     timer = ManualTimer()
-    core = start(a_config("table", tmp_path), max_load_retries=0, timer=timer)
+    core = start(a_config("table", tmp_path), max_num_load_retries=0, timer=timer)
     core.wait_for("table", 1, S.END)
     core.core._bus.deliver()
     assert 60 in timer.pauses
@@ -470,7 +512,7 @@ def test_the_memory_limit_refuses_what_does_not_fit(tmp_path: Path, start: Start
         a_config("small", tmp_path / "small"),
         a_config("large", tmp_path / "large"),
         total_model_memory_limit_bytes=1000,
-        max_load_retries=0,
+        max_num_load_retries=0,
     )
 
     refused = core.wait_for("large", 1, S.END)

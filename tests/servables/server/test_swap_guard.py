@@ -147,7 +147,7 @@ def test_a_newer_version_gets_a_probation_of_its_own() -> None:
 
 
 def test_a_rollback_ends_the_probation_and_forgets_the_rejection() -> None:
-    """A version of that number that comes back is a new one."""
+    """A version of that number that comes back is a new one; until then the reason is told."""
     stream = Stream()
     stream.swap(1)
     stream.swap(2)
@@ -155,9 +155,14 @@ def test_a_rollback_ends_the_probation_and_forgets_the_rejection() -> None:
 
     stream.swap(1)
     rolled_back = (set(stream.loaded), stream.guard.rejections(STREAM))
+    reasons_before = stream.guard.reasons(STREAM)
     stream.swap(2)
 
+    reasons_after = stream.guard.reasons(STREAM)
+
     assert rolled_back == ({1}, {})
+    assert list(reasons_before) == [2]
+    assert reasons_after == {}
     assert stream.default == 2
     assert stream.loaded == {1, 2}
 

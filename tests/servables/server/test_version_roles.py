@@ -44,7 +44,7 @@ class World:
                 gate()
 
         config = a_config("table", self.path, **changes)
-        self.running = Core([config], max_load_retries=0, pre_load_hook=hold, guard=guard)
+        self.running = Core([config], max_num_load_retries=0, pre_load_hook=hold, guard=guard)
         self.running.start()
 
     def reload(self, **changes: Any) -> None:

@@ -379,6 +379,7 @@ def test_what_is_no_version_is_told_once(tmp_path: Path, caplog: pytest.LogCaptu
         source.poll()
 
     (record,) = caplog.records
+    assert record.getMessage().endswith("; nothing is loaded yet")
     assert f"under base path {tmp_path}/b: found '0.2', 'v1'; a version is" in record.getMessage()
     assert "found '0.2', 'v1'" in str(source.source.errors()["s"])
     make(tmp_path / "b", "1")
@@ -387,8 +388,24 @@ def test_what_is_no_version_is_told_once(tmp_path: Path, caplog: pytest.LogCaptu
     assert source.source.errors() == {}
     assert [one.getMessage() for one in caplog.records[1:]] == [
         f"servable s: '0.2', 'v1' ignored; a version is a directory named by a number from 0 to "
-        f"{2**63 - 1}, such as {tmp_path}/b/1; what is loaded stays loaded"
+        f"{2**63 - 1}, such as {tmp_path}/b/1"
     ]
+
+
+def test_what_is_lost_is_told_with_what_serves(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a version was there, it stays loaded whatever becomes of the base path."""
+    source = polled(tmp_path / "b", None, "1")
+    source.poll()
+
+    (tmp_path / "b" / "1").rename(tmp_path / "1")
+    source.poll()
+
+    (record,) = caplog.records
+    assert record.getMessage().endswith(
+        f"no complete version under base path {tmp_path}/b; what is loaded stays loaded"
+    )
 
 
 def test_a_base_path_that_is_a_version_is_told(tmp_path: Path) -> None:

@@ -29,14 +29,11 @@ def a_config(name: str, base_path: Path, **changes: Any) -> ServableConfig:
     return ServableConfig(name, str(base_path), **{"kind": "hashmap", **changes})
 
 
-class Core:
-    """A running ServerCore that looks at its base paths all the time, and what was heard of it."""
+class HeardCore:
+    """A ServerCore, and what was heard of it."""
 
-    def __init__(self, configs: Sequence[ServableConfig], **options: Any) -> None:
-        self.core = ServerCore(
-            configs,
-            **{"file_system_poll_wait_seconds": 0.01, "completeness": AS_SEEN, **options},
-        )
+    def __init__(self, core: ServerCore) -> None:
+        self.core = core
         self._changed = threading.Condition()
         self.states: list[ServableState] = []
         self.core.subscribe(lambda event: self._hear(event.event))
@@ -77,6 +74,14 @@ class Core:
         with self._changed:
             self.states.append(state)
             self._changed.notify_all()
+
+
+class Core(HeardCore):
+    """A core of a test's own, which looks at its base paths all the time."""
+
+    def __init__(self, configs: Sequence[ServableConfig], **options: Any) -> None:
+        given = {"file_system_poll_wait_seconds": 0.01, "completeness": AS_SEEN, **options}
+        super().__init__(ServerCore(configs, **given))
 
 
 def status_of(core: ServerCore, name: str) -> Mapping[str, str]:

@@ -13,16 +13,15 @@ from topicserve.servables.server.servable_config import (
 )
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import (
-    CanaryConfig,
     Client,
     ConfigError,
     Guarantee,
     OnMissingMetadata,
-    ServedConfig,
     TopicsConfig,
     WorkerConfig,
 )
-from topicserve.worker.config.values import Text
+from topicserve.worker.config.served import CanaryConfig, ServedConfig
+from topicserve.worker.config.texts import Text
 
 
 def test_what_the_file_leaves_out_has_its_default(tmp_path: Path) -> None:
@@ -31,7 +30,7 @@ def test_what_the_file_leaves_out_has_its_default(tmp_path: Path) -> None:
 
     assert config == WorkerConfig(
         TopicsConfig(("digits",), "results"),
-        (ServedConfig(ServableConfig("digits", "/models/digits")),),
+        (ServedConfig("digits", "/models/digits"),),
     )
     assert config.dead_letter_topic == "digits.dead-letter"
 
@@ -115,7 +114,7 @@ def test_text_from_the_environment_is_read_by_the_keys_type(tmp_path: Path) -> N
         "TOPICSERVE_BATCHING__BATCH_TIMEOUT_SECONDS": "0.005",
         "TOPICSERVE_METADATA__DELETE_AFTER_PUBLISH": "true",
         "TOPICSERVE_METADATA__ON_MISSING": "dead_letter",
-        "TOPICSERVE_NUM_LOAD_THREADS": "4",
+        "TOPICSERVE_MODELS__NUM_LOAD_THREADS": "4",
     }
 
     config = load(tmp_path, environ=environ)
@@ -126,7 +125,7 @@ def test_text_from_the_environment_is_read_by_the_keys_type(tmp_path: Path) -> N
     assert config.batching.batch_timeout_seconds == 0.005
     assert config.metadata.delete_after_publish is True
     assert config.metadata.on_missing is OnMissingMetadata.DEAD_LETTER
-    assert config.num_load_threads == 4
+    assert config.models.num_load_threads == 4
 
 
 def test_the_environment_reaches_into_servables(tmp_path: Path) -> None:
@@ -266,11 +265,11 @@ def test_version_policies(tmp_path: Path, lines: str, policy: VersionPolicy) -> 
             "batching.maxbatchsize: is not a key; did you mean batching.max_batch_size? "
             "(from TOPICSERVE_BATCHING__MAXBATCHSIZE)",
         ),
-        ("TOPICSERVE_KAFKA", "x", "kafka: must be a table, found a text (from TOPICSERVE_KAFKA)"),
+        ("TOPICSERVE_KAFKA", "x", "kafka: must be a table (from TOPICSERVE_KAFKA)"),
         (
-            "TOPICSERVE_NUM_LOAD_THREAD",
+            "TOPICSERVE_DEFAULT_SERVABL",
             "1",
-            "TOPICSERVE_NUM_LOAD_THREAD: is not a key; did you mean TOPICSERVE_NUM_LOAD_THREADS?",
+            "TOPICSERVE_DEFAULT_SERVABL: is not a key; did you mean TOPICSERVE_DEFAULT_SERVABLE?",
         ),
         (
             "TOPICSERVE_BATCHING__ALLOWED_BATCH_SIZES",

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.servables.servables import Served
 from tests.support.stages.deliveries import limit_of
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import ManualClock, a_kafka_record, an_id
 from tests.worker.stages.calls.test_second_tries import GUARANTEES, Padding, reason_of
 from tests.worker.test_pipeline import World
@@ -130,7 +131,9 @@ def test_the_largest_record_that_fits_is_not_refused() -> None:
 
 
 @pytest.mark.parametrize("error", [None, AuthenticationError("not allowed")])
-def test_a_limit_that_is_not_told_refuses_nothing(error: BackendError | None) -> None:
+def test_a_limit_that_is_not_told_refuses_nothing(
+    error: BackendError | None, logged: Logged
+) -> None:
     """The broker does, then."""
     admin = FakeAdmin(None)
     admin.error = error
@@ -138,6 +141,8 @@ def test_a_limit_that_is_not_told_refuses_nothing(error: BackendError | None) ->
     limit = a_limit(admin)
 
     assert limit.refusal(OutgoingRecord("out", None, bytes(100_000_000))) is None
+    told = [] if error is None else [{"topic": "out", "problem": "not allowed"}]
+    assert logged("topic_limit_unknown") == told
 
 
 def test_a_broker_that_does_not_answer_leaves_what_is_known() -> None:
@@ -165,6 +170,64 @@ def test_a_limit_is_asked_for_again_only_while_results_are_refused() -> None:
     limit.ask(admin, 1.0)  # type: ignore[arg-type]
 
     assert (before, after, limit.is_due(), limit.max_bytes) == (False, True, False, 5000)
+
+
+def test_a_refusal_tells_a_limit_that_no_broker_tells() -> None:
+    """One abort tells what another would; without it each record costs an abort or two."""
+    limit = TopicLimit("out")
+    made = [a_kafka_record(n, 2000.0 if n % 3 else 1.0) for n in range(60)]
+    world = World(made, Guarantee.EXACTLY_ONCE, Served({1: Padding()}), limit=limit)
+    world.producer.fail_send = limit_of(LIMIT_BYTES)
+
+    world.run()
+
+    reasons = [reason_of(sent) for sent in world.log.published]
+    assert sorted(map(str, reasons)) == ["None"] * 20 + ["result_too_large"] * 40
+    assert world.producer.aborted == 1
+    assert limit.max_bytes is not None
+    assert limit.max_bytes >= LIMIT_BYTES
+
+
+@GUARANTEES
+def test_a_refused_dead_letter_has_the_next_ones_cut_before_they_are_sent(
+    guarantee: Guarantee,
+) -> None:
+    """The dead-letter topic's limit is its own, and says nothing about results."""
+    results, letters = TopicLimit("out"), TopicLimit("dead")
+    made = [a_kafka_record(n, value=b"{" + bytes(3000)) for n in range(40)]
+    world = World(made, guarantee, limit=results, letters=letters)
+    refused = []
+
+    def refuse(sent: OutgoingRecord) -> BackendError | None:
+        if batch_bytes(sent) <= LIMIT_BYTES:
+            return None
+        refused.append(sent)
+        return RecordTooLargeError("too large")
+
+    world.producer.fail_send = refuse
+
+    world.run()
+
+    assert [dict(sent.headers)["topicserve-truncated"] for sent in world.log.published] == [
+        *[b"value=3001"] * 40
+    ]
+    assert world.producer.aborted == (1 if guarantee is Guarantee.EXACTLY_ONCE else 0)
+    assert (results.max_bytes, letters.max_bytes) == (None, batch_bytes(refused[0]) - 1)
+
+
+def test_the_smallest_refused_record_counts_until_the_limit_is_asked_for() -> None:
+    """A larger one says nothing new; a compressed one says nothing of those to come."""
+    limit, compressed = a_limit(), TopicLimit("out", refuses=False)
+    small, large = (OutgoingRecord("out", None, bytes(size)) for size in (1000, 2000))
+
+    for one in (small, large):
+        limit.note_refusal(one)
+        compressed.note_refusal(one)
+    learned = limit.max_bytes
+    limit.ask(FakeAdmin(), 1.0)  # type: ignore[arg-type]
+
+    assert learned == batch_bytes(small) - 1
+    assert (limit.max_bytes, compressed.max_bytes) == (LIMIT_BYTES, None)
 
 
 @GUARANTEES

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.stages.records import ManualClock, a_kafka_record
 from topicserve.backends.broker import LogOffsets
-from topicserve.backends.errors import AuthenticationError, BackendError, BackendUnavailableError
+from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.delivery.topic_limit import ASK_AGAIN_SECONDS, TopicLimit
 from topicserve.worker.health.broker_watch import ASK_SECONDS, BrokerWatch
@@ -27,7 +27,7 @@ class FakeAdmin:
         self.asked = 0
         self.closed = 0
         self.on_committed: Callable[[], object] = lambda: None
-        self.error: BackendError | None = None
+        self.error: Exception | None = None
         self.missing: set[str] = set()
         self.stood: dict[TopicPartition, int | None] = {}
         self.log = LogOffsets(0, 0)
@@ -132,6 +132,23 @@ def test_a_silent_broker_makes_the_worker_unready_and_is_told_once(
     assert world.watch.problem() is None
     assert world.value("broker_reachable") == 1
     assert events(caplog) == ["broker_away", "broker_back"]
+
+
+def test_a_bug_in_the_watch_is_logged_with_its_traceback_and_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The worker goes on; the thread ends when it is asked to."""
+    world = World()
+    world.admin.error = KeyError("a bug")
+
+    world.watch.start()
+    world.watch.close(LIMIT_SECONDS)
+
+    line = caplog.records[0]
+    assert (line.msg, line.levelname) == ("broker_watch_failed", "ERROR")
+    assert line.exc_info is not None
+    assert line.exc_info[0] is KeyError
+    assert world.admin.closed == 1
 
 
 def test_a_missing_topic_makes_the_worker_unready_and_is_told_once(

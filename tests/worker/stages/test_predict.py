@@ -95,6 +95,21 @@ def test_one_bad_row_never_fails_its_batch(bad: int, error: Exception) -> None:
     assert world.registry.get_sample_value("topicserve_predict_failures_total", labels) == 7
 
 
+@pytest.mark.parametrize(("error", "traces"), [(KeyError("a bug"), 1), (InternalError("no"), 0)])
+def test_a_bug_of_a_kind_is_logged_with_its_traceback(
+    error: Exception, traces: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its dead letter has only the text; what a servable answers on purpose needs no more."""
+    world = World(Doubling(dislikes=1.0, error=error))
+
+    world.predict(*(a_request(float(number)) for number in range(4)))
+
+    lines = [line for line in caplog.records if line.msg == "predict_raised"]
+    of = {"servable": "digits", "version": 1, "signature": "serving_default"}
+    assert [line.__dict__["fields"] for line in lines] == [of] * traces
+    assert [bool(line.exc_info and line.exc_info[2]) for line in lines] == [True] * traces
+
+
 class InPlace:
     """Doubles its input itself, then refuses what is over 100."""
 

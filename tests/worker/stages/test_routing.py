@@ -3,9 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from topicserve.servables.server.servable_config import ServableConfig
 from topicserve.wire.headers import Target
-from topicserve.worker.config.schema import CanaryConfig, ServedConfig
+from topicserve.worker.config.served import CanaryConfig, ServedConfig
 from topicserve.worker.stages.request import Route
 from topicserve.worker.stages.routing import Router, UnknownServableError, share_of
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -21,8 +20,7 @@ def a_router(
 ) -> Router:
     """Return a router over servables of these names, the first with a canary."""
     served = [
-        ServedConfig(ServableConfig(name, "/models"), canary if name == names[0] else None)
-        for name in names
+        ServedConfig(name, "/models", canary=canary if name == names[0] else None) for name in names
     ]
     metrics = WorkerMetrics(registry or CollectorRegistry())
     return Router(served, lambda: names, default, metrics)

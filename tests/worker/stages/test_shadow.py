@@ -12,9 +12,8 @@ from tests.support.kafka.kafka_doubles import MemoryLog, MemoryProducer
 from tests.support.servables.servables import Doubling, Served
 from tests.support.stages.records import a_request
 from topicserve.servables.kinds.servable import Columns, Scope, Signature, TensorSpec
-from topicserve.servables.server.servable_config import ServableConfig
 from topicserve.wire.json_codec.body import Form
-from topicserve.worker.config.schema import ServedConfig, ShadowConfig
+from topicserve.worker.config.served import ServedConfig, ShadowConfig
 from topicserve.worker.stages.request import BatchPrediction, CallOutput, Request
 from topicserve.worker.stages.routing import share_of
 from topicserve.worker.stages.shadow import MAX_WAITING_BATCHES, Shadow
@@ -36,7 +35,7 @@ class World:
     def __init__(self, second: Any, share: float = 1.0) -> None:
         self.log = MemoryLog()
         self.registry = CollectorRegistry()
-        served = [ServedConfig(ServableConfig("digits", "/"), shadow=ShadowConfig(share, 2))]
+        served = [ServedConfig("digits", "/", shadow=ShadowConfig(share, 2))]
         self.served = Served({1: Doubling(), 2: second})
         self.shadow = Shadow(
             served,

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.servables.servables import Doubling, Served
 from tests.support.stages.records import ROUTE, ManualClock, a_request
-from topicserve.servables.core.errors import DeadlineExceededError
+from topicserve.servables.core.errors import DeadlineExceededError, InvalidArgumentError
 from topicserve.servables.server.swap_guard import GuardLimits, SwapGuard
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.config.schema import BatchingConfig
@@ -117,6 +117,40 @@ def test_a_canary_that_is_not_available_falls_back_to_the_default(
     assert world.metric("canary_fallbacks") == 7
     said = [one.message for one in caplog.records if one.message.startswith("canary")]
     assert said == ["canary_unavailable", "canary_available", "canary_unavailable"]
+
+
+def test_what_a_canary_fails_on_the_default_answers(caplog: pytest.LogCaptureFixture) -> None:
+    """Counted and logged; what both fail on keeps the canary's error."""
+    world = World({1: Picky(4.0), 2: Picky(3.0, 4.0)})
+    world.served.default = lambda: 1
+    world.served.versions[2].error = InvalidArgumentError("the canary's")
+
+    predicted = world.predict(1.0, 3.0, 4.0, route=CANARY)
+
+    assert by_version(predicted) == {2: [2.0], 1: [6.0]}
+    assert [str(one.error) for one in predicted.rejections] == [
+        "InvalidArgumentError: the canary's"
+    ]
+    assert world.metric("canary_fallbacks") == 1
+    (event,) = [one for one in caplog.records if one.msg == "canary_failed"]
+    assert event.__dict__["fields"] == {
+        "servable": "digits",
+        "version": 2,
+        "records": 1,
+        "problem": "InvalidArgumentError: the canary's",
+    }
+
+
+def test_a_version_that_a_record_names_answers_it_alone() -> None:
+    """Not so where the record names the version itself, nor where the canary is the default."""
+    world = World({1: Doubling(), 2: Picky(3.0)})
+    world.served.default = lambda: 1
+    named = world.predict(3.0, route=Route("digits", 2, None, "serving_default"))
+    world.served.default = lambda: 2
+    same = world.predict(3.0, route=CANARY)
+
+    assert (len(named.rejections), len(same.rejections)) == (1, 1)
+    assert world.metric("canary_fallbacks") == 0
 
 
 def test_without_a_default_a_canary_that_is_missing_waits_as_others_do() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.stages.records import ManualClock, a_request
 from topicserve.backends.errors import FencedError
-from topicserve.servables.core.errors import DataLossError
+from topicserve.servables.core.errors import DataLossError, as_servable_error
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState, ServableState
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
@@ -64,6 +64,25 @@ def test_versions_are_told_with_their_servable(caplog: pytest.LogCaptureFixture)
     ]
 
 
+def test_a_rollback_to_a_version_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """With the version that still answers; a new version that fails blocks no rollback."""
+    failed = ServableState(ServableId("digits", 3), ManagerState.END, DataLossError("cut short"))
+
+    for replaced in ([], [1, 2], [1, 4]):
+        log_version(failed, replaced)
+
+    blocked = [fields for event, fields in told(caplog) if event == "rollback_blocked"]
+    assert blocked == [
+        {
+            "servable": "digits",
+            "version": 4,
+            "failed_version": 3,
+            "problem": "cut short",
+            "remedy": "remove the failed version, too, or correct it",
+        }
+    ]
+
+
 def test_the_first_dead_letter_of_a_reason_is_told_and_then_a_count_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -117,6 +136,22 @@ def test_a_fatal_error_is_told_with_its_traceback(caplog: pytest.LogCaptureFixtu
     assert line.exc_info is not None
     assert line.exc_info[2] is not None
     assert exit_code_of(lambda: None) == 0
+
+
+def test_a_loaders_bug_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    """What a loader answers with a status code needs none."""
+    failed = ServableId("digits", 3)
+    try:
+        raise KeyError("a bug")
+    except KeyError as bug:
+        log_version(ServableState(failed, ManagerState.END, as_servable_error(bug)))
+    log_version(ServableState(failed, ManagerState.END, DataLossError("cut short")))
+
+    of_bug, of_answer = caplog.records
+    assert of_bug.exc_info is not None
+    assert of_bug.exc_info[0] is KeyError
+    assert of_bug.exc_info[2] is not None
+    assert not of_answer.exc_info
 
 
 def test_servables_that_are_configured_no_more_are_named(caplog: pytest.LogCaptureFixture) -> None:

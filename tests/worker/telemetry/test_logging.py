@@ -143,6 +143,21 @@ def test_a_traceback_stays_on_the_line_and_keeps_its_end() -> None:
     assert json.loads(line)["traceback"].endswith("y the end")
 
 
+def test_a_traceback_of_many_lines_is_one_line_of_text() -> None:
+    """With the ends of its lines escaped: a line of the log is an event."""
+    stream = log_to()
+
+    try:
+        raise ValueError("a bug\nof two lines")
+    except ValueError as error:
+        log_event("failed", traceback_of=error)
+
+    (line,) = stream.getvalue().splitlines()
+    trace = json.loads(line.partition(" traceback=")[2])
+    assert trace.startswith("Traceback (most recent call last):\n")
+    assert trace.endswith("\nValueError: a bug\nof two lines")
+
+
 def test_other_libraries_warnings_come_in_the_same_form() -> None:
     """Their everyday lines do not come at all."""
     stream = log_to(level=LogLevel.DEBUG)

@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
-from topicserve.backends.broker import LogOffsets
+from topicserve.backends.broker import GroupDescription, GroupMember, LogOffsets
 from topicserve.backends.confluent.errors import translate, translated
 from topicserve.backends.confluent.questions import Questions
 from topicserve.backends.confluent.settings import opened
@@ -17,6 +17,15 @@ from topicserve.backends.own_process import own_process
 from topicserve.wire.kafka_record import TopicPartition
 
 _POLL_SECONDS = 0.05
+# Kafka's own words for a group's states.
+_STATES = {
+    "PREPARING_REBALANCING": "PreparingRebalance",
+    "COMPLETING_REBALANCING": "CompletingRebalance",
+    "STABLE": "Stable",
+    "DEAD": "Dead",
+    "EMPTY": "Empty",
+    "UNKNOWN": "Unknown",
+}
 
 
 @own_process("Kafka admin client")
@@ -96,6 +105,23 @@ class ConfluentAdmin:
     ) -> dict[TopicPartition, int | None]:
         return self._questions.committed(group_id, partitions, timeout_seconds)
 
+    def offsets_at_time(
+        self, partitions: Sequence[TopicPartition], timestamp_ms: int, timeout_seconds: float
+    ) -> dict[TopicPartition, int | None]:
+        return self._questions.offsets_at_time(partitions, timestamp_ms, timeout_seconds)
+
+    def describe_group(self, group_id: str, timeout_seconds: float) -> GroupDescription:
+        try:
+            found = self._ask(
+                lambda limit: self._client.describe_consumer_groups(
+                    [group_id], request_timeout=limit
+                ),
+                timeout_seconds,
+            )[group_id]
+        except KafkaException as error:
+            raise translate(error.args[0]) from error
+        return GroupDescription(_STATES[found.state.name], tuple(map(_member, found.members)))
+
     def close(self) -> None:
         self._questions.close()
         # The library closes an AdminClient when nothing refers to it.
@@ -121,3 +147,14 @@ class ConfluentAdmin:
         problem = translate(error)
         if not isinstance(problem, BackendUnavailableError):
             self._error = problem
+
+
+def _member(described: Any) -> GroupMember:
+    assigned = described.assignment.topic_partitions if described.assignment else ()
+    return GroupMember(
+        described.member_id,
+        described.client_id,
+        described.host.removeprefix("/"),
+        described.group_instance_id or None,
+        tuple(TopicPartition(one.topic, one.partition) for one in assigned),
+    )

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError
 
 from topicserve.backends.broker import LogOffsets
 from topicserve.backends.confluent.errors import translate, translated
+from topicserve.backends.confluent.offsets import from_client
 from topicserve.backends.confluent.settings import opened
 from topicserve.backends.errors import AuthenticationError, BackendError, BackendUnavailableError
 from topicserve.wire.kafka_record import TopicPartition
@@ -75,6 +76,26 @@ class Questions:
         answers = self._ask(
             group_id,
             lambda client, seconds: client.committed(theirs, timeout=seconds),
+            timeout_seconds,
+        )
+        for answer in answers:
+            if answer.error is not None:
+                raise translate(answer.error)
+        return {
+            TopicPartition(answer.topic, answer.partition): from_client(answer)
+            for answer in answers
+        }
+
+    def offsets_at_time(
+        self, partitions: Sequence[TopicPartition], timestamp_ms: int, timeout_seconds: float
+    ) -> dict[TopicPartition, int | None]:
+        """Return the offset of the first record at or after a time; None where there is none."""
+        if not partitions:
+            return {}
+        theirs = [confluent_kafka.TopicPartition(*one, timestamp_ms) for one in partitions]
+        answers = self._ask(
+            self._group_id or _NO_GROUP,
+            lambda client, seconds: client.offsets_for_times(theirs, timeout=seconds),
             timeout_seconds,
         )
         for answer in answers:

@@ -9,11 +9,12 @@ from kafka import errors
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 
 from topicserve.backends.bounded_calls import BoundedCalls
-from topicserve.backends.broker import LogOffsets
+from topicserve.backends.broker import GroupDescription, GroupMember, LogOffsets
 from topicserve.backends.errors import UnknownTopicError
 from topicserve.backends.kafka_errors import class_of_code
 from topicserve.backends.kafka_python.connection import Network
 from topicserve.backends.kafka_python.errors import translated
+from topicserve.backends.kafka_python.offsets import from_client
 from topicserve.backends.own_process import own_process
 from topicserve.wire.kafka_record import TopicPartition
 
@@ -129,9 +130,32 @@ class KafkaPythonAdmin:
         )[group_id]
         offsets = {p: found.get(their) for p, their in zip(partitions, theirs, strict=True)}
         return {
-            partition: None if one is None or one.offset < 0 else int(one.offset)
+            partition: None if one is None or one.offset < 0 else from_client(one)
             for partition, one in offsets.items()
         }
+
+    def offsets_at_time(
+        self, partitions: Sequence[TopicPartition], timestamp_ms: int, timeout_seconds: float
+    ) -> dict[TopicPartition, int | None]:
+        client = self._opened(timeout_seconds)
+        theirs = [kafka.TopicPartition(*partition) for partition in partitions]
+        found = self._ask(
+            "list_partition_offsets",
+            lambda: client.list_partition_offsets(
+                dict.fromkeys(theirs, timestamp_ms), timeout_ms=int(timeout_seconds * 1000)
+            ),
+            timeout_seconds,
+        )
+        offsets = {p: found[their].offset for p, their in zip(partitions, theirs, strict=True)}
+        return {partition: None if one < 0 else one for partition, one in offsets.items()}
+
+    def describe_group(self, group_id: str, timeout_seconds: float) -> GroupDescription:
+        client = self._opened(timeout_seconds)
+        found = self._ask(
+            "describe_groups", lambda: client.describe_groups([group_id]), timeout_seconds
+        )[group_id]
+        members = (_member(one) for one in found["members"])
+        return GroupDescription(found["group_state"], tuple(members))
 
     def close(self) -> None:
         if self._client is not None:
@@ -157,3 +181,16 @@ class KafkaPythonAdmin:
         # Not all of its questions take a time limit, and none in total.
         with translated():
             return self._calls.call(name, question, timeout_seconds)
+
+
+def _member(described: Mapping[str, Any]) -> GroupMember:
+    assignment = described["member_assignment"]
+    # Bytes where the client that joined speaks another protocol than consumers do.
+    topics = assignment["assigned_partitions"] if isinstance(assignment, Mapping) else ()
+    return GroupMember(
+        described["member_id"],
+        described["client_id"],
+        described["client_host"].removeprefix("/"),
+        described.get("group_instance_id"),
+        tuple(TopicPartition(one["topic"], n) for one in topics for n in one["partitions"]),
+    )

@@ -2,20 +2,16 @@
 
 import argparse
 import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
+from topicserve.cli.argument_types import time_or_age
 from topicserve.cli.dead_letters.entry import Entry
 from topicserve.cli.errors import UsageError
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.record_id import canonical_record_id
-from topicserve.wire.rfc3339 import read_time
 
-_AGE = re.compile(r"([0-9]{1,6})([smhd])", re.ASCII)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PLACES = re.compile(r"([0-9]{1,10}):([0-9]{1,19})(?:-([0-9]{1,19}))?", re.ASCII)
-TIME_WANTED = "must be RFC 3339 with an offset, such as 2026-11-28T06:00:00Z, or an age such as 2h"
 
 
 class Places(NamedTuple):
@@ -43,12 +39,12 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--since",
-        type=_time("--since"),
+        type=time_or_age("--since"),
         metavar="TIME",
         help="only those given up at this time or later: RFC 3339, or an age such as 90s, 15m, 2h",
     )
     parser.add_argument(
-        "--until", type=_time("--until"), metavar="TIME", help="only those given up before it"
+        "--until", type=time_or_age("--until"), metavar="TIME", help="only those given up before it"
     )
     parser.add_argument(
         "--offset",
@@ -98,19 +94,6 @@ def read_places(typed: str) -> Places:
         raise UsageError(f"--offset: {wanted}, found {typed[:64]!r}")
     partition, first, last = found.groups()
     return Places(int(partition), int(first), int(last or first))
-
-
-def _time(flag: str) -> Callable[[str], datetime]:
-    def read(typed: str) -> datetime:
-        age = _AGE.fullmatch(typed)
-        try:
-            if age is not None:
-                return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
-            return read_time(typed)
-        except (ValueError, OverflowError):
-            raise UsageError(f"{flag}: {TIME_WANTED}; found {typed[:64]!r}") from None
-
-    return read
 
 
 def _record_id(typed: str) -> str:

@@ -11,7 +11,7 @@ def model_status(states: Iterable[ServableState], rejections: Mapping[int, str])
     """Return the status of a model's versions, in the order given.
 
     A version that the guard has rejected is listed with the reason for its error, in the state
-    that it is in: it still answers requests that name it.
+    that it is in: it still answers requests that name it, until it is unloaded.
     """
     return {
         "model_version_status": [

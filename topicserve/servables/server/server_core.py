@@ -218,7 +218,11 @@ class ServerCore:
             problem = self._source.errors().get(name)
             because = f": {problem}" if problem is not None else ""
             raise NotFoundError(f"Could not find any versions of model {name}{because}")
-        return model_status(versions.values(), self._roles.rejections(name))
+        return model_status(versions.values(), self._roles.reasons(name))
+
+    def replaced_versions(self, name: str) -> list[int]:
+        """Return the versions that are no longer aspired and still serve, for want of another."""
+        return self._manager.ready_but_not_aspired(name)
 
     def problem(self, name: str) -> str:
         """Return what keeps a servable from having a version; empty where nothing is known."""

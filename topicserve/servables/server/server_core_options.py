@@ -37,8 +37,8 @@ class ServerCoreOptions:
     file_system_poll_wait_seconds: float = 1.0
     """How often base paths and the model config file are looked at. Below 0: never by itself."""
     num_load_threads: int = 2
-    unload_threads: int = 2
-    max_load_retries: int = 5
+    num_unload_threads: int = 2
+    max_num_load_retries: int = 5
     load_retry_interval_seconds: float = 1.0
     """The first pause between tries; each next one is twice as long, up to a minute."""
     broken_version_interval_seconds: float = 60.0
@@ -67,8 +67,8 @@ class ServerCoreOptions:
         """Return what the manager underneath is told."""
         return BasicManagerOptions(
             num_load_threads=self.num_load_threads,
-            unload_threads=self.unload_threads,
-            retry=RetryPolicy(self.max_load_retries, self.load_retry_interval_seconds),
+            num_unload_threads=self.num_unload_threads,
+            retry=RetryPolicy(self.max_num_load_retries, self.load_retry_interval_seconds),
             event_bus=bus,
             resource_tracker=self._tracker(),
             on_insufficient_resources=self.on_insufficient_resources,

@@ -7,6 +7,7 @@ from enum import Enum
 
 # Fewer records say too little: of ten, five fail by chance where a third does.
 _LEAST_RECORDS = 10
+_MAX_UNLOADED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,14 @@ class _Swap:
     records: int = 0
     failed: int = 0
     rejected: dict[int, str] = field(default_factory=dict)
+    unloaded: dict[int, str] = field(default_factory=dict)
+    """Versions that were rejected and are gone by now: the reason is for people alone."""
 
     def forget_all_but(self, available: Sequence[int]) -> None:
+        told = self.unloaded | self.rejected
         self.rejected = {one: why for one, why in self.rejected.items() if one in available}
+        unloaded = [one for one in told if one not in available][-_MAX_UNLOADED:]
+        self.unloaded = {one: told[one] for one in unloaded}
         if self.candidate not in available:
             self.candidate = None
         if self.proven not in available:
@@ -181,6 +187,12 @@ class SwapGuard:
             return {}  # looked at for every call of a pipeline
         with self._lock:
             return dict(swap.rejected)
+
+    def reasons(self, name: str) -> dict[int, str]:
+        """Return the same, with the versions that were unloaded after it and did not come back."""
+        with self._lock:
+            swap = self._swaps.get(name)
+            return {} if swap is None else swap.unloaded | swap.rejected
 
     def forget(self, name: str) -> None:
         """Begin again with a servable: its configuration has changed."""

@@ -91,6 +91,10 @@ class VersionRoles:
         """Return the versions that the guard has rejected, each with the reason."""
         return {} if self._guard is None else self._guard.rejections(name)
 
+    def reasons(self, name: str) -> Mapping[int, str]:
+        """Return the same for people, with versions that have been unloaded since."""
+        return {} if self._guard is None else self._guard.reasons(name)
+
     def _choose(self, config: ServableConfig) -> int | None:
         if self._guard is None:
             order = self._in_order(config, self._available(config.name))

@@ -56,6 +56,7 @@ class MonitoredServable:
         self._place = _Place.of(servable, options)
         self._is_removed = False
         self._said: list[ServableData[StoragePath]] | None = None
+        self._has_found = False
         self._complaint = ""
         self.error: ServableError | None = None
         """What went wrong at the last look."""
@@ -93,10 +94,11 @@ class MonitoredServable:
         # A file system may raise anything; it is this servable's error alone.
         except Exception as error:
             self.error = as_servable_error(error)
-            self._complain(f"it cannot be polled: {self.error}")
+            self._complain(f"it cannot be polled: {self.error}", has_versions=False)
             raise self.error from error
         self.error = None if aspired else NotFoundError(complaint)
-        self._complain(complaint)
+        self._complain(complaint, has_versions=bool(aspired))
+        self._has_found = self._has_found or bool(aspired)
         with self._lock:
             if place is self._place and not self._is_removed:
                 self._say(aspired)
@@ -108,16 +110,17 @@ class MonitoredServable:
         self._emit(self._place.servable.name, aspired)
         self._said = aspired
 
-    def _complain(self, complaint: str) -> None:
-        """Log what is wrong when that changes, not at every look."""
+    def _complain(self, complaint: str, *, has_versions: bool) -> None:
+        """Log what is wrong when that changes, not at every look; and what serves meanwhile."""
         if complaint == self._complaint:
             return
         self._complaint = complaint
         servable = self._place.servable
         if complaint:
-            _logger.warning(
-                "servable %s: %s; what is loaded stays loaded", servable.name, complaint
-            )
+            loaded = "" if has_versions else "; nothing is loaded yet"
+            if self._has_found:
+                loaded = "; what is loaded stays loaded"
+            _logger.warning("servable %s: %s%s", servable.name, complaint, loaded)
         else:
             _logger.info("servable %s: all is found again", servable.name)
 

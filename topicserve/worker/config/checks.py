@@ -4,18 +4,16 @@ import re
 from itertools import pairwise
 
 from topicserve.backends.kafka_choices import problem_of
-from topicserve.servables.server.servable_config import ServableConfig
+from topicserve.servables.server.servable_config import ServableConfig, VersionPolicyKind
+from topicserve.worker.config.faults import missing, shown
 from topicserve.worker.config.schema import (
     BatchingConfig,
-    CanaryConfig,
     ConfigError,
     Guarantee,
     KafkaConfig,
-    ServedConfig,
-    ShadowConfig,
     WorkerConfig,
 )
-from topicserve.worker.config.values import missing, shown
+from topicserve.worker.config.served import CanaryConfig, ServedConfig, ShadowConfig
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,@/\[\]]+):(\d{1,5})", re.ASCII)
@@ -121,7 +119,7 @@ def _check_served(config: WorkerConfig) -> None:
         )
     for served in config.servables:
         _check_one(served, config.topics.shadow)
-    names = [served.servable.name for served in config.servables]
+    names = [served.name for served in config.servables]
     # What a model config file serves is known once it has been read.
     if config.default_servable not in ("", *names) and not config.model_config_file:
         raise ConfigError(
@@ -135,17 +133,30 @@ def _check_one(served: ServedConfig, shadow_topic: str) -> None:
     key = f"servables.{servable.name}"
     if not servable.base_path:
         raise ConfigError(f"{key}.base_path", "must be the directory that holds the versions")
-    for label, version in servable.version_labels.items():
-        if not label or version < 0:
-            raise ConfigError(
-                f"{key}.version_labels.{label}", f"must be a label's version, found {version}"
-            )
+    _check_policy(served, key)
+    if "" in servable.version_labels:
+        raise ConfigError(f"{key}.version_labels", "must not have a label without a name")
     for side, name in ((served.canary, "canary"), (served.shadow, "shadow")):
         if side is not None:
             _check_side(side, servable, f"{key}.{name}")
     if served.shadow is not None and not shadow_topic:
         raise missing("topics.shadow", f"{key}.shadow publishes its differences there")
     _check_default(served, key)
+
+
+def _check_policy(served: ServedConfig, key: str) -> None:
+    """Check that the policy, the number and the list of versions belong together."""
+    kind, versions = served.policy_kind, served.versions
+    if kind is VersionPolicyKind.SPECIFIC and not versions:
+        raise ConfigError(f"{key}.versions", 'must list the versions of version_policy "specific"')
+    if kind is not VersionPolicyKind.SPECIFIC and versions:
+        raise ConfigError(
+            f"{key}.versions", f'belongs to version_policy "specific", found {kind.value!r}'
+        )
+    if kind is not VersionPolicyKind.LATEST and served.num_versions is not None:
+        raise ConfigError(
+            f"{key}.num_versions", f'belongs to version_policy "latest", found {kind.value!r}'
+        )
 
 
 def _check_side(side: CanaryConfig | ShadowConfig, servable: ServableConfig, key: str) -> None:
@@ -161,8 +172,6 @@ def _check_default(served: ServedConfig, key: str) -> None:
     version_key, label_key = f"{key}.default_version", f"{key}.default_label"
     if version is not None and label is not None:
         raise ConfigError(label_key, "must not be set beside default_version")
-    if version is not None and version < 0:
-        raise ConfigError(version_key, f"must be at least 0, found {version}")
     _check_named(version, label, servable, version_key, label_key)
     default_key = version_key if label is None else label_key
     default = _version_of(version, label, servable)

@@ -14,17 +14,18 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from topicserve.servables.core.errors import ServableError
 from topicserve.servables.sources.regular_files import read_regular_file
 from topicserve.worker.config.checks import check
+from topicserve.worker.config.faults import faults, join, not_a_table, shown
 from topicserve.worker.config.flags import FLAG_BY_KEY
 from topicserve.worker.config.schema import ConfigError, WorkerConfig
-from topicserve.worker.config.servables import read_served
-from topicserve.worker.config.values import Text, join, not_a_table, read_table, shown, split_list
+from topicserve.worker.config.texts import Text, as_typed, split_list
 
 PREFIX = "TOPICSERVE_"
 _MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -32,9 +33,18 @@ _INDEX = re.compile(r"\[\d+\]$")
 _MAX_SECRET_BYTES = 64 * 1024
 # Keys whose own name ends so.
 _KEYS_OF_FILES = ("model_config_file",)
-_KEYS = tuple(one.name for one in fields(WorkerConfig))
+_KEYS = WorkerConfig.__struct_fields__
+_TYPE = msgspec.inspect.type_info(WorkerConfig)
 
 Tree = dict[str, Any]
+
+
+class LoadedConfig(NamedTuple):
+    """A configuration, and where its values came from."""
+
+    config: WorkerConfig
+    sources: Mapping[str, str]
+    """The file, the variable or the flag of each dotted key that is not at its default."""
 
 
 def load_config(
@@ -46,6 +56,13 @@ def load_config(
     for a flag that was not given; a Text says where it was typed instead. The flag "servables"
     lists NAME=BASE_PATH. The error says where the value came from.
     """
+    return load_with_sources(path, environ, flags).config
+
+
+def load_with_sources(
+    path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
+) -> LoadedConfig:
+    """Return the configuration with the source of each key, or raise ConfigError as above."""
     sources: dict[str, str] = {}
     try:
         tree = _read_file(path) if path is not None else {}
@@ -54,14 +71,23 @@ def load_config(
             sources |= {key: str(path) for key in _keys_of(tree, "")}
         _apply_environment(tree, environ, sources)
         _apply_flags(tree, flags, sources)
-        served = tuple(read_served(name, table) for name, table in tree.pop("servables").items())
-        config = read_table(WorkerConfig, tree, "", servables=served)
+        tree["servables"] = _with_names(tree["servables"])
+        config = _convert(tree)
         check(config)
     except RecursionError:
         raise ConfigError(str(path or "configuration"), "is nested too deeply") from None
     except ConfigError as error:
         raise _with_source(error, sources) from None
-    return config
+    return LoadedConfig(config, sources)
+
+
+def _convert(tree: Tree) -> WorkerConfig:
+    typed = as_typed(_TYPE, tree, "")
+    try:
+        return msgspec.convert(typed, WorkerConfig)
+    # Its text may show a password; what is raised here instead does not.
+    except msgspec.ValidationError:
+        raise next(faults(_TYPE, typed, "")) from None
 
 
 def _keys_of(table: Mapping[str, Any], key: str) -> Iterator[str]:
@@ -104,7 +130,7 @@ def _by_name(servables: object) -> Tree:
     for index, table in enumerate(servables):
         key = f"servables[{index}]"
         if not isinstance(table, dict):
-            raise not_a_table(key, table)
+            raise not_a_table(key)
         name = table.pop("name", None)
         if not isinstance(name, str) or not name:
             raise ConfigError(f"{key}.name", "must be the servable's name")
@@ -112,6 +138,21 @@ def _by_name(servables: object) -> Tree:
             raise ConfigError(f"{key}.name", f"{shown(name)} is there twice")
         named[name] = table
     return named
+
+
+def _with_names(named: object) -> list[Tree]:
+    """Return the servables as the list that they are in the file."""
+    if not isinstance(named, dict):
+        raise ConfigError("servables", "must be tables headed [[servables]]")
+    listed = []
+    for name, table in named.items():
+        key = f"servables.{name}"
+        if not isinstance(table, dict):
+            raise not_a_table(key)
+        if "name" in table:
+            raise ConfigError(f"{key}.name", "is not a key here; the name stands before it")
+        listed.append({"name": name, **table})
+    return listed
 
 
 def _apply_environment(tree: Tree, environ: Mapping[str, str], sources: dict[str, str]) -> None:
@@ -205,7 +246,7 @@ def _set(tree: Tree, path: Sequence[str], value: object, sources: dict[str, str]
         key = join(key, name)
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
-            raise not_a_table(key, table)
+            raise not_a_table(key)
     table[path[-1]] = value
 
 

@@ -1,14 +1,23 @@
-"""What a worker is told: one dataclass a table of the TOML file, one field a key.
+"""What a worker is told: one struct a table of the TOML file, one field a key.
 
 The text under a field is its line in docs/configuration.md.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
-from topicserve.servables.server.servable_config import ServableConfig
+from msgspec import Meta, field
+
+from topicserve.worker.config.models import ModelsConfig
+from topicserve.worker.config.served import ServedConfig
+from topicserve.worker.config.types import (
+    Count,
+    KafkaSettings,
+    PositiveSeconds,
+    Seconds,
+    Share,
+    Table,
+)
 
 
 class ConfigError(Exception):
@@ -18,29 +27,6 @@ class ConfigError(Exception):
         super().__init__(f"{key}: {problem}")
         self.key = key
         self.problem = problem
-
-
-class Limit(NamedTuple):
-    """The numbers that a key may have."""
-
-    minimum: float
-    maximum: float
-    above: bool = False
-    """The minimum itself is not allowed."""
-
-
-# Ten years: longer is a slip of the keyboard, and the system's own waits end at 2^63 nanoseconds.
-_MAX_SECONDS = 10.0 * 365 * 86_400
-_MAX_COUNT = 2**53
-
-Count = Annotated[int, Limit(1, _MAX_COUNT)]
-Seconds = Annotated[float, Limit(0, _MAX_SECONDS)]
-PositiveSeconds = Annotated[float, Limit(0, _MAX_SECONDS, above=True)]
-Share = Annotated[float, Limit(0, 1)]
-Version = Annotated[int, Limit(0, 2**63 - 1)]
-
-DOTTED = "names with dots, which TOML reads as nested tables"
-KafkaSettings = Annotated[Mapping[str, object], DOTTED]
 
 
 class Client(Enum):
@@ -80,9 +66,10 @@ class LogLevel(Enum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class KafkaConfig:
+class KafkaConfig(Table, frozen=True):
     """[kafka]: the client, the group, and Kafka's own settings, passed through by name."""
+
+    HIDDEN = frozenset({"settings", "consumer_settings", "producer_settings"})
 
     bootstrap_servers: str = "127.0.0.1:9092"
     """Where to find the cluster: host:port, several with commas between."""
@@ -96,16 +83,15 @@ class KafkaConfig:
     """/readyz fails when no broker has answered for this long."""
     max_decompressed_bytes: Count = 128 * 1024 * 1024
     """The most bytes that a batch may decompress to; with "confluent" see docs/quarantine.md."""
-    settings: KafkaSettings = field(default_factory=dict, repr=False)
+    settings: KafkaSettings = field(default_factory=dict)
     """Kafka's settings for every connection, such as `security.protocol = "SASL_SSL"`."""
-    consumer_settings: KafkaSettings = field(default_factory=dict, repr=False)
+    consumer_settings: KafkaSettings = field(default_factory=dict)
     """Kafka's settings for the consumer, such as `session.timeout.ms = 10000`."""
-    producer_settings: KafkaSettings = field(default_factory=dict, repr=False)
+    producer_settings: KafkaSettings = field(default_factory=dict)
     """Kafka's settings for the producer, such as `compression.type = "lz4"`."""
 
 
-@dataclass(frozen=True, slots=True)
-class TopicsConfig:
+class TopicsConfig(Table, frozen=True):
     """[topics]: where records come from and where results and dead letters go."""
 
     input: tuple[str, ...]
@@ -116,15 +102,16 @@ class TopicsConfig:
     """Where dead letters go; empty: the first input topic's name with ".dead-letter" behind it."""
     shadow: str = ""
     """Where a shadow version's differences go; needed only where a servable has a shadow."""
-    create_partitions: Annotated[int, Limit(0, 100_000)] = 0
+    create_partitions: Annotated[int, Meta(ge=0, le=100_000)] = 0
     """Above 0, topics that are missing are created with so many partitions; 0: that is an error."""
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataConfig:
+class MetadataConfig(Table, frozen=True):
     """[metadata]: the store, and what to do when it has nothing."""
 
-    redis_url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
+    HIDDEN = frozenset({"redis_url"})
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
     """The store: redis://, rediss:// (TLS) or unix://, with user and password where needed."""
     key_prefix: str = "topicserve:metadata:"
     """What stands before the record id in a key; may be empty."""
@@ -140,8 +127,7 @@ class MetadataConfig:
     """Delete metadata once its result is acknowledged, instead of leaving it to its TTL."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchingConfig:
+class BatchingConfig(Table, frozen=True):
     """[batching]: how records become batches. Sizes count rows."""
 
     max_batch_size: Count = 1024
@@ -158,14 +144,13 @@ class BatchingConfig:
     """Records polled and not yet acknowledged; when as many are, partitions are paused."""
     max_in_flight_bytes: Count = 64 * 1024 * 1024
     """The same bound in bytes: of records as they lie in memory, and of results."""
-    predict_threads: Annotated[int, Limit(1, 256)] = 1
+    predict_threads: Annotated[int, Meta(ge=1, le=256)] = 1
     """Batch threads, but for one more that encodes meanwhile; TensorFlow alone uses all cores."""
-    check_batches: Annotated[int, Limit(0, 1_000_000)] = 8
+    check_batches: Annotated[int, Meta(ge=0, le=1_000_000)] = 8
     """Of how many joined batches of a signature some records are also predicted alone; 0: none."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryConfig:
+class DeliveryConfig(Table, frozen=True):
     """[delivery]: the guarantee, and the limits on time and failure."""
 
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
@@ -184,7 +169,7 @@ class DeliveryConfig:
     """/livez fails when records wait and nothing was committed for this long."""
     predict_timeout_seconds: Seconds = 120.0
     """The worker notes a batch whose prediction takes longer, and ends; 0 waits for ever."""
-    max_attempts: Annotated[int, Limit(0, 100)] = 3
+    max_attempts: Annotated[int, Meta(ge=0, le=100)] = 3
     """A record in flight at so many deaths (twice alone) or timeouts is given up; 0 never."""
     unknown_version_seconds: Seconds = 30.0
     """How long records wait for a version or label that is neither there nor on its way."""
@@ -196,8 +181,7 @@ class DeliveryConfig:
     """The longest pause between tries while a store, a servable or the broker is away."""
 
 
-@dataclass(frozen=True, slots=True)
-class LimitsConfig:
+class LimitsConfig(Table, frozen=True):
     """[limits]: what one record may ask for; the dead letter of one above it names the key."""
 
     max_headers: Count = 1000
@@ -208,9 +192,9 @@ class LimitsConfig:
     """The longest name: of a servable, a label, a signature or a tensor."""
     max_inputs: Count = 1000
     """The most tensors of a PredictRequest, and the most entries of its output_filter."""
-    max_dimensions: Annotated[int, Limit(1, 64)] = 64
+    max_dimensions: Annotated[int, Meta(ge=1, le=64)] = 64
     """The most dimensions of a tensor in a PredictRequest."""
-    max_nesting_depth: Annotated[int, Limit(1, 64)] = 64
+    max_nesting_depth: Annotated[int, Meta(ge=1, le=64)] = 64
     """How deep lists and objects may be nested in JSON."""
     max_unfolded_bytes: Count = 64 * 1024 * 1024
     """The most memory of tensors that say one value for many: a few bytes may declare any shape."""
@@ -218,18 +202,16 @@ class LimitsConfig:
     """The most bytes of a record's metadata in the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class HttpConfig:
+class HttpConfig(Table, frozen=True):
     """[http]: metrics, health and the servables' status."""
 
     host: str = "127.0.0.1"
     """The address to listen on; "0.0.0.0" where Prometheus comes from outside."""
-    port: Annotated[int, Limit(-1, 65_535)] = 0
+    port: Annotated[int, Meta(ge=-1, le=65_535)] = 0
     """0 takes a free one, -1 switches the server off."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoggingConfig:
+class LoggingConfig(Table, frozen=True):
     """[logging]: what is written to standard error."""
 
     level: LogLevel = LogLevel.INFO
@@ -238,49 +220,12 @@ class LoggingConfig:
     """One event a line: words and key=value, or a JSON object."""
 
 
-@dataclass(frozen=True, slots=True)
-class CanaryConfig:
-    """[servables.canary]: a share of record ids, stable by hash, goes to another version."""
-
-    share: Share
-    """The share of record ids."""
-    version: Version | None = None
-    """The version that they go to."""
-    label: str | None = None
-    """Or the label."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowConfig:
-    """[servables.shadow]: a share of records is predicted by a second version too."""
-
-    share: Share
-    """The share of record ids."""
-    version: Version | None = None
-    """The version that predicts them a second time."""
-    label: str | None = None
-    """Or the label."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServedConfig:
-    """[[servables]]: a servable, and how the worker routes records to its versions."""
-
-    servable: ServableConfig
-    canary: CanaryConfig | None = None
-    shadow: ShadowConfig | None = None
-    guard_share: Share = 0.5
-    """A new default version that fails on more than this share of its records is rejected."""
-    guard_records: Annotated[int, Limit(0, _MAX_COUNT)] = 100
-    """How many records decide; until then both versions are loaded. 0: no guard."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerConfig:
+class WorkerConfig(Table, frozen=True):
     """Everything a worker is told."""
 
     topics: TopicsConfig
     servables: tuple[ServedConfig, ...]
+    models: ModelsConfig = ModelsConfig()
     kafka: KafkaConfig = KafkaConfig()
     metadata: MetadataConfig = MetadataConfig()
     batching: BatchingConfig = BatchingConfig()
@@ -290,10 +235,6 @@ class WorkerConfig:
     logging: LoggingConfig = LoggingConfig()
     model_config_file: str = ""
     """TF Serving's model_config_list text file, instead of (or beside) [[servables]]."""
-    file_system_poll_wait_seconds: PositiveSeconds = 1.0
-    """How often the base paths are looked at for new versions."""
-    num_load_threads: Annotated[int, Limit(1, 256)] = 2
-    """Versions loaded at the same time."""
     default_servable: str = ""
     """For records that name none; empty: the only servable there is."""
     startup_timeout_seconds: PositiveSeconds = 10.0

@@ -64,6 +64,8 @@ class ExactlyOnce(Delivery):
         self._transaction = threading.Lock()
         self._notes_settled = threading.Event()
         self._notes_settled.set()
+        # Whose notes are in a commit that was not answered; used with the transaction's lock held.
+        self._in_doubt: set[TopicPartition] = set()
         self._thread = threading.Thread(
             target=self._commit_epochs, name="topicserve-transactions", daemon=True
         )
@@ -114,7 +116,7 @@ class ExactlyOnce(Delivery):
         try:
             if self._epochs.abort_reason is not None:
                 return False
-            return self._commit_notes(self._tracker.committable_notes())
+            return self._commit_notes(self._tracker.committable_notes(self._in_doubt))
         finally:
             self._transaction.release()
 
@@ -122,25 +124,32 @@ class ExactlyOnce(Delivery):
         """Commit outside a transaction; False, and no transaction goes on, while that is in doubt.
 
         A commit that was not answered may still come to the broker. Behind a transaction's it would
-        take the group's offsets back, and have records answered twice.
+        take the group's offsets back, and have records answered twice. So its partitions are
+        committed again, also where the notes are the old ones by now; those that were released are
+        not: the group refuses the commits of members from before the rebalance.
         """
         if not offsets:
-            self._notes_settled.set()
+            self._settle_notes()
             return True
         try:
             self._consumer.commit(offsets, COMMIT_TIMEOUT_SECONDS)
         except CommitRefusedError as error:
             # The group has moved on, and refuses that commit whenever it comes.
-            self._notes_settled.set()
+            self._settle_notes()
             log_event("commit_failed", problem=str(error))
             return False
         except BackendUnavailableError as error:
+            self._in_doubt.update(offsets)
             self._notes_settled.clear()
             log_event("commit_failed", problem=str(error))
             return False
-        self._notes_settled.set()
+        self._settle_notes()
         self._tracker.committed(offsets)
         return True
+
+    def _settle_notes(self) -> None:
+        self._in_doubt.clear()
+        self._notes_settled.set()
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         if not (
@@ -246,8 +255,8 @@ class ExactlyOnce(Delivery):
         self._metrics.commits.labels("committed").inc()
         self._tracker.committed(offsets, epoch.end)
         for outgoing in epoch.outcomes:
-            self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
             self._context.acknowledged(outgoing)
+            self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
         self._epochs.committed()
 
     def _rewind(self) -> None:

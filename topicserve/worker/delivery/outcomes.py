@@ -106,10 +106,12 @@ class Refusals:
             self._fit_dead_letters(outgoing)
         return outgoing
 
-    def note(self, error: BackendError) -> None:
-        """Note why the broker refused an outcome: the topic's limit is asked for again, in time."""
+    def note(self, outgoing: OutgoingBatch, index: int, error: BackendError) -> None:
+        """Note why an outcome was refused: it may tell the limit of its topic."""
         if isinstance(error, RecordTooLargeError):
-            self._limits.output.note_refusal()
+            is_result = outgoing.reasons[index] is None
+            limit = self._limits.output if is_result else self._limits.dead_letters
+            limit.note_refusal(outgoing.records[index])
 
     def is_tried_again(
         self, outgoing: OutgoingBatch, index: int, error: RecordRefusedError

@@ -2,7 +2,8 @@
 
 A refusal by the broker is costly: kafka-python's idempotent client must be replaced, and a
 transaction is aborted. So the topic's limit is asked for at the start, and again while results are
-refused: an operator may raise it.
+refused: an operator may raise it. Where the limit is not told, or was lowered since, a refusal
+tells it: no record of that size or more is sent until the limit is asked for again.
 """
 
 import threading
@@ -38,16 +39,23 @@ class TopicLimit:
         self._asked_at = clock()
         self._was_refused = threading.Event()
         self.max_bytes: int | None = None
-        """The largest batch that the topic takes; None while that is not known."""
+        """The largest batch that the topic may take; None while nothing is known of it."""
 
     def is_due(self) -> bool:
         """Return whether results were refused since the limit was asked for, a while ago."""
         is_old = self._clock() - self._asked_at >= ASK_AGAIN_SECONDS
         return is_old and self._was_refused.is_set()
 
-    def note_refusal(self) -> None:
-        """Have the limit asked for again, in time: it may have changed."""
+    def note_refusal(self, refused: OutgoingRecord | None = None) -> None:
+        """Have the limit asked for again, in time: it may have changed.
+
+        `refused` is a record that was sent all the same. It was alone in its batch: both clients
+        send records again that were refused with others.
+        """
         self._was_refused.set()
+        if refused is not None and self._refuses:
+            smaller = batch_bytes(refused) - 1
+            self.max_bytes = smaller if self.max_bytes is None else min(smaller, self.max_bytes)
 
     def ask(self, admin: Admin, timeout_seconds: float) -> None:
         """Ask for the limit. Raises BackendUnavailableError where no broker answers."""

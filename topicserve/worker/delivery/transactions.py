@@ -122,7 +122,7 @@ class Transactions:
 
         A result may be predicted in another way then, and no dead letter takes its place.
         """
-        self._refusals.note(error)
+        self._refusals.note(outgoing, index, error)
         if self._refusals.is_tried_again(outgoing, index, error):
             return True
         found = self._refusals.replacement(outgoing, index, error)

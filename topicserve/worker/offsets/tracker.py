@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import le
 from typing import Protocol
@@ -199,15 +199,22 @@ class OffsetTracker:
                 }
             )
 
-    def committable_notes(self) -> dict[TopicPartition, int]:
-        """Return the notes that are not committed yet, at the offsets that are."""
+    def committable_notes(
+        self, in_doubt: Collection[TopicPartition] = ()
+    ) -> dict[TopicPartition, int]:
+        """Return the notes that are not committed yet, at the offsets that are.
+
+        With those of partitions of which it is not known what was committed.
+        """
         with self._changed:
             found = {
                 assignment.partition: assignment.first_offset
                 if assignment.committed is None
                 else assignment.committed
                 for assignment in self._assignments.values()
-                if assignment.note != assignment.committed_note
+                if (
+                    assignment.note != assignment.committed_note or assignment.partition in in_doubt
+                )
                 and not assignment.log_replaced
                 and assignment.partition not in self._replaced
             }

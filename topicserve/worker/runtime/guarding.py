@@ -14,7 +14,7 @@ from topicserve.worker.telemetry.metrics import WorkerMetrics
 def swap_guard(config: WorkerConfig, metrics: WorkerMetrics) -> SwapGuard:
     """Return the guard of all servables. Those of a model config file have the defaults."""
     limits = {
-        entry.servable.name: GuardLimits(entry.guard_share, entry.guard_records)
+        entry.name: GuardLimits(entry.guard_share, entry.guard_records)
         for entry in config.servables
     }
 

@@ -83,6 +83,8 @@ class Predictor:
             self._choice.predict_by_predecessor(batch.route, predicted, trials, self._predict_with)
         if is_default and batch.route.is_canary:
             self._choice.count_fallbacks(batch.route, predicted)
+        elif batch.route.is_canary:
+            self._choice.predict_by_default(batch.route, predicted, self._predict_with)
         predicted.rejections += expired
         return predicted
 

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable
 
 from topicserve.wire.headers import Target
-from topicserve.worker.config.schema import ServedConfig
+from topicserve.worker.config.served import ServedConfig
 from topicserve.worker.stages.request import Route
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
@@ -49,9 +49,7 @@ class Router:
         self._names = names
         self._default_servable = default_servable
         self._metrics = metrics
-        self._canaries = {
-            entry.servable.name: entry.canary for entry in served if entry.canary is not None
-        }
+        self._canaries = {entry.name: entry.canary for entry in served if entry.canary is not None}
         self._routes: dict[Target, Route] = {}
         self._last: tuple[Target, Route] | None = None
         self._served = tuple(names())

@@ -31,7 +31,7 @@ from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.wire.result_encoder import Origin, encode_results
-from topicserve.worker.config.schema import ServedConfig, ShadowConfig
+from topicserve.worker.config.served import ServedConfig, ShadowConfig
 from topicserve.worker.stages.calls.feeds import Feed, build_feeds
 from topicserve.worker.stages.handles import Servables
 from topicserve.worker.stages.request import BatchPrediction, CallOutput, Request
@@ -68,9 +68,7 @@ class Shadow:
         worker_id: str,
         metrics: WorkerMetrics,
     ) -> None:
-        self._shadows = {
-            entry.servable.name: entry.shadow for entry in served if entry.shadow is not None
-        }
+        self._shadows = {entry.name: entry.shadow for entry in served if entry.shadow is not None}
         self._servables = servables
         self._producer = producer
         self._topic = topic

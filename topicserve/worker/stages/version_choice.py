@@ -27,7 +27,8 @@ class VersionChoice:
     """Opens versions for routes. Any number of threads may call it at once.
 
     A record that names a version or label gets that one and no other. A canary's record gets the
-    canary, or the default while the canary is not available; all others get the default.
+    canary, or the default while the canary is not available or where it fails; all others get the
+    default.
     """
 
     def __init__(
@@ -95,6 +96,40 @@ class VersionChoice:
         with handle:
             again = predict_again(rejected, handle, route)
         predicted.take_over(again, trials, predecessor)
+
+    def predict_by_default(
+        self, route: Route, predicted: BatchPrediction, predict_again: PredictWith
+    ) -> None:
+        """Have the default predict what a canary failed on: its records named no version.
+
+        Records on which both fail keep the canary's error.
+        """
+        rejected = predicted.rejected()
+        if not rejected:
+            return
+        try:
+            handle = self._servables.get_servable_handle(ServableRequest.default(route.servable))
+        except ServableError:
+            return
+        with handle:
+            default = handle.id.version
+            if default == predicted.version:
+                return
+            again = predict_again(rejected, handle, route)
+        saved = {id(request) for request in again.answered()}
+        failures = [one.error for one in predicted.rejections if id(one.polled) in saved]
+        if not failures:
+            return
+        predicted.take_over(again, frozenset(), default)
+        self._metrics.canary_fallbacks.labels(route.servable).inc(len(failures))
+        log_event(
+            "canary_failed",
+            logging.WARNING,
+            servable=route.servable,
+            version=predicted.version,
+            records=len(failures),
+            problem=str(failures[0]),
+        )
 
     def count_fallbacks(self, route: Route, predicted: BatchPrediction) -> None:
         """Count a canary's records that the default has predicted."""

@@ -327,7 +327,7 @@ class WorkerMetrics:
         )
         self.canary_fallbacks = Counter(
             "topicserve_canary_fallbacks",
-            "Of these, records for the default: the canary's version was not available.",
+            "Of these, records for the default: the canary's version was not available, or failed.",
             ["servable"],
             registry=registry,
         )

@@ -62,7 +62,7 @@ class Caching:
         self.monitor = ServableStateMonitor(self.bus)
         options = BasicManagerOptions(
             num_load_threads=4,
-            unload_threads=4,
+            num_unload_threads=4,
             retry=RetryPolicy(max_retries=0),
             event_bus=self.bus,
             release_memory=lambda: None,

@@ -109,6 +109,11 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
         """Return the managed versions of a name as they are now."""
         return self._basic.get_managed_servable_state_snapshots(name)
 
+    def ready_but_not_aspired(self, name: str) -> list[int]:
+        """Return the versions of a name that are to go once a successor is ready."""
+        ready = (one for one in self.snapshots(name) if one.state is HarnessState.READY)
+        return [one.id.version for one in ready if not _is_aspired(one)]
+
     def set_num_load_threads(self, threads: int) -> None:
         """Load with so many threads from now on."""
         self._basic.set_num_load_threads(threads)

@@ -40,7 +40,7 @@ class BasicManagerOptions:
     """How a manager loads and unloads."""
 
     num_load_threads: int = 2
-    unload_threads: int = 2
+    num_unload_threads: int = 2
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     event_bus: EventBus[ServableState] = field(default_factory=EventBus)
     resource_tracker: ResourceTracker | None = None
@@ -74,7 +74,7 @@ class BasicManager(ServingManager):
         if load_executor is None:
             load_executor = self._own_pool(options.num_load_threads, "servable-load")
         if unload_executor is None:
-            unload_executor = self._own_pool(options.unload_threads, "servable-unload")
+            unload_executor = self._own_pool(options.num_unload_threads, "servable-unload")
         self._load_executor = load_executor
         admission = None
         if options.resource_tracker is not None:

@@ -172,6 +172,8 @@ class LoaderHarness:
         # A loader may raise anything, SystemExit included: it becomes the version's error.
         except BaseException as error:
             self.load_error = as_servable_error(error)
+            if self.load_error is error:
+                raise
             raise self.load_error from error
         self.load_error = None
         if self._is_cancelled:

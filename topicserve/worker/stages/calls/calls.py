@@ -3,6 +3,7 @@
 A failing call is halved until the record at fault is alone, so one bad row never fails its batch.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 
 from topicserve.servables.core.errors import RowCountError, ServableError, error_text, status_code
@@ -21,6 +22,7 @@ from topicserve.worker.stages.request import (
     Route,
     Trial,
 )
+from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
@@ -208,6 +210,15 @@ class Calls:
 
     def _reject(self, feed: Feed, predicted: BatchPrediction, error: BaseException) -> None:
         self._count_failure(predicted, error)
+        if not isinstance(error, ServableError):
+            log_event(
+                "predict_raised",
+                logging.ERROR,
+                servable=predicted.servable,
+                version=predicted.version,
+                signature=predicted.signature_name,
+                traceback_of=error,
+            )
         failure = PredictError(error_text(error))
         predicted.rejections.append(Rejection(feed.requests[0], Reason.PREDICT_FAILED, failure))
 

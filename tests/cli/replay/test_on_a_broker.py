@@ -1,0 +1,203 @@
+"""The whole command as processes, on one embedded broker and one Redis."""
+
+import os
+import signal
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+
+import orjson
+import pytest
+
+from tests.cli.replay.stack import LIMIT_SECONDS, Names, Stack
+from tests.support.kafka.topics import delete_records
+from tests.support.servables.table import TABLE, write_table
+from topicserve.embedded.kafka_server import KafkaServer
+from topicserve.embedded.redis_server import RedisServer
+from topicserve.wire.headers import REPLAY_GROUP, REPLAY_INPUT, SERVABLE, SERVABLE_VERSION
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+
+pytestmark = pytest.mark.servers
+
+WAYS = [("kafka-python", "at_least_once"), ("confluent", "exactly_once")]
+OTHER_WAYS = [("kafka-python", "exactly_once"), ("confluent", "at_least_once")]
+# Few records in flight, so that a kill finds some of a replay done and some not.
+SLOW = ["--max-batch-size", "4", "--set", "batching.max_in_flight_records=16"]
+# How long the group waits for a member that was killed.
+SESSION = ["--set", "kafka.consumer_settings.session.timeout.ms=1500"]
+SESSION += ["--set", "kafka.consumer_settings.heartbeat.interval.ms=500"]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Run the servers, and write the table."""
+    directory = tmp_path_factory.mktemp("replay")
+    for version in (1, 2):
+        write_table(directory / TABLE, version)
+        # So old that it is complete: a version that was just written is looked at twice.
+        os.utime(directory / TABLE / str(version), (0, 0))
+    with KafkaServer(auto_create_topics=False) as kafka, RedisServer() as redis:
+        yield Stack(kafka.bootstrap_servers, redis.redis_url, directory)
+
+
+def headers(record: KafkaRecord) -> dict[str, str]:
+    """Return a record's headers as text."""
+    return {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+
+
+def places(records: list[KafkaRecord]) -> Counter[str]:
+    """Return which records of the input these are results of."""
+    return Counter(headers(record)[REPLAY_INPUT] for record in records)
+
+
+def expected_places(names: Names, numbers: range) -> set[str]:
+    """Return the places of the records with these numbers that have an answer."""
+    return {f"{names.input}:{n % 2}:{n // 2}" for n in numbers if n % 10}
+
+
+@pytest.mark.parametrize(("client", "guarantee"), WAYS)
+def test_a_range_is_answered_by_the_version_that_is_asked_for(
+    client: str, guarantee: str, stack: Stack
+) -> None:
+    """The account adds up, results say what they are of, and the live group stays where it was."""
+    names = stack.topics()
+    old = (("ce_expirytime", b"2020-01-01T00:00:00Z"), (SERVABLE_VERSION, b"1"))
+    stack.publish(names.input, range(200), headers=list(old))
+
+    done = stack.replay(
+        *(names, "--from", "0:10,1:10", "--to", "0:90,1:90", "--servable", f"{TABLE}=2"),
+        *("--client", client, "--guarantee", guarantee, "--group", f"g-{names.input}", "--json"),
+    )
+
+    assert done.code == 0, done.err
+    account = orjson.loads(done.out)
+    assert account == {
+        "complete": True,
+        "read": 160,
+        "results": 144,
+        "dead_letters": 16,
+        "dead_letters_by_reason": {"predict_failed": 16},
+        "other_servable": 0,
+        "missing": 0,
+        "offsets": 160,
+        "offsets_left": 0,
+        "ranges": {"0": [10, 90], "1": [10, 90]},
+    }
+    results = stack.read(names.output)
+    assert places(results) == Counter(expected_places(names, range(20, 180)))
+    assert {headers(one)[SERVABLE_VERSION] for one in results} == {"2"}
+    assert {headers(one)[REPLAY_GROUP] for one in results} == {f"g-{names.input}"}
+    assert len(stack.read(f"{names.output}.dead-letter")) == 16
+    with closing(stack.broker.admin()) as admin:
+        partitions = [TopicPartition(names.input, n) for n in (0, 1)]
+        live = admin.committed(f"live-{names.input}", partitions, LIMIT_SECONDS)
+    assert set(live.values()) == {None}
+
+
+@pytest.mark.parametrize(("client", "guarantee"), OTHER_WAYS)
+def test_a_replay_that_is_killed_goes_on_with_an_exact_account(
+    client: str, guarantee: str, stack: Stack
+) -> None:
+    """Every record counts once; exactly once also for readers of committed records."""
+    names, group = stack.topics(), f"g-{uuid.uuid4().hex[:8]}"
+    stack.publish(names.input, range(6000))
+    words = ["--from", "earliest", "--servable", f"{TABLE}=stable", "--group", group]
+    words += ["--client", client, "--guarantee", guarantee, "--json"]
+
+    with stack.process(
+        names, *words, *SLOW, *SESSION, "--set", "delivery.commit_interval_seconds=0.02"
+    ) as process:
+        done = wait_for_progress(stack, names, group)
+        process.send_signal(signal.SIGKILL)
+        process.wait(LIMIT_SECONDS)
+    again = stack.replay(names, *words)
+
+    assert done < 6000
+    assert again.code == 0, again.err
+    account = orjson.loads(again.out)
+    assert (account["read"], account["results"], account["dead_letters"]) == (6000, 5400, 600)
+    assert account["missing"] == 0
+    found = places(stack.read(names.output))
+    assert found.keys() == expected_places(names, range(6000))
+    if guarantee == "exactly_once":
+        assert set(found.values()) == {1}
+
+
+def wait_for_progress(stack: Stack, names: Names, group: str) -> int:
+    """Wait until some of the range is committed; return how much."""
+    partitions = [TopicPartition(names.input, n) for n in (0, 1)]
+    deadline = time.monotonic() + LIMIT_SECONDS
+    with closing(stack.broker.admin()) as admin:
+        while time.monotonic() < deadline:
+            found = admin.committed(group, partitions, LIMIT_SECONDS)
+            done = sum(offset or 0 for offset in found.values())
+            if done:
+                return done
+    raise AssertionError("nothing was committed")
+
+
+def test_replicas_share_a_replay(stack: Stack) -> None:
+    """Both end by themselves with the account of both, and no record is answered by both."""
+    names = stack.topics()
+    stack.publish(names.input, range(2000))
+    words = ["--from", "earliest", "--servable", TABLE, "--guarantee", "exactly_once", "--json"]
+
+    with stack.process(names, *words) as first, stack.process(names, *words) as second:
+        accounts = [orjson.loads(one.read_line(LIMIT_SECONDS)) for one in (first, second)]
+        codes = [one.wait(LIMIT_SECONDS) for one in (first, second)]
+
+    assert codes == [0, 0]
+    assert [account["read"] for account in accounts] == [2000, 2000]
+    assert places(stack.read(names.output)) == Counter(expected_places(names, range(2000)))
+
+
+def test_a_replay_that_is_done_answers_nothing_twice(stack: Stack) -> None:
+    """The same command shows its account again; records for other servables are left out."""
+    names = stack.topics()
+    stack.publish(names.input, range(20))
+    stack.publish(names.input, range(20, 40), headers=[(SERVABLE, b"another")])
+    words = ["--from", "1d", "--servable", f"{TABLE}=1"]
+
+    first = stack.replay(names, *words)
+    second = stack.replay(names, *words)
+
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert first.out.split() == second.out.split()
+    assert "40 records read" in first.out
+    assert "20  for other servables, left out" in first.out
+    assert "this replay is complete" in second.err
+    assert len(stack.read(names.output)) == 18
+
+
+def test_deleted_records_are_refused(stack: Stack) -> None:
+    """Whether they are named by offset, or all of the range's time is gone."""
+    names = stack.topics()
+    stack.publish(names.input, range(40))
+    delete_records(stack.bootstrap_servers, names.input, 0, 5)
+
+    by_offset = stack.replay(names, "--from", "0:0", "--servable", TABLE)
+    all_gone = stack.replay(names, "--from", "30d", "--to", "1d", "--servable", TABLE)
+
+    assert (by_offset.code, all_gone.code) == (2, 2)
+    assert (
+        "--from: partition 0: records before offset 5 were deleted by retention; found 0"
+        in by_offset.err
+    )
+    assert "there is no record in this range" in all_gone.err
+    assert "deleted by retention" in all_gone.err
+
+
+def test_an_unknown_version_is_refused(stack: Stack) -> None:
+    """Before a record is read."""
+    names = stack.topics()
+    stack.publish(names.input, range(4))
+
+    done = stack.replay(
+        *(names, "--from", "earliest", "--servable", f"{TABLE}=9"),
+        *("--startup-timeout-seconds", "2"),
+    )
+
+    assert done.code == 2
+    assert "9" in done.err.splitlines()[-1]

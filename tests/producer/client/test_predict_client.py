@@ -1,0 +1,261 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.support.stages.records import an_id
+from tests.support.traffic.answers import Traffic, a_dead_letter, a_result
+from topicserve.backends.errors import (
+    AuthenticationError,
+    BackendError,
+    BackendUnavailableError,
+    RecordTooLargeError,
+)
+from topicserve.producer.client.predict_client import PredictClient
+from topicserve.producer.errors import DeadLetterError, PredictTimeoutError
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
+
+LIMIT_SECONDS = 10.0
+
+
+@pytest.fixture
+def traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
+    """Return topics of a test's own, whose consumers notice soon that they are closed."""
+    monkeypatch.setattr("topicserve.producer.client.listener.POLL_SECONDS", 0.01)
+    return Traffic()
+
+
+def a_client(traffic: Traffic, **options: Any) -> PredictClient:
+    """Return a client that is closed by its context."""
+    return PredictClient(traffic.core(), **options)
+
+
+def test_a_request_returns_its_result(traffic: Traffic) -> None:
+    """As a reader decodes it, and its metadata was stored before."""
+    with a_client(traffic) as client:
+        result = client.predict({"x": [1.0, 2.0]}, metadata={"user": 7}, record_id=an_id(1))
+
+    assert (result.record_id, result.value, result.version) == (an_id(1), [1.0, 1.0], 3)
+    assert traffic.store.content == {an_id(1): b'{"user":7}'}
+
+
+def test_many_threads_each_get_their_own_result(traffic: Traffic) -> None:
+    """Answers in any order find their requests; those of other clients are passed over."""
+    held: list[OutgoingRecord] = []
+    threads = 8
+
+    def shuffled(sent: OutgoingRecord) -> list[OutgoingRecord]:
+        held.append(sent)
+        if len(held) < threads:
+            return []
+        others = [a_result(OutgoingRecord("in", b"k", one.value, other(one))) for one in held]
+        return [*others, *(a_result(one, float(one.key or b"")) for one in reversed(held))]
+
+    traffic.answer = shuffled
+    with a_client(traffic) as client, ThreadPoolExecutor(threads) as pool:
+        asked = [
+            pool.submit(client.predict, instance=[0.0], key=str(number))
+            for number in range(threads)
+        ]
+        values = [one.result(LIMIT_SECONDS).value for one in asked]
+
+    assert values == [float(number) for number in range(threads)]
+
+
+def other(sent: OutgoingRecord) -> list[tuple[str, bytes | None]]:
+    """Return a record's headers with the id of another client's request."""
+    return [
+        (name, an_id(77).encode() if name == "ce_id" else value) for name, value in sent.headers
+    ]
+
+
+def test_a_second_copy_of_a_result_is_passed_over(traffic: Traffic) -> None:
+    """Workers deliver at least once."""
+    traffic.answer = lambda sent: [a_result(sent, 1.0), a_result(sent, 1.0)]
+
+    with a_client(traffic) as client:
+        values = [client.predict(instance=[0.0]).value for _ in range(3)]
+
+    assert values == [1.0, 1.0, 1.0]
+
+
+def test_a_dead_letter_raises_with_its_reason(traffic: Traffic) -> None:
+    """And with the record as it was given up."""
+    traffic.answer = lambda sent: [a_dead_letter(sent, Reason.INVALID_INPUT, "x: has 2 values")]
+
+    with (
+        a_client(traffic) as client,
+        pytest.raises(DeadLetterError, match="has 2 values") as caught,
+    ):
+        client.predict({"x": [1.0]}, record_id=an_id(1))
+
+    assert (caught.value.reason, caught.value.record_id) == (Reason.INVALID_INPUT, an_id(1))
+    assert caught.value.dead_letter.record.offset == 7
+
+
+def test_a_deadline_that_a_worker_finds_passed_is_a_timeout(traffic: Traffic) -> None:
+    """It is the same to the caller who of the two notices first."""
+    traffic.answer = lambda sent: [a_dead_letter(sent, Reason.DEADLINE_EXCEEDED, "1 s too late")]
+
+    with a_client(traffic) as client, pytest.raises(TimeoutError, match="1 s too late"):
+        client.predict({"x": [1.0]})
+
+
+def test_a_result_that_cannot_be_read_fails_its_request_alone(traffic: Traffic) -> None:
+    """The next request is answered."""
+    broken = iter([True, False])
+
+    def answer(sent: OutgoingRecord) -> list[OutgoingRecord]:
+        result = a_result(sent)
+        if next(broken):
+            return [OutgoingRecord(result.topic, result.key, b"not json", result.headers)]
+        return [result]
+
+    traffic.answer = answer
+    with a_client(traffic) as client:
+        with pytest.raises(InvalidRecordError, match="is not a result"):
+            client.predict(instance=[0.0])
+        assert client.predict(instance=[0.0]).value == 1.0
+
+
+def test_a_request_without_an_answer_says_where_its_record_is(traffic: Traffic) -> None:
+    """It was published, and the reader is not behind: a worker may be missing."""
+    traffic.answer = lambda _: []
+
+    with (
+        a_client(traffic) as client,
+        pytest.raises(PredictTimeoutError, match=r"in-0 offset 0; .*is a worker reading"),
+    ):
+        client.predict({"x": [1.0]}, timeout=0.05)
+
+
+def test_a_reader_that_is_behind_says_so(traffic: Traffic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result may be there and not read yet."""
+    monkeypatch.setattr("topicserve.producer.client.listener._STATS_SECONDS", 0.0)
+    traffic.lag_records = 4200
+
+    with a_client(traffic) as client:
+        client.predict({"x": [1.0]})
+        traffic.answer = lambda _: []
+        with pytest.raises(PredictTimeoutError, match="reader of results is 4,200 records behind"):
+            client.predict({"x": [1.0]}, timeout=0.05)
+
+
+def test_a_record_that_cannot_be_published_fails_its_request(traffic: Traffic) -> None:
+    """With the reason, at once, and its metadata is gone."""
+    traffic.producer.fail_send = lambda _: RecordTooLargeError("larger than 1 MiB")
+    traffic.answer = lambda _: []
+
+    with a_client(traffic) as client, pytest.raises(RecordTooLargeError):
+        client.predict({"x": [1.0]}, metadata={"user": 7}, timeout=LIMIT_SECONDS)
+
+    assert traffic.store.content == {}
+
+
+def test_an_invalid_record_is_refused_before_anything_starts(traffic: Traffic) -> None:
+    """The field is named; nothing was opened."""
+    with a_client(traffic) as client, pytest.raises(InvalidRecordError, match="instances"):
+        client.predict(instances=[])
+
+    assert traffic.consumers == []
+
+
+def test_an_id_in_use_is_refused(traffic: Traffic) -> None:
+    """Its result would answer two requests."""
+    traffic.answer = lambda _: []
+    with a_client(traffic) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.predict, {"x": [1.0]}, record_id=an_id(1))
+        assert traffic.come.wait(LIMIT_SECONDS)
+        with pytest.raises(InvalidRecordError, match="another request"):
+            client.predict({"x": [1.0]}, record_id=an_id(1))
+        client.close()
+        assert isinstance(first.exception(LIMIT_SECONDS), BackendUnavailableError)
+
+
+def test_requests_are_bounded(traffic: Traffic) -> None:
+    """One more than may wait has its turn within its own timeout, or says so."""
+    traffic.answer = lambda _: []
+    with a_client(traffic, max_pending_requests=1) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.predict, {"x": [1.0]}, timeout=LIMIT_SECONDS)
+        assert traffic.come.wait(LIMIT_SECONDS)
+        with pytest.raises(PredictTimeoutError, match="1 requests were waiting"):
+            client.predict({"x": [1.0]}, timeout=0.01)
+        client.close()
+        assert first.exception(LIMIT_SECONDS) is not None
+
+    assert len(traffic.log.ids()) == 1
+
+
+def test_closing_fails_the_requests_that_wait(traffic: Traffic) -> None:
+    """At once, with what happened; afterwards a request is a mistake that is told."""
+    traffic.answer = lambda _: []
+    client = a_client(traffic)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.predict, {"x": [1.0]}, timeout=LIMIT_SECONDS)
+        assert traffic.come.wait(LIMIT_SECONDS)
+
+        client.close()
+
+        error = waiting.exception(LIMIT_SECONDS)
+    assert isinstance(error, BackendUnavailableError)
+    assert "closed before the result came" in str(error)
+    assert traffic.consumers[0].closed
+    assert traffic.producer.closed
+    with pytest.raises(RuntimeError, match="closed"):
+        client.predict({"x": [1.0]})
+
+
+def test_it_reads_from_the_end_that_the_topics_had(traffic: Traffic) -> None:
+    """What was polled from before is not looked at, and no request is published earlier."""
+    published_at_open: list[int] = []
+
+    def note() -> BackendError | None:
+        published_at_open.append(len(traffic.log.ids()))
+        return None
+
+    traffic.fail_open = note
+    with a_client(traffic) as client:
+        client.predict({"x": [1.0]})
+
+    assert traffic.consumers[0].sought == {
+        TopicPartition("results", 0): 100,
+        TopicPartition("dead-letters", 0): 50,
+    }
+    assert published_at_open == [0]
+
+
+def test_what_keeps_it_from_reading_is_told_and_tried_again(
+    traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials that are wrong fail each request at once, until they are right."""
+    monkeypatch.setattr("topicserve.producer.client.listener._RETRY_SECONDS", 0.0)
+    wrong = threading.Event()
+    wrong.set()
+    traffic.fail_open = lambda: AuthenticationError("refused") if wrong.is_set() else None
+
+    with a_client(traffic) as client:
+        with pytest.raises(AuthenticationError):
+            client.wait_ready(LIMIT_SECONDS)
+        with pytest.raises(AuthenticationError):
+            client.predict({"x": [1.0]})
+        wrong.clear()
+        assert traffic.opened.acquire(timeout=LIMIT_SECONDS)
+        assert client.predict({"x": [1.0]}).value == [1.0]
+
+
+def test_a_reader_that_fails_fails_its_requests_and_reads_on_behind_them(
+    traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next consumer starts where the last one was."""
+    monkeypatch.setattr("topicserve.producer.client.listener._RETRY_SECONDS", 0.0)
+    with a_client(traffic) as client:
+        client.predict({"x": [1.0]})
+        traffic.consumers[0].fail(AuthenticationError("revoked"))
+        assert all(traffic.opened.acquire(timeout=LIMIT_SECONDS) for _ in range(2))
+        assert client.predict({"x": [1.0]}).value == [1.0]
+
+    assert traffic.consumers[0].closed
+    assert traffic.consumers[1].sought[TopicPartition("results", 0)] == 101

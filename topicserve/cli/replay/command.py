@@ -1,0 +1,169 @@
+"""Runs one replica of a replay, from the first question to the account."""
+
+import argparse
+import os
+import socket
+import sys
+import threading
+from contextlib import ExitStack, closing
+
+from prometheus_client import disable_created_metrics
+
+from topicserve.backends.broker import OffsetsAdmin
+from topicserve.backends.kafka_clients import open_broker
+from topicserve.cli import connection
+from topicserve.cli.errors import UsageError
+from topicserve.cli.replay.account import ReplayAccount
+from topicserve.cli.replay.bounds import RangeFinder
+from topicserve.cli.replay.plan import Plan, plan_of
+from topicserve.cli.replay.progress import ReplayScreen
+from topicserve.cli.standard_streams import need_output, write_output
+from topicserve.cli.worker import TENSORFLOW_LOG_LEVEL, run_preflight
+from topicserve.producer.json_bytes import json_bytes
+from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.config.schema import WorkerConfig
+from topicserve.worker.replay.progress import ReplayProgress, read_progress
+from topicserve.worker.replay.progress_note import ForeignGroupError, OffsetRange, Ranges
+from topicserve.worker.replay.watch import ReplayWatch
+from topicserve.worker.runtime.heap import bound_heap
+from topicserve.worker.runtime.preflight import StoppedError
+from topicserve.worker.runtime.stop_signals import stop_signals
+from topicserve.worker.telemetry.logging import configure_logging, libraries_silenced
+
+EXIT_FAILED = 1
+CLOSE_SECONDS = 5.0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Replay until the range is done, or a signal comes; the account goes to standard output."""
+    need_output()
+    os.environ.setdefault(*TENSORFLOW_LOG_LEVEL)
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    plan = plan_of(arguments)
+    configure_logging(plan.config.logging)
+    stop, ready = threading.Event(), threading.Event()
+    with stop_signals(stop, is_starting=lambda: not ready.is_set()):
+        try:
+            run_preflight(plan.config, stop)
+        except StoppedError:
+            return EXIT_FAILED
+        with closing(_admin(plan.config)) as admin:
+            replica = Replica(arguments, plan, admin)
+            code = replica.run(stop, ready)
+            account = ReplayAccount(replica.progress())
+    _print(arguments, account)
+    if not account.is_complete:
+        print("run the same command again to go on", file=sys.stderr)
+    return code if code or account.is_good else EXIT_FAILED
+
+
+class Replica:
+    """This process' part of the replay."""
+
+    def __init__(self, arguments: argparse.Namespace, plan: Plan, admin: OffsetsAdmin) -> None:
+        self._plan = plan
+        self._admin = admin
+        self._group_id = plan.config.kafka.group_id
+        self._finder = self._range_finder(arguments)
+        self._ranges = self._find_ranges()
+
+    def progress(self) -> ReplayProgress:
+        """Return how far the whole group is."""
+        return read_progress(
+            self._admin, self._group_id, self._plan.job, self._ranges, connection.REACH_SECONDS
+        )
+
+    def run(self, stop: threading.Event, ready: threading.Event) -> int:
+        """Work until the group is done or `stop` is set; return the exit code."""
+        before = self._own_progress()
+        for warning in self._finder.warnings:
+            print(warning, file=sys.stderr)
+        print(self._summary(before), file=sys.stderr)
+        if before.is_complete:
+            print("this replay is complete; --group starts another one", file=sys.stderr)
+            return 0
+        bound_heap()
+        # What takes long to import comes after all else is known to be right.
+        from topicserve.worker.replay.service import ReplayJob, ReplayService
+
+        job = ReplayJob(self._plan.job, self._ranges, self._plan.version, self._plan.is_wanted)
+        worker_id = f"{self._group_id}-{socket.gethostname()}-{os.getpid()}"
+        service = ReplayService(self._plan.config, worker_id, job)
+        with ExitStack() as opened:
+            screen = opened.enter_context(ReplayScreen(before))
+            watch = ReplayWatch(
+                opened.enter_context(closing(_admin(self._plan.config))),
+                self._group_id,
+                self._plan.job,
+                self._ranges,
+                stop,
+                screen.show,
+                lambda: service.stages is not None and service.stages.oversight.breaker.open,
+            )
+            opened.callback(watch.close, CLOSE_SECONDS)
+
+            def on_ready(_: str) -> None:
+                ready.set()
+                watch.start()
+
+            return service.run(stop, on_ready)
+
+    def _range_finder(self, arguments: argparse.Namespace) -> RangeFinder:
+        (topic,) = self._plan.config.topics.input
+        count = self._admin.partitions(topic, connection.REACH_SECONDS) or 0
+        partitions = [TopicPartition(topic, number) for number in range(count)]
+        log = self._admin.log_offsets(partitions, connection.REACH_SECONDS)
+        return RangeFinder(arguments.start, arguments.end, log)
+
+    def _find_ranges(self) -> Ranges:
+        """Return the ranges; those that the group has begun stay as they were then."""
+        chosen = self._finder.partitions()
+        begun = self._progress_of(dict.fromkeys(chosen, OffsetRange(0, 0))).notes
+        found = self._finder.find(self._admin, [p for p in chosen if p not in begun])
+        ranges = found | {partition: note.range for partition, note in begun.items()}
+        if not begun:
+            self._finder.check_any(ranges)
+        return ranges
+
+    def _own_progress(self) -> ReplayProgress:
+        found = self._progress_of(self._ranges)
+        for partition, offset in found.offsets.items():
+            start = self._finder.log_start(partition)
+            if offset < min(start, found.ranges[partition].end):
+                raise UsageError(
+                    f"partition {partition.partition}: offsets {offset} to {start - 1} were "
+                    "deleted by retention before they were replayed"
+                )
+        return found
+
+    def _progress_of(self, ranges: Ranges) -> ReplayProgress:
+        try:
+            return read_progress(
+                self._admin, self._group_id, self._plan.job, ranges, connection.REACH_SECONDS
+            )
+        except ForeignGroupError as error:
+            raise UsageError(f"--group: {self._group_id} {error}; name another one") from None
+
+    def _summary(self, before: ReplayProgress) -> str:
+        topics = self._plan.config.topics
+        return (
+            f"replaying {before.total_offsets:,} offsets of {topics.input[0]} "
+            f"({len(before.ranges)} partitions) to {topics.output}, by {self._plan.answers}, "
+            f"group {self._group_id}"
+        )
+
+
+def _admin(config: WorkerConfig) -> OffsetsAdmin:
+    kafka = config.kafka
+    servers = {"bootstrap.servers": kafka.bootstrap_servers, **kafka.settings}
+    with libraries_silenced():
+        return open_broker(kafka.client.value, servers).admin()
+
+
+def _print(arguments: argparse.Namespace, account: ReplayAccount) -> None:
+    if arguments.json:
+        write_output(json_bytes(account.content(), "account") + b"\n", flush=True)
+        return
+    for line in account.lines():
+        write_output(line.encode(errors="replace") + b"\n")
+    write_output(b"", flush=True)

@@ -1,0 +1,100 @@
+"""Tables of all sorts, cut into chunks of columns: numpy, pandas, Arrow, columns by name.
+
+Neither pandas nor pyarrow is imported for a table that is not theirs.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topicserve.wire.errors import InvalidRecordError
+
+CHUNK_ROWS = 1000
+
+ONLY = ""
+"""The name of an array's only column."""
+
+_WANTED = (
+    "must be a numpy array, columns by name, a pandas DataFrame or an Arrow table (also "
+    "__arrow_c_stream__, with pyarrow installed)"
+)
+
+
+class Chunk(NamedTuple):
+    """Some rows of a table, by column, as the table has them (see `values_of`)."""
+
+    start: int
+    """Which row of the table is the first here."""
+    rows: int
+    columns: Mapping[str, Any]
+
+
+def chunks_of(table: Any, max_rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
+    """Yield a table's rows in order. Raises InvalidRecordError for what is no table."""
+    if isinstance(table, np.ndarray):
+        yield from _of_array(table, max_rows)
+    elif isinstance(table, Mapping):
+        yield from _of_columns(table, max_rows)
+    elif hasattr(table, "iloc") and hasattr(table, "columns"):
+        yield from _of_columns(dict(_series(table)), max_rows)
+    elif hasattr(table, "read_next_batch") or hasattr(table, "to_batches"):
+        yield from _of_batches(iter(getattr(table, "to_batches", lambda: table)()), max_rows)
+    elif hasattr(table, "schema") and hasattr(table, "num_rows"):
+        yield from _of_batches(iter([table]), max_rows)
+    elif hasattr(table, "__arrow_c_stream__"):
+        from pyarrow import RecordBatchReader
+
+        yield from _of_batches(iter(RecordBatchReader.from_stream(table)), max_rows)
+    else:
+        raise InvalidRecordError("rows", f"{_WANTED}; found {type(table).__name__}")
+
+
+def _of_array(array: NDArray[Any], max_rows: int) -> Iterator[Chunk]:
+    if array.ndim == 0:
+        raise InvalidRecordError("rows", "is an array without rows")
+    if array.dtype.names:
+        columns = {name: array[name] for name in array.dtype.names}
+    else:
+        columns = {ONLY: array}
+    return _of_columns(columns, max_rows)
+
+
+def _of_columns(columns: Mapping[Any, Any], max_rows: int) -> Iterator[Chunk]:
+    lengths = {str(name): len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InvalidRecordError("rows", f"has columns of different lengths: {lengths}")
+    rows = max(lengths.values(), default=0)
+    for start in range(0, rows, max_rows):
+        stop = min(start + max_rows, rows)
+        yield Chunk(
+            start,
+            stop - start,
+            {str(name): _cut(column, start, stop) for name, column in columns.items()},
+        )
+
+
+def _cut(column: Any, start: int, stop: int) -> Any:
+    """Return some of a column: a series may have labels that are numbers, too."""
+    return (column.iloc if hasattr(column, "iloc") else column)[start:stop]
+
+
+def _series(frame: Any) -> Iterator[tuple[str, Any]]:
+    names = [str(name) for name in frame.columns]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidRecordError("rows", f"has two columns named {twice!r}")
+    for index, name in enumerate(names):
+        yield name, frame.iloc[:, index]
+
+
+def _of_batches(batches: Iterator[Any], max_rows: int) -> Iterator[Chunk]:
+    start = 0
+    for batch in batches:
+        names = batch.schema.names
+        for first in range(0, batch.num_rows, max_rows):
+            part = batch.slice(first, max_rows)
+            columns = {name: part.column(i) for i, name in enumerate(names)}
+            yield Chunk(start, part.num_rows, columns)
+            start += part.num_rows
