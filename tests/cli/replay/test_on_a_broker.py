@@ -171,6 +171,31 @@ def test_a_replay_that_is_done_answers_nothing_twice(stack: Stack) -> None:
     assert len(stack.read(names.output)) == 18
 
 
+def test_differences_to_what_was_published_are_written(stack: Stack) -> None:
+    """What another version says of the same records, beside what one version has said."""
+    names = stack.topics()
+    stack.publish(names.input, range(40))
+    words = ["--from", "earliest", "--servable"]
+    before = stack.replay(names, *words, f"{TABLE}=1")
+    file = stack.directory / "differences.jsonl"
+    other = Names(names.input, f"{names.input}.live")
+    changes = ["--live-topic", names.output, "--set", "topics.output=elsewhere"]
+
+    done = stack.replay(other, *words, f"{TABLE}=2", "--compare", str(file), *changes, "--json")
+
+    assert (before.code, done.code) == (0, 0), done.err
+    assert orjson.loads(done.out)["compared"] == {
+        "equal": 0,
+        "different": 36,
+        "dead_letters": 0,
+        "not_published": 0,
+        "largest_difference": 0.0,
+    }
+    lines = [orjson.loads(line) for line in file.read_bytes().splitlines()]
+    assert len(lines) == 36
+    assert {(one["published"]["version"], one["replayed"]["version"]) for one in lines} == {(1, 2)}
+
+
 def test_deleted_records_are_refused(stack: Stack) -> None:
     """Whether they are named by offset, or all of the range's time is gone."""
     names = stack.topics()

@@ -16,7 +16,6 @@ from topicserve.backends.confluent.careful import CarefulReader
 from topicserve.backends.confluent.corrupt import CorruptBatches
 from topicserve.backends.confluent.errors import PARTITION_EOF, translate, translated
 from topicserve.backends.confluent.offsets import from_client, to_client
-from topicserve.backends.confluent.seeks import RETRY_SECONDS, Seeks
 from topicserve.backends.confluent.stalls import Place, StallWatch
 from topicserve.backends.errors import (
     BackendError,
@@ -79,8 +78,7 @@ class ConfluentConsumer:
         self._error: BaseException | None = None
         self._problem = ""
         self._calls = BoundedCalls("confluent-consumer")
-        self._seeks = Seeks(self._client)
-        self._corrupt = CorruptBatches(self._seeks.seek, self._log_end)
+        self._corrupt = CorruptBatches(self._seek_to, self._log_end)
         self._careful = careful
         self._is_cooperative = is_cooperative
         self._is_static = is_static
@@ -108,9 +106,6 @@ class ConfluentConsumer:
         if self._stalls.is_due() and self._careful is not None:
             self._look_for_stalls(self._careful)
         while True:
-            if self._seeks:
-                self._seeks.try_again()
-                wait_seconds = min(wait_seconds, RETRY_SECONDS)
             records = self._poll_once(max(wait_seconds, 0), max_records)
             wait_seconds = deadline - self._clock()
             if records or wait_seconds <= 0:
@@ -151,7 +146,8 @@ class ConfluentConsumer:
                 continue
             if partition in self._paused:
                 self._sought[partition] = offset
-            self._seeks.seek(partition, offset)
+            with translated():
+                self._client.seek(confluent_kafka.TopicPartition(*partition, offset))
 
     def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
         # Waits for as long as the broker takes, so it has a thread of its own.
@@ -244,8 +240,6 @@ class ConfluentConsumer:
         if first is None:
             return []
         rest.insert(0, first)
-        if self._seeks:
-            rest = self._seeks.filter(rest)
         records = self._records(self._corrupt.filter(rest))
         if records and (self._ends or self._unread):
             self._forget_ends(rest, records)
@@ -392,7 +386,7 @@ class ConfluentConsumer:
                 continue
             with translated():
                 self._client.resume(_theirs([partition]))
-            self._seeks.seek(partition, offset)
+            self._seek_to(partition, offset)
         return records
 
     def _look_for_stalls(self, careful: CarefulReader) -> None:
@@ -472,10 +466,13 @@ class ConfluentConsumer:
             self._ends.pop(partition, None)
             self._sought.pop(partition, None)
             self._starts.pop(partition, None)
-            self._seeks.forget(partition)
             self._corrupt.forget(partition)
             if self._careful is not None:
                 self._careful.forget(partition)
+
+    def _seek_to(self, partition: TopicPartition, offset: int) -> None:
+        with translated():
+            self._client.seek(confluent_kafka.TopicPartition(*partition, offset))
 
     def _log_end(self, partition: TopicPartition) -> int | None:
         with translated():

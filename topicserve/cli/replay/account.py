@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from topicserve.cli.replay.comparison import Comparison
 from topicserve.worker.replay.progress import ReplayProgress
 from topicserve.worker.replay.progress_note import RESULT, SKIPPED
 
@@ -22,6 +23,7 @@ class ReplayAccount:
             if reason not in (RESULT, SKIPPED)
         }
         self.is_complete = progress.is_complete
+        self.comparison: Comparison | None = None
 
     @property
     def missing(self) -> int:
@@ -35,6 +37,7 @@ class ReplayAccount:
 
     def content(self) -> dict[str, Any]:
         """Return the account as a script has it."""
+        compared = {} if self.comparison is None else {"compared": self.comparison.content()}
         return {
             "complete": self.is_complete,
             "read": self.read,
@@ -49,6 +52,7 @@ class ReplayAccount:
                 str(p.partition): [own.start, own.end]
                 for p, own in sorted(self._progress.ranges.items())
             },
+            **compared,
         }
 
     def lines(self) -> Iterator[str]:

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 
 from prometheus_client import disable_created_metrics
@@ -15,6 +16,7 @@ from topicserve.cli import connection
 from topicserve.cli.errors import UsageError
 from topicserve.cli.replay.account import ReplayAccount
 from topicserve.cli.replay.bounds import RangeFinder
+from topicserve.cli.replay.compare import check_comparison, compare_with_live
 from topicserve.cli.replay.plan import Plan, plan_of
 from topicserve.cli.replay.progress import ReplayScreen
 from topicserve.cli.standard_streams import need_output, write_output
@@ -48,10 +50,19 @@ def run(arguments: argparse.Namespace) -> int:
         except StoppedError:
             return EXIT_FAILED
         with closing(_admin(plan.config)) as admin:
+            if arguments.compare is not None:
+                check_comparison(arguments.compare, plan.live_topic, admin)
             replica = Replica(arguments, plan, admin)
             code = replica.run(stop, ready)
-            account = ReplayAccount(replica.progress())
+            progress = replica.progress()
+            account = ReplayAccount(progress)
+            if account.is_complete and arguments.compare is not None:
+                account.comparison = compare_with_live(
+                    arguments.compare, plan.live_topic, plan.config, progress.ranges, admin
+                )
     _print(arguments, account)
+    if account.comparison is not None and not arguments.json:
+        _print_lines(account.comparison.lines(plan.live_topic))
     if not account.is_complete:
         print("run the same command again to go on", file=sys.stderr)
     return code if code or account.is_good else EXIT_FAILED
@@ -164,6 +175,10 @@ def _print(arguments: argparse.Namespace, account: ReplayAccount) -> None:
     if arguments.json:
         write_output(json_bytes(account.content(), "account") + b"\n", flush=True)
         return
-    for line in account.lines():
+    _print_lines(account.lines())
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
         write_output(line.encode(errors="replace") + b"\n")
     write_output(b"", flush=True)

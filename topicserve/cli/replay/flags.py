@@ -9,7 +9,7 @@ from topicserve.worker.config.flags import FLAGS
 
 EXAMPLE = (
     "example: topicserve replay --config worker.toml --topic digits --from 7d \\\n"
-    "             --servable digits=7 --output-topic digits.v7"
+    "             --servable digits=7 --output-topic digits.v7 --compare differences.jsonl"
 )
 # Of the worker's flags those that mean the same here.
 _WORKERS = {
@@ -73,6 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--group", metavar="G", help="the consumer group; replicas share it (made of the flags)"
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="FILE",
+        help="write the differences to the results that were published then; JSON Lines",
     )
     parser.add_argument(
         "--live-topic",

@@ -1,0 +1,53 @@
+"""Reads the topics of a comparison, and writes its differences to a file."""
+
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+
+from topicserve.backends.broker import OffsetsAdmin
+from topicserve.cli import connection
+from topicserve.cli.dead_letters.scan import Scan
+from topicserve.cli.dead_letters.topic import DEFAULT_TIMEOUT_SECONDS, ends_of
+from topicserve.cli.errors import UsageError
+from topicserve.cli.replay.comparison import Comparison, Replayed, compare
+from topicserve.producer.result_reader import open_consumer
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+from topicserve.worker.config.schema import WorkerConfig
+from topicserve.worker.replay.progress_note import Ranges
+
+
+def check_comparison(path: Path, live_topic: str, admin: OffsetsAdmin) -> None:
+    """Raise UsageError for what would end a comparison after all the work before it."""
+    if not live_topic:
+        raise UsageError("--compare: --live-topic must name where the published results are")
+    if admin.partitions(live_topic, connection.REACH_SECONDS) is None:
+        raise UsageError(f"--compare: there is no topic {live_topic!r} to compare with")
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise UsageError(f"--compare: {path}: {error.strerror}; name another file") from error
+
+
+def compare_with_live(
+    path: Path, live_topic: str, config: WorkerConfig, ranges: Ranges, admin: OffsetsAdmin
+) -> Comparison:
+    """Write the differences to a file, and return the counts."""
+    topics = config.topics
+    with closing(Replayed(config.kafka.group_id, ranges)) as replayed, path.open("wb") as file:
+        replayed.add_results(_all_of(config, topics.output, admin))
+        replayed.add_dead_letters(_all_of(config, config.dead_letter_topic, admin))
+        return compare(replayed, _all_of(config, live_topic, admin), file)
+
+
+def _all_of(config: WorkerConfig, topic: str, admin: OffsetsAdmin) -> Generator[KafkaRecord]:
+    """Yield all that a topic has now, for readers of committed records."""
+    count = admin.partitions(topic, connection.REACH_SECONDS) or 0
+    partitions = [TopicPartition(topic, number) for number in range(count)]
+    ends = ends_of(admin.log_offsets(partitions, connection.REACH_SECONDS))
+    kafka = config.kafka
+    consumer = open_consumer(kafka.bootstrap_servers, None, kafka.client.value, kafka.settings)
+    try:
+        for records in Scan(consumer, topic, ends, timeout_seconds=DEFAULT_TIMEOUT_SECONDS).read():
+            yield from records
+    finally:
+        consumer.close(connection.REACH_SECONDS)

@@ -1,1 +1,0 @@
-"""Protobuf messages that differ in their numbers alone, read and written without protobuf."""
