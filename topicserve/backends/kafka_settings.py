@@ -1,4 +1,8 @@
-"""Kafka's settings as both adapters take them: our defaults, and who is meant by which."""
+"""Kafka's settings as both adapters take them: our defaults, and who is meant by which.
+
+What is set later wins: the defaults of both clients, those of one client, what a user sets for all
+connections, what the user sets for one.
+"""
 
 from collections.abc import Mapping
 
@@ -25,7 +29,7 @@ REQUEST_TIMEOUT_MS = 10_000
 _SESSION_TIMEOUT_MS = 9_000
 _HEARTBEAT_INTERVAL_MS = 2_000
 
-_CONSUMER_DEFAULTS: dict[str, object] = {
+CONSUMER_DEFAULTS: Settings = {
     "partition.assignment.strategy": "cooperative-sticky",
     "session.timeout.ms": _SESSION_TIMEOUT_MS,
     # Kafka's 1 MiB halves what kafka-python reads in a second.
@@ -38,7 +42,7 @@ _CONSUMER_DEFAULTS: dict[str, object] = {
     MAX_DECOMPRESSED_BYTES: 128 * 1024 * 1024,
 }
 DEFAULT_BATCH_BYTES = 256 * 1024
-_PRODUCER_DEFAULTS: dict[str, object] = {
+PRODUCER_DEFAULTS: Settings = {
     "acks": "all",
     "enable.idempotence": True,
     "delivery.timeout.ms": 120_000,
@@ -46,6 +50,16 @@ _PRODUCER_DEFAULTS: dict[str, object] = {
     "batch.size": DEFAULT_BATCH_BYTES,
     MAX_IN_FLIGHT_RECORDS: 50_000,
     MAX_IN_FLIGHT_BYTES: 64 * 1024 * 1024,
+}
+
+# librdkafka's names of settings that have a default here, with Kafka's own.
+ALIASES: Mapping[str, str] = {
+    "fetch.wait.max.ms": "fetch.max.wait.ms",
+    "fetch.message.max.bytes": "max.partition.fetch.bytes",
+    "message.max.bytes": "max.request.size",
+    "message.timeout.ms": "delivery.timeout.ms",
+    "queue.buffering.max.ms": "linger.ms",
+    "request.required.acks": "acks",
 }
 
 # What a consumer alone has, and what a producer alone: settings for every connection are given to
@@ -88,9 +102,16 @@ _PRODUCERS_ONLY = (
 )
 
 
-def for_consumer(common: Settings, group_id: str, own: Settings) -> dict[str, object]:
-    """Return a consumer's settings: our defaults, what is meant for all, its own."""
-    settings = _CONSUMER_DEFAULTS | _without(common, _PRODUCERS_ONLY) | dict(own)
+def for_consumer(
+    client: Settings, common: Settings, group_id: str, own: Settings
+) -> dict[str, object]:
+    """Return a consumer's settings: defaults, the client's, what is meant for all, its own."""
+    settings = {
+        **CONSUMER_DEFAULTS,
+        **client,
+        **_without(in_kafkas_names(common), _PRODUCERS_ONLY),
+        **in_kafkas_names(own),
+    }
     if settings.pop("enable.auto.commit", False) not in (False, "false"):
         raise BackendConfigError(
             "enable.auto.commit must stay false: offsets are committed with the results"
@@ -101,14 +122,30 @@ def for_consumer(common: Settings, group_id: str, own: Settings) -> dict[str, ob
     return {"heartbeat.interval.ms": heartbeat_ms} | settings | {"group.id": group_id}
 
 
-def for_producer(common: Settings, own: Settings) -> dict[str, object]:
-    """Return a producer's settings: our defaults, what is meant for all, its own."""
-    return _PRODUCER_DEFAULTS | _without(common, _CONSUMERS_ONLY) | dict(own)
+def for_producer(client: Settings, common: Settings, own: Settings) -> dict[str, object]:
+    """Return a producer's settings: defaults, the client's, what is meant for all, its own."""
+    return {
+        **PRODUCER_DEFAULTS,
+        **client,
+        **_without(in_kafkas_names(common), _CONSUMERS_ONLY),
+        **in_kafkas_names(own),
+    }
 
 
 def for_admin(common: Settings) -> dict[str, object]:
     """Return an admin's settings: what is meant for all."""
-    return _without(common, (*_CONSUMERS_ONLY, *_PRODUCERS_ONLY))
+    return _without(in_kafkas_names(common), (*_CONSUMERS_ONLY, *_PRODUCERS_ONLY))
+
+
+def in_kafkas_names(settings: Settings) -> dict[str, object]:
+    """Return the settings with the names that defaults have; of two that mean one, the later."""
+    return {ALIASES.get(name, name): value for name, value in settings.items()}
+
+
+def unless_set(defaults: Settings, settings: Settings) -> dict[str, object]:
+    """Return the defaults that no setting replaces, under whichever name."""
+    given = in_kafkas_names(settings)
+    return {name: value for name, value in defaults.items() if name not in given}
 
 
 def integer(settings: Settings, name: str) -> int:

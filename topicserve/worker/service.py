@@ -3,7 +3,6 @@
 import gc
 import logging
 import threading
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -11,12 +10,10 @@ from typing import Any
 
 from topicserve.backends.broker import Broker, Consumer, Producer
 from topicserve.backends.errors import BackendUnavailableError, FencedError
-from topicserve.backends.kafka_clients import open_broker
-from topicserve.backends.kafka_settings import MAX_DECOMPRESSED_BYTES
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.servables.server.server_core import ServerCore
 from topicserve.worker.assembly import Connections, build_stages
-from topicserve.worker.config.schema import Client, Guarantee, WorkerConfig
+from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.delivery.topic_limit import TopicLimits, batch_settings
 from topicserve.worker.health.breaker import OPEN_EXIT_CODE
 from topicserve.worker.health.broker_watch import BrokerWatch
@@ -26,6 +23,12 @@ from topicserve.worker.parts import Stages
 from topicserve.worker.pipeline import Pipeline
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.guarding import swap_guard
+from topicserve.worker.runtime.kafka_settings import (
+    consumer_settings,
+    open_workers_broker,
+    producer_settings,
+    shadow_producer_settings,
+)
 from topicserve.worker.runtime.metadata_cleaner import MetadataCleaner
 from topicserve.worker.runtime.models import open_core
 from topicserve.worker.runtime.retry import RetryLoop, ShutdownRequestedError
@@ -48,15 +51,6 @@ LIMIT_TIMEOUT_SECONDS = 5.0
 # many more objects live than at the last look, and as many may be in progress: its default of 700
 # costs a tenth of a worker's time and finds nothing, 50,000 still a twentieth.
 _GC_THRESHOLD = (500_000, 50, 100)
-
-# The topics' own limits decide what is too large, not the client's default of 1 MiB: a dead letter
-# is a little larger than its record, which may be as large as the input topic allows.
-MAX_RECORD_BYTES = 16 * 1024 * 1024
-_SIZE_LIMITS = {"max.request.size", "message.max.bytes"}
-
-# How long results wait for others to be sent with. kafka-python is given a list as a whole;
-# librdkafka takes it record by record, and would send the first ones alone.
-_LINGER_MS = {Client.KAFKA_PYTHON: 0, Client.CONFLUENT: 1}
 
 
 def exit_code_of(run: Callable[[], None]) -> int:
@@ -162,7 +156,7 @@ class WorkerService:
         if cleaner is not None:
             cleaner.start()
             opened.callback(cleaner.close, CLOSE_TIMEOUT_SECONDS)
-        broker = self._open_broker()
+        broker = open_workers_broker(self._config, self._environment.worker_id)
         consumer = self._open_consumer(broker)
         # Taken down in the reverse order: the producer ends first, since a member that leaves the
         # group while it still publishes would publish what is another's by then.
@@ -186,7 +180,7 @@ class WorkerService:
 
     def _watch_broker(self, stages: Stages, opened: ExitStack) -> BrokerWatch:
         watch = BrokerWatch(
-            self._open_broker().admin,
+            open_workers_broker(self._config, self._environment.worker_id).admin,
             self._config.kafka.group_id,
             self._config.topics.input,
             stages.intake.tracker,
@@ -200,22 +194,11 @@ class WorkerService:
         opened.callback(watch.close, CLOSE_TIMEOUT_SECONDS)
         return watch
 
-    def _open_broker(self) -> Broker:
-        kafka = self._config.kafka
-        return open_broker(
-            kafka.client.value,
-            {
-                "bootstrap.servers": kafka.bootstrap_servers,
-                "client.id": self._environment.worker_id,
-                **kafka.settings,
-            },
-        )
-
     def _open_shadow(self, core: ServerCore, broker: Broker, opened: ExitStack) -> Shadow | None:
         if not any(entry.shadow for entry in self._config.servables):
             return None
         # A producer of its own: what a shadow says must be part of no transaction.
-        producer = broker.producer({"linger.ms": 100, **self._config.kafka.producer_settings})
+        producer = broker.producer(shadow_producer_settings(self._config))
         opened.callback(producer.close, CLOSE_TIMEOUT_SECONDS)
         shadow = Shadow(
             self._config.servables,
@@ -243,34 +226,10 @@ class WorkerService:
         return core
 
     def _open_consumer(self, broker: Broker) -> Consumer:
-        kafka = self._config.kafka
-        settings: dict[str, object] = {
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            MAX_DECOMPRESSED_BYTES: kafka.max_decompressed_bytes,
-        }
-        if kafka.group_instance_id:
-            settings["group.instance.id"] = kafka.group_instance_id
-        return broker.consumer(kafka.group_id, {**settings, **kafka.consumer_settings})
+        return broker.consumer(self._config.kafka.group_id, consumer_settings(self._config))
 
     def _open_producer(self, broker: Broker, batches: Mapping[str, object]) -> Producer:
-        kafka, delivery = self._config.kafka, self._config.delivery
-        settings: dict[str, object] = {
-            **({} if "batch.size" in kafka.settings else batches),
-            "linger.ms": _LINGER_MS[kafka.client],
-            **(
-                {}
-                if kafka.settings.keys() & _SIZE_LIMITS
-                else {"max.request.size": MAX_RECORD_BYTES}
-            ),
-            "delivery.timeout.ms": int(delivery.delivery_timeout_seconds * 1000),
-        }
-        if delivery.guarantee is Guarantee.EXACTLY_ONCE:
-            settings["transaction.timeout.ms"] = self._config.transaction_timeout_ms
-            settings["transactional.id"] = delivery.transactional_id or (
-                f"{kafka.group_id}-{kafka.group_instance_id or uuid.uuid4()}"
-            )
-        return broker.producer({**settings, **kafka.producer_settings})
+        return broker.producer(producer_settings(self._config, batches))
 
 
 def _ask_at_start(broker: Broker, limits: TopicLimits) -> None:

@@ -19,6 +19,7 @@ from topicserve.backends.kafka_settings import (
     MAX_DECOMPRESSED_BYTES,
     MAX_IN_FLIGHT_BYTES,
     MAX_IN_FLIGHT_RECORDS,
+    Settings,
     for_admin,
     for_consumer,
     for_producer,
@@ -27,8 +28,8 @@ from topicserve.backends.kafka_settings import (
     take_integer,
 )
 
-# What a user's settings may change.
-_CONSUMER_DEFAULTS: dict[str, object] = {
+# They replace defaults for both clients; a user's settings replace them.
+CONSUMER_DEFAULTS: Settings = {
     # Its prefetch, whatever the number of partitions: what waits for long has left the processor's
     # cache before its turn comes, and in memory that was never used before it costs most.
     "queued.max.messages.kbytes": 2 * 1024,
@@ -40,7 +41,7 @@ _CONSUMER_DEFAULTS: dict[str, object] = {
     # A fetch that waits for new records holds up the fetch of a partition that is resumed.
     "fetch.max.wait.ms": 100,
 }
-_PRODUCER_DEFAULTS: dict[str, object] = {
+PRODUCER_DEFAULTS: Settings = {
     # As Kafka's own clients do it; librdkafka's default would send a key elsewhere.
     "partitioner": "murmur2_random",
     # Kafka's default, where librdkafka's is 1,000,000.
@@ -74,7 +75,7 @@ class ConfluentBroker:
     def consumer(
         self, group_id: str, settings: Mapping[str, object] | None = None
     ) -> ConfluentConsumer:
-        merged = _CONSUMER_DEFAULTS | for_consumer(self._settings, group_id, settings or {})
+        merged = for_consumer(CONSUMER_DEFAULTS, self._settings, group_id, settings or {})
         max_decompressed_bytes = take_integer(merged, MAX_DECOMPRESSED_BYTES)
         # What librdkafka lets zstd decompress to; it has no such limit for the other codecs.
         longest = max(max_decompressed_bytes, _MIN_RECEIVE_BYTES)
@@ -88,7 +89,7 @@ class ConfluentBroker:
         )
 
     def producer(self, settings: Mapping[str, object] | None = None) -> ConfluentProducer:
-        merged = _PRODUCER_DEFAULTS | for_producer(self._settings, settings or {})
+        merged = for_producer(PRODUCER_DEFAULTS, self._settings, settings or {})
         in_flight = InFlight(
             take_integer(merged, MAX_IN_FLIGHT_RECORDS),
             take_integer(merged, MAX_IN_FLIGHT_BYTES),

@@ -25,7 +25,6 @@ from topicserve.backends.kafka_settings import (
     take_integer,
 )
 
-_FETCH_WAITS = ("fetch.max.wait.ms", "fetch.wait.max.ms")
 # How long `send` waits for a topic that is new to it.
 _MAX_BLOCK_MS = 5_000
 
@@ -41,17 +40,17 @@ class KafkaPythonBroker:
     def consumer(
         self, group_id: str, settings: Mapping[str, object] | None = None
     ) -> KafkaPythonConsumer:
-        merged = for_consumer(self._settings, group_id, settings or {})
+        merged = for_consumer({}, self._settings, group_id, settings or {})
         max_decompressed_bytes = take_integer(merged, MAX_DECOMPRESSED_BYTES)
         # A fetch may wait for records first; kafka-python refuses one that waits for longer.
-        fetch_wait_ms = next((integer(merged, n) for n in _FETCH_WAITS if n in merged), 0)
+        fetch_wait_ms = integer({"fetch.max.wait.ms": 0} | merged, "fetch.max.wait.ms")
         merged = {"request.timeout.ms": REQUEST_TIMEOUT_MS + fetch_wait_ms} | merged
         # The port commits explicit offsets only.
         arguments = to_kafka_python(merged, "consumer") | {"enable_auto_commit": False}
         return KafkaPythonConsumer(arguments, max_decompressed_bytes=max_decompressed_bytes)
 
     def producer(self, settings: Mapping[str, object] | None = None) -> KafkaPythonProducer:
-        merged = for_producer(self._settings, settings or {})
+        merged = for_producer({}, self._settings, settings or {})
         # What a delivery timeout must be longer than.
         longest = integer(merged, "delivery.timeout.ms") - integer(merged, "linger.ms") - 1
         request_timeout_ms = max(min(REQUEST_TIMEOUT_MS, longest), 1)

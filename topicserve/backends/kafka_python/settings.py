@@ -27,9 +27,7 @@ _NAMES = {
     "sasl.username": "sasl_plain_username",
     "sasl.password": "sasl_plain_password",
     "sasl.kerberos.service.name": "sasl_kerberos_service_name",
-    "fetch.wait.max.ms": "fetch_max_wait_ms",
     "max.in.flight": "max_in_flight_requests_per_connection",
-    "message.max.bytes": "max_request_size",
     "receive.buffer.bytes": "receive_buffer_bytes",
     "send.buffer.bytes": "send_buffer_bytes",
 }
