@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test check bench bench-latency bench-broker bench-handle docs tables chaos lock format
+.PHONY: help setup demo quick test check bench bench-latency bench-broker bench-stages bench-handle docs tables chaos lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ bench-latency: setup ## publish to result at 200 records a second, beside a bare
 
 bench-broker: setup ## the embedded broker beside Apache Kafka: throughput, wake-up, memory, start
 	$(BIN)/python -m benchmarks.broker
+
+bench-stages: setup ## what a record of each kind costs between the Kafka clients and the model
+	$(BIN)/python -m benchmarks.stages
 
 bench-handle: setup ## what looking up a servable costs, also while versions swap
 	$(BIN)/python -m benchmarks.handle_lookup

@@ -19,7 +19,7 @@ from tests.support.stages.records import PARTITION, ROUTE, a_kafka_record
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import decode_input
 from topicserve.wire.kafka_record import KafkaRecord
-from topicserve.worker.offsets.tracker import Slot
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.calls.feeds import build_feeds
 from topicserve.worker.stages.request import Request
 
@@ -46,7 +46,7 @@ def _decode(record: KafkaRecord) -> Request | None:
         found = decode_input(record)
     except InvalidRecordError:
         return None
-    return Request(record, Slot(PARTITION), 1, 0.0, found, ROUTE)
+    return Request(record, PartitionAssignment(PARTITION), 1, 0.0, found, ROUTE)
 
 
 def _seconds(action: Callable[[], object]) -> float:

@@ -1,7 +1,21 @@
+import logging
+
+import pytest
 from hypothesis import settings
+
+from tests.support.stages.logged import Logged
 
 # A deadline would be a wall-clock assertion, and machines are shared.
 settings.register_profile("topicserve", deadline=None)
 # For `make quick`, which asks for it; everything else has the usual number of examples.
 settings.register_profile("quick", settings.get_profile("topicserve"), max_examples=10)
 settings.load_profile("topicserve")
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Logged:
+    """Return what reads the fields of the worker's log events, of all levels."""
+    caplog.set_level(logging.DEBUG, "topicserve")
+    return lambda event: [
+        record.__dict__["fields"] for record in caplog.records if record.msg == event
+    ]

@@ -29,12 +29,15 @@ from topicserve.worker.runtime.stop_signals import stop_at_end_of, stop_signals
 from topicserve.worker.runtime.stop_watchdog import frozen_limit_seconds
 from topicserve.worker.supervisor.pages import ReplicaCollector, Replicas, SupervisorPages
 from topicserve.worker.supervisor.replica import ReplicaProcess
+from topicserve.worker.supervisor.silence import ASK_SECONDS, SilenceWatch
 from topicserve.worker.supervisor.supervisor import STOP_MARGIN_SECONDS, Supervisor
 from topicserve.worker.telemetry.logging import configure_logging, libraries_silenced, log_event
 from topicserve.worker.telemetry.metrics import SupervisorMetrics
 
 # TensorFlow's own: 2 leaves errors only. It must be set before TensorFlow is imported.
 TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")
+# For how much longer a replica that was to be ended may be silent before `/livez` says so.
+_STILL_SILENT_SECONDS = 2 * ASK_SECONDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,7 +170,10 @@ def supervise(arguments: argparse.Namespace, config: WorkerConfig, worker_id: st
         if config.http.port >= 0:
             # A replica that is frozen ends by itself before.
             silent_limit = frozen_limit_seconds(config.delivery) + STOP_MARGIN_SECONDS
-            pages = SupervisorPages(registry, replicas, silent_limit)
+            watch = SilenceWatch(replicas, supervisor.kill_replica, silent_limit)
+            watch.start()
+            opened.callback(watch.close)
+            pages = SupervisorPages(registry, replicas, silent_limit + _STILL_SILENT_SECONDS)
             server = open_server(config.http, pages.get)
             opened.callback(server.close)
             address = server.address

@@ -20,6 +20,7 @@ from topicserve.wire.json_codec.body import (
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits, check_name
 from topicserve.wire.record_id import WANTED
+from topicserve.wire.tensor_layouts.requests import Asked, RequestLayout, RequestLayouts
 
 _INSTANCE = Form.INSTANCE  # looked at once a record: a global costs less than a member
 
@@ -32,8 +33,9 @@ class InputRecord(msgspec.Struct, frozen=True, gc=False):
     """What one record asks for.
 
     `content` is undecoded JSON for Form.INSTANCE (see `lone_row`), a tree for the other JSON forms,
-    and for Form.TENSORS numpy arrays by input name, folded where they repeat a value. Content that
-    is large, or takes many times its text in memory, is the body itself as Raw (`is_undecoded`).
+    and for Form.TENSORS the whole message where its `layout` is known, else numpy arrays by input
+    name, folded where they repeat a value. Content that is large, or takes many times its text in
+    memory, is the body itself as Raw (`is_undecoded`).
     `rows` is how many rows it has: exact for the two row formats, and else an estimate, since the
     signature says which inputs have rows.
     """
@@ -51,6 +53,8 @@ class InputRecord(msgspec.Struct, frozen=True, gc=False):
     held_bytes: int = 0
     """About how much memory the headers and the decoded content take, once it is unfolded."""
     limits: Limits = DEFAULT_LIMITS
+    layout: RequestLayout | None = None
+    """Protobuf only: where `content`, then the whole message, holds its tensors."""
 
     @property
     def is_undecoded(self) -> bool:
@@ -62,6 +66,8 @@ class InputRecord(msgspec.Struct, frozen=True, gc=False):
         """Return the content decoded, or raise InvalidRecordError naming the place at fault."""
         if self.form is _INSTANCE:
             return row_of(self.content, self.limits)
+        if self.layout is not None:
+            return self.layout.read(self.content)
         if self.form is Form.TENSORS:
             from topicserve.wire.protobuf_codec import decode_predict_request, unfolded
 
@@ -71,18 +77,30 @@ class InputRecord(msgspec.Struct, frozen=True, gc=False):
         return tree_of(self.content, self.form, self.limits) if self.is_undecoded else self.content
 
 
-_default_reader = HeaderReader()
+class InputReader:
+    """Reads input records within limits, and remembers what they repeat.
+
+    One thread uses it at a time.
+    """
+
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.limits = limits
+        self.read_headers = HeaderReader(limits).read
+        self.layouts = RequestLayouts()
 
 
-def decode_input(record: KafkaRecord, reader: HeaderReader = _default_reader) -> InputRecord:
+_default_reader = InputReader()
+
+
+def decode_input(record: KafkaRecord, reader: InputReader = _default_reader) -> InputRecord:
     """Return what a record asks for, or raise InvalidRecordError with the field at fault.
 
     A lone row's own content is not yet looked at: `payload` does, or what reads many at once.
     """
-    headers = record_id, envelope, deadline, trace, size = reader.read(record.headers)
+    headers = record_id, envelope, deadline, trace, size = reader.read_headers(record.headers)
     value = record.value
     if envelope.content_type == names.PROTOBUF_CONTENT_TYPE:
-        return _from_tensors(headers, value, reader.limits)
+        return _from_tensors(headers, value, reader)
     if record_id is None:
         raise InvalidRecordError(names.ID, f"is missing; it must be {WANTED}")
     target, content, form, rows = envelope.target, lone_row(value), _INSTANCE, 1
@@ -114,7 +132,41 @@ def _with_signature(target: Target, name: str | None, limits: Limits) -> Target:
     return msgspec.structs.replace(target, signature_name=name)
 
 
-def _from_tensors(headers: InputHeaders, value: bytes | None, limits: Limits) -> InputRecord:
+def _from_tensors(headers: InputHeaders, value: bytes | None, reader: InputReader) -> InputRecord:
+    record_id, envelope, deadline, trace, size = headers
+    layout = None if value is None else reader.layouts.find(value)
+    content: Any = value
+    if value is None or layout is None:
+        asked, content, uid = _read_tensors(value, reader, needs_id=record_id is None)
+        target = asked.target(envelope.target)
+    else:
+        asked, uid = layout.asked, layout.uid(value)
+        target = layout.target(envelope.target)
+    record_id = record_id or read_id(uid)
+    if record_id is None:
+        raise InvalidRecordError(
+            names.ID, 'is missing, and so is the string input "metadata_uid" that may stand for it'
+        )
+    return InputRecord(
+        record_id,
+        target,
+        Form.TENSORS,
+        content,
+        asked.rows,
+        deadline,
+        envelope.metadata_absent,
+        trace,
+        asked.output_filter,
+        size + asked.held_bytes,
+        reader.limits,
+        layout,
+    )
+
+
+def _read_tensors(
+    value: bytes | None, reader: InputReader, *, needs_id: bool
+) -> tuple[Asked, Any, bytes | None]:
+    """Return what a message says, its content, and the string that may be its record id."""
     # Here, so that who speaks JSON alone never loads protobuf.
     from topicserve.wire.protobuf_codec import (
         METADATA_UID,
@@ -123,6 +175,7 @@ def _from_tensors(headers: InputHeaders, value: bytes | None, limits: Limits) ->
         described,
     )
 
+    limits = reader.limits
     body = decode_predict_request(value, limits, keep_folded=True)
     for field, name in (
         ("model_spec.name", body.servable_name),
@@ -130,48 +183,26 @@ def _from_tensors(headers: InputHeaders, value: bytes | None, limits: Limits) ->
         ("model_spec.signature_name", body.signature_name),
     ):
         check_name(field, name, limits)
-    record_id, envelope, deadline, trace, size = headers
-    record_id = record_id or read_id(body.metadata_uid)
-    if record_id is None and METADATA_UID in body.columns:
-        found = described(body.columns[METADATA_UID])
+    columns = body.columns
+    if needs_id and body.metadata_uid is None and METADATA_UID in columns:
+        found = described(columns[METADATA_UID])
         raise InvalidRecordError(
             f"inputs.{METADATA_UID}",
             f"must be one string, found {found}; or give the record id as {names.ID}",
         )
-    if record_id is None:
-        raise InvalidRecordError(
-            names.ID, 'is missing, and so is the string input "metadata_uid" that may stand for it'
-        )
-    target = envelope.target
-    held_bytes = columns_bytes(body.columns)
-    message = value or b""
-    is_kept = held_bytes <= max(_KEPT_TIMES * len(message), _KEPT_BYTES)
-    return InputRecord(
-        record_id,
-        Target(
-            body.servable_name or target.servable,
-            *_version_or_label(body.version, body.label, target),
-            body.signature_name or target.signature_name,
-        ),
-        Form.TENSORS,
-        body.columns if is_kept else msgspec.Raw(message),
-        _rows(body.columns),
-        deadline,
-        envelope.metadata_absent,
-        trace,
-        tuple(body.output_filter),
-        size + held_bytes,
-        limits,
+    asked = Asked(
+        body.servable_name,
+        body.version,
+        body.label,
+        body.signature_name,
+        body.output_filter,
+        _rows(columns),
+        columns_bytes(columns),
     )
-
-
-def _version_or_label(
-    version: int | None, label: str | None, target: Target
-) -> tuple[int | None, str | None]:
-    """Return what the body's model_spec says, and the headers' where it says neither."""
-    if version is not None or label:
-        return version, label or None
-    return target.version, target.label
+    message = value or b""
+    reader.layouts.note(message, asked, columns, METADATA_UID)
+    is_kept = asked.held_bytes <= max(_KEPT_TIMES * len(message), _KEPT_BYTES)
+    return asked, columns if is_kept else msgspec.Raw(message), body.metadata_uid
 
 
 def _rows(columns: Mapping[str, Any]) -> int:

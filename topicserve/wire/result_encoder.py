@@ -192,40 +192,30 @@ def _encode_tensor_results(
     whole: Collection[str],
 ) -> list[OutgoingRecord]:
     """Encode a batch in which some records, or all, came as protobuf."""
+    # Here, so that who speaks JSON alone never loads protobuf.
+    from topicserve.wire.tensor_layouts.responses import ResponseWriter
+
+    writer = ResponseWriter(origin.servable, origin.version, origin.signature_name, outputs, whole)
+    common = [
+        *_common_headers(origin, names.PROTOBUF_CONTENT_TYPE),
+        (names.WORKER, origin.worker_id.encode()),
+    ]
     results: list[OutgoingRecord] = []
     start = 0
     for record, key, found, count in zip(inputs, keys, metadata, counts, strict=True):
-        own = _slice(outputs, start, start + count, whole)
-        start += count
         if record.form is Form.TENSORS:
-            results.append(_encode_tensors(topic, origin, record, key, own, found))
+            body = writer.write(start, count, record.output_filter)
+            headers = [
+                *common,
+                (names.ID, record.record_id.encode()),
+                found.status.header,
+                *record.trace,
+            ]
+            if found.content is not None:
+                headers.append((names.METADATA_JSON, found.content))
+            results.append(OutgoingRecord(topic, key, body, headers))
         else:
+            own = _slice(outputs, start, start + count, whole)
             results += encode_results(topic, origin, [record], [key], own, [found], [count], whole)
+        start += count
     return results
-
-
-def _encode_tensors(
-    topic: str,
-    origin: Origin,
-    record: InputRecord,
-    key: bytes | None,
-    outputs: Mapping[str, NDArray[Any]],
-    metadata: Metadata,
-) -> OutgoingRecord:
-    # Here, so that who speaks JSON alone never loads protobuf.
-    from topicserve.wire.protobuf_codec import encode_predict_response
-
-    wanted = {
-        n: c for n, c in outputs.items() if not record.output_filter or n in record.output_filter
-    }
-    body = encode_predict_response(wanted, origin.servable, origin.version, origin.signature_name)
-    headers: list[tuple[str, bytes | None]] = [
-        *_common_headers(origin, names.PROTOBUF_CONTENT_TYPE),
-        (names.WORKER, origin.worker_id.encode()),
-        (names.ID, record.record_id.encode()),
-        metadata.status.header,
-        *record.trace,
-    ]
-    if metadata.content is not None:
-        headers.append((names.METADATA_JSON, metadata.content))
-    return OutgoingRecord(topic, key, body, headers)

@@ -122,6 +122,22 @@ def test_a_seek_goes_back_and_forth(port: Port) -> None:
         assert numbers(member.read(1))[0] == offset
 
 
+def test_a_partition_may_be_sought_as_soon_as_it_is_assigned(port: Port) -> None:
+    """Where the client has not begun to fetch yet, it begins there."""
+    topic = port.topic(partitions=1)
+    send(port.producer(), numbered(topic, 20))
+    partition = TopicPartition(topic, 0)
+    for _ in range(5):
+        member = port.member(topic)
+        while not member.assigned:
+            member.consumer.poll(0, 1)
+
+        member.consumer.seek({partition: 5})
+        member.consumer.seek({partition: 11})
+
+        assert numbers(member.read(9)) == list(range(11, 20))
+
+
 def test_a_paused_partition_may_be_sought(port: Port) -> None:
     """A seek while paused takes effect with the resume: how a worker begins again."""
     topic = port.topic(partitions=1)

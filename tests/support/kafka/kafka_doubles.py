@@ -41,6 +41,7 @@ class MemoryConsumer:
         self.problem = ""
         self.closed = False
         self.commit_error: BackendError | None = None
+        self.committed_error: Callable[[], BackendError | None] = lambda: None
         self.lag_records: dict[TopicPartition, int] = {}
         self.before_poll: Callable[[], None] = lambda: None
 
@@ -107,6 +108,9 @@ class MemoryConsumer:
         partitions: Sequence[TopicPartition],
         timeout_seconds: float,  # noqa: ARG002
     ) -> dict[TopicPartition, int | None]:
+        error = self.committed_error()
+        if error is not None:
+            raise error
         return {partition: self.log.committed.get(partition) for partition in partitions}
 
     def group_metadata(self) -> Any:
@@ -135,6 +139,7 @@ class MemoryProducer:
         self.offsets: dict[TopicPartition, int] = {}
         self.fail_send: Callable[[OutgoingRecord], BackendError | None] = lambda _: None
         self.fail_commit: Callable[[], BackendError | None] = lambda: None
+        self.fail_abort: Callable[[], BackendError | None] = lambda: None
         self.refuse_send: Callable[[], BackendError | None] = lambda: None
         self.on_begin: Callable[[], object] = lambda: None
         self.patience_seconds: list[float | None] = []
@@ -193,6 +198,9 @@ class MemoryProducer:
             self.commits += 1
 
     def abort_transaction(self, timeout_seconds: float) -> None:  # noqa: ARG002
+        error = self.fail_abort()
+        if error is not None:
+            raise error
         self.pending, self.offsets = [], {}
         self.aborted += 1
 

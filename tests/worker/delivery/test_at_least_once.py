@@ -5,6 +5,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.support.stages.deliveries import Deliveries, limit_of
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import ROUTE
 from topicserve.backends.errors import (
     BackendUnavailableError,
@@ -60,7 +61,7 @@ def test_nothing_is_committed_before_the_interval_is_over(world: Deliveries) -> 
     assert world.log.committed == {}
 
 
-def test_what_the_broker_does_not_acknowledge_goes_again(world: Deliveries) -> None:
+def test_what_the_broker_does_not_acknowledge_goes_again(world: Deliveries, logged: Logged) -> None:
     """Only what failed, and only then is it finished."""
     first, second = world.polled(0, 1)
     failures = iter([DeliveryTimeoutError("frozen")])
@@ -73,9 +74,10 @@ def test_what_the_broker_does_not_acknowledge_goes_again(world: Deliveries) -> N
 
     assert sorted(world.log.ids()) == sorted([world.id_of(first), world.id_of(second)])
     assert world.count("topicserve_redeliveries_total", cause="delivery_failed") == 1
+    assert logged("not_acknowledged") == [{"records": 1, "problem": "frozen"}]
 
 
-def test_a_full_backlog_is_waited_for(world: Deliveries) -> None:
+def test_a_full_backlog_is_waited_for(world: Deliveries, logged: Logged) -> None:
     """Nothing was sent, so the same is sent again."""
     refusals = iter([BacklogFullError("full"), BacklogFullError("full")])
     world.producer.refuse_send = lambda: next(refusals, None)
@@ -84,6 +86,7 @@ def test_a_full_backlog_is_waited_for(world: Deliveries) -> None:
 
     assert len(world.log.published) == 1
     assert world.count("topicserve_retries_total", stage="publish") == 2
+    assert logged("publish_retry") == [{"problem": "full"}] * 2
 
 
 def test_a_result_that_is_too_large_becomes_a_dead_letter(world: Deliveries) -> None:
@@ -163,7 +166,7 @@ def test_what_trying_again_cannot_mend_stops_the_worker(world: Deliveries) -> No
     [(CommitRefusedError("rebalance"), "refused"), (BackendUnavailableError("away"), "failed")],
 )
 def test_a_commit_that_fails_is_tried_again_later(
-    world: Deliveries, error: Any, outcome: str
+    world: Deliveries, error: Any, outcome: str, logged: Logged
 ) -> None:
     """The offsets stay due."""
     world.publish(*world.polled(0))
@@ -175,9 +178,15 @@ def test_a_commit_that_fails_is_tried_again_later(
 
     assert world.log.committed == {PARTITION: 1}
     assert world.count("topicserve_commits_total", outcome=outcome) == 1
+    assert world.count("topicserve_commits_total", outcome="committed") == 1
+    assert world.count("topicserve_commit_seconds_count") == 2
+    expected = [{"problem": "away"}] if outcome == "failed" else []  # a rebalance is no failure
+    assert logged("commit_failed") == expected
 
 
-def test_revoked_partitions_are_committed_up_to_what_is_finished(world: Deliveries) -> None:
+def test_revoked_partitions_are_committed_up_to_what_is_finished(
+    world: Deliveries, logged: Logged
+) -> None:
     """What is still in progress is left to the next owner, and its result is dropped."""
     first, second = world.polled(0, 1)
     world.publish(first)
@@ -187,6 +196,7 @@ def test_revoked_partitions_are_committed_up_to_what_is_finished(world: Deliveri
 
     assert world.log.ids() == [world.id_of(first)]
     assert world.context.tracker.in_flight_bytes == 0
+    assert logged("drain_timed_out") == [{"partitions": 1}]
 
 
 def test_lost_partitions_are_forgotten(world: Deliveries) -> None:

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.support.stages.deliveries import Deliveries, limit_of
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import ROUTE
 from topicserve.backends.broker import metadata_of
 from topicserve.backends.errors import (
@@ -146,7 +147,9 @@ def test_a_record_after_a_pause_is_not_held_back(world: Deliveries) -> None:
 @pytest.mark.parametrize(
     "error", [TransactionAbortedError("abortable"), CommitRefusedError("rebalanced")]
 )
-def test_an_aborted_transaction_is_done_again(world: Deliveries, error: Exception) -> None:
+def test_an_aborted_transaction_is_done_again(
+    world: Deliveries, error: Exception, logged: Logged
+) -> None:
     """Everything since the last commit is read again, and each result is seen once."""
     world.publish(*world.polled(0))
     world.commit_when_due()
@@ -169,6 +172,9 @@ def test_an_aborted_transaction_is_done_again(world: Deliveries, error: Exceptio
     assert world.log.committed == {PARTITION: 3}
     assert len(set(world.log.ids())) == len(world.log.ids()) == 3
     assert world.count("topicserve_redeliveries_total", cause="transaction_aborted") == 2
+    assert logged("transaction_abort_required") == [{"why": str(error)}]
+    assert logged("rewound") == [{"why": str(error), "records": 2}]
+    assert world.count("topicserve_commits_total", outcome="committed") == 2
 
 
 def test_an_old_epochs_batch_comes_to_nothing(world: Deliveries) -> None:
@@ -187,7 +193,7 @@ def test_an_old_epochs_batch_comes_to_nothing(world: Deliveries) -> None:
     assert len(world.log.published) == 2
 
 
-def test_a_commit_that_nobody_answers_is_asked_for_again(world: Deliveries) -> None:
+def test_a_commit_that_nobody_answers_is_asked_for_again(world: Deliveries, logged: Logged) -> None:
     """Asking twice commits once."""
     failures = iter([BackendUnavailableError("away")] * 3)
     world.producer.fail_commit = lambda: next(failures, None)
@@ -198,9 +204,10 @@ def test_a_commit_that_nobody_answers_is_asked_for_again(world: Deliveries) -> N
 
     assert len(world.log.published) == 1
     assert world.count("topicserve_retries_total", stage="transaction") == 3
+    assert logged("commit_waits") == [{"problem": "away"}] * 3
 
 
-def test_a_commit_that_stays_unanswered_is_done_again(world: Deliveries) -> None:
+def test_a_commit_that_stays_unanswered_is_done_again(world: Deliveries, logged: Logged) -> None:
     """It is aborted before the broker does so by itself, which would fence the worker."""
     asked = iter([COMMIT_TIMEOUT_SECONDS / 2] * 2)
 
@@ -213,6 +220,8 @@ def test_a_commit_that_stays_unanswered_is_done_again(world: Deliveries) -> None
     world.publish(*world.polled(0))
     world.commit_when_due()
     wait_for_abort(world)
+    unanswered = iter([BackendUnavailableError("no answer")])
+    world.producer.fail_abort = lambda: next(unanswered, None)
 
     world.delivery.tick()
 
@@ -223,9 +232,12 @@ def test_a_commit_that_stays_unanswered_is_done_again(world: Deliveries) -> None
     wait_for_commits(world)
     assert world.log.committed == {PARTITION: 1}
     assert len(world.log.published) == 1
+    assert logged("abort_waits") == [{"problem": "no answer"}]
 
 
-def test_a_commit_whose_answer_was_lost_is_not_done_again(world: Deliveries) -> None:
+def test_a_commit_whose_answer_was_lost_is_not_done_again(
+    world: Deliveries, logged: Logged
+) -> None:
     """The group's offsets tell that it was done: its records count, and later ones go on."""
 
     def lost_answer() -> BackendUnavailableError:
@@ -239,6 +251,8 @@ def test_a_commit_whose_answer_was_lost_is_not_done_again(world: Deliveries) -> 
     world.commit_when_due()
     wait_for_abort(world)
 
+    unanswered = iter([BackendUnavailableError("no answer")])
+    world.consumer.committed_error = lambda: next(unanswered, None)
     world.delivery.tick()
 
     assert world.consumer.positions[PARTITION] == 1
@@ -251,6 +265,8 @@ def test_a_commit_whose_answer_was_lost_is_not_done_again(world: Deliveries) -> 
     wait_for_commits(world, 2)
     assert world.log.committed == {PARTITION: 2}
     assert len(set(world.log.ids())) == len(world.log.ids()) == 2
+    assert logged("commit_confirmed") == [{}]
+    assert logged("commit_in_doubt") == [{"problem": "no answer"}]
 
 
 def test_positions_alone_are_committed_once_all_is_at_rest(world: Deliveries) -> None:
@@ -330,7 +346,9 @@ def test_a_released_partition_leaves_no_commit_of_notes_in_doubt(world: Deliveri
     assert world.log.committed == {OTHER: 1}
 
 
-def test_a_refused_commit_of_notes_holds_no_transaction_up(world: Deliveries) -> None:
+def test_a_refused_commit_of_notes_holds_no_transaction_up(
+    world: Deliveries, logged: Logged
+) -> None:
     """The group has moved on, and refuses it whenever it comes."""
     polled = world.polled(0)
     world.context.tracker.note(PARTITION, "a note")
@@ -341,6 +359,7 @@ def test_a_refused_commit_of_notes_holds_no_transaction_up(world: Deliveries) ->
     world.commit_when_due()
 
     wait_for_commits(world)
+    assert logged("commit_failed") == [{"problem": "the group has moved on"}]
 
 
 def test_positions_alone_wait_for_records_in_flight(world: Deliveries) -> None:
@@ -438,7 +457,9 @@ def test_a_result_that_is_too_large_becomes_a_dead_letter_the_next_time(
     assert [sent.topic for sent in world.log.published] == ["out", "dead"]
 
 
-def test_a_dead_letter_that_is_too_large_is_truncated_the_next_time(world: Deliveries) -> None:
+def test_a_dead_letter_that_is_too_large_is_truncated_the_next_time(
+    world: Deliveries, logged: Logged
+) -> None:
     """And neither lost nor the end of the worker; the replacement is kept until it is committed."""
     world.producer.fail_send = limit_of(1_048_588)
     failures = iter([TransactionAbortedError("rebalance")])
@@ -457,6 +478,9 @@ def test_a_dead_letter_that_is_too_large_is_truncated_the_next_time(world: Deliv
     assert dict(letter.headers)["topicserve-truncated"] == b"value=1048230"
     assert world.count("topicserve_dead_letters_truncated_total") == 1
     assert world.environment.fatal.error is None
+    (line,) = logged("dead_letter_truncated")
+    assert (line["topic"], line["partition"], line["offset"]) == ("in", 0, 0)
+    assert (line["left_out"], line["problem"]) == ("value=1048230", "1048809 bytes")
 
 
 def test_a_refusal_told_after_the_abort_is_noted(world: Deliveries) -> None:
@@ -534,6 +558,22 @@ def test_a_fenced_worker_stops_loudly(world: Deliveries) -> None:
 
     assert world.environment.fatal.wait(LIMIT_SECONDS)
     assert world.environment.fatal.error is error
+
+
+def test_a_transaction_that_cannot_be_aborted_at_the_end_is_left_to_the_broker(
+    world: Deliveries, logged: Logged
+) -> None:
+    """Which aborts it in time; closing raises nothing."""
+    world.producer.fail_commit = lambda: TransactionAbortedError("abortable")
+    world.publish(*world.polled(0))
+    world.commit_when_due()
+    wait_for_abort(world)
+    world.producer.fail_abort = lambda: BackendUnavailableError("away")
+
+    world.delivery.close(1)
+
+    assert logged("abort_failed") == [{"problem": "away"}]
+    assert world.log.published == []
 
 
 def test_finishing_commits_what_is_under_way(world: Deliveries) -> None:

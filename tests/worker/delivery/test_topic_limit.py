@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.servables.servables import Served
 from tests.support.stages.deliveries import limit_of
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import ManualClock, a_kafka_record, an_id
 from tests.worker.stages.calls.test_second_tries import GUARANTEES, Padding, reason_of
 from tests.worker.test_pipeline import World
@@ -130,7 +131,9 @@ def test_the_largest_record_that_fits_is_not_refused() -> None:
 
 
 @pytest.mark.parametrize("error", [None, AuthenticationError("not allowed")])
-def test_a_limit_that_is_not_told_refuses_nothing(error: BackendError | None) -> None:
+def test_a_limit_that_is_not_told_refuses_nothing(
+    error: BackendError | None, logged: Logged
+) -> None:
     """The broker does, then."""
     admin = FakeAdmin(None)
     admin.error = error
@@ -138,6 +141,8 @@ def test_a_limit_that_is_not_told_refuses_nothing(error: BackendError | None) ->
     limit = a_limit(admin)
 
     assert limit.refusal(OutgoingRecord("out", None, bytes(100_000_000))) is None
+    told = [] if error is None else [{"topic": "out", "problem": "not allowed"}]
+    assert logged("topic_limit_unknown") == told
 
 
 def test_a_broker_that_does_not_answer_leaves_what_is_known() -> None:

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.kafka.kafka_doubles import MemoryLog
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import ManualClock, an_id
 from tests.worker.test_pipeline import World, records
 from topicserve.backends.broker import OffsetAndMetadata, metadata_of
+from topicserve.backends.errors import BackendUnavailableError
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import Guarantee
 from topicserve.worker.quarantine.quarantine import PredictTimeoutError
@@ -113,7 +115,9 @@ class Replicas:
 
 
 @guarantees
-def test_a_record_that_kills_its_worker_is_given_up_alone(guarantee: Guarantee) -> None:
+def test_a_record_that_kills_its_worker_is_given_up_alone(
+    guarantee: Guarantee, logged: Logged
+) -> None:
     """After four deaths, twice alone, whichever replica comes next; all others are answered."""
     replicas = Replicas(guarantee, {31})
 
@@ -121,6 +125,8 @@ def test_a_record_that_kills_its_worker_is_given_up_alone(guarantee: Guarantee) 
 
     assert replicas.outcomes() == replicas.expected()
     assert replicas.deaths == 4
+    given_up = {"partition": "in-1", "offset": 31, "reason": "killed_worker"}
+    assert given_up in logged("record_quarantined")
 
 
 @pytest.mark.slow
@@ -190,11 +196,12 @@ def test_a_worker_that_has_a_partition_says_so_beside_every_offset(guarantee: Gu
     assert all(text.startswith("topicserve1 working=") for text in texts)
 
 
-def test_what_was_in_flight_at_a_death_is_read_in_small_steps() -> None:
+def test_what_was_in_flight_at_a_death_is_read_in_small_steps(logged: Logged) -> None:
     """And told in a metric while it lasts."""
     replicas = Replicas(Guarantee.AT_LEAST_ONCE, {31})
     replicas.run_one()
     replicas.killers = ()
+    replicas.log.records = records(2 * COUNT)  # what follows is read as usual
     world = World((), Guarantee.AT_LEAST_ONCE, log=replicas.log, max_attempts=2)
     predictor = world.stages.inference.predictor = DyingPredictor(
         world.stages.inference.predictor, ()
@@ -208,6 +215,21 @@ def test_what_was_in_flight_at_a_death_is_read_in_small_steps() -> None:
 
     assert max(filter(None, careful)) >= 1
     assert Counter(predictor.sizes)[1] > 10
+    started = {line["partition"]: str(line["note"]) for line in logged("careful_reading_started")}
+    assert all(" deaths=1 " in note for note in started.values())
+    assert {line["partition"] for line in logged("careful_reading_ended")} == started.keys() > set()
+
+
+def test_a_broker_that_does_not_tell_the_notes_is_asked_again(logged: Logged) -> None:
+    """The records are read meanwhile; it is told."""
+    world = World(records(60), Guarantee.AT_LEAST_ONCE)
+    unanswered = iter([BackendUnavailableError("no answer")])
+    world.consumer.committed_error = lambda: next(unanswered, None)
+
+    world.run()
+
+    assert logged("attempts_not_noted") == [{"problem": "no answer"}]
+    assert len(set(world.log.ids())) == 60
 
 
 def test_without_attempts_nothing_is_noted_or_given_up() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from msgspec.structs import replace
 
+from tests.support.stages.logged import Logged
 from topicserve.backends.errors import (
     AuthenticationError,
     BackendBusyError,
@@ -142,13 +143,14 @@ def test_missing_topics_are_created_where_that_was_asked_for() -> None:
     assert broker.topics == {"in": 6, "out": 1, "in.dead-letter": 6}
 
 
-def test_a_missing_dead_letter_topic_is_created_as_wide_as_the_input() -> None:
+def test_a_missing_dead_letter_topic_is_created_as_wide_as_the_input(logged: Logged) -> None:
     """The first bad record would otherwise hold up its partition."""
     broker = FakeBackend({"in": 4, "out": 4})
 
     preflight().check_broker(broker)
 
     assert broker.topics["in.dead-letter"] == 4
+    assert logged("topic_created") == [{"topic": "in.dead-letter", "partitions": 4}]
 
 
 def test_a_broker_that_comes_up_in_time_is_waited_for() -> None:
@@ -219,7 +221,7 @@ def test_being_refused_is_not_waited_out() -> None:
     assert backend.asked == 2
 
 
-def test_a_server_that_answers_is_waited_for_as_long_as_it_takes() -> None:
+def test_a_server_that_answers_is_waited_for_as_long_as_it_takes(logged: Logged) -> None:
     """A store that still loads its data after `startup_timeout_seconds` is at the right address."""
     stop = ManualStop()
     store = FakeBackend(errors=[BackendBusyError("LOADING")] * 60)
@@ -228,6 +230,7 @@ def test_a_server_that_answers_is_waited_for_as_long_as_it_takes() -> None:
 
     assert stop.seconds > CONFIG.startup_timeout_seconds
     assert store.asked == 61
+    assert logged("start_waits") == [{"problem": "LOADING"}] * 60
 
 
 def test_a_stop_ends_the_waiting() -> None:

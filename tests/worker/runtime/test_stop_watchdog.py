@@ -104,6 +104,19 @@ def test_the_timer_is_set_again_while_python_runs_until_the_stop_takes_it() -> N
     assert set(calls[:-2]) == {150}
 
 
+def test_the_timer_is_set_before_the_first_record_is_polled() -> None:
+    """That one may keep the interpreter's lock, before the first beat."""
+    calls: list[float] = []
+
+    with stop_watchdog(
+        threading.Event(), 90, calls.append, lambda: None, frozen_seconds=150, beat_seconds=900
+    ) as serving:
+        serving()
+        at_once = list(calls)
+
+    assert at_once == [150]
+
+
 def test_a_beat_without_a_thread_for_the_timer_is_tried_again() -> None:
     """A machine that is out of threads for a moment leaves the worker a watchdog."""
     stop, armed = threading.Event(), threading.Event()

@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.kafka.kafka_doubles import MemoryConsumer, MemoryLog
 from tests.support.stages.environments import an_environment
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import ROUTE, ManualClock, a_kafka_record, a_request
 from topicserve.backends.broker import Offsets
 from topicserve.wire.kafka_record import TopicPartition
@@ -179,9 +180,10 @@ def test_partitions_come_and_go_through_the_delivery() -> None:
     for event in ("assigned", "revoked", "lost"):
         found = metrics.registry.get_sample_value("topicserve_rebalances_total", {"event": event})
         assert found == 1
+    assert metrics.registry.get_sample_value("topicserve_assigned_partitions") == 0
 
 
-def test_records_left_unfinished_to_another_member_are_counted() -> None:
+def test_records_left_unfinished_to_another_member_are_counted(logged: Logged) -> None:
     """By how the partitions went; what was finished before is not abandoned."""
     world = World()
     delivery: Delivery = FakeDelivery(world.tracker)  # type: ignore[assignment]
@@ -201,6 +203,10 @@ def test_records_left_unfinished_to_another_member_are_counted() -> None:
     for cause, count in (("revoked", 2), ("lost", 5), ("shutdown", 0)):
         name = "topicserve_abandoned_records_total"
         assert metrics.registry.get_sample_value(name, {"cause": cause}) == count
+    other = {"partitions": "in-1", "unfinished_records": 0}
+    assert logged("partitions_assigned") == [other]
+    assert logged("partitions_revoked") == [{"partitions": "in-0", "unfinished_records": 2}]
+    assert logged("partitions_lost") == [other | {"unfinished_records": 5}]
 
 
 def test_what_waits_for_a_version_goes_with_its_partition() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import ManualClock, a_request, an_id
 from topicserve.backends.errors import (
     AuthenticationError,
@@ -122,7 +123,7 @@ def test_each_record_gets_its_own_in_one_question() -> None:
 @pytest.mark.parametrize(
     "kind", [BackendUnavailableError, BackendBusyError, BackendConfigError, AuthenticationError]
 )
-def test_a_store_that_is_away_is_waited_for(kind: type[BackendError]) -> None:
+def test_a_store_that_is_away_is_waited_for(kind: type[BackendError], logged: Logged) -> None:
     """As long as it takes, whatever it answers; meanwhile readiness can say why."""
     world = World()
     world.store.failures = 5
@@ -139,6 +140,8 @@ def test_a_store_that_is_away_is_waited_for(kind: type[BackendError]) -> None:
     assert world.joiner.unavailable is None
     retries = world.registry.get_sample_value("topicserve_retries_total", {"stage": "join"})
     assert retries == 5
+    assert logged("metadata_store_unavailable") == [{"problem": said[0]}]
+    assert logged("metadata_store_recovered") == [{}]
 
 
 def test_waiting_ends_when_the_worker_gives_up() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.support.stages.logged import Logged
 from topicserve.worker.supervisor.supervisor import STOP_MARGIN_SECONDS, Supervisor
 from topicserve.worker.telemetry.metrics import SupervisorMetrics
 
@@ -85,7 +86,7 @@ def test_every_slot_gets_a_replica() -> None:
     assert stage.numbers() == [0, 1, 2]
 
 
-def test_a_replica_that_ends_is_started_again_in_its_slot() -> None:
+def test_a_replica_that_ends_is_started_again_in_its_slot(logged: Logged) -> None:
     """After the pause, under the same number and so the same membership."""
     stage = Stage()
     stage.step(0)
@@ -99,6 +100,9 @@ def test_a_replica_that_ends_is_started_again_in_its_slot() -> None:
     assert stage.numbers() == [0, 1, 1]
     assert stage.restarts(1) == 1
     assert stage.restarts(0) is None
+    ended = {"replica": 1, "problem": "exit code -9", "restart_in_seconds": 0.5}
+    assert logged("replica_ended") == [ended]
+    assert [line["replica"] for line in logged("replica_started")] == [0, 1, 1]
 
 
 def test_a_replica_that_keeps_ending_is_started_less_and_less_often() -> None:
@@ -206,7 +210,7 @@ def test_a_stop_is_passed_on_and_waited_for(codes: tuple[int, int], expected: in
     assert stage.supervisor.run(stop, lambda: None) == expected
 
 
-def test_replicas_that_do_not_end_are_killed() -> None:
+def test_replicas_that_do_not_end_are_killed(logged: Logged) -> None:
     """At their own limit and a margin."""
     stage, stop = Stage(), threading.Event()
     stage.step(0)
@@ -218,6 +222,7 @@ def test_replicas_that_do_not_end_are_killed() -> None:
     assert stage.started[1].asked_to_end
     assert stage.started[1].exit_code == -9
     assert stage.now >= 30 + STOP_MARGIN_SECONDS
+    assert logged("replicas_killed") == [{"replicas": 1}]
 
 
 def test_after_a_wrong_configuration_the_other_replicas_are_taken_down() -> None:

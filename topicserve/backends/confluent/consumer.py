@@ -16,6 +16,7 @@ from topicserve.backends.confluent.careful import CarefulReader
 from topicserve.backends.confluent.corrupt import CorruptBatches
 from topicserve.backends.confluent.errors import PARTITION_EOF, translate, translated
 from topicserve.backends.confluent.offsets import from_client, to_client
+from topicserve.backends.confluent.seeks import RETRY_SECONDS, Seeks
 from topicserve.backends.confluent.stalls import Place, StallWatch
 from topicserve.backends.errors import (
     BackendError,
@@ -78,7 +79,8 @@ class ConfluentConsumer:
         self._error: BaseException | None = None
         self._problem = ""
         self._calls = BoundedCalls("confluent-consumer")
-        self._corrupt = CorruptBatches(self._seek_to, self._log_end)
+        self._seeks = Seeks(self._client)
+        self._corrupt = CorruptBatches(self._seeks.seek, self._log_end)
         self._careful = careful
         self._is_cooperative = is_cooperative
         self._is_static = is_static
@@ -106,6 +108,9 @@ class ConfluentConsumer:
         if self._stalls.is_due() and self._careful is not None:
             self._look_for_stalls(self._careful)
         while True:
+            if self._seeks:
+                self._seeks.try_again()
+                wait_seconds = min(wait_seconds, RETRY_SECONDS)
             records = self._poll_once(max(wait_seconds, 0), max_records)
             wait_seconds = deadline - self._clock()
             if records or wait_seconds <= 0:
@@ -146,8 +151,7 @@ class ConfluentConsumer:
                 continue
             if partition in self._paused:
                 self._sought[partition] = offset
-            with translated():
-                self._client.seek(confluent_kafka.TopicPartition(*partition, offset))
+            self._seeks.seek(partition, offset)
 
     def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
         # Waits for as long as the broker takes, so it has a thread of its own.
@@ -240,6 +244,8 @@ class ConfluentConsumer:
         if first is None:
             return []
         rest.insert(0, first)
+        if self._seeks:
+            rest = self._seeks.filter(rest)
         records = self._records(self._corrupt.filter(rest))
         if records and (self._ends or self._unread):
             self._forget_ends(rest, records)
@@ -386,7 +392,7 @@ class ConfluentConsumer:
                 continue
             with translated():
                 self._client.resume(_theirs([partition]))
-            self._seek_to(partition, offset)
+            self._seeks.seek(partition, offset)
         return records
 
     def _look_for_stalls(self, careful: CarefulReader) -> None:
@@ -466,13 +472,10 @@ class ConfluentConsumer:
             self._ends.pop(partition, None)
             self._sought.pop(partition, None)
             self._starts.pop(partition, None)
+            self._seeks.forget(partition)
             self._corrupt.forget(partition)
             if self._careful is not None:
                 self._careful.forget(partition)
-
-    def _seek_to(self, partition: TopicPartition, offset: int) -> None:
-        with translated():
-            self._client.seek(confluent_kafka.TopicPartition(*partition, offset))
 
     def _log_end(self, partition: TopicPartition) -> int | None:
         with translated():

@@ -138,8 +138,9 @@ class AtLeastOnce(Delivery):
         return found is not None
 
     def _settle(self, outgoing: OutgoingBatch) -> None:
-        self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
+        # Counted first: anyone who waits for the records to be finished finds them counted.
         self._context.acknowledged(outgoing)
+        self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
 
     def _commit(self) -> bool:
         self._commit_at = self._clock() + self._config.delivery.commit_interval_seconds

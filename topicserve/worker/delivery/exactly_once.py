@@ -255,8 +255,8 @@ class ExactlyOnce(Delivery):
         self._metrics.commits.labels("committed").inc()
         self._tracker.committed(offsets, epoch.end)
         for outgoing in epoch.outcomes:
-            self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
             self._context.acknowledged(outgoing)
+            self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
         self._epochs.committed()
 
     def _rewind(self) -> None:

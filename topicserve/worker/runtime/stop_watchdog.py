@@ -3,8 +3,8 @@
 Native code may hold the interpreter's lock for good: a regular expression or an extension in a
 prediction, or librdkafka in `close`. Then no Python thread runs any more, and no signal handler.
 `faulthandler` has a thread in C that needs no lock: it writes every thread's traceback and ends the
-process. There is one such timer in a process, so one thread sets it: while the worker serves and
-while it stops.
+process. There is one such timer in a process, set by one thread at a time: while the worker serves
+and while it stops.
 """
 
 import faulthandler
@@ -68,19 +68,30 @@ def stop_watchdog(
     thread does not run either, the timer that is set goes on.
     """
     ended, serving = threading.Event(), threading.Event()
+    timer = threading.Lock()
+
+    def beat() -> None:
+        with timer, suppress(RuntimeError):  # out of threads: the next beat tries again
+            if not stop.is_set():
+                arm(frozen_seconds)
+
+    def serve() -> None:
+        # At once: the first record that is polled may be the one that keeps the lock.
+        beat()
+        serving.set()
 
     def follow() -> None:
         while not stop.wait(beat_seconds):
             if serving.is_set():
-                with suppress(RuntimeError):  # out of threads: the next beat tries again
-                    arm(frozen_seconds)
+                beat()
         if not ended.is_set():
-            arm(limit_seconds)
+            with timer:
+                arm(limit_seconds)
 
     thread = threading.Thread(target=follow, name="topicserve-stop-watchdog", daemon=True)
     thread.start()
     try:
-        yield serving.set
+        yield serve
     finally:
         ended.set()
         stop.set()

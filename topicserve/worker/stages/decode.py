@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from topicserve.servables.core.errors import error_text
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.headers import HeaderReader, headers_bytes
-from topicserve.wire.input_record import decode_input
+from topicserve.wire.headers import headers_bytes
+from topicserve.wire.input_record import InputReader, decode_input
 from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits
 from topicserve.worker.offsets.assignment import PartitionAssignment
@@ -24,7 +24,7 @@ class Decoder:
 
     def __init__(self, router: Router, limits: Limits = DEFAULT_LIMITS) -> None:
         self._router = router
-        self._reader = HeaderReader(limits)
+        self._reader = InputReader(limits)
 
     def decode(
         self,

@@ -116,6 +116,26 @@ def _families(answer: Fetched) -> list[Metric]:
         return []
 
 
+class SilentSeconds:
+    """For how long each replica has not answered: since it was asked first, at most."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        # When each address answered last, or was first asked. Any thread may set an entry.
+        self._answered_at: dict[str, float] = {}
+
+    def after(self, addresses: Sequence[str], answered: Sequence[bool]) -> list[float]:
+        """Return the seconds of each slot, now that its replica has answered or not."""
+        now = self._clock()
+        for address in self._answered_at.keys() - set(addresses):
+            self._answered_at.pop(address, None)
+        for address, has_answered in zip(addresses, answered, strict=True):
+            # A slot without an address, whose replica ended or starts, is the supervisor's.
+            if has_answered or not address:
+                self._answered_at[address] = now
+        return [now - self._answered_at.setdefault(address, now) for address in addresses]
+
+
 class SupervisorPages:
     """CallOutput a path for all replicas together. Any thread may call it."""
 
@@ -129,9 +149,7 @@ class SupervisorPages:
         self._registry = registry
         self._replicas = replicas
         self._silent_limit_seconds = silent_limit_seconds
-        self._clock = clock
-        self._answered_at: dict[str, float] = {}
-        """When each address answered last, or was first asked; one entry is set at once."""
+        self._silent = SilentSeconds(clock)
 
     def get(self, path: str, accept: str = "") -> Page:
         """Return the answer to GET; `accept` is the header that chooses the metrics' format."""
@@ -155,28 +173,19 @@ class SupervisorPages:
         """
         problems = []
         addresses = self._replicas.addresses()
-        now = self._clock()
-        for number, answer in enumerate(self._replicas.ask_all(path)):
+        answers = self._replicas.ask_all(path)
+        silent = self._silent.after(addresses, [bool(answer.status) for answer in answers])
+        for number, answer in enumerate(answers):
             if answer.status:
                 problems += [f"replica {number}: {problem}" for problem in _problems(answer)]
             elif path == "/readyz":
                 problems.append(f"replica {number}: does not answer")
-            silent = self._silent_seconds(addresses[number], now, answered=bool(answer.status))
-            if path == "/livez" and silent > self._silent_limit_seconds:
-                problems.append(f"replica {number}: has not answered for {silent:.0f} seconds")
-        self._forget_all_but(addresses)
+            if path == "/livez" and silent[number] > self._silent_limit_seconds:
+                problems.append(
+                    f"replica {number}: has not answered for {silent[number]:.0f} seconds"
+                )
         content: Mapping[str, object] = {"ok": not problems, "problems": problems}
         return Page(503 if problems else 200, "application/json", json.dumps(content).encode())
-
-    def _silent_seconds(self, address: str, now: float, *, answered: bool) -> float:
-        """Return for how long a replica has not answered: since it was asked first, at most."""
-        if answered or not address:  # a slot whose replica ended or starts is the supervisor's
-            self._answered_at[address] = now
-        return now - self._answered_at.setdefault(address, now)
-
-    def _forget_all_but(self, addresses: Sequence[str]) -> None:
-        for address in self._answered_at.keys() - set(addresses):
-            self._answered_at.pop(address, None)
 
 
 def _problems(answer: Fetched) -> list[str]:

@@ -95,6 +95,14 @@ class Supervisor:
         for replica in self._replicas():
             replica.kill()
 
+    def kill_replica(self, number: int, address: str) -> bool:
+        """End one at once, if it still has that address; return whether it did. Any thread."""
+        replica = self.slots[number].replica
+        if replica is None or replica.address != address:
+            return False
+        replica.kill()
+        return True
+
     def _note_end(self, slot: Slot) -> int | None:
         if slot.replica is None:
             return None

@@ -233,8 +233,8 @@ def test_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         "problem": "a record has other values in a call with others than alone",
         "remedy": REMEDY,
     }
-    counter = predictor._metrics.unjoined_signatures.labels("digits")
-    assert counter._value.get() == 1
+    name, labels = "topicserve_unjoined_signatures_total", {"servable": "digits"}
+    assert predictor._metrics.registry.get_sample_value(name, labels) == 1
 
 
 class Moody(Doubling):

@@ -28,7 +28,12 @@ from topicserve.wire.json_codec.values import is_lossless
 from topicserve.worker.stages.calls.arrays import InvalidInputError, OutOfRangeError
 from topicserve.worker.stages.calls.columns import columns_at_once
 from topicserve.worker.stages.calls.outputs import check_outputs
-from topicserve.worker.stages.calls.record_columns import RecordColumns, read_record, same_in
+from topicserve.worker.stages.calls.record_columns import (
+    RecordColumns,
+    read_alike,
+    read_record,
+    same_in,
+)
 from topicserve.worker.stages.request import CallOutput, Rejection, Request
 
 _INSTANCE = Form.INSTANCE  # looked at once a record: a global costs less than a member
@@ -144,8 +149,12 @@ class Feed:
 def build_feeds(
     requests: Sequence[Request], signature: Signature
 ) -> tuple[list[Feed], list[Rejection]]:
-    """Return the feeds of a batch, in order, and the requests that fit none."""
+    """Return the feeds of a batch, in order, and the requests that fit none; there are some."""
     # What is too large for a narrow float is infinite, as in TF Serving, and no news.
+    if requests[0].input.layout is not None:
+        alike = _feed_of_one_layout(requests, signature)
+        if alike is not None:
+            return [alike], []
     with np.errstate(over="ignore"):
         if signature.takes_only_rows and _lost_in_json(signature) is None:
             lone = [r.input.content for r in requests if r.input.form is _INSTANCE]
@@ -154,6 +163,26 @@ def build_feeds(
                 if columns and not must_be_alone(signature, columns):
                     return [Feed(requests, columns, signature)], []
         return _feeds_one_by_one(requests, signature)
+
+
+def _feed_of_one_layout(requests: Sequence[Request], signature: Signature) -> Feed | None:
+    """Return the feed of protobuf records that differ in their numbers alone; None for others."""
+    layout = requests[0].input.layout
+    if layout is None or not signature.takes_only_rows:
+        return None
+    contents = [r.input.content for r in requests if r.input.layout is layout]
+    if len(contents) < len(requests):
+        return None
+    try:
+        chosen = _choose(requests[0].input.output_filter, {(): signature})
+        columns = read_alike(layout, contents, chosen)
+    # Each is looked at alone, which tells what is wrong with it.
+    except Exception:
+        return None
+    rows = len(next(iter(columns.values()))) // len(requests)
+    counts = None if rows == 1 else [rows] * len(requests)
+    selects = len(chosen.outputs) < len(signature.outputs)
+    return Feed(requests, columns, chosen, counts, selects=selects)
 
 
 def _lost_in_json(signature: Signature) -> InvalidInputError | None:
@@ -253,6 +282,9 @@ def _feed(
 
 def _columns_of(requests: Sequence[Request], signature: Signature) -> Columns:
     """Return the columns of requests that are known to share a call."""
+    alike = _feed_of_one_layout(requests, signature)
+    if alike is not None:
+        return alike.columns
     with np.errstate(over="ignore"):
         if signature.takes_only_rows and all(r.input.form is _INSTANCE for r in requests):
             columns = columns_at_once([r.input.content for r in requests], signature)

@@ -17,6 +17,7 @@ from topicserve.servables.kinds.servable import Columns, Scope, Signature, Tenso
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.json_codec.text import LARGE_BYTES, one_large_tree
+from topicserve.wire.tensor_layouts.requests import RequestLayout
 from topicserve.worker.stages.calls.arrays import Array, InvalidInputError, dtype_name
 from topicserve.worker.stages.calls.columns import (
     METADATA_UID,
@@ -76,6 +77,22 @@ def _read(record: InputRecord, signature: Signature) -> RecordColumns:
         has_rows=found is not None or bool(stacked),
         is_alone=not (signature.joins_records and given) or must_be_alone(signature, columns),
     )
+
+
+def read_alike(layout: RequestLayout, contents: Sequence[bytes], signature: Signature) -> Columns:
+    """Return the columns of messages of one layout, or raise InvalidInputError.
+
+    For a signature whose inputs all have rows. What is raised does not tell which record is at
+    fault: `read_record` does. Not for a record that must have a call of its own.
+    """
+    tensors = layout.read_all(contents)
+    if not tensors or METADATA_UID in signature.inputs or signature.features is not None:
+        raise InvalidInputError("must be read one by one")
+    columns = _tensors(tensors, signature)
+    if must_be_alone(signature, columns):
+        raise InvalidInputError("must have a call of its own")
+    _count(columns, signature)
+    return columns
 
 
 def same_in(array: Array) -> Any:

@@ -1,0 +1,1 @@
+"""Protobuf messages that differ in their numbers alone, read and written without protobuf."""
