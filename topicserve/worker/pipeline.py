@@ -82,8 +82,10 @@ class Pipeline:
         requests, rejections = intake.decoder.decode(records, assignments, self._clock())
         intake.flow.admit(records, requests, rejections)
         epoch = self._output.delivery.admit(len(requests) + len(rejections))
-        free, given_up = intake.quarantine.hold_back(records, requests, epoch)
-        self._inference.batcher.add(free, [*rejections, *given_up], epoch)
+        if intake.quarantine.is_needed:
+            requests, given_up = intake.quarantine.hold_back(requests, epoch)
+            rejections += given_up
+        self._inference.batcher.add(requests, rejections, epoch)
 
     def serve(self, batch: Batch) -> None:
         """Process one batch, up to where the delivery completes it."""
@@ -97,7 +99,9 @@ class Pipeline:
             fetch.cancel()
             self._requeue(batch, str(error))
             return
-        self._note_predicted(batch)
+        if batch.route.is_suspect:
+            self._intake.quarantine.survived(batch)
+        self._oversight.unavailable.clear(batch.route)
         joined = inference.joiner.finish(predicted.answered(), fetch)
         rejections = [*batch.rejections, *predicted.rejections, *joined.rejections]
         outgoing = output.encoder.encode(predicted, joined.metadata, rejections)
@@ -130,11 +134,6 @@ class Pipeline:
             self._output.delivery.publish(batch.epoch, outgoing)
         else:  # held back: the records stay in the tracker, uncommitted
             tracker.count_outcomes(-outgoing.counted_bytes)
-
-    def _note_predicted(self, batch: Batch) -> None:
-        if batch.route.is_suspect:
-            self._intake.quarantine.survived(batch)
-        self._oversight.unavailable.clear(batch.route)
 
     def _requeue(self, batch: Batch, problem: str) -> None:
         """Give a batch back whose servable is not available now, when its turn comes."""

@@ -26,6 +26,7 @@ def a_signature(features: dict[str, FeatureSpec]) -> Signature:
     return Signature({"inputs": TensorSpec(STRING, ())}, {}, features=features)
 
 
+INT64 = f"which is from {-(2**63)} to {2**63 - 1}"
 KNOWN, UNSEEN = a_signature(FEATURES), a_signature({})
 
 
@@ -108,6 +109,13 @@ def test_columns_by_feature_are_the_same_rows() -> None:
     }
 
 
+def test_a_boolean_is_an_integer_for_a_feature_of_integers() -> None:
+    """As TF Serving's classify and regress take it, beside integers."""
+    (example,) = examples_of_rows([{"must": 1, "ids": [True, 7, False]}], KNOWN)["inputs"]
+
+    assert read(example)["ids"] == ("int64_list", [1, 7, 0])
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [
@@ -117,7 +125,13 @@ def test_columns_by_feature_are_the_same_rows() -> None:
         ({"must": None}, "'must': must be numbers, found null; leave the feature out instead"),
         ({"must": 10**400}, "'must': a number does not fit float32"),
         ({"must": 1, "ids": [1.5]}, "'ids': must be integers, found a float"),
-        ({"must": 1, "ids": [2**63]}, "'ids': a number does not fit int64"),
+        ({"must": 1, "ids": [2**63]}, f"'ids': {2**63} is out of range for int64, {INT64}"),
+        (
+            {"must": 1, "ids": [1, -(2**64)]},
+            f"'ids': {-(2**64)} is out of range for int64, {INT64}",
+        ),
+        ({"must": 1, "ids": [1e20]}, f"'ids': 1e+20 is out of range for int64, {INT64}"),
+        ({"must": 1, "words": [True]}, "'words': must be strings, found a boolean"),
         ({"must": 1, "words": [{"a": 1}]}, "'words': must be strings, found an object"),
         ([1, 2], "an object of features, or one serialized tf.Example; found a list"),
         (7, "an object of features, or one serialized tf.Example; found an integer"),

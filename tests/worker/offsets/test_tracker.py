@@ -304,8 +304,8 @@ def test_offsets_that_go_back_are_another_topics(caplog: pytest.LogCaptureFixtur
     assert tracker.in_flight_records == 1
     assert (unfinished.assignment.closed, second.assignment.closed) == (True, False)
     assert tracker.abandoned_records == 0
-    assert tracker.take_went_back() == {PARTITION}
-    assert tracker.take_went_back() == set()
+    assert tracker.take_started() == {PARTITION: True}
+    assert not tracker.has_started_partitions
     (line,) = caplog.records
     assert line.msg == "offsets_went_back"
     fields = line.__dict__["fields"]

@@ -321,7 +321,7 @@ class Opened:
         polled = [record for record in records(max(offsets) + 1) if record.offset in offsets]
         assignments = stages.intake.tracker.track(polled)
         requests, _ = stages.intake.decoder.decode(polled, assignments, 0.0)
-        _, rejections = self.quarantine.hold_back(polled, requests, 0)
+        _, rejections = self.quarantine.hold_back(requests, 0)
         return [rejection.polled.record.offset for rejection in rejections]
 
 
@@ -342,3 +342,14 @@ def test_what_is_given_up_of_one_log_is_not_given_up_of_the_next() -> None:
 def test_a_note_behind_the_first_record_is_of_another_log() -> None:
     """The committed offset lay behind the new log's end, so that reading went back."""
     assert Opened(20, "topicserve1 given_up=3").given_up(0, 1, 2, 3, 4) == []
+
+
+def test_ordinary_records_do_not_go_through_the_quarantine() -> None:
+    """Only the first ones of a partition do: their note is read then."""
+    opened = Opened(0, "")
+    opened.world.stages.intake.tracker.track(records(1))
+    assert opened.quarantine.is_needed
+
+    opened.quarantine.hold_back([], 0)
+
+    assert not opened.quarantine.is_needed

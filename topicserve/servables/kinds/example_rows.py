@@ -2,8 +2,9 @@
 
 A row has what it has: a feature with a default or of variable length may be left out, lists may
 differ in length from row to row, one value stands for a list of it, and a feature that the graph
-does not parse is ignored. What a feature must hold is the graph's to judge. (TF Serving:
-util/json_tensor.cc, MakeExampleFromJsonObject.)
+does not parse is ignored. A boolean is 1 or 0 for a feature of integers, and only there. What a
+feature must hold is the graph's to judge. (TF Serving: util/json_tensor.cc, AddValueToFeature and
+MakeExampleFromJsonObject.)
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -166,7 +167,7 @@ def _fill_bytes(name: str, feature: Feature, values: list[Any]) -> None:
 def _fill_integers(name: str, feature: Feature, values: list[Any]) -> None:
     _check(name, values, _INTEGERS, "integers")
     if min(values) < _INT64_MIN or max(values) > _INT64_MAX:
-        raise InvalidArgumentError(f"feature {name!r}: a number does not fit int64")
+        raise _out_of_range(name, min(values) if min(values) < _INT64_MIN else max(values))
     feature.int64_list.value.extend(map(int, values))
 
 
@@ -182,8 +183,18 @@ def _check(name: str, values: list[Any], allowed: frozenset[type], what: str) ->
     if allowed.issuperset(map(type, values)):
         return
     odd = next(value for value in values if type(value) not in allowed)
+    # The parser makes a float of an integer that no 64 bits hold.
+    if allowed is _INTEGERS and type(odd) is float and odd.is_integer() and abs(odd) > _INT64_MAX:
+        raise _out_of_range(name, odd)
     remedy = "; leave the feature out instead" if odd is None else ""
     raise InvalidArgumentError(f"feature {name!r}: must be {what}, found {_describe(odd)}{remedy}")
+
+
+def _out_of_range(name: str, number: float) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"feature {name!r}: {number} is out of range for int64, which is from {_INT64_MIN} to "
+        f"{_INT64_MAX}"
+    )
 
 
 def _describe(item: Any) -> str:

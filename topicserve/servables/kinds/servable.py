@@ -68,6 +68,9 @@ class Signature:
     kind, or because the owner of a model vouches for it."""
     parts: tuple[int, ...] = field(default=(), repr=False, compare=False)
     """Tells the servables that this one is made of at this moment from others, where it is."""
+    declared_row_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False)
+    """Outputs that are given as one number a row, with the shape of a row that the model declares:
+    a PredictResponse has them in that shape."""
     is_called_alone: bool = False
     """Whether each record needs a call of its own although every scope is known: one row's value
     goes into another row's answer, as where a pipeline's step is fed with a mean over the batch."""

@@ -138,8 +138,7 @@ class AtLeastOnce(Delivery):
         return found is not None
 
     def _settle(self, outgoing: OutgoingBatch) -> None:
-        # Counted first: anyone who waits for the records to be finished finds them counted.
-        self._context.acknowledged(outgoing)
+        self._context.acknowledged(outgoing)  # first: what is finished has been counted
         self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
 
     def _commit(self) -> bool:

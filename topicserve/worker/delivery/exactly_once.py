@@ -255,7 +255,7 @@ class ExactlyOnce(Delivery):
         self._metrics.commits.labels("committed").inc()
         self._tracker.committed(offsets, epoch.end)
         for outgoing in epoch.outcomes:
-            self._context.acknowledged(outgoing)
+            self._context.acknowledged(outgoing)  # first: what is finished has been counted
             self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
         self._epochs.committed()
 

@@ -57,7 +57,7 @@ class Transactions:
         epoch.open = True
         epoch.give_up_at = self._clock() + self._timeout_seconds
         for outgoing in epoch.outcomes:
-            self._send(epoch, self._with_replaced(outgoing))
+            self._send(epoch, self._with_replaced(outgoing) if self._replaced else outgoing)
         self._commit(epoch, offsets)
         epoch.open = False
         self._forget_replaced(epoch)
@@ -135,11 +135,10 @@ class Transactions:
 
     def _with_replaced(self, outgoing: OutgoingBatch) -> OutgoingBatch:
         """Put replacements in the place of what was refused the time before."""
-        if self._replaced:
-            for index, polled in enumerate(outgoing.polled):
-                found = self._replaced.get(_place(polled))
-                if found is not None:
-                    outgoing.records[index], outgoing.reasons[index] = found
+        for index, polled in enumerate(outgoing.polled):
+            found = self._replaced.get(_place(polled))
+            if found is not None:
+                outgoing.records[index], outgoing.reasons[index] = found
         return outgoing
 
     def _forget_replaced(self, epoch: Epoch) -> None:

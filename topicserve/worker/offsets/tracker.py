@@ -76,7 +76,7 @@ class OffsetTracker:
         self._gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
         # Slots that offsets went back from, until their records are finished.
         self._replaced: dict[TopicPartition, list[PartitionAssignment]] = {}
-        self._went_back: set[TopicPartition] = set()
+        self._started: dict[TopicPartition, bool] = {}
         self.on_assign: Callable[[], None] = lambda: None
         """Called when partitions were assigned; it must return at once."""
         self.polls = 0
@@ -106,6 +106,8 @@ class OffsetTracker:
                     continue
                 for offsets in _rising([record.offset for record in records[start:stop]]):
                     assignment = self._from_the_beginning(assignment, offsets[0])
+                    if assignment.first_offset is None:
+                        self._started.setdefault(assignment.partition, False)
                     self._note_gap(assignment.track(offsets, first.timestamp_ms))
                     self._records += len(offsets)
                     assignments += [assignment] * len(offsets)
@@ -136,7 +138,7 @@ class OffsetTracker:
             self._replaced.setdefault(assignment.partition, []).append(assignment)
         else:
             assignment.closed = True
-        self._went_back.add(assignment.partition)
+        self._started[assignment.partition] = True
         self._mark_replaced(assignment)
         new = self._assignments[assignment.partition] = PartitionAssignment(assignment.partition)
         return new
@@ -152,13 +154,19 @@ class OffsetTracker:
                 if other.partition.topic == assignment.partition.topic:
                     other.log_replaced = True
 
-    def take_went_back(self) -> set[TopicPartition]:
-        """Return the partitions whose offsets went back since the last time."""
-        if not self._went_back:
-            return self._went_back
+    @property
+    def has_started_partitions(self) -> bool:
+        """Return whether `take_started` has something to tell; for the polling thread, unlocked."""
+        return bool(self._started)
+
+    def take_started(self) -> dict[TopicPartition, bool]:
+        """Return the partitions whose first records were polled since the last time.
+
+        True stands for one whose offsets went back, to those of another log.
+        """
         with self._changed:
-            found, self._went_back = self._went_back, set()
-            return found
+            started, self._started = self._started, {}
+            return started
 
     def count_bytes(self, size_bytes: int) -> None:
         """Count the bytes of records that were tracked; `finish` takes them off again."""

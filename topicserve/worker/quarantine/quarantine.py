@@ -11,31 +11,22 @@ A worker that was never followed by such a death pays one commit for each partit
 
 import logging
 import uuid
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from threading import Condition
 from typing import Protocol
 
-from msgspec.structs import replace as replace_struct
-
-from topicserve.backends.broker import Consumer, metadata_of
-from topicserve.backends.errors import BackendUnavailableError
+from topicserve.backends.broker import Consumer
 from topicserve.wire.dead_letter import Reason
-from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
-from topicserve.worker.offsets.assignment import PartitionAssignment
+from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.offsets.tracker import OffsetTracker
-from topicserve.worker.quarantine.note import Note, Suspects
+from topicserve.worker.quarantine.careful_partition import CarefulPartition
+from topicserve.worker.quarantine.chunk import ChunkInFlight, as_suspect
+from topicserve.worker.quarantine.note import Note
+from topicserve.worker.quarantine.predecessors import PredecessorNotes
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.request import Batch, Polled, Rejection, Request
 from topicserve.worker.telemetry.logging import log_event
 
-FIRST_CHUNK_RECORDS = 256
-"""After one death. A note costs a commit, some milliseconds: few records would read slowly."""
-_CHUNK_SHRINKS_BY = 8
-_MAX_HELD_RECORDS = 1024
-_NOTES_TIMEOUT_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 
 
@@ -54,47 +45,12 @@ class CommitsNotes(Protocol):
         """Commit the notes that changed; False where the broker did not take them."""
 
 
-@dataclass(slots=True)
-class _Partition:
-    """A partition that is read carefully."""
-
-    note: Note
-    """What was found at the assignment: what is suspected."""
-    held: deque[tuple[int, Request]] = field(default_factory=deque)
-    """Requests that wait for their chunk, with their epochs, in offset order."""
-
-    def deaths(self, offset: int) -> int | None:
-        """Return how many workers died with a record in flight; None if it is not suspected."""
-        suspects = self.note.suspects
-        if suspects is not None and offset in suspects:
-            return suspects.deaths
-        # Records before the suspects go the same way: they must be published first.
-        last = max(self.note.given_up, default=-1)
-        if suspects is not None:
-            last = max(last, suspects.first)
-        return self.note.deaths if offset < self.note.until or offset <= last else None
-
-    def alone(self, first: int, last: int) -> int:
-        """Return at how many deaths a record was alone: known of the one that is suspected now."""
-        suspects = self.note.suspects
-        is_the_one = suspects is not None and suspects.first == first == last == suspects.last
-        return suspects.alone if suspects is not None and is_the_one else 0
-
-
-@dataclass(slots=True)
-class _Chunk:
-    """Records that are noted, and being predicted."""
-
-    assignment: PartitionAssignment
-    suspects: Suspects
-    unfinished: int
-    started: float
-
-
 class Quarantine:
     """Holds suspects back and lets them out chunk by chunk.
 
-    The polling thread owns it; batch threads call `survived` and `requeue` alone.
+    The polling thread owns it; batch threads call `survived` and `requeue` alone, and what they
+    change is in ChunkInFlight with its lock. Notes are committed by the polling thread, which
+    blocks for the broker's answer. `delivery.max_attempts` of 0 switches all of it off.
     """
 
     def __init__(
@@ -105,56 +61,65 @@ class Quarantine:
         batcher: Batcher,
         delivery: CommitsNotes,
     ) -> None:
-        self._consumer = consumer
         self._tracker = tracker
         self._batcher = batcher
         self._delivery = delivery
         self._max_attempts = environment.config.delivery.max_attempts
-        self._max_in_flight_records = environment.config.batching.max_in_flight_records
         self._metrics = environment.metrics
         self._clock = environment.clock
         self.turn_seconds = 0.2
         """How long one turn of the polling loop goes on with chunks before it polls again."""
         # Tells this process from the one that had its name before.
         self._worker = uuid.uuid4().hex[:8]
-        self._unopened: set[TopicPartition] = set()
-        self._careful: dict[TopicPartition, _Partition] = {}
+        max_records = environment.config.batching.max_in_flight_records
+        self._predecessors = PredecessorNotes(consumer, tracker, self._worker, max_records)
+        self._careful: dict[TopicPartition, CarefulPartition] = {}
         # Kept until the partition goes: a transaction may yet be started over, or the worker die.
         self._given_up: dict[TopicPartition, Mapping[int, bool]] = {}
         self._timed_out: set[TopicPartition] = set()
         self._retry_at = 0.0
-        self._changed = Condition()
-        # Guarded by `_changed`: the chunk, and what came back of it.
-        self._chunk: _Chunk | None = None
-        self._returned: list[tuple[int, Request]] = []
+        self._chunk = ChunkInFlight(self._clock)
 
     @property
     def is_idle(self) -> bool:
         """Return whether nothing is suspected."""
         return not self._careful
 
+    @property
+    def is_needed(self) -> bool:
+        """Return whether what was polled must go through `hold_back`: nearly always it need not.
+
+        It must where a partition's first records came, and where a record is suspected.
+        """
+        return bool(
+            self._careful
+            or self._given_up
+            or self._predecessors.is_due
+            or self._tracker.has_started_partitions
+        )
+
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         """Look at the notes of these partitions when their first records come."""
         if self._max_attempts:
-            self._unopened.update(partitions)
+            self._predecessors.assigned(partitions)
 
-    def released(self, partitions: Iterable[TopicPartition]) -> None:
+    def released(self, partitions: Sequence[TopicPartition]) -> None:
         """Forget partitions that are gone."""
+        self._predecessors.done(partitions)
         for partition in partitions:
-            self._unopened.discard(partition)
             self._careful.pop(partition, None)
             self._given_up.pop(partition, None)
         self._report()
 
     def hold_back(
-        self, records: Sequence[KafkaRecord], requests: Sequence[Request], epoch: int
-    ) -> tuple[Sequence[Request], list[Rejection]]:
+        self, requests: list[Request], epoch: int
+    ) -> tuple[list[Request], list[Rejection]]:
         """Take out the requests that are suspected; return the others, and what is given up.
 
-        The requests are those of the records. With the first records of a partition its note is
-        read, which blocks for the broker's answer.
+        With the first records of a partition its note is read, which blocks for the broker's
+        answer. Without one the records go on unguarded, and the next poll asks again.
         """
-        self._open_new(records)
+        self._open_started()
         if not self._careful and not self._given_up:
             return requests, []
         free: list[Request] = []
@@ -177,32 +142,21 @@ class Quarantine:
             return
         self._tracker.finish(self.drop_revoked())  # a transaction may have been started over
         until = self._clock() + self.turn_seconds
-        while self._let_out_next() and self._wait_for_chunk(until):
+        while self._let_out_next() and self._chunk.wait(until):
             pass
 
     def full(self) -> list[TopicPartition]:
         """Return the partitions of which enough is held: no more of them is to be polled."""
-        return [
-            partition
-            for partition, state in self._careful.items()
-            if len(state.held) > _MAX_HELD_RECORDS
-        ]
+        return [partition for partition, state in self._careful.items() if state.is_full]
 
     def survived(self, batch: Batch) -> None:
         """Record that a batch was predicted, whatever came of it. Any thread may call it."""
-        with self._changed:
-            if self._chunk is not None:
-                self._chunk.unfinished -= len(batch.requests)
-                self._changed.notify_all()
+        self._chunk.survived(batch)
 
     def requeue(self, batch: Batch) -> None:
         """Take back a batch whose servable is not available now. Any thread may call it."""
         self._batcher.add([], batch.rejections, batch.epoch)
-        with self._changed:
-            self._returned += [(batch.epoch, _as_usual(request)) for request in batch.requests]
-            if self._chunk is not None:
-                self._chunk.unfinished -= len(batch.requests)
-            self._changed.notify_all()
+        self._chunk.requeue(batch)
 
     def timed_out(self, batch: Batch) -> None:
         """Note the records of a batch that does not return, before this worker ends."""
@@ -210,13 +164,9 @@ class Quarantine:
         for request in batch.requests:
             offsets.setdefault(request.assignment.partition, []).append(request.record.offset)
         for partition, found in offsets.items():
-            state = self._careful.get(partition) or _Partition(self._plain_note(partition))
-            first, last = min(found), max(found)
-            deaths, alone = state.deaths(first) or 0, state.alone(first, last)
-            suspects = Suspects(first, last, deaths, alone, timed_out=True)
-            self._tracker.note(
-                partition, replace(state.note, suspects=suspects, is_predicting=True).text
-            )
+            state = self._careful.get(partition) or CarefulPartition(self._plain_note(partition))
+            note = state.noted(min(found), max(found), timed_out=True)
+            self._tracker.note(partition, note.text)
             self._timed_out.add(partition)
         self._delivery.commit_notes()
 
@@ -230,63 +180,31 @@ class Quarantine:
 
     def drop_revoked(self) -> list[Polled]:
         """Take out and return the held requests whose partitions are no longer ours."""
-        dropped: list[Polled] = []
-        for state in self._careful.values():
-            dropped += [request for _, request in state.held if request.assignment.closed]
-            state.held = deque(one for one in state.held if not one[1].assignment.closed)
-        with self._changed:
-            dropped += [request for _, request in self._returned if request.assignment.closed]
-            self._returned = [one for one in self._returned if not one[1].assignment.closed]
-            if self._chunk is not None and self._chunk.assignment.closed:
-                self._chunk = None
-        return dropped
+        dropped = [one for state in self._careful.values() for one in state.drop_revoked()]
+        return dropped + self._chunk.drop_revoked()
 
-    def _open_new(self, records: Sequence[KafkaRecord]) -> None:
-        """Read the notes of newly assigned partitions, and write this worker's own.
-
-        Where the broker does not answer, the records go on unguarded, and the next poll asks again.
-        """
-        for partition in self._tracker.take_went_back():
-            self._begin_again(partition)
-        if not self._unopened:
+    def _open_started(self) -> None:
+        """Read the notes of newly assigned partitions, and write this worker's own."""
+        for partition, went_back in self._tracker.take_started().items():
+            if went_back:
+                self._begin_again(partition)
+            self._predecessors.started([partition])
+        if not self._predecessors.is_due:
             return
-        last = {TopicPartition(one.topic, one.partition): one.offset for one in records}
-        opening = sorted(self._unopened & last.keys() & self._tracker.first_offsets().keys())
-        if not opening:
-            return
-        try:
-            found = self._consumer.committed(opening, _NOTES_TIMEOUT_SECONDS)
-        except BackendUnavailableError as error:
-            log_event("attempts_not_noted", logging.WARNING, problem=str(error))
-            return
-        first_offsets = self._tracker.first_offsets()
-        for partition in opening:
-            offset = found[partition]
-            if offset is not None and offset > first_offsets[partition]:
-                found[partition] = None  # it was committed of another log
-        self._tracker.start_at({p: int(o) for p, o in found.items() if o is not None})
-        lags = self._consumer.stats().lag_records
-        for partition in opening:
-            offset = found[partition]
-            note = Note.parse("" if offset is None else metadata_of(offset))
-            lag = lags.get(partition)
-            self._open(partition, note, None if lag is None else last[partition] + 1 + lag)
-        if self._delivery.commit_notes():
-            self._unopened.difference_update(opening)
+        notes = self._predecessors.read()
+        for partition, note in notes.items():
+            self._open(partition, note.judged(max(self._max_attempts, 2)))
+        if notes and self._delivery.commit_notes():
+            self._predecessors.done(notes)
         self._report()
 
-    def _open(self, partition: TopicPartition, found: Note, log_end: int | None) -> None:
-        first = self._tracker.first_offsets()[partition]
-        end = first + self._max_in_flight_records
-        if log_end is not None:
-            end = min(end, log_end)  # what came since then, the one before has not seen
-        note = found.taken_over(self._worker, first, end).judged(max(self._max_attempts, 2))
+    def _open(self, partition: TopicPartition, note: Note) -> None:
         self._tracker.note(partition, note.text)
         if note.given_up:
             self._given_up[partition] = note.given_up
         if note.deaths or note.suspects is not None or note.given_up:
             # It may be there already, where a note could not be committed the time before.
-            self._careful.setdefault(partition, _Partition(note)).note = note
+            self._careful.setdefault(partition, CarefulPartition(note)).note = note
             log_event(
                 "careful_reading_started",
                 logging.WARNING,
@@ -302,7 +220,7 @@ class Quarantine:
         if state is not None:
             for epoch, request in state.held:
                 self._batcher.add([request], [], epoch)
-        if self._max_attempts and partition not in self._unopened:
+        if self._max_attempts and not self._predecessors.is_unread(partition):
             self._tracker.note(partition, self._plain_note(partition).text)
         self._report()
 
@@ -326,13 +244,11 @@ class Quarantine:
     def _let_out_next(self) -> bool:
         """Let the next chunk out unless one is out already; False if there is none."""
         self._take_back()
-        with self._changed:
-            chunk = self._chunk
-            if chunk is not None and chunk.unfinished > 0:
-                return True
-            self._chunk = None
-        if chunk is not None:
-            self._clear_suspects(chunk.assignment.partition)
+        if self._chunk.is_predicting:
+            return True
+        finished = self._chunk.take_finished()
+        if finished is not None:
+            self._clear_suspects(finished)
         if self._clock() >= self._retry_at:
             positions = self._tracker.positions()
             for partition, state in list(self._careful.items()):
@@ -341,62 +257,30 @@ class Quarantine:
                         return True
                 elif state.deaths(positions.get(partition, 0)) is None:
                     self._trust(partition, state)
-        if chunk is not None:
+        if finished is not None:
             self._delivery.commit_notes()  # nothing follows that would say so
         return False
 
-    def _wait_for_chunk(self, until: float) -> bool:
-        """Wait until the chunk is predicted; False when it is time to poll."""
-        with self._changed:
-            # What hangs is not waited for at every turn.
-            limit = min(until, self._chunk.started + 1.0) if self._chunk is not None else until
-            return self._changed.wait_for(
-                lambda: self._chunk is None or self._chunk.unfinished <= 0,
-                max(limit - self._clock(), 0),
-            )
-
-    def _let_out(self, partition: TopicPartition, state: _Partition) -> bool:
+    def _let_out(self, partition: TopicPartition, state: CarefulPartition) -> bool:
         """Note a partition's next chunk and let it out; False if it is suspected no more."""
-        deaths = state.deaths(state.held[0][1].record.offset)
-        if deaths is None:
+        requests = state.next_chunk(self._max_attempts)
+        if not requests:
             self._trust(partition, state)
             return False
-        requests = self._next_chunk(state, deaths)
         first, last = requests[0][1].record.offset, requests[-1][1].record.offset
-        suspects = Suspects(first, last, deaths, state.alone(first, last))
-        self._tracker.note(
-            partition, replace(state.note, suspects=suspects, is_predicting=True).text
-        )
+        self._tracker.note(partition, state.noted(first, last).text)
         if not self._delivery.commit_notes():
             state.held.extendleft(reversed(requests))
             self._retry_at = self._clock() + _RETRY_SECONDS
             return True
-        assignment = requests[0][1].assignment
-        with self._changed:
-            self._chunk = _Chunk(assignment, suspects, len(requests), self._clock())
+        self._chunk.start(requests[0][1].assignment, len(requests))
         # The next one's turn comes first then.
         self._careful[partition] = self._careful.pop(partition)
         for epoch, request in requests:
-            self._batcher.add([_as_suspect(request)], [], epoch)
+            self._batcher.add([as_suspect(request)], [], epoch)
         return True
 
-    def _next_chunk(self, state: _Partition, deaths: int) -> list[tuple[int, Request]]:
-        size = self._chunk_size(deaths)
-        taken: list[tuple[int, Request]] = []
-        while state.held and len(taken) < size:
-            if state.deaths(state.held[0][1].record.offset) != deaths:
-                break
-            taken.append(state.held.popleft())
-        return taken
-
-    def _chunk_size(self, deaths: int) -> int:
-        """Return how many records to try: one alone where the next death must be the last."""
-        if deaths >= self._max_attempts - 1:
-            return 1
-        shrunk: int = FIRST_CHUNK_RECORDS // _CHUNK_SHRINKS_BY ** max(deaths - 1, 0)
-        return max(shrunk, 2)
-
-    def _trust(self, partition: TopicPartition, state: _Partition) -> None:
+    def _trust(self, partition: TopicPartition, state: CarefulPartition) -> None:
         """Go on as usual: all that may have been in flight at the death has been predicted."""
         del self._careful[partition]
         self._tracker.note(partition, self._plain_note(partition).text)
@@ -417,12 +301,11 @@ class Quarantine:
 
     def _take_back(self) -> None:
         """Hold again what came back because its servable is not available."""
-        with self._changed:
-            returned, self._returned = self._returned, []
+        returned = self._chunk.take_returned()
         if not returned:
             return
         self._retry_at = self._clock() + _RETRY_SECONDS
-        for epoch, request in sorted(returned, key=lambda one: one[1].record.offset, reverse=True):
+        for epoch, request in returned:
             state = self._careful.get(request.assignment.partition)
             if state is None:
                 self._batcher.add([request], [], epoch)
@@ -431,11 +314,3 @@ class Quarantine:
 
     def _report(self) -> None:
         self._metrics.careful_partitions.set(len(self._careful))
-
-
-def _as_suspect(request: Request) -> Request:
-    return replace_struct(request, route=replace_struct(request.route, is_suspect=True))
-
-
-def _as_usual(request: Request) -> Request:
-    return replace_struct(request, route=replace_struct(request.route, is_suspect=False))

@@ -8,7 +8,6 @@ from operator import attrgetter
 from msgspec.structs import replace
 
 from topicserve.worker.config.schema import BatchingConfig
-from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.lanes import Lane, LaneKey, Lanes
 from topicserve.worker.stages.request import Batch, Polled, Rejection, Request, Route
@@ -172,27 +171,17 @@ class Batcher:
         self, key: LaneKey, requests: list[Request], rows: int, waited_seconds: float
     ) -> Batch:
         rejections = self._rejections.pop(key.epoch, [])
-        returns = self._lanes.returns_of(key)
-        return Batch(
-            key.route,
-            key.epoch,
-            requests,
-            rejections,
-            rows,
-            waited_seconds,
-            returns.count,
-            self._take_turns(requests, rejections),
-            returns,
-        )
-
-    def _take_turns(
-        self, requests: Sequence[Request], rejections: Sequence[Rejection]
-    ) -> dict[PartitionAssignment, int]:
-        """Return the batch's place among the batches of each of its partitions."""
-        turns = {}
         assignments = {request.assignment for request in requests}
         assignments.update(rejection.polled.assignment for rejection in rejections)
+        # The batch's place among the batches of each of its partitions (see PublishOrder).
+        turns = {}
         for assignment in assignments:
             turns[assignment] = assignment.cut
             assignment.cut += 1
-        return turns
+        returns = self._lanes.returns_of(key)
+        return Batch(
+            *(key.route, key.epoch, requests, rejections, rows, waited_seconds),
+            returns_before=returns.count,
+            turns=turns,
+            returns=returns,
+        )

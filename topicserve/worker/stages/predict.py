@@ -78,7 +78,11 @@ class Predictor:
             raise ServableUnavailableError(str(error)) from error
         with handle:
             trials = self._choice.trial_of(handle, is_default=is_default)
-            predicted = self._with_handle(batch, requests, handle, trials)
+            started = self._clock()
+            predicted = self._predict_with(requests, handle, batch.route, trials)
+            self._sizer.observe(batch.route, batch.rows, self._clock() - started)
+        self._metrics.batch_rows.labels(predicted.servable).observe(batch.rows)
+        self._metrics.batch_wait_seconds.labels(predicted.servable).observe(batch.waited_seconds)
         if trials:
             self._choice.predict_by_predecessor(batch.route, predicted, trials, self._predict_with)
         if is_default and batch.route.is_canary:
@@ -130,16 +134,6 @@ class Predictor:
     def _is_waited_for(self, route: Route, requests: Sequence[Request]) -> bool:
         patient = self._clock() - requests[0].polled_at < self._unknown_version_seconds
         return patient or self._servables.may_become_available(request_of(route))
-
-    def _with_handle(
-        self, batch: Batch, requests: list[Request], handle: Handle, trials: frozenset[Trial]
-    ) -> BatchPrediction:
-        started = self._clock()
-        predicted = self._predict_with(requests, handle, batch.route, trials)
-        self._sizer.observe(batch.route, batch.rows, self._clock() - started)
-        self._metrics.batch_rows.labels(predicted.servable).observe(batch.rows)
-        self._metrics.batch_wait_seconds.labels(predicted.servable).observe(batch.waited_seconds)
-        return predicted
 
     def _predict_with(
         self,

@@ -193,7 +193,17 @@ class Encoder:
         if len(requests) == 1 and not answers.is_shared:
             outgoing.alone.add(id(requests[0]))
         try:
-            results = self._results(predicted, answers, metadata)
+            results = encode_results(
+                self._topic,
+                Origin(predicted.servable, version, predicted.signature_name, self._worker_id),
+                [request.input for request in requests],
+                [request.record.key for request in requests],
+                answers.outputs,
+                # One that the join rejected has none; its result is made, and left out later.
+                metadata,
+                answers.counts,
+                answers.whole,
+            )
         # A string column may hold anything, and a result may be too large for memory.
         except Exception as error:
             self._add_one_by_one(outgoing, predicted, answers, metadata, rejections, error)
@@ -230,19 +240,3 @@ class Encoder:
             return
         for own, found in zip(answers.each(), metadata, strict=True):
             self._add_results(outgoing, predicted, own, [found], rejections, rejected)
-
-    def _results(
-        self, predicted: BatchPrediction, answers: CallOutput, metadata: Sequence[Metadata]
-    ) -> list[OutgoingRecord]:
-        version = predicted.version_of(answers)
-        return encode_results(
-            self._topic,
-            Origin(predicted.servable, version, predicted.signature_name, self._worker_id),
-            [request.input for request in answers.requests],
-            [request.record.key for request in answers.requests],
-            answers.outputs,
-            # One that the join rejected has none; its result is made, and left out later.
-            metadata,
-            answers.counts,
-            answers.whole,
-        )

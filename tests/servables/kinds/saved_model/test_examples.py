@@ -1,5 +1,6 @@
 """Classify and regress signatures take plain features."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,15 @@ import pytest
 import tensorflow as tf
 
 from tests.servables.kinds.saved_model import exports
+from tests.support.stages.outcomes import outcomes
+from tests.support.stages.records import a_request
+from topicserve.protos.predict_pb2 import PredictResponse
+from topicserve.protos.tensors import from_tensor_proto
 from topicserve.servables.core.errors import FailedPreconditionError, InvalidArgumentError
 from topicserve.servables.kinds.saved_model.options import SavedModelOptions
 from topicserve.servables.kinds.saved_model.saved_model import SavedModel
 from topicserve.servables.kinds.servable import FeatureSpec, Signature, TensorSpec
+from topicserve.wire.json_codec.body import Form
 
 FLOAT32 = np.dtype(np.float32)
 STRING = np.dtype(object)
@@ -52,6 +58,31 @@ def test_regression_gives_one_number_a_row(half_plus_two: SavedModel) -> None:
 
     assert half_plus_two.signatures["regress"].outputs == {"outputs": TensorSpec(FLOAT32, ())}
     assert outputs["outputs"].tolist() == [2.5, 4]
+
+
+def test_a_predict_request_has_a_regression_in_the_declared_shape(
+    half_plus_two: SavedModel,
+) -> None:
+    """As TF Serving's Predict answers, beside records of JSON, which have a number a row."""
+    example = tf.train.Example()
+    example.features.feature["x"].float_list.value.append(4)
+    serialized = np.array([example.SerializeToString()] * 2, object)
+    requests = [
+        a_request({"x": 1.0}),
+        a_request({"inputs": serialized}, form=Form.TENSORS, rows=2),
+        a_request([{"x": 2.0}], form=Form.INSTANCES),
+        a_request({"x": np.array([[3]], np.float32)}, form=Form.TENSORS),
+    ]
+
+    found = outcomes(half_plus_two, requests, signature_name="regress")
+
+    one, two, three, four = (found[request.input.record_id] for request in requests)
+    assert json.loads(one)["prediction"] == 2.5
+    assert json.loads(three)["predictions"] == [3.0]
+    tensors = [
+        from_tensor_proto(PredictResponse.FromString(b).outputs["outputs"]) for b in (two, four)
+    ]
+    assert [tensor.tolist() for tensor in tensors] == [[[4.0], [4.0]], [[3.5]]]
 
 
 def test_missing_feature_is_an_invalid_argument(half_plus_two: SavedModel) -> None:

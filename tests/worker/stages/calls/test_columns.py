@@ -3,6 +3,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import ml_dtypes
 import msgspec
 import numpy as np
 import pytest
@@ -156,6 +157,27 @@ def test_a_float_that_is_too_large_is_infinite() -> None:
 
     assert rejections == []
     assert feed.columns["x"].tolist() == [[float("inf"), -float("inf")]]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "limit", "says"),
+    [
+        (np.float16, 65504.0, "is out of range for float16, which is from -65504.0 to 65504.0"),
+        (ml_dtypes.bfloat16, 3.0e38, "is out of range for bfloat16, which is from -3.389531389251"),
+        (ml_dtypes.float8_e4m3fn, 448.0, "is out of range for float8_e4m3fn, which is from -448"),
+    ],
+)
+def test_a_number_beyond_a_narrow_float_is_refused(dtype: Any, limit: float, says: str) -> None:
+    """Not made infinite, in whichever way it is read; infinity itself and less is taken."""
+    signature = a_signature(x=(dtype, (2,)))
+    requests = [a_request([limit, -limit]), a_request([1.0, 2 * limit]), a_request([0.5, 0])]
+    given = a_request({"x": np.array([[np.inf, np.nan]], dtype)}, form=Form.TENSORS)
+
+    feeds, (rejection,) = build_feeds([*requests, given], signature)
+
+    assert sum(feed.rows for feed in feeds) == 3
+    assert rejection.polled is requests[1]
+    assert f"{2 * limit} {says}" in str(rejection.error)
 
 
 def test_strings_and_bytes_become_bytes() -> None:

@@ -5,7 +5,8 @@ The features that it looks for stand in the graph, so that a record is a row of 
 `{"age": 31.0, "country": "fr"}`, as in TF Serving's classify and regress calls.
 
 Answers are TF Serving's: `classes` and `scores` [rows, classes] of a classification, and one
-number a row of a regression, also where the model gives [rows, 1].
+number a row of a regression, also where the model gives [rows, 1]; a PredictRequest is answered
+with what the model gives, as TF Serving's Predict does (`Signature.declared_row_shapes`).
 """
 
 from collections.abc import Collection, Mapping
@@ -47,13 +48,13 @@ class ExampleCall:
 
 
 def _as_answered(signature: Signature, features: Mapping[str, FeatureSpec]) -> Signature:
-    outputs = signature.outputs
-    if signature.method_name == REGRESS:
-        outputs = {
-            name: replace(spec, shape=()) if spec.scope is Scope.ROW else spec
-            for name, spec in outputs.items()
-        }
-    return replace(signature, outputs=outputs, features=features)
+    if signature.method_name != REGRESS:
+        return replace(signature, features=features)
+    by_row = {n: spec for n, spec in signature.outputs.items() if spec.scope is Scope.ROW}
+    # One number a row leaves dimensions of 1 alone.
+    shapes = {n: (1,) * len(spec.shape) for n, spec in by_row.items() if spec.shape}
+    outputs = {**signature.outputs, **{n: replace(spec, shape=()) for n, spec in by_row.items()}}
+    return replace(signature, outputs=outputs, features=features, declared_row_shapes=shapes)
 
 
 def _one_a_row(column: Array, name: str) -> Array:

@@ -1,7 +1,8 @@
 """JSON values become arrays of a declared dtype, as strictly as TF Serving reads them.
 
 TF Serving's rules (util/json_tensor.cc): an integer stands for a float, a float never for an
-integer, a boolean only for a boolean; a float that is too large for its dtype is infinite. Integers
+integer, a boolean only for a boolean; a float that is too large for its dtype is infinite. Floats
+of 16 bits and less overflow at ordinary sizes, and are refused like integers out of range. Integers
 keep all their bits: numbers are read by the declared dtype, never through numpy's guess of one.
 """
 
@@ -32,8 +33,10 @@ class OutOfRangeError(InvalidInputError):
     def __init__(self, number: float, spec: TensorSpec, name: str, text: str = "") -> None:
         text = text or str(number)
         shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-        limits = _limits(spec) if spec.dtype.kind in "iu" else None
-        bounds = "" if limits is None else f", which is from {limits.min} to {limits.max}"
+        bounds = ""
+        if spec.dtype.kind in "iu" or is_narrow_float(spec):
+            limits = _limits(spec)
+            bounds = f", which is from {limits.min} to {limits.max}"
         super().__init__(f"{name}: {shown} is out of range for {dtype_name(spec)}{bounds}")
         self._cause = number, spec, name
 
@@ -79,13 +82,23 @@ def read_array(
 
 
 def narrow(array: Array, spec: TensorSpec, name: str) -> Array:
-    """Return numbers of 64 bits in the declared dtype; raises where an integer is out of range."""
+    """Return numbers of 64 bits in the declared dtype; raises for what is out of its range."""
     if spec.dtype.kind in "iu" and array.size:
         limits = _limits(spec)
         low, high = int(array.min()), int(array.max())
         if low < limits.min or high > limits.max:
             raise OutOfRangeError(low if low < limits.min else high, spec, name)
-    return array.astype(spec.dtype, copy=False)
+    narrowed = array.astype(spec.dtype, copy=False)
+    if is_narrow_float(spec):
+        lost = np.isfinite(array) & ~np.isfinite(narrowed)
+        if lost.any():
+            raise OutOfRangeError(float(array[lost].flat[0]), spec, name)
+    return narrowed
+
+
+def is_narrow_float(spec: TensorSpec) -> bool:
+    """Return whether a dtype is of floats that overflow at ordinary sizes; kind V: TensorFlow's."""
+    return spec.dtype.kind in "fV" and spec.dtype.itemsize < 4
 
 
 def dtype_name(spec: TensorSpec) -> str:
@@ -151,7 +164,14 @@ def _fault(flat: list[Any], spec: TensorSpec, name: str) -> InvalidInputError:
 
 def _limits(spec: TensorSpec) -> Any:
     dtype: Any = spec.dtype
-    return np.iinfo(dtype)
+    if dtype.kind in "iu":
+        return np.iinfo(dtype)
+    if dtype.kind == "f":
+        return np.finfo(dtype)
+    import ml_dtypes  # which numpy has its dtypes of kind V from
+
+    find: Any = ml_dtypes.finfo
+    return find(dtype)
 
 
 def _fits(number: int, spec: TensorSpec) -> bool:

@@ -20,6 +20,7 @@ from topicserve.wire.limits import shortened
 from topicserve.worker.stages.calls.arrays import (
     InvalidInputError,
     describe,
+    is_narrow_float,
     narrow,
     read_array,
 )
@@ -98,8 +99,8 @@ def _numbers_at_once(contents: Sequence[bytes], signature: Signature) -> Columns
     if len(known) != len(shape):
         return None
     array = read_number_rows(contents, known, spec.dtype)
-    if array is None:
-        return None
+    if array is None or (is_narrow_float(spec) and not np.isfinite(array).all()):
+        return None  # simdjson reads finite numbers alone: one of them was out of range
     return {name: narrow(array, spec, name)}
 
 

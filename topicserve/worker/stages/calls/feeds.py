@@ -130,6 +130,10 @@ class Feed:
                 raise FailedPreconditionError(
                     f"output {name!r} is {column.dtype.name}, which JSON cannot hold without loss"
                 )
+        declared = self.signature.declared_row_shapes
+        if declared and self._is_protobuf():
+            shaped = {n: columns[n].reshape(-1, *declared[n]) for n in declared if n in columns}
+            columns |= shaped
         return CallOutput(self.requests, columns, self.counts, frozenset(whole))
 
     def _has_rows(self, name: str) -> bool:
@@ -222,7 +226,7 @@ def _feeds_one_by_one(
             problem = InvalidInputError(f"cannot become tensors: {error_text(error)}")
             rejections.append(Rejection(request, Reason.INVALID_INPUT, problem))
         else:
-            key = len(groups) if read.is_alone else _key(read.columns, wanted)
+            key = len(groups) if read.is_alone else _key(request.input.form, read.columns, wanted)
             groups.setdefault(key, []).append((request, read))
     feeds: list[Feed] = []
     for group in groups.values():
@@ -256,14 +260,15 @@ def _choose(names: tuple[str, ...], choices: dict[tuple[str, ...], Signature]) -
     return chosen
 
 
-def _key(columns: Columns, signature: Signature) -> Any:
+def _key(form: Form, columns: Columns, signature: Signature) -> Any:
     """Return what records that share a call have in common."""
     specs = signature.inputs
     shapes = tuple(
         (name, column.shape[1:] if specs[name].scope is Scope.ROW else same_in(column))
         for name, column in sorted(columns.items())
     )
-    return frozenset(signature.outputs), shapes
+    is_shaped = bool(signature.declared_row_shapes) and form is Form.TENSORS
+    return frozenset(signature.outputs), shapes, is_shaped
 
 
 def _feed(
