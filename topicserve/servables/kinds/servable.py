@@ -77,15 +77,19 @@ class Signature:
     joins_records: bool = field(init=False, repr=False, compare=False)
     """Whether several records may share a call: some input has rows, nothing is of the whole batch
     or unknown, and `is_called_alone` is false. Otherwise each record has a call of its own."""
+    has_untold_outputs: bool = field(init=False, repr=False, compare=False)
+    """Whether it cannot be told of some output, before a call, if it has rows."""
     takes_only_rows: bool = field(init=False, repr=False, compare=False)
     """Whether every input has rows, and records may share a call."""
 
     def __post_init__(self) -> None:
         inputs = [spec.scope for spec in self.inputs.values()]
-        scopes = {*inputs, *[spec.scope for spec in self.outputs.values()]}
+        outputs = [spec.scope for spec in self.outputs.values()]
+        scopes = {*inputs, *outputs}
         is_known = Scope.UNKNOWN not in scopes and Scope.BATCH not in scopes
         joins = Scope.ROW in inputs and is_known and not self.is_called_alone
         object.__setattr__(self, "joins_records", joins)
+        object.__setattr__(self, "has_untold_outputs", Scope.UNKNOWN in outputs)
         object.__setattr__(self, "takes_only_rows", joins and Scope.CALL not in inputs)
 
     def with_outputs(self, names: Collection[str]) -> "Signature":

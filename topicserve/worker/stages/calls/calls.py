@@ -161,6 +161,9 @@ class Calls:
             answers = feed.answers(outputs, size)
             if not is_alone:
                 company.check(servable, feed, answers)
+            elif feed.signature.has_untold_outputs:
+                name = predicted.signature_name
+                answers = company.untold.settle(servable, name, feed, answers)
         except NotAsAloneError:
             self._predict_apart(servable, feed, predicted, company)
         except RowCountError as error:

@@ -24,6 +24,7 @@ from topicserve.worker.stages.calls.lone_answers import (
     fails_always,
     first_difference,
 )
+from topicserve.worker.stages.calls.untold_outputs import UntoldOutputs
 from topicserve.worker.stages.request import CallOutput
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -49,6 +50,8 @@ class Company:
     ) -> None:
         self.is_apart = False
         """Whether each record has a call of its own, unpadded."""
+        self.untold = UntoldOutputs(batches)
+        """What is known of outputs that may have rows or not."""
         self._id = servable_id
         self._signature_name = signature_name
         self._batches = batches
@@ -210,7 +213,8 @@ class CompanyCheck:
         self, servable: Servable, servable_id: ServableId, name: str, signature: Signature
     ) -> Company:
         """Return what is known of a signature."""
-        if signature.rows_are_independent or not signature.joins_records:
+        is_looked_at = signature.joins_records or signature.has_untold_outputs
+        if signature.rows_are_independent or not is_looked_at:
             return self._trusted
         key, parts = (servable_id, name), signature.parts
         with self._lock:

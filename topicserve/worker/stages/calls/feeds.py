@@ -53,6 +53,8 @@ class Feed:
     """Whether outputs of which it cannot be told may have rows."""
     selects: bool = False
     """Whether these are not all outputs that there are."""
+    stacked: tuple[str, ...] = ()
+    """Inputs of which it could not be told, and that have the rows of the only record."""
 
     @property
     def rows(self) -> int:
@@ -91,6 +93,11 @@ class Feed:
             else column
             for name, column in self.columns.items()
         }
+
+    def with_one_row_more(self) -> "Feed":
+        """Return the feed of a lone record with its last row twice."""
+        part = self.part(slice(None))  # the columns of the call may have been changed
+        return replace(part, columns=part.padded(self.rows + 1), counts=[self.rows + 1])
 
     def predict(self, servable: Servable, signature_name: str, size: int) -> Columns:
         """Call the servable with so many rows, for the outputs that are wanted if it can."""
@@ -137,7 +144,7 @@ class Feed:
         return CallOutput(self.requests, columns, self.counts, frozenset(whole))
 
     def _has_rows(self, name: str) -> bool:
-        return self.signature.inputs[name].scope is Scope.ROW
+        return self.signature.inputs[name].scope is Scope.ROW or name in self.stacked
 
     def _is_protobuf(self) -> bool:
         return all(request.input.form is Form.TENSORS for request in self.requests)
@@ -282,6 +289,7 @@ def _feed(
         [read.count for read in reads],
         reads[0].has_rows,
         selects=len(chosen.outputs) < len(signature.outputs),
+        stacked=reads[0].stacked,
     )
 
 

@@ -39,6 +39,8 @@ class RecordColumns:
     """How many rows it has; a record without any counts as one."""
     has_rows: bool
     """Whether outputs of which it cannot be told may have rows: some input has."""
+    stacked: tuple[str, ...]
+    """Inputs of which it could not be told, and that have the record's rows."""
     is_alone: bool
     """Whether it must have a call of its own."""
 
@@ -75,6 +77,7 @@ def _read(record: InputRecord, signature: Signature) -> RecordColumns:
         columns,
         count or found or 1,
         has_rows=found is not None or bool(stacked),
+        stacked=tuple(stacked),
         is_alone=not (signature.joins_records and given) or must_be_alone(signature, columns),
     )
 
