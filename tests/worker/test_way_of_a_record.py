@@ -32,7 +32,7 @@ MADE_OF_A_RECORD = (
     *(Batch, CallOutput, BatchPrediction, OutgoingBatch, OutgoingRecord),
 )
 # The worker's functions and files: what is reached today, to be lowered and not raised.
-MOST = {Guarantee.AT_LEAST_ONCE: (56, 16), Guarantee.EXACTLY_ONCE: (58, 18)}
+MOST = {Guarantee.AT_LEAST_ONCE: (54, 16), Guarantee.EXACTLY_ONCE: (56, 18)}
 
 
 class Tracer:

@@ -24,7 +24,7 @@ from topicserve.worker.quarantine.timeouts import PredictTimeouts
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.metadata_cleaner import MetadataCleaner
 from topicserve.worker.runtime.unavailable_servables import UnavailableServables
-from topicserve.worker.stages.batch import Batcher
+from topicserve.worker.stages.batch import Batcher, PublishOrder
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.calls.second_tries import SecondTries
 from topicserve.worker.stages.consume import FlowControl
@@ -33,7 +33,6 @@ from topicserve.worker.stages.handles import Servables
 from topicserve.worker.stages.join import Joiner
 from topicserve.worker.stages.predict import Predictor, PredictWatch
 from topicserve.worker.stages.publish import Encoder
-from topicserve.worker.stages.publish_order import PublishOrder
 from topicserve.worker.stages.routing import Router
 from topicserve.worker.telemetry.event_log import DeadLetterLog
 

@@ -16,13 +16,12 @@ from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.quarantine.quarantine import Quarantine
 from topicserve.worker.quarantine.timeouts import PredictTimeouts
 from topicserve.worker.runtime.unavailable_servables import UnavailableServables
-from topicserve.worker.stages.batch import Batcher
+from topicserve.worker.stages.batch import Batcher, PublishOrder
 from topicserve.worker.stages.consume import FlowControl
 from topicserve.worker.stages.decode import Decoder
 from topicserve.worker.stages.join import Joiner
 from topicserve.worker.stages.predict import Predictor, PredictWatch
 from topicserve.worker.stages.publish import Encoder
-from topicserve.worker.stages.publish_order import PublishOrder
 from topicserve.worker.stages.shadow import Shadow
 from topicserve.worker.telemetry.event_log import DeadLetterLog
 

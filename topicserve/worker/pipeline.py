@@ -202,7 +202,7 @@ class Pipeline:
         Not of partitions with records that are still being predicted: these may have hung.
         """
         intake = self._intake
-        intake.tracker.pass_to(intake.consumer.stats().positions)
+        intake.tracker.reading.pass_to(intake.consumer.stats().positions)
         unfinished = self._oversight.timeouts.unfinished_partitions()
         intake.quarantine.note_clean_stop(set(intake.tracker.partitions()) - unfinished)
         self._output.delivery.commit_notes()

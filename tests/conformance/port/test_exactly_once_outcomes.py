@@ -66,4 +66,4 @@ def committed(world: Deliveries, topic: str, output: str, first: int) -> bool:
     world.delivery.tick()
     if world.count("topicserve_transactions_total", outcome="aborted") > aborted:
         publish(world, topic, output, first)
-    return world.context.tracker.commits > first // 3
+    return world.context.tracker.commits.count > first // 3

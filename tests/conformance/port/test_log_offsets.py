@@ -122,7 +122,7 @@ class Watched:
             self.watch.step()
         self.tracker.track(polled)
         if self._assigned:
-            self.tracker.pass_to(self.member.consumer.stats().positions)
+            self.tracker.reading.pass_to(self.member.consumer.stats().positions)
         return [record.offset for record in self.member.records]
 
     def deleted(self) -> float | None:

@@ -275,8 +275,8 @@ def test_positions_alone_are_committed_once_all_is_at_rest(world: Deliveries) ->
     world.commit_when_due()
     wait_for_commits(world)
     world.context.tracker.wait_finished([PARTITION], LIMIT_SECONDS)
-    world.context.tracker.pass_to({PARTITION: 4, OTHER: 9})
-    world.context.tracker.start_at({OTHER: 9})
+    world.context.tracker.reading.pass_to({PARTITION: 4, OTHER: 9})
+    world.context.tracker.reading.start_at({OTHER: 9})
 
     world.delivery.tick(idle=True)
     assert world.producer.commits == 1, "records may come again in a moment"
@@ -286,14 +286,14 @@ def test_positions_alone_are_committed_once_all_is_at_rest(world: Deliveries) ->
         wait_for_commits(world, count)
 
     assert world.log.committed == {PARTITION: 4}
-    assert world.context.tracker.committable() == {}
+    assert world.context.tracker.commits.committable() == {}
     assert len(world.log.published) == 1
 
 
 def test_no_transaction_follows_a_commit_of_notes_that_is_in_doubt(world: Deliveries) -> None:
     """It may still come to the broker, and would take the transaction's offsets back."""
     polled = world.polled(0)
-    world.context.tracker.note(PARTITION, "a note")
+    world.context.tracker.commits.note(PARTITION, "a note")
     world.consumer.commit_error = BackendUnavailableError("no answer in time")
     assert not world.delivery.commit_notes()
 
@@ -313,10 +313,10 @@ def test_a_commit_of_notes_stays_in_doubt_when_the_notes_are_the_old_ones_again(
 ) -> None:
     """The commit that was not answered may still come; the old notes are committed again first."""
     polled = world.polled(0)
-    world.context.tracker.note(PARTITION, "a note")
+    world.context.tracker.commits.note(PARTITION, "a note")
     world.consumer.commit_error = BackendUnavailableError("no answer in time")
     assert not world.delivery.commit_notes()
-    world.context.tracker.note(PARTITION, "")
+    world.context.tracker.commits.note(PARTITION, "")
 
     assert not world.delivery.commit_notes()
     world.publish(*polled)
@@ -333,7 +333,7 @@ def test_a_commit_of_notes_stays_in_doubt_when_the_notes_are_the_old_ones_again(
 def test_a_released_partition_leaves_no_commit_of_notes_in_doubt(world: Deliveries) -> None:
     """The group refuses commits of members from before its rebalance."""
     released, polled = world.polled(0), world.polled(0, partition=1)
-    world.context.tracker.note(PARTITION, "a note")
+    world.context.tracker.commits.note(PARTITION, "a note")
     world.consumer.commit_error = BackendUnavailableError("no answer in time")
     assert not world.delivery.commit_notes()
 
@@ -351,7 +351,7 @@ def test_a_refused_commit_of_notes_holds_no_transaction_up(
 ) -> None:
     """The group has moved on, and refuses it whenever it comes."""
     polled = world.polled(0)
-    world.context.tracker.note(PARTITION, "a note")
+    world.context.tracker.commits.note(PARTITION, "a note")
     world.consumer.commit_error = CommitRefusedError("the group has moved on")
     assert not world.delivery.commit_notes()
 
@@ -365,7 +365,7 @@ def test_a_refused_commit_of_notes_holds_no_transaction_up(
 def test_positions_alone_wait_for_records_in_flight(world: Deliveries) -> None:
     """Those of the open epoch are committed with it."""
     polled = world.polled(0)
-    world.context.tracker.pass_to({PARTITION: 4})
+    world.context.tracker.reading.pass_to({PARTITION: 4})
 
     for _ in range(3):
         world.clock.advance(POSITIONS_SECONDS)

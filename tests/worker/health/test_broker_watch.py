@@ -174,7 +174,7 @@ def test_a_busy_worker_asks_nothing() -> None:
     """What is polled and committed shows that a broker answers."""
     world = World()
     world.tracker.assign([PARTITION])
-    world.tracker.start_at({PARTITION: 0})
+    world.tracker.reading.start_at({PARTITION: 0})
 
     for offset in range(60):
         world.tracker.track([a_kafka_record(offset)])
@@ -215,11 +215,11 @@ def test_where_the_group_stood_is_asked_at_an_assignment() -> None:
 
     world.pass_time(1)
     asked = world.admin.asked
-    world.tracker.pass_to({PARTITION: 7, other: 2})
-    assert world.tracker.committable() == {}
-    world.tracker.pass_to({PARTITION: 8, other: 3})
+    world.tracker.reading.pass_to({PARTITION: 7, other: 2})
+    assert world.tracker.commits.committable() == {}
+    world.tracker.reading.pass_to({PARTITION: 8, other: 3})
 
-    assert world.tracker.committable() == {PARTITION: 8, other: 3}
+    assert world.tracker.commits.committable() == {PARTITION: 8, other: 3}
     world.pass_time(1)
     assert world.admin.asked == asked
 
@@ -230,7 +230,7 @@ def test_only_what_lies_below_the_logs_start_counts_as_deleted(
     """Compaction and markers leave gaps too; the line says from where to where."""
     world = World()
     world.tracker.assign([PARTITION])
-    world.tracker.start_at({PARTITION: 100})
+    world.tracker.reading.start_at({PARTITION: 100})
     world.admin.log = LogOffsets(450, 1000)
     world.tracker.track([a_kafka_record(500)])
     world.tracker.track([a_kafka_record(700)])
@@ -252,7 +252,7 @@ def test_gaps_wait_for_an_answer() -> None:
     """A broker that is away for a while loses no count."""
     world = World()
     world.tracker.assign([PARTITION])
-    world.tracker.start_at({PARTITION: 100})
+    world.tracker.reading.start_at({PARTITION: 100})
     world.admin.log = LogOffsets(500, 1000)
     world.tracker.track([a_kafka_record(500)])
     world.admin.error = BackendUnavailableError("no answer")

@@ -7,8 +7,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.support.stages.records import a_kafka_record
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.offsets.assignment import PartitionAssignment
-from topicserve.worker.offsets.tracker import MAX_GAPS, OffsetTracker
+from topicserve.worker.offsets.assignment import MAX_GAPS, PartitionAssignment
+from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.stages.request import Polled
 
 PARTITION = TopicPartition("in", 0)
@@ -49,11 +49,11 @@ def test_nothing_is_committable_twice() -> None:
     first, second = track(tracker, [5, 6])
     tracker.finish([first])
 
-    assert tracker.committable() == {PARTITION: 6}
-    tracker.committed({PARTITION: 6})
-    assert tracker.committable() == {}
+    assert tracker.commits.committable() == {PARTITION: 6}
+    tracker.commits.committed({PARTITION: 6})
+    assert tracker.commits.committable() == {}
     tracker.finish([second])
-    assert tracker.committable() == {PARTITION: 7}
+    assert tracker.commits.committable() == {PARTITION: 7}
 
 
 def test_an_old_assignments_records_touch_nothing() -> None:
@@ -67,7 +67,7 @@ def test_an_old_assignments_records_touch_nothing() -> None:
 
     tracker.finish(old)
 
-    assert tracker.committable() == {}
+    assert tracker.commits.committable() == {}
     assert (tracker.in_flight_records, tracker.in_flight_bytes) == (1, 10)
 
 
@@ -90,7 +90,7 @@ def test_restart_reads_on_from_what_was_committed() -> None:
     done, *_ = track(tracker, [5, 6, 7])
     track(tracker, [3, 4], partition=1)
     tracker.finish([done])
-    tracker.committed({PARTITION: 6})
+    tracker.commits.committed({PARTITION: 6})
 
     assert tracker.restart() == {PARTITION: 6, other: 3}
     assert tracker.in_flight_records == 0
@@ -102,30 +102,30 @@ def test_the_position_behind_a_marker_is_committed_once_all_is_finished() -> Non
     tracker = OffsetTracker()
     tracker.assign([PARTITION])
     first, second = track(tracker, [5, 6])
-    tracker.pass_to({PARTITION: 9})
+    tracker.reading.pass_to({PARTITION: 9})
 
     tracker.finish([first])
-    assert tracker.committable() == {PARTITION: 6}
+    assert tracker.commits.committable() == {PARTITION: 6}
     tracker.finish([second])
-    assert tracker.committable() == {PARTITION: 9}
-    tracker.committed({PARTITION: 9})
-    assert tracker.committable() == {}
+    assert tracker.commits.committable() == {PARTITION: 9}
+    tracker.commits.committed({PARTITION: 9})
+    assert tracker.commits.committable() == {}
 
 
 def test_a_position_alone_is_committed_only_behind_where_the_group_stood() -> None:
     """A new owner commits nothing that is committed already, and passes markers all the same."""
     tracker = OffsetTracker()
     tracker.assign([PARTITION])
-    tracker.pass_to({PARTITION: 7})
-    assert tracker.committable() == {}
-    assert tracker.without_start() == [PARTITION]
+    tracker.reading.pass_to({PARTITION: 7})
+    assert tracker.commits.committable() == {}
+    assert tracker.reading.without_start() == [PARTITION]
 
-    tracker.start_at({PARTITION: 7})
-    assert tracker.committable() == {}
-    assert tracker.without_start() == []
-    tracker.pass_to({PARTITION: 8})
+    tracker.reading.start_at({PARTITION: 7})
+    assert tracker.commits.committable() == {}
+    assert tracker.reading.without_start() == []
+    tracker.reading.pass_to({PARTITION: 8})
 
-    assert tracker.committable() == {PARTITION: 8}
+    assert tracker.commits.committable() == {PARTITION: 8}
     assert tracker.release([PARTITION]) == {PARTITION: 8}
 
 
@@ -135,19 +135,19 @@ def test_gaps_are_found_from_the_groups_offset_on(start_first: bool) -> None:
     tracker = OffsetTracker()
     tracker.assign([PARTITION])
     if start_first:
-        tracker.start_at({PARTITION: 100})
+        tracker.reading.start_at({PARTITION: 100})
     track(tracker, [500, 501])
-    tracker.start_at({PARTITION: 100})
+    tracker.reading.start_at({PARTITION: 100})
     track(tracker, [502])
-    tracker.pass_to({PARTITION: 503})
+    tracker.reading.pass_to({PARTITION: 503})
     track(tracker, [700])
-    tracker.pass_to({PARTITION: 800})
+    tracker.reading.pass_to({PARTITION: 800})
     track(tracker, [800])
 
-    found = [(gap.start, gap.stop) for gap in tracker.take_gaps()]
+    found = [(gap.start, gap.stop) for gap in tracker.reading.take_gaps()]
 
     assert found == [(100, 500), (503, 700), (701, 800)]
-    assert tracker.take_gaps() == []
+    assert tracker.reading.take_gaps() == []
 
 
 def test_gaps_that_are_not_taken_are_bounded() -> None:
@@ -158,7 +158,7 @@ def test_gaps_that_are_not_taken_are_bounded() -> None:
     for offset in range(0, 3 * MAX_GAPS, 2):
         track(tracker, [offset])
 
-    assert len(tracker.take_gaps()) == MAX_GAPS
+    assert len(tracker.reading.take_gaps()) == MAX_GAPS
 
 
 def test_the_oldest_unfinished_record_has_the_timestamp_of_its_poll() -> None:
@@ -173,11 +173,11 @@ def test_the_oldest_unfinished_record_has_the_timestamp_of_its_poll() -> None:
         if assignment is not None
     ]
 
-    assert tracker.oldest_timestamps_ms() == {PARTITION: 1000}
+    assert tracker.reading.oldest_timestamps_ms() == {PARTITION: 1000}
     tracker.finish(polled[:1])
-    assert tracker.oldest_timestamps_ms() == {PARTITION: 2000}
+    assert tracker.reading.oldest_timestamps_ms() == {PARTITION: 2000}
     tracker.finish(polled[1:])
-    assert tracker.oldest_timestamps_ms() == {}
+    assert tracker.reading.oldest_timestamps_ms() == {}
 
 
 def test_what_is_committed_behind_a_marker_is_not_taken_back() -> None:
@@ -185,12 +185,12 @@ def test_what_is_committed_behind_a_marker_is_not_taken_back() -> None:
     tracker = OffsetTracker()
     tracker.assign([PARTITION])
     tracker.finish(track(tracker, [5]))
-    tracker.pass_to({PARTITION: 9})
-    tracker.committed(tracker.committable())
+    tracker.reading.pass_to({PARTITION: 9})
+    tracker.commits.committed(tracker.commits.committable())
 
     track(tracker, [9, 10])
 
-    assert tracker.committable() == {}
+    assert tracker.commits.committable() == {}
     assert tracker.release([PARTITION]) == {}
 
 
@@ -217,11 +217,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def pass_markers(self, count: int) -> None:
         self.published.update(range(self.next_poll, self.next_poll + count))
         self.next_poll += count
-        self.tracker.pass_to({PARTITION: self.next_poll})
+        self.tracker.reading.pass_to({PARTITION: self.next_poll})
 
     @rule(is_late=st.booleans())
     def hear_of_the_start(self, is_late: bool) -> None:
-        self.tracker.start_at({PARTITION: self.committed if is_late else self.assigned_at})
+        self.tracker.reading.start_at({PARTITION: self.committed if is_late else self.assigned_at})
 
     @rule()
     def rewind(self) -> None:
@@ -229,7 +229,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.next_poll = self.tracker.restart().get(PARTITION, before)
         if self.next_poll < before:
             # What the consumer knew before the seek is no longer true.
-            self.tracker.pass_to({PARTITION: before})
+            self.tracker.reading.pass_to({PARTITION: before})
 
     @rule(data=st.data())
     def acknowledge(self, data: st.DataObject) -> None:
@@ -242,10 +242,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def commit(self) -> None:
-        offsets = self.tracker.committable()
+        offsets = self.tracker.commits.committable()
         assert offsets.get(PARTITION, self.committed) >= self.committed
         self.committed = offsets.get(PARTITION, self.committed)
-        self.tracker.committed(offsets)
+        self.tracker.commits.committed(offsets)
 
     @rule()
     def revoke(self) -> None:
@@ -264,10 +264,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def everything_passed_is_committed_once_all_is_finished(self) -> None:
         if hasattr(self, "tracker") and not self.tracker.in_flight_records:
-            known = not self.tracker.without_start()
-            position = self.tracker.positions().get(PARTITION)
+            known = not self.tracker.reading.without_start()
+            position = self.tracker.reading.positions().get(PARTITION)
             if known and position is not None and position > self.committed:
-                assert self.tracker.committable() == {PARTITION: position}
+                assert self.tracker.commits.committable() == {PARTITION: position}
 
     @invariant()
     def nothing_unpublished_is_committed(self) -> None:
@@ -291,16 +291,16 @@ def test_offsets_that_go_back_are_another_topics(caplog: pytest.LogCaptureFixtur
     tracker.assign([PARTITION])
     finished, unfinished = track(tracker, [100, 101])
     tracker.finish([finished])
-    tracker.committed(tracker.committable())
+    tracker.commits.committed(tracker.commits.committable())
 
     with caplog.at_level(logging.WARNING, "topicserve"):
         first, second = track(tracker, [0, 1])
     tracker.finish([first])
-    assert tracker.committable() == {}, "the old record has no answer yet"
+    assert tracker.commits.committable() == {}, "the old record has no answer yet"
     assert not tracker.wait_finished([PARTITION], 0)
     tracker.finish([unfinished])
 
-    assert tracker.committable() == {PARTITION: 1}
+    assert tracker.commits.committable() == {PARTITION: 1}
     assert tracker.in_flight_records == 1
     assert (unfinished.assignment.closed, second.assignment.closed) == (True, False)
     assert tracker.abandoned_records == 0
@@ -336,14 +336,14 @@ def test_a_cut_of_one_log_is_not_committed_for_another() -> None:
     tracker = OffsetTracker()
     tracker.assign([PARTITION])
     tracker.finish(track(tracker, [100, 101]))
-    cut = tracker.cut()
-    assert tracker.with_notes(cut) == {PARTITION: 102}
+    cut = tracker.commits.cut()
+    assert tracker.commits.with_notes(cut) == {PARTITION: 102}
 
     tracker.finish(track(tracker, [0]))
-    tracker.committed({PARTITION: 102}, cut)
+    tracker.commits.committed({PARTITION: 102}, cut)
 
-    assert tracker.with_notes(cut) == {}
-    assert tracker.committable() == {PARTITION: 1}
+    assert tracker.commits.with_notes(cut) == {}
+    assert tracker.commits.committable() == {PARTITION: 1}
 
 
 def test_a_cut_says_nothing_again_that_is_committed() -> None:
@@ -352,10 +352,10 @@ def test_a_cut_says_nothing_again_that_is_committed() -> None:
     other = TopicPartition("in", 1)
     tracker.assign([PARTITION, other])
     tracker.finish(track(tracker, [100]))
-    tracker.committed(tracker.committable())
+    tracker.commits.committed(tracker.commits.committable())
     (polled,) = track(tracker, [7], partition=1)
 
-    assert tracker.cut() == {polled.assignment: 8}
+    assert tracker.commits.cut() == {polled.assignment: 8}
 
 
 @given(
@@ -373,21 +373,21 @@ def test_whatever_order_offsets_come_in_all_is_answered_before_any_is_committed(
     for one in order[:-1]:
         tracker.finish([one])
         assert tracker.in_flight_records >= 1
-        for end in tracker.committable().values():
+        for end in tracker.commits.committable().values():
             assert order[-1].record.offset >= end
     tracker.finish(order[-1:])
 
     assert tracker.in_flight_records == 0
-    assert tracker.committable() == {PARTITION: logs[-1][-1] + 1}
+    assert tracker.commits.committable() == {PARTITION: logs[-1][-1] + 1}
     assert tracker.in_flight_bytes == 0
 
 
 def all_that_would_be_committed(tracker: OffsetTracker) -> dict[TopicPartition, int]:
     """Return what any way of committing says, each of which must leave out the same."""
     return {
-        **tracker.committable(),
-        **tracker.committable_notes(),
-        **tracker.with_notes(tracker.cut()),
+        **tracker.commits.committable(),
+        **tracker.commits.committable_notes(),
+        **tracker.commits.with_notes(tracker.commits.cut()),
     }
 
 
@@ -399,16 +399,16 @@ def test_no_note_brings_an_old_offset_to_a_topic_that_was_created_again(sign: st
     tracker.assign([PARTITION, other, elsewhere])
     tracker.finish([*track(tracker, [17]), *track(tracker, [30], partition=1)])
     tracker.track([a_kafka_record(5, topic="elsewhere")])
-    tracker.committed(tracker.committable())
+    tracker.commits.committed(tracker.commits.committable())
 
     if sign == "the consumer's position":
-        tracker.pass_to({PARTITION: 18, other: 0})
+        tracker.reading.pass_to({PARTITION: 18, other: 0})
         quiet = {PARTITION, other}
     else:
         track(tracker, [0], partition=1)
         quiet = {PARTITION}
     for partition in (PARTITION, other, elsewhere):
-        tracker.note(partition, "given up in order")
+        tracker.commits.note(partition, "given up in order")
 
     assert not all_that_would_be_committed(tracker).keys() & quiet
     assert elsewhere in all_that_would_be_committed(tracker)
@@ -424,7 +424,7 @@ def test_a_position_before_what_is_read_again_is_no_other_log() -> None:
     track(tracker, [10, 11])
     tracker.restart()
 
-    tracker.pass_to({PARTITION: 10})
+    tracker.reading.pass_to({PARTITION: 10})
     tracker.finish(track(tracker, [10, 11]))
 
-    assert tracker.committable() == {PARTITION: 12}
+    assert tracker.commits.committable() == {PARTITION: 12}

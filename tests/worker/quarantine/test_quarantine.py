@@ -332,9 +332,9 @@ def test_what_is_given_up_of_one_log_is_not_given_up_of_the_next() -> None:
 
     assert opened.given_up(0, 1, 2, 3, 4) == []
     assert opened.quarantine.is_idle
-    note = opened.world.stages.intake.tracker.with_notes(opened.world.stages.intake.tracker.cut())[
-        PARTITION
-    ]
+    note = opened.world.stages.intake.tracker.commits.with_notes(
+        opened.world.stages.intake.tracker.commits.cut()
+    )[PARTITION]
     assert "given_up" not in metadata_of(note)
     assert "working=" in metadata_of(note)
 

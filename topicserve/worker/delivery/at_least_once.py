@@ -143,7 +143,7 @@ class AtLeastOnce(Delivery):
 
     def _commit(self) -> bool:
         self._commit_at = self._clock() + self._config.delivery.commit_interval_seconds
-        offsets = self._tracker.committable()
+        offsets = self._tracker.commits.committable()
         if not offsets:
             return True
         with self._metrics.commit_seconds.time():
@@ -157,7 +157,7 @@ class AtLeastOnce(Delivery):
                 log_event("commit_failed", problem=str(error))
             else:
                 self._metrics.commits.labels("committed").inc()
-                self._tracker.committed(offsets)
+                self._tracker.commits.committed(offsets)
                 return True
         return False
 

@@ -116,7 +116,7 @@ class ExactlyOnce(Delivery):
         try:
             if self._epochs.abort_reason is not None:
                 return False
-            return self._commit_notes(self._tracker.committable_notes(self._in_doubt))
+            return self._commit_notes(self._tracker.commits.committable_notes(self._in_doubt))
         finally:
             self._transaction.release()
 
@@ -144,7 +144,7 @@ class ExactlyOnce(Delivery):
             log_event("commit_failed", problem=str(error))
             return False
         self._settle_notes()
-        self._tracker.committed(offsets)
+        self._tracker.commits.committed(offsets)
         return True
 
     def _settle_notes(self) -> None:
@@ -192,7 +192,7 @@ class ExactlyOnce(Delivery):
         """Seal the open epoch, unless it is empty or the one before is being committed."""
         if self._epochs.may_seal():
             self._seal_at = self._clock() + self._config.commit_interval_seconds
-            self._epochs.seal(self._tracker.cut(), self._consumer.group_metadata())
+            self._epochs.seal(self._tracker.commits.cut(), self._consumer.group_metadata())
 
     def _seal_positions(self) -> None:
         """Commit positions that moved past markers and aborted records alone, once at rest.
@@ -201,7 +201,7 @@ class ExactlyOnce(Delivery):
         """
         if self._clock() < self._positions_at or not self._epochs.may_seal(empty=True):
             return
-        cut = self._tracker.cut_committable()
+        cut = self._tracker.commits.cut_committable()
         if cut and not self._tracker.in_flight_records:
             self._positions_at = self._clock() + POSITIONS_SECONDS
             self._epochs.seal(cut, self._consumer.group_metadata())
@@ -224,7 +224,7 @@ class ExactlyOnce(Delivery):
             return  # a commit of notes went wrong since it was asked
         self._drop_revoked(epoch)
         # The notes of the cut may be out of date, and so may offsets: of another log by now.
-        offsets = self._tracker.with_notes(epoch.end)
+        offsets = self._tracker.commits.with_notes(epoch.end)
         try:
             self._transactions.write(epoch, offsets)
         except (TransactionAbortedError, CommitRefusedError) as error:
@@ -253,7 +253,7 @@ class ExactlyOnce(Delivery):
         """Count an epoch as done, and go on to the next."""
         self._metrics.transactions.labels("committed").inc()
         self._metrics.commits.labels("committed").inc()
-        self._tracker.committed(offsets, epoch.end)
+        self._tracker.commits.committed(offsets, epoch.end)
         for outgoing in epoch.outcomes:
             self._context.acknowledged(outgoing)  # first: what is finished has been counted
             self._tracker.finish(outgoing.polled, outgoing.counted_bytes)
@@ -279,4 +279,4 @@ class ExactlyOnce(Delivery):
     def _end_transaction(self, epoch: Epoch) -> None:
         """Abort the epoch's transaction, if it is open, unless it was committed after all."""
         if epoch.open and self._transactions.end(epoch) and epoch.end is not None:
-            self._committed(epoch, self._tracker.with_notes(epoch.end))
+            self._committed(epoch, self._tracker.commits.with_notes(epoch.end))

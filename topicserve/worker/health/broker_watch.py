@@ -15,8 +15,8 @@ from topicserve.backends.broker import LogOffsets, OffsetsAdmin
 from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.delivery.topic_limit import TopicLimit
-from topicserve.worker.offsets.assignment import Gap
-from topicserve.worker.offsets.tracker import MAX_GAPS, OffsetTracker
+from topicserve.worker.offsets.assignment import MAX_GAPS, Gap
+from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
@@ -101,10 +101,10 @@ class BrokerWatch:
     def step(self) -> None:
         """Ask what is due."""
         self._note_activity()
-        new = self._tracker.without_start()
+        new = self._tracker.reading.without_start()
         due = self._clock() - self._asked_at >= ASK_SECONDS
         if due:
-            self._gaps = (self._gaps + self._tracker.take_gaps())[:MAX_GAPS]
+            self._gaps = (self._gaps + self._tracker.reading.take_gaps())[:MAX_GAPS]
         silent = self._clock() - self._heard_at >= ASK_SECONDS
         is_wanted = any(limit.is_due() for limit in self._limits)
         if (
@@ -133,7 +133,7 @@ class BrokerWatch:
             log_event("broker_watch_failed", logging.ERROR, traceback_of=error)
 
     def _note_activity(self) -> None:
-        activity = (self._tracker.polls, self._tracker.commits)
+        activity = (self._tracker.polls, self._tracker.commits.count)
         if activity != self._activity:
             self._activity = activity
             self._heard()
@@ -174,8 +174,8 @@ class BrokerWatch:
                 starts[partition] = int(offset)
             elif partition in found:
                 starts[partition] = found[partition].start
-        self._tracker.start_at(starts)
-        self._gaps += self._tracker.take_gaps()
+        self._tracker.reading.start_at(starts)
+        self._gaps += self._tracker.reading.take_gaps()
         for gap in self._gaps:
             if gap.partition in found:
                 self._count_deleted(gap, found[gap.partition])

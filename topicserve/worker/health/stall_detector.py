@@ -12,14 +12,14 @@ class StallDetector:
         self._tracker = tracker
         self._clock = clock
         self._at = clock()
-        self._committed = tracker.commits
+        self._committed = tracker.commits.count
 
     def note(self, *, is_paused: bool = False) -> None:
         """Look at the tracker; the polling thread does so at every turn.
 
         A worker that is paused on purpose gets nowhere, and a restart would not change that.
         """
-        committed = self._tracker.commits
+        committed = self._tracker.commits.count
         if is_paused or committed != self._committed or not self._tracker.in_flight_records:
             self._committed = committed
             self._at = self._clock()

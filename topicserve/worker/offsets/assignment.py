@@ -1,7 +1,7 @@
 """One assignment of one partition: which of its records are in progress, and what to commit."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from topicserve.backends.broker import OffsetAndMetadata
@@ -191,3 +191,8 @@ class PartitionAssignment:
     def in_flight(self) -> int:
         """Return how many records are polled and not finished."""
         return len(self._pending) - len(self._finished)
+
+
+def known(offsets: Mapping[TopicPartition, int | None]) -> dict[TopicPartition, int]:
+    """Return the offsets that are known."""
+    return {partition: offset for partition, offset in offsets.items() if offset is not None}

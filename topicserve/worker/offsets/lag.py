@@ -36,9 +36,9 @@ class LagGauges:
 
     def observe(self, stats: ConsumerStats) -> None:
         """Set the gauges of what is assigned, and remove the others."""
-        positions = self._tracker.positions()
-        unfinished = self._tracker.unfinished_offsets()
-        oldest = self._tracker.oldest_timestamps_ms()
+        positions = self._tracker.reading.positions()
+        unfinished = self._tracker.reading.unfinished_offsets()
+        oldest = self._tracker.reading.oldest_timestamps_ms()
         assigned = self._tracker.partitions()
         with self._lock:
             for partition in assigned:

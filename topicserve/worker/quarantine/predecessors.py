@@ -57,7 +57,7 @@ class PredecessorNotes:
 
         Where the broker does not answer there is none: ask again with the next records.
         """
-        first_offsets = self._tracker.first_offsets()
+        first_offsets = self._tracker.reading.first_offsets()
         wanted = sorted(self._due & first_offsets.keys())
         if not wanted:
             return {}
@@ -68,7 +68,7 @@ class PredecessorNotes:
             return {}
         # One behind the first record was committed of another log.
         offsets = {p: o for p, o in found.items() if o is not None and o <= first_offsets[p]}
-        self._tracker.start_at({p: int(o) for p, o in offsets.items()})
+        self._tracker.reading.start_at({p: int(o) for p, o in offsets.items()})
         ends = self._log_ends()
         notes = {}
         for partition in wanted:
@@ -81,6 +81,6 @@ class PredecessorNotes:
         return notes
 
     def _log_ends(self) -> dict[TopicPartition, int]:
-        positions = self._tracker.positions()
+        positions = self._tracker.reading.positions()
         lags = self._consumer.stats().lag_records
         return {p: positions[p] + lag for p, lag in lags.items() if p in positions}

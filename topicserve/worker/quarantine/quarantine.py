@@ -166,7 +166,7 @@ class Quarantine:
         for partition, found in offsets.items():
             state = self._careful.get(partition) or CarefulPartition(self._plain_note(partition))
             note = state.noted(min(found), max(found), timed_out=True)
-            self._tracker.note(partition, note.text)
+            self._tracker.commits.note(partition, note.text)
             self._timed_out.add(partition)
         self._delivery.commit_notes()
 
@@ -176,7 +176,7 @@ class Quarantine:
             if partition not in self._timed_out:
                 state = self._careful.get(partition)
                 note = self._plain_note(partition) if state is None else state.note
-                self._tracker.note(partition, note.handed_over().text)
+                self._tracker.commits.note(partition, note.handed_over().text)
 
     def drop_revoked(self) -> list[Polled]:
         """Take out and return the held requests whose partitions are no longer ours."""
@@ -199,7 +199,7 @@ class Quarantine:
         self._report()
 
     def _open(self, partition: TopicPartition, note: Note) -> None:
-        self._tracker.note(partition, note.text)
+        self._tracker.commits.note(partition, note.text)
         if note.given_up:
             self._given_up[partition] = note.given_up
         if note.deaths or note.suspects is not None or note.given_up:
@@ -221,7 +221,7 @@ class Quarantine:
             for epoch, request in state.held:
                 self._batcher.add([request], [], epoch)
         if self._max_attempts and not self._predecessors.is_unread(partition):
-            self._tracker.note(partition, self._plain_note(partition).text)
+            self._tracker.commits.note(partition, self._plain_note(partition).text)
         self._report()
 
     def _rejection(self, request: Request, *, timed_out: bool) -> Rejection:
@@ -250,7 +250,7 @@ class Quarantine:
         if finished is not None:
             self._clear_suspects(finished)
         if self._clock() >= self._retry_at:
-            positions = self._tracker.positions()
+            positions = self._tracker.reading.positions()
             for partition, state in list(self._careful.items()):
                 if state.held:
                     if self._let_out(partition, state):
@@ -268,7 +268,7 @@ class Quarantine:
             self._trust(partition, state)
             return False
         first, last = requests[0][1].record.offset, requests[-1][1].record.offset
-        self._tracker.note(partition, state.noted(first, last).text)
+        self._tracker.commits.note(partition, state.noted(first, last).text)
         if not self._delivery.commit_notes():
             state.held.extendleft(reversed(requests))
             self._retry_at = self._clock() + _RETRY_SECONDS
@@ -283,7 +283,7 @@ class Quarantine:
     def _trust(self, partition: TopicPartition, state: CarefulPartition) -> None:
         """Go on as usual: all that may have been in flight at the death has been predicted."""
         del self._careful[partition]
-        self._tracker.note(partition, self._plain_note(partition).text)
+        self._tracker.commits.note(partition, self._plain_note(partition).text)
         for epoch, request in state.held:
             self._batcher.add([request], [], epoch)
         log_event("careful_reading_ended", partition=f"{partition.topic}-{partition.partition}")
@@ -297,7 +297,7 @@ class Quarantine:
         """Take back that a chunk is being predicted; a death from here on is not its fault."""
         state = self._careful.get(partition)
         if state is not None:
-            self._tracker.note(partition, state.note.text)
+            self._tracker.commits.note(partition, state.note.text)
 
     def _take_back(self) -> None:
         """Hold again what came back because its servable is not available."""

@@ -101,7 +101,7 @@ class FlowControl:
         self._metrics.in_flight_records.set(self._tracker.in_flight_records)
         self._metrics.in_flight_bytes.set(self._tracker.in_flight_bytes)
         stats = self._consumer.stats()
-        self._tracker.pass_to(stats.positions)
+        self._tracker.reading.pass_to(stats.positions)
         self._lag.observe(stats)
         since = now if self._problem is None else self._problem[1]
         self._problem = (stats.problem, since) if stats.problem else None

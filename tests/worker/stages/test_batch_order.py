@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.support.stages.records import PARTITION, ROUTE
 from topicserve.worker.offsets.assignment import PartitionAssignment
-from topicserve.worker.stages.publish_order import PublishOrder
+from topicserve.worker.stages.batch import PublishOrder
 from topicserve.worker.stages.request import Batch
 
 

@@ -1,0 +1,79 @@
+"""All assignments of a worker, and the lock that guards them."""
+
+import logging
+import threading
+from collections import deque
+
+from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.offsets.assignment import MAX_GAPS, Gap, PartitionAssignment
+from topicserve.worker.telemetry.logging import log_event
+
+
+class Assignments:
+    """What OffsetTracker, Commits and Reading share.
+
+    `changed` guards every member and every assignment in it; it is notified when a record is
+    finished or committed, or a partition released. Members are called with the lock held, and do
+    not block.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.current: dict[TopicPartition, PartitionAssignment] = {}
+        self.replaced: dict[TopicPartition, list[PartitionAssignment]] = {}
+        """Assignments whose offsets went back, until their records are finished."""
+        self.started: dict[TopicPartition, bool] = {}
+        """Partitions whose first records came; True where their offsets went back."""
+        self.gaps: deque[Gap] = deque(maxlen=MAX_GAPS)
+
+    def note_gap(self, gap: Gap | None) -> None:
+        """Keep a gap, if it is one, until it is asked for."""
+        if gap is not None:
+            self.gaps.append(gap)
+
+    def replace(self, assignment: PartitionAssignment, offset: int) -> PartitionAssignment:
+        """Return a new assignment in the place of one whose offsets have gone back.
+
+        They do so where a topic was deleted and created again, or its end was lost, and the client
+        goes on without a new assignment. What is known of the old offsets is about other records:
+        none of it is committed any more. The records themselves are answered all the same, and
+        nothing else is committed before.
+        """
+        partition = assignment.partition
+        log_event(
+            "offsets_went_back",
+            logging.WARNING,
+            topic=partition.topic,
+            partition=partition.partition,
+            from_offset=assignment.position,
+            to_offset=offset,
+        )
+        if assignment.in_flight:
+            self.replaced.setdefault(partition, []).append(assignment)
+        else:
+            assignment.closed = True
+        self.started[partition] = True
+        self.mark_replaced(assignment)
+        new = self.current[partition] = PartitionAssignment(partition)
+        return new
+
+    def mark_replaced(self, assignment: PartitionAssignment) -> None:
+        """Commit nothing more for the topic's partitions, each until a record of it comes.
+
+        A topic that was created again has new logs in all of its partitions, most likely. A note
+        committed beside an old offset would have the new log read from there.
+        """
+        if not assignment.log_replaced:  # or else it was marked with the first one
+            for other in self.current.values():
+                if other.partition.topic == assignment.partition.topic:
+                    other.log_replaced = True
+
+    def forget_finished(self, assignment: PartitionAssignment) -> None:
+        """Drop an assignment whose offsets went back, once all of its records are finished."""
+        replaced = self.replaced.get(assignment.partition)
+        if replaced is None or assignment.in_flight or assignment not in replaced:
+            return
+        assignment.closed = True
+        replaced.remove(assignment)
+        if not replaced:
+            del self.replaced[assignment.partition]
