@@ -1,4 +1,5 @@
 from contextlib import suppress
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -129,6 +130,23 @@ def test_a_loop_is_woken_once_for_all_that_ask_meanwhile(*, patched: bool) -> No
     loop.wakeup()
     assert asked.sent == (2 if patched else 101)
     loop.close()
+
+
+@pytest.mark.parametrize(("patched", "warnings"), [(True, 0), (False, 1)])
+def test_a_step_beside_a_busy_interpreter_is_no_warning(
+    *, patched: bool, warnings: int, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """Here each look at the clock takes 0.2 s, as where another thread holds the lock."""
+    clock = count(step=0.2)
+    loop = CoalescedWakeups() if patched else NetworkSelector()
+    monkeypatch.setattr("kafka.net.selector.time.monotonic", lambda: next(clock))
+
+    loop.call_soon(lambda: None)
+    loop.poll(timeout_ms=0)
+
+    monkeypatch.undo()
+    loop.close()
+    assert len([one for one in caplog.records if "ran for" in one.getMessage()]) == warnings
 
 
 def a_held_client() -> tuple[BatchedWakeups, CoalescedWakeups, CountingSocket]:

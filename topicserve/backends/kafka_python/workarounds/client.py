@@ -12,6 +12,10 @@ from kafka import errors
 from kafka.net.compat import KafkaNetClient
 from kafka.net.selector import NetworkSelector
 
+# The loop warns of a step that took longer, by default 0.1 s, as of a fault of its own. Beside
+# threads that hold the interpreter's lock, as while a model loads, any step takes that.
+SLOW_STEP_SECONDS = 10.0
+
 
 def unpark_records(client: Any) -> None:
     """Before a poll: let records that were parked by a pause come back after the resume.
@@ -159,7 +163,7 @@ class CoalescedWakeups(NetworkSelector):  # type: ignore[misc]  # the library is
     """
 
     def __init__(self, **configs: Any) -> None:
-        super().__init__(**configs)
+        super().__init__(**{"slow_task_threshold_secs": SLOW_STEP_SECONDS, **configs})
         self._is_woken = False
 
     def wakeup(self) -> None:
