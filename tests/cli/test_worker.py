@@ -1,5 +1,7 @@
 import argparse
+import io
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.redis.valkey import open_valkey
+from tests.support.stages.logged import Logged
 from topicserve.cli import worker
 from topicserve.cli.errors import UsageError
 from topicserve.worker.config.loading import load_config
@@ -232,3 +235,18 @@ def test_the_line_that_says_ready_is_the_address(capsys: pytest.CaptureFixture[s
     worker.announce("")
 
     assert capsys.readouterr().out == "http://127.0.0.1:8080\nready, without HTTP\n"
+
+
+def test_an_address_that_cannot_be_printed_is_logged(
+    logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker serves all the same, and its log has the address."""
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    sys.stdout.close()
+    monkeypatch.setattr("topicserve.cli.worker.drop_output", lambda: None)
+
+    worker.announce("http://127.0.0.1:8080")
+
+    assert logged("address_not_printed") == [
+        {"address": "http://127.0.0.1:8080", "problem": "I/O operation on closed file."}
+    ]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import ManualClock, a_kafka_record
 from topicserve.backends.broker import LogOffsets
 from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
@@ -112,7 +113,7 @@ def events(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_silent_broker_makes_the_worker_unready_and_is_told_once(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, logged: Logged
 ) -> None:
     """One line when it is away, one when it is back; the gauge and /readyz follow."""
     world = World()
@@ -132,6 +133,8 @@ def test_a_silent_broker_makes_the_worker_unready_and_is_told_once(
     assert world.watch.problem() is None
     assert world.value("broker_reachable") == 1
     assert events(caplog) == ["broker_away", "broker_back"]
+    assert logged("broker_away") == [{"problem": "no answer"}]
+    assert logged("broker_back") == [{"away_seconds": 45}]
 
 
 def test_a_bug_in_the_watch_is_logged_with_its_traceback_and_ends_nothing(
@@ -152,7 +155,7 @@ def test_a_bug_in_the_watch_is_logged_with_its_traceback_and_ends_nothing(
 
 
 def test_a_missing_topic_makes_the_worker_unready_and_is_told_once(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, logged: Logged
 ) -> None:
     """By its name; its partitions, which the group may still have, are asked no offsets."""
     world = World()
@@ -168,6 +171,7 @@ def test_a_missing_topic_makes_the_worker_unready_and_is_told_once(
     assert world.watch.problem() is None
     assert world.value("broker_reachable") == 1
     assert events(caplog) == ["topic_missing", "topic_found"]
+    assert logged("topic_missing") == logged("topic_found") == [{"topic": "in"}]
 
 
 def test_a_busy_worker_asks_nothing() -> None:
@@ -265,7 +269,9 @@ def test_gaps_wait_for_an_answer() -> None:
     assert world.value("deleted_records_total", topic="in") == 400
 
 
-def test_a_broker_that_refuses_answers_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broker_that_refuses_answers_all_the_same(
+    caplog: pytest.LogCaptureFixture, logged: Logged
+) -> None:
     """A right that is missing is told, and is no outage."""
     world = World()
     world.admin.error = AuthenticationError("not allowed")
@@ -274,6 +280,7 @@ def test_a_broker_that_refuses_answers_all_the_same(caplog: pytest.LogCaptureFix
 
     assert world.watch.problem() is None
     assert set(events(caplog)) == {"broker_refuses"}
+    assert {line["problem"] for line in logged("broker_refuses")} == {"not allowed"}
 
 
 def test_an_assignment_is_looked_at_at_once() -> None:

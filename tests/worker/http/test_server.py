@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.stages.logged import Logged
 from topicserve.worker.config.schema import ConfigError, HttpConfig
 from topicserve.worker.http.page_threads import MAX_PAGES
 from topicserve.worker.http.pages import Page
@@ -99,7 +100,7 @@ def test_other_methods_are_refused_as_json(server: PageServer) -> None:
 
 
 def test_a_page_that_fails_is_a_500_and_the_log_says_more(
-    server: PageServer, caplog: pytest.LogCaptureFixture
+    server: PageServer, caplog: pytest.LogCaptureFixture, logged: Logged
 ) -> None:
     """The client is told the kind of the error alone, the log has its traceback."""
     status, body = request(server, "/broken")
@@ -110,6 +111,11 @@ def test_a_page_that_fails_is_a_500_and_the_log_says_more(
 
     assert (status, json.loads(body)) == (500, {"error": "ValueError; the log says more"})
     assert request(server, "/x")[0] == 200
+    assert logged("http_answer_failed") == [{"path": "/broken"}]
+    assert logged("http_request") == [
+        {"path": "/broken", "status": 500},
+        {"path": "/x", "status": 200},
+    ]
 
 
 def test_what_is_not_http_is_refused(server: PageServer) -> None:

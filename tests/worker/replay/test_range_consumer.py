@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.kafka.kafka_doubles import MemoryConsumer, MemoryLog
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import PARTITION, a_kafka_record
 from topicserve.backends.broker import ConsumerStats, Offsets
 from topicserve.backends.errors import BackendError, CommitRefusedError
@@ -198,7 +199,7 @@ def test_a_partition_outside_of_the_range_is_not_read() -> None:
     assert replica.client.paused == {OTHER}
 
 
-def test_a_range_is_begun_again_after_a_refused_commit() -> None:
+def test_a_range_is_begun_again_after_a_refused_commit(logged: Logged) -> None:
     """A rebalance may come between; nothing is read before the range is committed."""
     log = a_log()
     replica = a_replica(log)
@@ -210,6 +211,7 @@ def test_a_range_is_begun_again_after_a_refused_commit() -> None:
 
     assert refused == []
     assert read == [2, 3, 4]
+    assert {line["problem"] for line in logged("replay_waits")} == {"moved on"}
 
 
 class SlowToSeek(MemoryConsumer):

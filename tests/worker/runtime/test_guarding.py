@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from tests.support.processes.worker_config import MINIMAL, load
+from tests.support.stages.logged import Logged
 from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.runtime.guarding import swap_guard
@@ -51,7 +52,7 @@ def test_a_rejected_version_is_counted_and_logged(
 
 
 def test_an_accepted_version_is_logged(
-    config: WorkerConfig, caplog: pytest.LogCaptureFixture
+    config: WorkerConfig, caplog: pytest.LogCaptureFixture, logged: Logged
 ) -> None:
     """After as many records as are configured."""
     caplog.set_level("INFO", "topicserve")
@@ -59,6 +60,9 @@ def test_an_accepted_version_is_logged(
     assert swap(swap_guard(config, WorkerMetrics(CollectorRegistry())), "digits", 45, 5) == 2
 
     assert caplog.records[-1].message == "version_probation_accepted"
+    assert logged("version_probation_accepted") == [
+        {"servable": "digits", "version": 2, "predecessor": 1, "records": 50, "failed": 5}
+    ]
 
 
 def test_servables_of_a_model_config_file_have_the_default_limits(config: WorkerConfig) -> None:

@@ -2,6 +2,7 @@ import logging
 
 import pytest
 
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import ROUTE, ManualClock
 from topicserve.worker.runtime.unavailable_servables import UnavailableServables
 from topicserve.worker.stages.request import Route
@@ -10,7 +11,7 @@ OTHER = Route("words", None, None, "serving_default")
 
 
 def test_a_route_that_waits_is_told_of_once_and_when_it_goes_on(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, logged: Logged
 ) -> None:
     """Ten times a second a batch comes back; another servable's batches change nothing."""
     caplog.set_level(logging.INFO)
@@ -28,9 +29,13 @@ def test_a_route_that_waits_is_told_of_once_and_when_it_goes_on(
         "servable_unavailable",
         "servable_available",
     ]
+    assert logged("servable_unavailable") == [{"servable": "digits", "problem": "no version"}]
+    assert logged("servable_available") == [{"servable": "digits"}]
 
 
-def test_a_long_wait_is_told_of_every_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_wait_is_told_of_every_minute(
+    caplog: pytest.LogCaptureFixture, logged: Logged
+) -> None:
     """It may hold the results of all other records; one line days ago is not seen."""
     caplog.set_level(logging.INFO)
     clock = ManualClock()
@@ -44,6 +49,11 @@ def test_a_long_wait_is_told_of_every_minute(caplog: pytest.LogCaptureFixture) -
     assert (first.levelname, first.message) == ("INFO", "servable_unavailable")
     told = [(one.levelname, one.message, vars(one)["fields"]["seconds"]) for one in others]
     assert told == [("WARNING", "servable_still_unavailable", seconds) for seconds in (60, 120)]
+    assert logged("servable_still_unavailable")[0] == {
+        "servable": "digits",
+        "problem": "no version",
+        "seconds": 60,
+    }
 
 
 def test_another_problem_is_told_of_too(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.kafka.kafka_doubles import MemoryLog, MemoryProducer
 from tests.support.servables.servables import Doubling, Served
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import a_request
+from topicserve.backends.errors import BackendUnavailableError, DeliveryTimeoutError
 from topicserve.servables.kinds.servable import Columns, Scope, Signature, TensorSpec
 from topicserve.wire.json_codec.body import Form
 from topicserve.worker.config.served import ServedConfig, ShadowConfig
@@ -37,10 +39,11 @@ class World:
         self.registry = CollectorRegistry()
         served = [ServedConfig("digits", "/", shadow=ShadowConfig(share, 2))]
         self.served = Served({1: Doubling(), 2: second})
+        self.producer = MemoryProducer(self.log)
         self.shadow = Shadow(
             served,
             self.served,
-            MemoryProducer(self.log),
+            self.producer,
             "differences",
             "worker-1",
             WorkerMetrics(self.registry),
@@ -107,7 +110,7 @@ def test_a_share_is_taken_by_record_id() -> None:
     assert world.count("equal") + world.count("different") == len(chosen)
 
 
-def test_a_failing_shadow_is_counted_and_nothing_else() -> None:
+def test_a_failing_shadow_is_counted_and_nothing_else(logged: Logged) -> None:
     """The records have their results."""
     world = World(Doubling(dislikes=1.0))
 
@@ -115,6 +118,24 @@ def test_a_failing_shadow_is_counted_and_nothing_else() -> None:
 
     assert world.count("failed") == 1
     assert world.log.published == []
+    problem = "InvalidArgumentError: not this one"
+    assert logged("shadow_failed") == [{"servable": "digits", "problem": problem}]
+
+
+def test_differences_that_cannot_be_published_are_told_and_nothing_else(logged: Logged) -> None:
+    """Refused by the client, or not acknowledged by the broker."""
+    refused, unacknowledged = World(Tripling()), World(Tripling())
+    refused.producer.refuse_send = lambda: BackendUnavailableError("away")
+    unacknowledged.producer.fail_send = lambda _: DeliveryTimeoutError("too slow")
+
+    for world in (refused, unacknowledged):
+        world.offer(a_request(1.0))
+        assert world.log.published == []
+
+    assert logged("shadow_not_published") == [
+        {"records": 1, "problem": "away"},
+        {"records": 1, "problem": "too slow"},
+    ]
 
 
 class Broken(Doubling):
@@ -174,7 +195,7 @@ def test_a_shadow_never_compares_a_version_with_itself(version: int, others: int
 
 
 def test_a_shadow_that_is_not_available_is_counted_and_said_once(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, logged: Logged
 ) -> None:
     """It is no failure, and it is said when it is there."""
     caplog.set_level("INFO", "topicserve")
@@ -194,6 +215,9 @@ def test_a_shadow_that_is_not_available_is_counted_and_said_once(
     assert (world.count("unavailable"), world.count("equal"), world.count("failed")) == (2, 2, 0)
     said = [one.message for one in caplog.records if one.message.startswith("shadow")]
     assert said == ["shadow_unavailable", "shadow_available"]
+    problem = "digits has no version 2"
+    assert logged("shadow_unavailable") == [{"servable": "digits", "problem": problem}]
+    assert logged("shadow_available") == [{"servable": "digits"}]
 
 
 NAMES = np.array([b"a", b"b"], object)

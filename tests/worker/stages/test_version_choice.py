@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from tests.support.servables.servables import Doubling, Served
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import ROUTE, ManualClock, a_request
 from topicserve.servables.core.errors import DeadlineExceededError, InvalidArgumentError
 from topicserve.servables.server.swap_guard import GuardLimits, SwapGuard
@@ -99,7 +100,7 @@ def test_a_canary_answers_its_records() -> None:
 
 @pytest.mark.parametrize("route", [CANARY, LABELLED])
 def test_a_canary_that_is_not_available_falls_back_to_the_default(
-    route: Route, caplog: pytest.LogCaptureFixture
+    route: Route, caplog: pytest.LogCaptureFixture, logged: Logged
 ) -> None:
     """At once, counted, and said once for each change."""
     caplog.set_level("INFO", "topicserve")
@@ -117,6 +118,11 @@ def test_a_canary_that_is_not_available_falls_back_to_the_default(
     assert world.metric("canary_fallbacks") == 7
     said = [one.message for one in caplog.records if one.message.startswith("canary")]
     assert said == ["canary_unavailable", "canary_available", "canary_unavailable"]
+    missing = [2 if route.label is None else 9, 2]
+    assert logged("canary_unavailable") == [
+        {"servable": "digits", "problem": f"digits has no version {one}"} for one in missing
+    ]
+    assert logged("canary_available") == [{"servable": "digits"}]
 
 
 def test_what_a_canary_fails_on_the_default_answers(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 """Replicas that answer nothing are ended, and so started again."""
 
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import ManualClock
 from tests.worker.supervisor.test_supervisor import Stage
 from topicserve.worker.supervisor.pages import Fetched, Replicas
@@ -8,7 +9,7 @@ from topicserve.worker.supervisor.silence import SilenceWatch
 LIMIT_SECONDS = 160.0
 
 
-def test_a_replica_that_is_silent_for_too_long_is_ended_and_started_again() -> None:
+def test_a_replica_that_is_silent_for_too_long_is_ended_and_started_again(logged: Logged) -> None:
     """The others are left alone, and so is its successor."""
     stage, clock = Stage(2), ManualClock()
     answering: set[str] = set()
@@ -37,6 +38,7 @@ def test_a_replica_that_is_silent_for_too_long_is_ended_and_started_again() -> N
 
     assert stage.numbers() == [0, 1, 1]
     assert [replica.exit_code for replica in stage.started] == [None, -9, None]
+    assert logged("replica_silent") == [{"replica": 1, "seconds": 161}]
 
 
 def test_a_replica_that_was_replaced_meanwhile_is_not_ended() -> None:

@@ -2,6 +2,7 @@ import logging
 
 import pytest
 
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import ManualClock, a_request
 from topicserve.backends.errors import FencedError
 from topicserve.servables.core.errors import DataLossError, as_servable_error
@@ -124,7 +125,9 @@ def test_a_worker_that_is_fenced_says_so(caplog: pytest.LogCaptureFixture) -> No
     assert told(caplog) == [("worker_fenced", {"problem": "a newer member"})]
 
 
-def test_a_fatal_error_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fatal_error_is_told_with_its_traceback(
+    caplog: pytest.LogCaptureFixture, logged: Logged
+) -> None:
     """The text alone rarely says where."""
 
     def run() -> None:
@@ -136,6 +139,7 @@ def test_a_fatal_error_is_told_with_its_traceback(caplog: pytest.LogCaptureFixtu
     assert line.exc_info is not None
     assert line.exc_info[2] is not None
     assert exit_code_of(lambda: None) == 0
+    assert logged("worker_failed") == [{"problem": "KeyError: 'a bug'"}]
 
 
 def test_a_loaders_bug_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:

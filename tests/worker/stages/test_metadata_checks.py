@@ -1,0 +1,22 @@
+import pytest
+
+from topicserve.wire.limits import Limits
+from topicserve.worker.stages.metadata_checks import MAX_METADATA_DEPTH, check_metadata
+
+
+def test_metadata_of_the_largest_size_is_taken_and_no_larger() -> None:
+    """The error names the key that allows more."""
+    limits = Limits(max_metadata_bytes=8)
+    check_metadata(b'{"a":12}', limits)
+
+    with pytest.raises(ValueError, match=r"has 9 bytes; limits\.max_metadata_bytes allows 8"):
+        check_metadata(b'{"a":123}', limits)
+
+
+def test_metadata_of_the_deepest_nesting_is_taken_and_no_deeper() -> None:
+    """Readers count the result around it, too."""
+    inner = MAX_METADATA_DEPTH - 1
+    check_metadata(b'{"a":' + b"[" * inner + b"]" * inner + b"}", Limits())
+
+    with pytest.raises(ValueError, match=f"nested more than {MAX_METADATA_DEPTH} deep"):
+        check_metadata(b'{"a":[' + b"[" * inner + b"]" * inner + b"]}", Limits())

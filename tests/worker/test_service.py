@@ -1,0 +1,198 @@
+"""The whole service beside a broker in memory: what it opens, and what it tells."""
+
+import gc
+import threading
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.kafka.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
+from tests.support.servables.table import write_table
+from tests.support.stages.logged import Logged
+from topicserve.backends.broker import Admin, RebalanceListener
+from topicserve.backends.errors import BackendUnavailableError
+from topicserve.backends.kafka_settings import MAX_DECOMPRESSED_BYTES
+from topicserve.worker import service
+from topicserve.worker.config.schema import (
+    BatchingConfig,
+    Client,
+    DeliveryConfig,
+    Guarantee,
+    HttpConfig,
+    KafkaConfig,
+    ServedConfig,
+    TopicsConfig,
+    WorkerConfig,
+)
+from topicserve.worker.service import MAX_RECORD_BYTES, WorkerService
+
+
+class SilentAdmin:
+    """Answers no question."""
+
+    def __getattr__(self, question: str) -> Any:
+        def ask(*_: object) -> object:
+            raise BackendUnavailableError("no answer")
+
+        return ask
+
+    def close(self) -> None:
+        pass
+
+
+class FakeBroker:
+    """Opens clients on a log in memory, and notes with what."""
+
+    def __init__(self) -> None:
+        self.client = ""
+        self.settings: dict[str, object] = {}
+        self.group_id = ""
+        self.consumer_settings: dict[str, object] = {}
+        self.producer_settings: dict[str, object] = {}
+        self.batch_threads: list[str] = []
+        self.log = MemoryLog()
+
+    def open(self, client: str, settings: dict[str, object]) -> "FakeBroker":
+        self.client, self.settings = client, settings
+        return self
+
+    def admin(self) -> Admin:
+        return SilentAdmin()  # type: ignore[return-value]
+
+    def consumer(self, group_id: str, settings: dict[str, object]) -> MemoryConsumer:
+        self.group_id, self.consumer_settings = group_id, settings
+        consumer = MemoryConsumer(self.log)
+        subscribe = consumer.subscribe
+
+        def noted(topics: Sequence[str], listener: RebalanceListener) -> None:
+            names = [thread.name for thread in threading.enumerate()]
+            self.batch_threads = [name for name in names if name.startswith("topicserve-batch-")]
+            subscribe(topics, listener)
+
+        consumer.subscribe = noted  # type: ignore[method-assign]
+        return consumer
+
+    def producer(self, settings: dict[str, object]) -> MemoryProducer:
+        self.producer_settings = settings
+        return MemoryProducer(self.log)
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBroker]:
+    """Return the broker that workers of this process open; collect garbage as before after it."""
+    broker, threshold = FakeBroker(), gc.get_threshold()
+    monkeypatch.setattr(service, "open_broker", broker.open)
+    yield broker
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
+
+
+def serve(tmp_path: Path, **tables: Any) -> tuple[int, list[str]]:
+    """Run a worker that is stopped when it is ready; return the exit code and its address."""
+    write_table(tmp_path, 1)
+    config = WorkerConfig(
+        TopicsConfig(("a", "b"), "out"),
+        (ServedConfig("table", str(tmp_path), "hashmap"),),
+        http=HttpConfig(port=-1),
+        **tables,
+    )
+    stop, addresses = threading.Event(), list[str]()
+
+    def on_ready(address: str) -> None:
+        addresses.append(address)
+        stop.set()
+
+    return WorkerService(config, "w-1").run(stop, on_ready), addresses
+
+
+def test_a_worker_tells_when_it_starts_and_stops(
+    tmp_path: Path, broker: FakeBroker, logged: Logged
+) -> None:
+    """With what anyone asks first: release, group, client, guarantee."""
+    kafka = KafkaConfig("broker:9092", "group-1", Client.CONFLUENT)
+
+    code, addresses = serve(tmp_path, kafka=kafka)
+
+    assert (code, addresses, broker.group_id) == (0, [""], "group-1")
+    assert logged("worker_started") == [
+        {
+            "address": "",
+            "topics": "a,b",
+            "release": version("topicserve"),
+            "worker_id": "w-1",
+            "group": "group-1",
+            "client": "confluent",
+            "guarantee": "at_least_once",
+        }
+    ]
+    assert logged("worker_stopped") == [{"exit_code": 0}]
+    assert logged("topic_limit_unknown") == [{"topic": "out", "problem": "no answer"}]
+
+
+def test_kafkas_settings_reach_their_clients(tmp_path: Path, broker: FakeBroker) -> None:
+    """Those for all connections, those of one kind of client, and what the worker's keys mean."""
+    kafka = KafkaConfig(
+        "broker:9092",
+        group_instance_id="i-1",
+        max_decompressed_bytes=1000,
+        settings={"security.protocol": "SSL"},
+        consumer_settings={"session.timeout.ms": 10_000},
+        producer_settings={"compression.type": "lz4", "linger.ms": 7},
+    )
+
+    serve(tmp_path, kafka=kafka, delivery=DeliveryConfig(delivery_timeout_seconds=2.5))
+
+    assert broker.client == "kafka-python"
+    assert broker.settings == {
+        "bootstrap.servers": "broker:9092",
+        "client.id": "w-1",
+        "security.protocol": "SSL",
+    }
+    assert broker.consumer_settings == {
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        MAX_DECOMPRESSED_BYTES: 1000,
+        "group.instance.id": "i-1",
+        "session.timeout.ms": 10_000,
+    }
+    assert broker.producer_settings == {
+        "max.request.size": MAX_RECORD_BYTES,
+        "delivery.timeout.ms": 2500,
+        "compression.type": "lz4",
+        "linger.ms": 7,
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"), [("", "topicserve-i-1"), ("mine", "mine")], ids=["made", "told"]
+)
+def test_exactly_once_has_a_transactional_id(
+    tmp_path: Path, broker: FakeBroker, told: str, expected: str
+) -> None:
+    """The configured one, or the group's with the member's own name, which a restart keeps."""
+    delivery = DeliveryConfig(Guarantee.EXACTLY_ONCE, transactional_id=told)
+
+    serve(tmp_path, kafka=KafkaConfig(group_instance_id="i-1"), delivery=delivery)
+
+    assert broker.producer_settings["transactional.id"] == expected
+    assert broker.producer_settings["transaction.timeout.ms"] == 10_000
+
+
+def test_tries_pause_no_longer_than_is_configured() -> None:
+    """`delivery.max_retry_pause_seconds`."""
+    delivery = DeliveryConfig(max_retry_pause_seconds=0.001)
+    config = WorkerConfig(TopicsConfig(("a",), "out"), (), delivery=delivery)
+
+    assert WorkerService(config, "w-1")._environment.retry_loop._max_pause_seconds == 0.001
+
+
+def test_one_batch_is_encoded_beside_those_that_are_predicted(
+    tmp_path: Path, broker: FakeBroker
+) -> None:
+    """So there is a thread more than `batching.predict_threads`."""
+    serve(tmp_path, batching=BatchingConfig(predict_threads=3))
+
+    assert sorted(broker.batch_threads) == [f"topicserve-batch-{number}" for number in range(4)]
