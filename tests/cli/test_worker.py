@@ -248,5 +248,5 @@ def test_an_address_that_cannot_be_printed_is_logged(
     worker.announce("http://127.0.0.1:8080")
 
     assert logged("address_not_printed") == [
-        {"address": "http://127.0.0.1:8080", "problem": "I/O operation on closed file."}
+        {"address": "http://127.0.0.1:8080", "problem": "I/O operation on closed file"}
     ]

@@ -15,7 +15,6 @@ from tests.support.stages.logged import Logged
 from topicserve.backends.broker import Admin, RebalanceListener
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.backends.kafka_settings import MAX_DECOMPRESSED_BYTES
-from topicserve.worker import service
 from topicserve.worker.config.schema import (
     BatchingConfig,
     Client,
@@ -23,11 +22,13 @@ from topicserve.worker.config.schema import (
     Guarantee,
     HttpConfig,
     KafkaConfig,
-    ServedConfig,
     TopicsConfig,
     WorkerConfig,
 )
-from topicserve.worker.service import MAX_RECORD_BYTES, WorkerService
+from topicserve.worker.config.served import ServedConfig
+from topicserve.worker.runtime import kafka_settings
+from topicserve.worker.runtime.kafka_settings import MAX_RECORD_BYTES
+from topicserve.worker.service import WorkerService
 
 
 class SilentAdmin:
@@ -60,7 +61,7 @@ class FakeBroker:
         return self
 
     def admin(self) -> Admin:
-        return SilentAdmin()  # type: ignore[return-value]
+        return SilentAdmin()
 
     def consumer(self, group_id: str, settings: dict[str, object]) -> MemoryConsumer:
         self.group_id, self.consumer_settings = group_id, settings
@@ -84,7 +85,7 @@ class FakeBroker:
 def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBroker]:
     """Return the broker that workers of this process open; collect garbage as before after it."""
     broker, threshold = FakeBroker(), gc.get_threshold()
-    monkeypatch.setattr(service, "open_broker", broker.open)
+    monkeypatch.setattr(kafka_settings, "open_broker", broker.open)
     yield broker
     gc.unfreeze()
     gc.set_threshold(*threshold)
