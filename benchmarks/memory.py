@@ -25,7 +25,12 @@ from benchmarks.options import only
 from tests.support.kafka.topics import open_topics
 from tests.support.processes.worker_process import WorkerProcess
 from tests.support.stages.heavy_records import HEAVY, SIZE_BYTES
-from tests.support.stages.heavy_servable import heavy_servable, install_heavy, name_of
+from tests.support.stages.heavy_servable import (
+    RESULT_BYTES,
+    heavy_servable,
+    install_heavy,
+    name_of,
+)
 from topicserve.embedded.stack import Stack
 from topicserve.wire import headers as names
 
@@ -103,7 +108,12 @@ def measure(name: str, count: int, client: str, stack: Stack, directory: Path) -
         "servables": [heavy_servable(directory)],
     }
     with (
-        open_topics(stack.bootstrap_servers, *topics, partitions=PARTITIONS),
+        open_topics(
+            *(stack.bootstrap_servers, *topics),
+            partitions=PARTITIONS,
+            # Results that a topic is known to refuse are not kept until they are acknowledged.
+            config={"max.message.bytes": str(2 * RESULT_BYTES)},
+        ),
         WorkerProcess(config, directory, f"worker-{run}") as worker,
     ):
         worker.wait_ready()

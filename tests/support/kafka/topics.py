@@ -12,11 +12,15 @@ ADMIN_LIMIT_SECONDS = 30.0
 
 @contextmanager
 def open_topics(
-    bootstrap_servers: str, *topics: str, partitions: int = 4, replication_factor: int = 1
+    bootstrap_servers: str,
+    *topics: str,
+    partitions: int = 4,
+    replication_factor: int = 1,
+    config: dict[str, str] | None = None,
 ) -> Iterator[None]:
     """Create topics, and delete them in the end: what runs leave behind adds up."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
-    new = [NewTopic(topic, partitions, replication_factor) for topic in topics]
+    new = [NewTopic(topic, partitions, replication_factor, config=config or {}) for topic in topics]
     for created in admin.create_topics(new).values():
         created.result(ADMIN_LIMIT_SECONDS)
     for topic in topics:
