@@ -14,6 +14,7 @@ from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.servables.server.server_core import ServerCore
 from topicserve.worker.assembly import Connections, build_stages
 from topicserve.worker.config.schema import WorkerConfig
+from topicserve.worker.config.shown import shown_configuration
 from topicserve.worker.delivery.topic_limit import TopicLimits, batch_settings
 from topicserve.worker.health.breaker import OPEN_EXIT_CODE
 from topicserve.worker.health.broker_watch import BrokerWatch
@@ -39,6 +40,7 @@ from topicserve.worker.runtime.stop_watchdog import (
     stop_watchdog,
 )
 from topicserve.worker.stages.shadow import Shadow
+from topicserve.worker.status.report import StatusReport, Watched
 from topicserve.worker.telemetry.event_log import log_version
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import ServableMetrics, WorkerMetrics, new_registry
@@ -118,7 +120,8 @@ class WorkerService:
                 core.problem,
                 watch.problem,
             )
-            http = HttpServer(self._config.http, self._registry, health, core)
+            status = self._open_status(stages, core, health, opened)
+            http = HttpServer(self._config.http, self._registry, health, core, status)
             address = http.start()
             opened.callback(http.close)
             self._log_start(address)
@@ -129,6 +132,25 @@ class WorkerService:
                 code = OPEN_EXIT_CODE
         log_event("worker_stopped", exit_code=code)
         return code
+
+    def _open_status(
+        self, stages: Stages, core: ServerCore, health: WorkerHealth, opened: ExitStack
+    ) -> StatusReport:
+        status = StatusReport(
+            Watched(
+                config=self._config,
+                build=self._build,
+                health=health,
+                core=core,
+                dead_letters=stages.dead_letters,
+                metrics=self._metrics,
+                configuration=shown_configuration(self._config),
+            )
+        )
+        if self._config.http.port >= 0:  # or else there is no one to show it to
+            status.start()
+            opened.callback(status.close)
+        return status
 
     def _log_start(self, address: str) -> None:
         fields: dict[str, Any] = {"address": address, "topics": ",".join(self._config.topics.input)}

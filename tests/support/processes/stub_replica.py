@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tests.support.stages.status import NoStatus
 from topicserve.servables.core.errors import NotFoundError
 from topicserve.worker.config.schema import HttpConfig
 from topicserve.worker.http.server import HttpServer
@@ -46,7 +47,7 @@ def main() -> None:
     stop = threading.Event()
     stop_at_end_of(sys.stdin.fileno(), stop)
     with stop_signals(stop):
-        server = HttpServer(HttpConfig(), registry, AllWell(), AllWell())
+        server = HttpServer(HttpConfig(), registry, AllWell(), AllWell(), NoStatus())
         print(server.start(), flush=True)
         stop.wait()
         server.close()

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from tests.support.stages.status import NoStatus
 from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError
 from topicserve.worker.http.pages import Pages
 
@@ -64,7 +65,7 @@ def pages(health: FakeHealth | None = None, registry: CollectorRegistry | None =
     servables = FakeServables(
         {"digits": {1: "AVAILABLE", 2: "LOADING"}, "empty": {}, "größe/a b": {1: "AVAILABLE"}}
     )
-    return Pages(registry or CollectorRegistry(), health or FakeHealth(), servables)
+    return Pages(registry or CollectorRegistry(), health or FakeHealth(), servables, NoStatus())
 
 
 def get(path: str) -> tuple[int, Any]:
@@ -153,7 +154,11 @@ def test_one_version_can_be_asked_for(path: str, version: int, state: str) -> No
             "Malformed request: GET /v1/models/digits/versions/x",
         ),
         ("/v1/models/digits:predict", 400, "Malformed request: GET /v1/models/digits:predict"),
-        ("/v2", 404, "Not found: /v2; there are /metrics, /livez, /readyz, /v1/models"),
+        (
+            "/v2",
+            404,
+            "Not found: /v2; there are /, /status.json, /metrics, /livez, /readyz, /v1/models",
+        ),
     ],
 )
 def test_what_is_not_there_is_said_as_tf_serving_says_it(
@@ -193,6 +198,7 @@ def test_all_models_are_listed_also_those_without_versions() -> None:
     ]
 
 
-def test_the_front_page_lists_the_paths() -> None:
-    """For anyone who opens the address that the worker printed."""
-    assert get("/") == (200, {"paths": ["/metrics", "/livez", "/readyz", "/v1/models"]})
+def test_the_front_page_is_the_status() -> None:
+    """For anyone who opens the address that the worker printed; what stands behind ? reaches it."""
+    assert pages().get("/?refresh=off").body == b"refresh=off"
+    assert get("/status.json") == (200, {"schema": 1})

@@ -13,7 +13,7 @@ from topicserve.worker.telemetry.metrics import ServableMetrics, WorkerMetrics, 
 UNITS = ("seconds", "bytes", "records", "rows", "partitions")
 SMALL_SETS = {
     *("topic", "partition", "servable", "version", "reason", "status", "cause", "outcome"),
-    *("stage", "event", "state", "replica"),
+    *("stage", "ended_by", "event", "state", "replica"),
 }
 ROWS = metric_rows()
 

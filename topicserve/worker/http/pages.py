@@ -17,7 +17,7 @@ _MODEL = re.compile(
 # TF Serving's, for the codes that asking for a status can end in.
 _HTTP_STATUS = {"NOT_FOUND": 404, "INVALID_ARGUMENT": 400, "UNAVAILABLE": 503}
 HEALTH_PATHS = ("/livez", "/readyz")
-_PATHS = ("/metrics", "/livez", "/readyz", "/v1/models")
+_PATHS = ("/", "/status.json", "/metrics", "/livez", "/readyz", "/v1/models")
 
 
 class Health(Protocol):
@@ -53,23 +53,39 @@ class ServableStatus(Protocol):
 
 
 class Page(NamedTuple):
-    """One answer."""
+    """One answer; `headers` come beside those of its type and length."""
 
     status: int
     content_type: str
     body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class StatusPages(Protocol):
+    """Shows how the worker is doing. Any thread may call it; it answers at once."""
+
+    def html(self, query: str) -> Page:
+        """Return the page for people; `query` is what stands behind the question mark."""
+
+    def json(self) -> Page:
+        """Return the same for programs."""
 
 
 class Pages:
     """Answers a path. Any thread may call it."""
 
     def __init__(
-        self, registry: CollectorRegistry, health: Health, servables: ServableStatus
+        self,
+        registry: CollectorRegistry,
+        health: Health,
+        servables: ServableStatus,
+        status: StatusPages,
     ) -> None:
         self._registry = registry
         self._servables = servables
+        self._html = status.html
         self._fixed: dict[str, Callable[[], Page]] = {
-            "/": lambda: _json(200, {"paths": _PATHS}),
+            "/status.json": status.json,
             "/livez": lambda: _problems(health.live()),
             "/readyz": lambda: _problems(health.ready()),
             "/v1/models": self._all_models,
@@ -77,7 +93,9 @@ class Pages:
 
     def get(self, path: str, accept: str = "") -> Page:
         """Return the answer to GET; `accept` is the header that chooses the metrics' format."""
-        path = path.partition("?")[0]
+        path, _, query = path.partition("?")
+        if path == "/":
+            return self._html(query)
         if path == "/metrics":
             encode, content_type = choose_encoder(accept)
             return Page(200, content_type, encode(self._registry))
@@ -90,7 +108,7 @@ class Pages:
     def _all_models(self) -> Page:
         """Answer the list of all models, which TF Serving does not have."""
         statuses = {name: self._status(name) for name in sorted(self._servables.servable_names())}
-        return _json(200, {"models": statuses})
+        return json_page(200, {"models": statuses})
 
     def _status(self, name: str) -> Mapping[str, Any]:
         try:
@@ -120,23 +138,24 @@ class Pages:
         if not versions:
             which = "any versions" if version is None else f"version {version}"
             return error_page(404, f"Could not find {which} of model {name}")
-        return _json(200, {"model_version_status": versions})
+        return json_page(200, {"model_version_status": versions})
 
     def _metadata(self, name: str, version: int | None, label: str | None) -> Page:
         try:
-            return _json(200, self._servables.model_metadata(name, version, label))
+            return json_page(200, self._servables.model_metadata(name, version, label))
         except ServableError as error:
             return error_page(_HTTP_STATUS.get(error.code, 500), str(error))
 
 
 def error_page(status: int, message: str) -> Page:
     """Return an error in TF Serving's form."""
-    return _json(status, {"error": message})
+    return json_page(status, {"error": message})
 
 
 def _problems(problems: Sequence[str]) -> Page:
-    return _json(503 if problems else 200, {"ok": not problems, "problems": list(problems)})
+    return json_page(503 if problems else 200, {"ok": not problems, "problems": list(problems)})
 
 
-def _json(status: int, content: object) -> Page:
+def json_page(status: int, content: object) -> Page:
+    """Return an answer in JSON, indented: people read it, too."""
     return Page(status, "application/json", json.dumps(content, indent=1).encode() + b"\n")

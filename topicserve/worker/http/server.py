@@ -26,6 +26,7 @@ from topicserve.worker.http.pages import (
     Page,
     Pages,
     ServableStatus,
+    StatusPages,
     error_page,
 )
 from topicserve.worker.telemetry.logging import log_event
@@ -52,9 +53,10 @@ class HttpServer:
         registry: CollectorRegistry,
         health: Health,
         servables: ServableStatus,
+        status: StatusPages,
     ) -> None:
         self._config = config
-        self._pages = Pages(registry, health, servables)
+        self._pages = Pages(registry, health, servables, status)
         self._server: PageServer | None = None
 
     def start(self) -> str:
@@ -217,8 +219,9 @@ def _response(page: Page, *, with_body: bool = True) -> bytes:
     with suppress(ValueError):
         with_reason += f" {HTTPStatus(page.status).phrase}"
     retry = "Retry-After: 1\r\n" if page.status == 503 else ""
+    more = "".join(f"{name}: {value}\r\n" for name, value in page.headers)
     head = (
         f"HTTP/1.1 {with_reason}\r\nContent-Type: {page.content_type}\r\n"
-        f"Content-Length: {len(page.body)}\r\n{retry}Connection: close\r\n\r\n"
+        f"Content-Length: {len(page.body)}\r\n{more}{retry}Connection: close\r\n\r\n"
     )
     return head.encode("latin-1") + (page.body if with_body else b"")

@@ -12,7 +12,7 @@ from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.lanes import Lane, LaneKey, Lanes
-from topicserve.worker.stages.request import Batch, Polled, Rejection, Request, Route
+from topicserve.worker.stages.request import Batch, EndedBy, Polled, Rejection, Request, Route
 
 # The route of a batch that holds nothing but rejected records.
 _NOWHERE = Route("", None, None, "")
@@ -167,7 +167,15 @@ class Batcher:
         limit = self._sizer.limit(lane.key.route)
         requests, rows = self._lanes.cut(lane, limit, self._config.max_batch_bytes)
         self._made_room.notify()
-        return self._batch(lane.key, requests, rows, waited)
+        batch = self._batch(lane.key, requests, rows, waited)
+        if lane.requests:  # the next one did not fit
+            fits = rows + lane.requests[0].input.rows <= limit
+            batch.ended_by = EndedBy.BYTES if fits else EndedBy.ROWS
+        elif rows >= limit:
+            batch.ended_by = EndedBy.ROWS
+        elif self._config.batch_timeout_seconds:
+            batch.ended_by = EndedBy.TIMEOUT
+        return batch
 
     def _batch(
         self, key: LaneKey, requests: list[Request], rows: int, waited_seconds: float

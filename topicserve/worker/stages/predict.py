@@ -81,6 +81,7 @@ class Predictor:
             started = self._clock()
             predicted = self._predict_with(requests, handle, batch.route, trials)
             self._sizer.observe(batch.route, batch.rows, self._clock() - started)
+        self._metrics.batches.labels(batch.ended_by.value).inc()
         self._metrics.batch_rows.labels(predicted.servable).observe(batch.rows)
         self._metrics.batch_wait_seconds.labels(predicted.servable).observe(batch.waited_seconds)
         if trials:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -56,6 +57,19 @@ class Rejection(msgspec.Struct, frozen=True, gc=False):
         self.error.__traceback__ = self.error.__cause__ = self.error.__context__ = None
 
 
+class EndedBy(Enum):
+    """Why a batch has no more rows; the values are labels of a metric."""
+
+    ROWS = "rows"
+    """It has as many as a batch may have now: max_batch_size, or what the target latency allows."""
+    BYTES = "bytes"
+    """The next record would have made it larger than max_batch_bytes."""
+    TIMEOUT = "timeout"
+    """batch_timeout_seconds were over."""
+    GATHERED = "gathered"
+    """No more had come when a thread was free to take it."""
+
+
 @dataclass(slots=True)
 class Batch:
     """Records predicted together."""
@@ -73,6 +87,7 @@ class Batch:
     """By partition, how many batches with records of it were cut before (see PublishOrder)."""
     returns: object = None
     """Keeps the count of its lane's returns alive until this batch is settled."""
+    ended_by: EndedBy = EndedBy.GATHERED
 
     def share_of(self, assignments: Collection[PartitionAssignment]) -> "Batch":
         """Return the batch with the records of these assignments alone."""

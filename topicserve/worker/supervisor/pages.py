@@ -20,6 +20,7 @@ from prometheus_client.openmetrics import parser
 from prometheus_client.registry import Collector
 
 from topicserve.worker.http.pages import Page, error_page
+from topicserve.worker.supervisor.status import TogetherStatus
 from topicserve.worker.telemetry.metrics import SupervisorMetrics
 
 FETCH_SECONDS = 2.0
@@ -137,7 +138,7 @@ class SilentSeconds:
 
 
 class SupervisorPages:
-    """CallOutput a path for all replicas together. Any thread may call it."""
+    """Answers a path for all replicas together. Any thread may call it."""
 
     def __init__(
         self,
@@ -153,12 +154,15 @@ class SupervisorPages:
 
     def get(self, path: str, accept: str = "") -> Page:
         """Return the answer to GET; `accept` is the header that chooses the metrics' format."""
-        path = path.partition("?")[0]
+        path, _, query = path.partition("?")
         if path == "/metrics":
             encode, content_type = choose_encoder(accept)
             return Page(200, content_type, encode(self._registry))
         if path in ("/livez", "/readyz"):
             return self._health(path)
+        if path in ("/", "/status.json"):
+            together = TogetherStatus.of(self._replicas.ask_all("/status.json"))
+            return together.html(query) if path == "/" else together.json()
         # All replicas serve the same: whichever answers speaks for all.
         answer = self._replicas.ask_first(path)
         if answer.status:

@@ -51,6 +51,7 @@ REDELIVERY_CAUSES = ("transaction_aborted", "delivery_failed")
 METADATA_STATUSES = ("found", "missing", "absent", "invalid")
 COMMIT_OUTCOMES = ("committed", "refused", "failed")
 TRANSACTION_OUTCOMES = ("committed", "aborted")
+BATCH_ENDS = ("rows", "bytes", "timeout", "gathered")
 RETRY_STAGES = ("predict", "join", "publish", "transaction")
 REBALANCE_EVENTS = ("assigned", "revoked", "lost")
 SHADOW_OUTCOMES = (
@@ -124,6 +125,7 @@ class WorkerMetrics:
         _at_zero(self.commits, COMMIT_OUTCOMES)
         _at_zero(self.transactions, TRANSACTION_OUTCOMES)
         _at_zero(self.retries, RETRY_STAGES)
+        _at_zero(self.batches, BATCH_ENDS)
         _at_zero(self.rebalances, REBALANCE_EVENTS)
 
     def _declare_records(self, registry: CollectorRegistry) -> None:
@@ -198,6 +200,12 @@ class WorkerMetrics:
         )
 
     def _declare_batches(self, registry: CollectorRegistry) -> None:
+        self.batches = Counter(
+            "topicserve_batches",
+            "Batches predicted, by what ended them: rows, bytes, timeout, gathered.",
+            ["ended_by"],
+            registry=registry,
+        )
         self.batch_rows = Histogram(
             "topicserve_batch_rows",
             "Rows in a batch, without padding.",

@@ -1,0 +1,58 @@
+from topicserve.backends.redact import REDACTED
+from topicserve.servables.server.servable_config import ServableConfig
+from topicserve.worker.config.schema import (
+    CanaryConfig,
+    KafkaConfig,
+    MetadataConfig,
+    ServedConfig,
+    TopicsConfig,
+    WorkerConfig,
+)
+from topicserve.worker.config.shown import shown_configuration
+
+SECRET = "s3cret"
+
+
+def test_each_key_is_shown_with_its_value() -> None:
+    """As it is written in the file: tables by dots, servables by name."""
+    served = ServedConfig(
+        ServableConfig("digits", "/models/digits", version_labels={"stable": 3}),
+        canary=CanaryConfig(0.1, version=4),
+    )
+    shown = shown_configuration(WorkerConfig(TopicsConfig(("a", "b"), "out"), (served,)))
+
+    assert shown["topics.input"] == "a, b"
+    assert shown["kafka.client"] == "kafka-python"
+    assert shown["batching.max_batch_size"] == "1024"
+    assert shown["kafka.group_instance_id"] == ""
+    assert shown["servables.digits.base_path"] == "/models/digits"
+    assert shown["servables.digits.version_labels.stable"] == "3"
+    assert shown["servables.digits.canary.share"] == "0.1"
+
+
+def test_no_secret_is_shown() -> None:
+    """Neither a password in a URL, nor any text that a Kafka setting may keep secret."""
+    hidden = {
+        "sasl.password": SECRET,
+        "ssl.keystore.password": SECRET,
+        "sasl.jaas.config": f'password="{SECRET}"',
+        "sasl.oauthbearer.client.secret": SECRET,
+        "ssl_password": SECRET,
+        "a.setting.of.tomorrow": SECRET,
+    }
+    plain = {"session.timeout.ms": 45_000, "security.protocol": "SASL_SSL"}
+    kafka = KafkaConfig(
+        settings={**hidden, **plain}, consumer_settings=hidden, producer_settings=hidden
+    )
+    metadata = MetadataConfig(f"rediss://user:{SECRET}@store:6380/1?password={SECRET}")
+    served = ServedConfig(ServableConfig("digits", "/models"))
+
+    shown = shown_configuration(
+        WorkerConfig(TopicsConfig(("in",), "out"), (served,), kafka=kafka, metadata=metadata)
+    )
+
+    assert SECRET not in str(shown)
+    assert shown["kafka.settings.sasl.password"] == REDACTED
+    assert shown["kafka.settings.session.timeout.ms"] == "45000"
+    assert shown["kafka.settings.security.protocol"] == "SASL_SSL"
+    assert shown["metadata.redis_url"] == "rediss://store:6380/1"

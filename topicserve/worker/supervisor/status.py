@@ -1,0 +1,83 @@
+"""One status page for all replicas of a supervisor."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from topicserve.worker.http.pages import Page, json_page
+from topicserve.worker.status.page import status_page
+
+# The state of all is that of the one that needs a look most.
+_WORST_FIRST = ("stalled", "not_ready", "falling_behind", "catching_up", "keeping_up", "idle")
+
+
+class Answer(Protocol):
+    """What a replica answered to GET /status.json; `status` is 0 where it did not."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def body(self) -> bytes:
+        """The JSON text."""
+
+
+@dataclass(frozen=True, slots=True)
+class TogetherStatus:
+    """The statuses of the replicas, in the order of their slots; None where one gave no answer."""
+
+    replicas: tuple[Mapping[str, Any] | None, ...]
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> Self:
+        """Return what these answers say."""
+        return cls(tuple(_status(answer) for answer in answers))
+
+    def html(self, query: str) -> Page:
+        """Return the status page; the query `refresh=off` makes one that stays as it is."""
+        named = {
+            f"replica {number}: {status['worker']['worker_id']}": status
+            for number, status in enumerate(self.replicas)
+            if status is not None
+        }
+        return status_page(self._sentence(), self._word(), named, refreshes=query != "refresh=off")
+
+    def json(self) -> Page:
+        """Return the state of all together, and each replica's own status."""
+        state = {"word": self._word(), "sentence": self._sentence()}
+        return json_page(200, {"schema": 1, "state": state, "replicas": list(self.replicas)})
+
+    def _answered(self) -> list[Mapping[str, Any]]:
+        return [status for status in self.replicas if status is not None]
+
+    def _word(self) -> str:
+        words = {status["state"]["word"] for status in self._answered()}
+        if None in self.replicas:
+            words.add("not_ready")
+        return next((word for word in _WORST_FIRST if word in words), "not_ready")
+
+    def _sentence(self) -> str:
+        found = self._answered()
+        rate = sum(
+            status["rates"]["results_per_second"] + status["rates"]["dead_letters_per_second"]
+            for status in found
+        )
+        behind = max((status["lag"]["seconds"] for status in found), default=0.0)
+        waiting = sum(status["lag"]["records"] for status in found)
+        well = sum(status["state"]["word"] in ("keeping_up", "idle") for status in found)
+        return (
+            f"{well} of {len(self.replicas)} replicas keep up: {rate:,.0f} records/s, "
+            f"{waiting:,.0f} records wait, {behind:.1f} s behind."
+        )
+
+
+def _status(answer: Answer) -> Mapping[str, Any] | None:
+    if answer.status != 200:
+        return None
+    try:
+        found: Mapping[str, Any] = json.loads(answer.body)
+    except ValueError:  # cut short: the replica ended while it answered
+        return None
+    return found if isinstance(found, dict) and "state" in found else None
