@@ -65,6 +65,7 @@ def tell(stage: Stage, digits: Digits, screen: Screen) -> Summary:
     screen.step("publish every image with its metadata, over and over")
     stage.start_publishing()
     stage.wait_for_answers([first, second], version=1)
+    screen.step(f"see what {second.worker_id} is doing: {second.status_page}")
 
     screen.step("train version 2 for longer, and release it while records flow")
     stage.release(2, train(digits, GOOD_EPOCHS))

@@ -52,6 +52,11 @@ class WorkerProcess:
         return bool(self._address) and self._get("/readyz")[0] == HTTPStatus.OK
 
     @property
+    def status_page(self) -> str:
+        """Return where its status page is, once it is ready."""
+        return f"{self._address}/"
+
+    @property
     def exit_code(self) -> int | None:
         """Return the exit code, negative for a signal, None while it runs."""
         return None if self._process is None else self._process.poll()

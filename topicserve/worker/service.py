@@ -142,7 +142,7 @@ class WorkerService:
                 build=self._build,
                 health=health,
                 core=core,
-                dead_letters=stages.dead_letters,
+                dead_letters=stages.oversight.dead_letters,
                 metrics=self._metrics,
                 configuration=shown_configuration(self._config),
             )

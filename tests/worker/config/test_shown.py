@@ -1,13 +1,11 @@
 from topicserve.backends.redact import REDACTED
-from topicserve.servables.server.servable_config import ServableConfig
 from topicserve.worker.config.schema import (
-    CanaryConfig,
     KafkaConfig,
     MetadataConfig,
-    ServedConfig,
     TopicsConfig,
     WorkerConfig,
 )
+from topicserve.worker.config.served import CanaryConfig, ServedConfig
 from topicserve.worker.config.shown import shown_configuration
 
 SECRET = "s3cret"
@@ -16,7 +14,9 @@ SECRET = "s3cret"
 def test_each_key_is_shown_with_its_value() -> None:
     """As it is written in the file: tables by dots, servables by name."""
     served = ServedConfig(
-        ServableConfig("digits", "/models/digits", version_labels={"stable": 3}),
+        *("digits", "/models/digits"),
+        version_labels={"stable": 3},
+        options={"session_threads": 1},
         canary=CanaryConfig(0.1, version=4),
     )
     shown = shown_configuration(WorkerConfig(TopicsConfig(("a", "b"), "out"), (served,)))
@@ -28,11 +28,12 @@ def test_each_key_is_shown_with_its_value() -> None:
     assert shown["servables.digits.base_path"] == "/models/digits"
     assert shown["servables.digits.version_labels.stable"] == "3"
     assert shown["servables.digits.canary.share"] == "0.1"
+    assert shown["servables.digits.options.session_threads"] == "1"
 
 
 def test_no_secret_is_shown() -> None:
     """Neither a password in a URL, nor any text that a Kafka setting may keep secret."""
-    hidden = {
+    hidden: dict[str, str | int | float] = {
         "sasl.password": SECRET,
         "ssl.keystore.password": SECRET,
         "sasl.jaas.config": f'password="{SECRET}"',
@@ -40,12 +41,16 @@ def test_no_secret_is_shown() -> None:
         "ssl_password": SECRET,
         "a.setting.of.tomorrow": SECRET,
     }
-    plain = {"session.timeout.ms": 45_000, "security.protocol": "SASL_SSL"}
+    plain: dict[str, str | int | float] = {
+        "session.timeout.ms": 45_000,
+        "security.protocol": "SASL_SSL",
+    }
     kafka = KafkaConfig(
         settings={**hidden, **plain}, consumer_settings=hidden, producer_settings=hidden
     )
     metadata = MetadataConfig(f"rediss://user:{SECRET}@store:6380/1?password={SECRET}")
-    served = ServedConfig(ServableConfig("digits", "/models"))
+    own = {"password": SECRET, "threads": 4}
+    served = ServedConfig("digits", "/models", kind="company.module:make_adapter", options=own)
 
     shown = shown_configuration(
         WorkerConfig(TopicsConfig(("in",), "out"), (served,), kafka=kafka, metadata=metadata)
@@ -53,6 +58,8 @@ def test_no_secret_is_shown() -> None:
 
     assert SECRET not in str(shown)
     assert shown["kafka.settings.sasl.password"] == REDACTED
+    assert shown["servables.digits.options.password"] == REDACTED
+    assert shown["servables.digits.options.threads"] == "4"
     assert shown["kafka.settings.session.timeout.ms"] == "45000"
     assert shown["kafka.settings.security.protocol"] == "SASL_SSL"
     assert shown["metadata.redis_url"] == "rediss://store:6380/1"

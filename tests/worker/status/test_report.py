@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.support.servables.core import Core, a_config, put_version
+from tests.support.servables.core import Core, put_version
 from tests.support.stages.records import ManualClock, a_request
 from tests.support.stages.status import SaidHealth
 from topicserve.servables.core.servable_state import ManagerState
-from topicserve.servables.server.servable_config import VersionPolicy, VersionPolicyKind
+from topicserve.servables.server.servable_config import VersionPolicyKind
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
-from topicserve.worker.config.schema import CanaryConfig, ServedConfig, TopicsConfig, WorkerConfig
+from topicserve.worker.config.schema import TopicsConfig, WorkerConfig
+from topicserve.worker.config.served import CanaryConfig, ServedConfig
 from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.status.report import MAX_PARTITIONS, StatusReport, Watched
 from topicserve.worker.telemetry.event_log import DeadLetterLog
@@ -26,12 +27,15 @@ class World:
         put_version(base_path, 1)
         put_version(base_path, 2)
         put_version(base_path, 3, 'unfinished,"')
-        served = a_config("table", base_path, version_policy=VersionPolicy(VersionPolicyKind.ALL))
-        self.core = Core([served], max_load_retries=0)
-        canary = CanaryConfig(0.25, version=2)
-        self.config = WorkerConfig(
-            TopicsConfig(("in",), "out"), (ServedConfig(served, canary=canary),)
+        served = ServedConfig(
+            "table",
+            str(base_path),
+            "hashmap",
+            VersionPolicyKind.ALL,
+            canary=CanaryConfig(0.25, version=2),
         )
+        self.core = Core([served.servable], max_load_retries=0)
+        self.config = WorkerConfig(TopicsConfig(("in",), "out"), (served,))
         self.metrics = WorkerMetrics(CollectorRegistry())
         self.clock = ManualClock()
         self.dead_letters = DeadLetterLog(self.clock, lambda: 1_000.0)

@@ -1,7 +1,6 @@
 """The effective configuration as people may see it: flat keys, and no secret."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
@@ -9,6 +8,7 @@ import msgspec
 
 from topicserve.backends.redact import REDACTED, redact_url
 from topicserve.worker.config.schema import WorkerConfig
+from topicserve.worker.config.served import ServedConfig
 
 # Kafka's settings may hold passwords, tokens and keys under names that clients add with time. So
 # only what cannot be one is shown: numbers, truth values, and the texts of these names.
@@ -29,12 +29,17 @@ _PLAIN_KAFKA_SETTINGS = frozenset(
     }
 )
 _KAFKA_TABLES = ("kafka.settings", "kafka.consumer_settings", "kafka.producer_settings")
+# A kind that a user wrote may take a password as an option; ours take none.
+_OUR_KINDS = frozenset(
+    {"hashmap", "pipeline", "saved_model", "tf_serving", "transform", "vocabulary"}
+)
 
 
 def shown_configuration(config: WorkerConfig) -> dict[str, str]:
     """Return every key with its value as text; a table's keys have its name and a dot before them.
 
-    Passwords in URLs, and Kafka settings that may be secrets, are hidden.
+    Hidden are passwords in URLs, and texts that may be secrets: of Kafka settings, and of options
+    of kinds that are not ours.
     """
     return dict(_flat("", config))
 
@@ -42,41 +47,45 @@ def shown_configuration(config: WorkerConfig) -> dict[str, str]:
 def _flat(key: str, value: object) -> Iterator[tuple[str, str]]:
     if key in _KAFKA_TABLES and isinstance(value, Mapping):
         for name, setting in value.items():
-            yield f"{key}.{name}", _kafka_setting(name, setting)
+            yield f"{key}.{name}", _shown(setting, is_plain=name in _PLAIN_KAFKA_SETTINGS)
     elif key == "metadata.redis_url":
         yield key, redact_url(str(value))
     elif key == "servables" and isinstance(value, tuple):
         for served in value:
-            name = served.servable.name
-            for inner, text in _flat("", served):
-                yield f"servables.{name}.{inner.removeprefix('servable.')}", text
-    elif (table := _table(value)) is not None:
-        for name, inner_value in table.items():
-            yield from _flat(f"{key}.{name}" if key else name, inner_value)
+            yield from _served(served)
+    elif isinstance(value, msgspec.Struct | Mapping) and (table := _table(value)):
+        for name, inner in table.items():
+            yield from _flat(f"{key}.{name}" if key else name, inner)
     else:
         yield key, _text(value)
 
 
-def _table(value: object) -> Mapping[str, Any] | None:
-    if isinstance(value, msgspec.Struct):
-        return {name: getattr(value, name) for name in value.__struct_fields__}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: getattr(value, one.name) for one in fields(value)}
-    if isinstance(value, Mapping) and value:
-        return {str(name): inner for name, inner in value.items()}
-    return None
+def _served(served: ServedConfig) -> Iterator[tuple[str, str]]:
+    prefix = f"servables.{served.name}"
+    for name, value in _table(served).items():
+        if name == "options":
+            for option, given in served.options.items():
+                shown = _shown(given, is_plain=served.kind in _OUR_KINDS)
+                yield f"{prefix}.options.{option}", shown
+        elif name != "name":
+            yield from _flat(f"{prefix}.{name}", value)
 
 
-def _kafka_setting(name: str, setting: object) -> str:
-    is_plain = isinstance(setting, bool | int | float) or name in _PLAIN_KAFKA_SETTINGS
-    return _text(setting) if is_plain else REDACTED
+def _table(value: msgspec.Struct | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    return {name: getattr(value, name) for name in value.__struct_fields__}
+
+
+def _shown(value: object, *, is_plain: bool) -> str:
+    return _text(value) if is_plain or isinstance(value, bool | int | float) else REDACTED
 
 
 def _text(value: object) -> str:
     if isinstance(value, Enum):
         return str(value.value)
-    if isinstance(value, tuple | list | frozenset | set):
+    if isinstance(value, tuple | list):
         return ", ".join(_text(one) for one in value)
     if isinstance(value, Mapping):
-        return ""  # an empty table
+        return ", ".join(f"{name}: {_text(inner)}" for name, inner in value.items())
     return "" if value is None else str(value)

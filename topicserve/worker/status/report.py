@@ -13,7 +13,8 @@ from topicserve.servables.core.errors import NotFoundError
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState
 from topicserve.servables.server.server_core import ServerCore
-from topicserve.worker.config.schema import CanaryConfig, ShadowConfig, WorkerConfig
+from topicserve.worker.config.schema import WorkerConfig
+from topicserve.worker.config.served import CanaryConfig, ShadowConfig
 from topicserve.worker.http.pages import Health, Page, json_page
 from topicserve.worker.status.history import History
 from topicserve.worker.status.page import status_page
@@ -125,9 +126,7 @@ class StatusReport:
 
     def _servable(self, name: str) -> dict[str, Any]:
         core = self._watched.core
-        routing = next(
-            (one for one in self._watched.config.servables if one.servable.name == name), None
-        )
+        routing = next((one for one in self._watched.config.servables if one.name == name), None)
         default = core.default_version(name)
         labels = core.labels(name)
         return {
