@@ -34,7 +34,7 @@ class World:
             VersionPolicyKind.ALL,
             canary=CanaryConfig(0.25, version=2),
         )
-        self.core = Core([served.servable], max_load_retries=0)
+        self.core = Core([served.servable], max_num_load_retries=0)
         self.config = WorkerConfig(TopicsConfig(("in",), "out"), (served,))
         self.metrics = WorkerMetrics(CollectorRegistry())
         self.clock = ManualClock()
