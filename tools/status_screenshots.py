@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from topicserve import Record, RecordProducer
+from topicserve import STORED_ELSEWHERE, Record, RecordProducer
 from topicserve.embedded.stack import Stack
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -41,7 +41,7 @@ def main() -> None:
             write_version(models, 3, content='"unfinished')
             stack.redis.stop()
             with closing(connect(stack.bootstrap_servers, None, TOPIC)) as producer:
-                publish(producer, 30, with_metadata=False)
+                publish(producer, 30, stores_metadata=False)
             take(address, "status_broken")
 
 
@@ -84,14 +84,14 @@ def worker(stack: Stack, folder: Path, models: Path) -> Iterator[str]:
             process.terminate()
 
 
-def publish(producer: RecordProducer, seconds: float, *, with_metadata: bool = True) -> None:
+def publish(producer: RecordProducer, seconds: float, *, stores_metadata: bool = True) -> None:
     """Publish at a steady rate; one record in forty asks for what the table refuses."""
     started, number = time.monotonic(), 0
     while (passed := time.monotonic() - started) < seconds:
         while number < passed * RECORDS_PER_SECOND:
             number += 1
             instance = [1, 2] if number % 40 == 0 else f"k{number % 100}"
-            metadata = {"number": number} if with_metadata else None
+            metadata = {"number": number} if stores_metadata else STORED_ELSEWHERE
             producer.publish(Record(instance=instance, metadata=metadata))
         time.sleep(0.01)
     producer.flush()

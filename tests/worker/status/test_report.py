@@ -166,3 +166,12 @@ def test_the_page_is_made_of_the_same(world: World) -> None:
     assert world.get()["state"]["sentence"] in page
     assert 'http-equiv="refresh"' not in page
     assert 'http-equiv="refresh"' in world.report.html("").body.decode()
+
+
+def test_the_process_tells_its_memory_and_threads(world: World) -> None:
+    """As the system counts them: the resident set, and every thread."""
+    told = world.get()["worker"]
+
+    assert told["memory_bytes"] > 1_000_000
+    assert told["threads"] >= 1
+    assert (told["worker_id"], told["group"], told["uptime_seconds"]) == ("w-1", "g", 0.0)

@@ -3,10 +3,12 @@
 Its form is in docs/status.md. `schema` goes up when a field changes its meaning or goes away.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from topicserve.servables.core.errors import NotFoundError
@@ -18,7 +20,7 @@ from topicserve.worker.config.served import CanaryConfig, ShadowConfig
 from topicserve.worker.http.pages import Health, Page, json_page
 from topicserve.worker.status.history import History
 from topicserve.worker.status.page import status_page
-from topicserve.worker.status.snapshot import MEMORY, Interval, take_snapshot
+from topicserve.worker.status.snapshot import Interval, take_snapshot
 from topicserve.worker.status.stages import StageLoad, limiting_stage, stage_loads
 from topicserve.worker.status.state import WorkerState, judge
 from topicserve.worker.telemetry.event_log import DeadLetterLog
@@ -97,7 +99,7 @@ class StatusReport:
                 **watched.build,
                 "started_at": self._started_at,
                 "uptime_seconds": now - self._started_at,
-                "memory_bytes": since.after.total(MEMORY) or None,
+                "memory_bytes": _memory_bytes(),
                 "threads": threading.active_count(),
             },
             "window_seconds": since.seconds,
@@ -174,6 +176,15 @@ class StatusReport:
                 for one in self._watched.dead_letters.newest()
             ],
         }
+
+
+def _memory_bytes() -> int | None:
+    """Return the resident memory of this process; None where the system does not tell it."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _rates(since: Interval) -> dict[str, float]:

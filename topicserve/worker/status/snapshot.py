@@ -31,7 +31,6 @@ _METRICS = (
 )
 """Attributes of WorkerMetrics; a histogram's series have these names with an ending."""
 _ENDINGS = ("_bucket", "_sum", "_count")
-MEMORY = "process_resident_memory_bytes"
 
 Series = tuple[Mapping[str, str], float]
 """The labels of a series and its value."""
@@ -71,8 +70,6 @@ def take_snapshot(metrics: WorkerMetrics, at: float) -> Snapshot:
                 if ending != "_created":
                     name = attribute + ending if ending in _ENDINGS else attribute
                     series.setdefault(name, []).append((sample.labels, sample.value))
-    for family in metrics.registry.restricted_registry([MEMORY]).collect():
-        series[MEMORY] = [(sample.labels, sample.value) for sample in family.samples]
     return Snapshot(at, series, _cpu_seconds())
 
 
