@@ -35,9 +35,9 @@ def judge(
     """Return the state: what is wrong comes first, then what the last minute was like."""
     stalled, missing = tuple(health.live()), tuple(health.ready())
     if stalled:
-        return WorkerState("stalled", f"Stalled: {stalled[0]}.", (*stalled, *missing))
+        return WorkerState("stalled", f"Stalled: {stalled[0].rstrip(".")}.", (*stalled, *missing))
     if missing:
-        return WorkerState("not_ready", f"Not ready: {missing[0]}.", missing)
+        return WorkerState("not_ready", f"Not ready: {missing[0].rstrip(".")}.", missing)
     consumed = since.rate("records_consumed")
     answered = since.rate("results_published") + since.rate("dead_letters")
     lag = since.after.total("consumer_lag_records")
