@@ -38,12 +38,12 @@ def test_what_is_wrong_comes_before_what_is_slow() -> None:
     numbers.behind(1_000, 600.0)
 
     stalled = state_of(numbers, SaidHealth(["nothing moves"], ["no group"]))
-    missing = state_of(numbers, SaidHealth([], ["no group", "no store"]))
+    missing = state_of(numbers, SaidHealth([], ["no group.", "no store"]))
 
     assert (stalled.word, stalled.sentence) == ("stalled", "Stalled: nothing moves.")
     assert stalled.problems == ("nothing moves", "no group")
     assert (missing.word, missing.sentence) == ("not_ready", "Not ready: no group.")
-    assert missing.problems == ("no group", "no store")
+    assert missing.problems == ("no group.", "no store")
 
 
 @pytest.mark.parametrize(

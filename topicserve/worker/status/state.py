@@ -35,9 +35,9 @@ def judge(
     """Return the state: what is wrong comes first, then what the last minute was like."""
     stalled, missing = tuple(health.live()), tuple(health.ready())
     if stalled:
-        return WorkerState("stalled", f"Stalled: {stalled[0].rstrip(".")}.", (*stalled, *missing))
+        return WorkerState("stalled", _sentence("Stalled", stalled[0]), (*stalled, *missing))
     if missing:
-        return WorkerState("not_ready", f"Not ready: {missing[0].rstrip(".")}.", missing)
+        return WorkerState("not_ready", _sentence("Not ready", missing[0]), missing)
     consumed = since.rate("records_consumed")
     answered = since.rate("results_published") + since.rate("dead_letters")
     lag = since.after.total("consumer_lag_records")
@@ -78,3 +78,8 @@ def _duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.0f} h"
+
+
+def _sentence(state: str, problem: str) -> str:
+    """Return one sentence, however the problem's text ends."""
+    return f"{state}: {problem.rstrip('.')}."
