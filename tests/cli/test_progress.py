@@ -75,3 +75,28 @@ def test_a_known_total_is_told() -> None:
         progress.advance(1100)
 
     assert stream.getvalue().startswith("replayed 1,100 of 1,200 records in ")
+
+
+def test_the_time_that_is_left_is_told() -> None:
+    """By the total, or by the part of a file that was read."""
+    for bound in ({"total": 1000}, {"fraction": lambda: 0.25}):
+        stream, clock = io.StringIO(), ManualClock()
+        with CountProgress("published", stream, clock, **bound) as progress:
+            clock.advance(1200)
+            progress.advance(250)
+        of = " of 1,000" if "total" in bound else ""
+        assert stream.getvalue().splitlines() == [
+            f"published 250{of} records in 1200.0 s (0/s, 1:00:00 left)",
+            f"published 250{of} records in 1200.0 s (0/s)",
+        ]
+
+
+def test_a_bar_is_shown_where_the_end_is_known() -> None:
+    """On a terminal, with what is done."""
+    stream = Terminal()
+
+    with CountProgress("published", stream, ManualClock(), total=4) as progress:
+        progress.advance(2)
+        progress._tell()
+        assert progress._moving is not None
+        assert progress._moving.tasks[0].completed == 0.5

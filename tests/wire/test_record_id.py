@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.stages.records import a_kafka_record
-from topicserve.cli.json_lines import read_record
+from topicserve.cli.publish.json_lines import read_record
 from topicserve.producer.encoder import RecordEncoder
 from topicserve.producer.record import Record
 from topicserve.wire.errors import InvalidRecordError

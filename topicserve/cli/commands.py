@@ -18,7 +18,7 @@ from topicserve.worker.config.schema import ConfigError
 COMMANDS = {
     "stack": "start a Kafka-protocol broker and a Redis-protocol server for development",
     "worker": "read records, predict, join their metadata, and publish results",
-    "publish": "publish records from a JSON Lines file",
+    "publish": "publish the records of a file, a folder or standard input",
     "results": "print results, or dead letters, as JSON Lines",
     "dead-letters": "list, show and replay records that workers gave up",
     "replay": "answer a range of records again, with a version of your choice",

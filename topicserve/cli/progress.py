@@ -9,7 +9,14 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 PLAIN_INTERVAL_SECONDS = 5.0
 
@@ -24,9 +31,15 @@ class CountProgress:
         clock: Callable[[], float] = time.monotonic,
         *,
         total: int | None = None,
+        fraction: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """`verb` is what was done with the records: "published"; `total` how many there are."""
+        """`verb` is what was done with the records: "published"; `total` how many there are.
+
+        Where that is not known, `fraction` may say which part of them was read.
+        """
         self._verb = verb
+        self._total = total
+        self._fraction = fraction
         self._of = "" if total is None else f" of {total:,}"
         self._stream = stream or sys.stderr
         self._clock = clock
@@ -35,14 +48,16 @@ class CountProgress:
         self._count = 0
         self._moving: Progress | None = None
         if self._stream.isatty():
+            is_bounded = total is not None or fraction() is not None
+            columns = (BarColumn(), TaskProgressColumn()) if is_bounded else (SpinnerColumn(),)
             self._moving = Progress(
-                SpinnerColumn(),
+                *columns,
                 TextColumn("{task.description}"),
                 TimeElapsedColumn(),
                 console=Console(file=self._stream),
                 transient=True,
             )
-            self._task = self._moving.add_task(self._text())
+            self._task = self._moving.add_task(self._text(), total=1.0)
 
     @property
     def count(self) -> int:
@@ -83,11 +98,28 @@ class CountProgress:
 
     def _tell(self) -> None:
         if self._moving is not None:
-            self._moving.update(self._task, description=self._text())
+            done = self._done()
+            self._moving.update(self._task, description=self._text(done), completed=done or 0.0)
         else:
-            print(self._text(), file=self._stream, flush=True)
+            print(self._text(self._done()), file=self._stream, flush=True)
 
-    def _text(self) -> str:
+    def _done(self) -> float | None:
+        """Return which part is done, where that is known."""
+        return self._count / self._total if self._total else self._fraction()
+
+    def _text(self, done: float | None = None) -> str:
+        """Return what there is to say; while records are left, with the time that they take."""
         seconds = self._clock() - self._start
         rate = self._count / seconds if seconds > 0 else 0.0
-        return f"{self._verb} {self._count:,}{self._of} records in {seconds:.1f} s ({rate:,.0f}/s)"
+        left = "" if not done else f", {duration(seconds / done - seconds)} left"
+        return (
+            f"{self._verb} {self._count:,}{self._of} records in {seconds:.1f} s "
+            f"({rate:,.0f}/s{left})"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Return a time as h:mm:ss."""
+    minutes, rest = divmod(round(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

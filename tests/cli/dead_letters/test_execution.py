@@ -19,11 +19,12 @@ from topicserve.backends.errors import (
     TransactionAbortedError,
 )
 from topicserve.cli.dead_letters.account import Account, Skip
-from topicserve.cli.dead_letters.execution import DryRun, Execution, Pace
+from topicserve.cli.dead_letters.execution import DryRun, Execution
 from topicserve.cli.dead_letters.filters import Filter, add_filter_arguments
 from topicserve.cli.dead_letters.publishing import TransactionalPublisher
 from topicserve.cli.dead_letters.replayed import ReplayedOffsets
 from topicserve.cli.dead_letters.selection import Rules, Selection
+from topicserve.cli.pace import Pace
 from topicserve.wire.dead_letter import ATTEMPT_HEADER, Reason
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 

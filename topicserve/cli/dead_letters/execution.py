@@ -1,6 +1,5 @@
 """One pass over dead letters: a dry run that only counts, or one that publishes."""
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 
 from topicserve.backends.broker import Offsets
@@ -10,6 +9,7 @@ from topicserve.cli.dead_letters.publishing import Errors, TransactionalPublishe
 from topicserve.cli.dead_letters.replayed import ReplayedOffsets
 from topicserve.cli.dead_letters.selection import Decision, Selection
 from topicserve.cli.errors import UsageError
+from topicserve.cli.pace import Pace
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 Replayed = dict[TopicPartition, ReplayedOffsets]
@@ -47,7 +47,7 @@ class Execution:
         *,
         limit: int | None,
         slice_records: int,
-        pace: "Pace",
+        pace: Pace,
         on_published: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._selection = selection
@@ -108,31 +108,6 @@ class Execution:
             if is_done:
                 after[decision.partition].add(decision.record.offset, decision.previous)
         return after
-
-
-class Pace:
-    """Waits so that no more than so many records a second are published."""
-
-    def __init__(
-        self,
-        rate: float | None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """Without a `rate` nothing waits."""
-        self._rate = rate
-        self._clock = clock
-        self._sleep = sleep
-        self._next_at = clock()
-
-    def wait(self, records: int) -> None:
-        """Wait until so many records may go."""
-        if self._rate is None:
-            return
-        now = self._clock()
-        if self._next_at > now:
-            self._sleep(self._next_at - now)
-        self._next_at = max(self._next_at, now) + records / self._rate
 
 
 def count(account: Account, decision: Decision, error: BaseException | None = None) -> None:

@@ -18,7 +18,7 @@ from topicserve.cli.connection import (
     partitions_of,
 )
 from topicserve.cli.dead_letters.account import Account
-from topicserve.cli.dead_letters.execution import DryRun, Execution, Pace, Replayed
+from topicserve.cli.dead_letters.execution import DryRun, Execution, Replayed
 from topicserve.cli.dead_letters.filters import Filter
 from topicserve.cli.dead_letters.publishing import TRANSACTION_TIMEOUT_MS, TransactionalPublisher
 from topicserve.cli.dead_letters.replay_flags import add_arguments
@@ -27,6 +27,7 @@ from topicserve.cli.dead_letters.scan import MAX_POLL_RECORDS, Scan
 from topicserve.cli.dead_letters.selection import Rules, Selection
 from topicserve.cli.dead_letters.topic import ends_of, log_offsets_of
 from topicserve.cli.errors import UsageError
+from topicserve.cli.pace import Pace
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.standard_streams import need_output, write_output
 from topicserve.producer.arguments import topic_name

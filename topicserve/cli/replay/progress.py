@@ -10,6 +10,7 @@ from typing import Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from topicserve.cli.progress import duration
 from topicserve.worker.replay.progress import ReplayProgress
 
 PLAIN_INTERVAL_SECONDS = 5.0
@@ -58,7 +59,7 @@ class ReplayScreen:
         (first_at, first), (last_at, last) = self._seen[0], self._seen[-1]
         rate = (last - first) / (last_at - first_at) if last_at > first_at else 0.0
         if rate > 0:
-            return f"{text}, {rate:,.0f}/s, {_duration((total - done) / rate)} left"
+            return f"{text}, {rate:,.0f}/s, {duration((total - done) / rate)} left"
         still = self._clock() - self._moved_at
         if still < _WAITING_SECONDS:
             return text
@@ -78,9 +79,3 @@ class ReplayScreen:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"

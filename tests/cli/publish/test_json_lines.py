@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topicserve.cli import json_lines
-from topicserve.cli.json_lines import numbered_lines, read_record
+from topicserve.cli.publish import json_lines
+from topicserve.cli.publish.json_lines import numbered_lines, read_record
 from topicserve.producer.record import STORED_ELSEWHERE
 from topicserve.wire.errors import InvalidRecordError
 

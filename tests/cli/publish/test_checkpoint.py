@@ -1,0 +1,95 @@
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from topicserve.cli.errors import UsageError
+from topicserve.cli.publish.checkpoint import Checkpoint
+
+IDENTITY: dict[str, object] = {"file": "/data/rows.csv", "size": 7, "mtime_ns": 1}
+
+
+def opened(folder: Path, topic: str = "digits", **changes: object) -> Checkpoint:
+    """Open the checkpoint of a folder."""
+    return Checkpoint(str(folder / "state"), topic, IDENTITY | changes)
+
+
+def test_a_state_is_found_again(tmp_path: Path) -> None:
+    """With the ids that it makes."""
+    with opened(tmp_path) as checkpoint:
+        assert not checkpoint.is_begun
+        checkpoint.save(msgspec.structs.replace(checkpoint.state, position=5, published=4))
+        made = checkpoint.record_id(6)
+
+    with opened(tmp_path) as again:
+        assert again.is_begun
+        assert (again.state.position, again.state.published) == (5, 4)
+        assert again.record_id(6) == made != again.record_id(7)
+
+
+def test_it_is_there_before_anything_is_published(tmp_path: Path) -> None:
+    """A command that is killed at once has made ids that the next one makes again."""
+    with opened(tmp_path) as checkpoint:
+        made = checkpoint.record_id(1)
+    with opened(tmp_path) as again:
+        assert again.record_id(1) == made
+
+
+@pytest.mark.parametrize(
+    ("topic", "changes", "problem"),
+    [
+        ("other", {}, "of another topic"),
+        ("digits", {"size": 8}, "of another file, or of one that has changed"),
+        ("digits", {"file": "/data/other.csv"}, "of another file"),
+    ],
+)
+def test_that_of_something_else_is_refused(
+    tmp_path: Path, topic: str, changes: dict[str, object], problem: str
+) -> None:
+    """Positions mean nothing there."""
+    opened(tmp_path).close()
+
+    with pytest.raises(UsageError, match=problem):
+        opened(tmp_path, topic, **changes)
+
+
+@pytest.mark.parametrize("content", [b"", b"no json", b"{}", b'{"topic": 7}', b"\xff\x00"])
+def test_what_is_no_checkpoint_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
+    """It may be a file that someone needs."""
+    (tmp_path / "state").write_bytes(content)
+
+    with pytest.raises(UsageError, match="is no checkpoint"):
+        opened(tmp_path)
+    assert (tmp_path / "state").read_bytes() == content
+
+
+def test_one_command_has_it_at_a_time(tmp_path: Path) -> None:
+    """Two would publish the same rows."""
+    with opened(tmp_path), pytest.raises(UsageError, match="used by another command"):
+        opened(tmp_path)
+    opened(tmp_path).close()
+
+
+def test_a_write_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is told, and the next command goes on from the last good state."""
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with opened(tmp_path) as checkpoint:
+        checkpoint.save(msgspec.structs.replace(checkpoint.state, position=5))
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(UsageError, match=r"--checkpoint: .*No space left"):
+            checkpoint.save(msgspec.structs.replace(checkpoint.state, position=6))
+        monkeypatch.undo()
+    with opened(tmp_path) as again:
+        assert again.state.position == 5
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Before anything is published."""
+    with pytest.raises(UsageError, match=r"--checkpoint: .*No such file"):
+        opened(tmp_path / "missing")

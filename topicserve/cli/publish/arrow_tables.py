@@ -1,0 +1,140 @@
+"""CSV and Parquet files, read by pyarrow in flat memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from topicserve.cli.errors import UsageError
+from topicserve.cli.publish.files import Input
+from topicserve.cli.publish.table_source import Columns
+from topicserve.producer.rows.chunks import CHUNK_ROWS, Chunk
+
+_CSV_REMEDY = (
+    "name columns that are text with --text-columns, or pass --skip-invalid for rows with too few "
+    "or too many values"
+)
+_CSV_BLOCK_BYTES = 1024 * 1024
+_PARQUET_BUFFER_BYTES = 1024 * 1024
+
+
+class CsvTable:
+    """A CSV file whose first line has the columns' names; types are those of its first megabyte."""
+
+    def __init__(
+        self, opened: Input, columns: Columns, *, delimiter: str = ",", skip_invalid: bool = False
+    ) -> None:
+        self.name = opened.name
+        self._input = opened
+        self._columns = columns
+        self._delimiter = delimiter
+        self._skip_invalid = skip_invalid
+        self.fraction = opened.fraction
+        self.identity = opened.identity
+        self.close = opened.close
+
+    def rows(self) -> int | None:
+        """Return None: rows are not counted before they are read."""
+        return None
+
+    def chunks(self, start: int) -> Iterator[Chunk]:
+        """See Table."""
+        first = 0
+        with _readable(self.name, _CSV_REMEDY):
+            for batch in self._open():
+                yield from _chunks(batch, first, max(start - first, 0))
+                first += batch.num_rows
+
+    def _open(self) -> Any:
+        from pyarrow import csv
+
+        text = {*self._columns.text, self._columns.record_id, self._columns.key} - {None}
+        return csv.open_csv(
+            self._input.file,
+            csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, use_threads=False),
+            csv.ParseOptions(
+                delimiter=self._delimiter,
+                newlines_in_values=True,
+                invalid_row_handler=lambda _: "skip" if self._skip_invalid else "error",
+            ),
+            csv.ConvertOptions(column_types=dict.fromkeys(text, pyarrow().string())),
+        )
+
+
+class ParquetTable:
+    """A Parquet file; row groups before the first row that is wanted are not read."""
+
+    def __init__(self, opened: Input, columns: Columns) -> None:
+        self.name = opened.name
+        self._input = opened
+        self._columns = columns
+        opened.spooled()
+        self._file = self._open()
+        self.identity = opened.identity
+
+    def rows(self) -> int:
+        """See Table."""
+        return int(self._file.metadata.num_rows)
+
+    def fraction(self) -> None:
+        """Return None: the rows are known."""
+        return
+
+    def close(self) -> None:
+        """See Table."""
+        self._file.close()
+        self._input.close()
+
+    def chunks(self, start: int) -> Iterator[Chunk]:
+        """See Table."""
+        groups: list[int] = []
+        first = 0
+        for group in range(self._file.metadata.num_row_groups):
+            rows = self._file.metadata.row_group(group).num_rows
+            if not groups and first + rows <= start:
+                first += rows
+            else:
+                groups.append(group)
+        names = self._columns.needed()
+        with _readable(self.name):
+            for batch in self._file.iter_batches(
+                batch_size=CHUNK_ROWS, row_groups=groups, columns=names, use_threads=False
+            ):
+                yield from _chunks(batch, first, max(start - first, 0))
+                first += batch.num_rows
+
+    def _open(self) -> Any:
+        from pyarrow import parquet
+
+        with _readable(self.name, "is it a Parquet file?"):
+            return parquet.ParquetFile(
+                self._input.file, buffer_size=_PARQUET_BUFFER_BYTES, pre_buffer=False
+            )
+
+
+def pyarrow() -> Any:
+    """Return the module; raises UsageError where it is not installed."""
+    try:
+        import pyarrow as module
+    except ModuleNotFoundError:
+        raise UsageError(
+            "CSV and Parquet files need pyarrow, which is not installed; "
+            "run: pip install 'topicserve[tables]'"
+        ) from None
+    return module
+
+
+@contextmanager
+def _readable(name: str, remedy: str = "") -> Iterator[None]:
+    """Raise UsageError for what a file holds."""
+    try:
+        yield
+    except (pyarrow().ArrowException, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{name}: {error}{'; ' if remedy else ''}{remedy}") from error
+
+
+def _chunks(batch: Any, first: int, skipped: int) -> Iterator[Chunk]:
+    names = batch.schema.names
+    for start in range(skipped, batch.num_rows, CHUNK_ROWS):
+        part = batch.slice(start, CHUNK_ROWS)
+        columns = {name: part.column(index) for index, name in enumerate(names)}
+        yield Chunk(first + start, part.num_rows, columns)

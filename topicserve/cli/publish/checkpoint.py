@@ -1,0 +1,116 @@
+"""How far a source is published, in a file that a killed command leaves behind."""
+
+import fcntl
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Self
+
+import msgspec
+
+from topicserve.cli.errors import UsageError
+from topicserve.cli.publish.rows import Position
+
+VERSION = 1
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a checkpoint holds. Everything before the position is published, or skipped."""
+
+    topic: str
+    source: dict[str, int | str]
+    """What the source was: where it changes meanwhile, positions in it mean nothing."""
+    run: str
+    """Record ids come from this and the position: a record that is sent twice has one id."""
+    position: int | str | None = None
+    published: int = 0
+    skipped: int = 0
+    complete: bool = False
+    version: int = VERSION
+
+
+class Checkpoint:
+    """A state in a file that one command has at a time."""
+
+    def __init__(self, path: str, topic: str, identity: Mapping[str, object]) -> None:
+        """Read the file, or begin one. Raises UsageError for one that is of something else."""
+        self.path = Path(path)
+        self._lock = _locked(path)
+        try:
+            self.state = self._read(topic, msgspec.convert(identity, dict[str, int | str]))
+            self.save(self.state)  # before anything is published: ids come from it
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_begun(self) -> bool:
+        """Return whether an earlier command has published something, or everything."""
+        return self.state.position is not None or self.state.complete
+
+    def record_id(self, position: Position) -> str:
+        """Return the id of the record at a position, the same in every run."""
+        return str(uuid.uuid5(uuid.UUID(self.state.run), str(position)))
+
+    def save(self, state: State) -> None:
+        """Replace the file; what was there before stays until that is done."""
+        new = self.path.with_name(f"{self.path.name}.new")
+        try:
+            with new.open("wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self.path)
+        except OSError as error:
+            raise UsageError(f"--checkpoint: {self.path}: {error.strerror}") from error
+        self.state = state
+
+    def close(self) -> None:
+        """Let other commands have the file."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self, topic: str, source: dict[str, int | str]) -> State:
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return State(topic, source, str(uuid.uuid4()))
+        except OSError as error:
+            raise UsageError(f"--checkpoint: {self.path}: {error.strerror}") from error
+        try:
+            state = msgspec.json.decode(content, type=State)
+            uuid.UUID(state.run)
+        except ValueError as error:
+            raise UsageError(
+                f"--checkpoint: {self.path} is no checkpoint ({error}); name another file"
+            ) from error
+        for what, now, then in (
+            ("topic", topic, state.topic),
+            ("file", source, state.source),
+        ):
+            if now != then:
+                raise UsageError(
+                    f"--checkpoint: {self.path} is of another {what}, or of one that has changed "
+                    f"since ({then}); name another checkpoint, or remove it to begin again"
+                )
+        return state
+
+
+def _locked(path: str) -> IO[bytes]:
+    """Hold a lock as long as the file is open; the checkpoint itself is replaced all the time."""
+    try:
+        lock = Path(f"{path}.lock").open("wb")  # noqa: SIM115 - the caller closes it
+    except OSError as error:
+        raise UsageError(f"--checkpoint: {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise UsageError(f"--checkpoint: {path} is used by another command") from None
+    return lock

@@ -1,0 +1,90 @@
+"""`topicserve publish`: opens what the flags name, and says what became of it."""
+
+import argparse
+import sys
+from contextlib import ExitStack, closing, suppress
+
+from topicserve.backends.redis_store import RedisMetadataStore
+from topicserve.cli.connection import need_topic, open_broker_of
+from topicserve.cli.progress import CountProgress
+from topicserve.cli.publish.checkpoint import Checkpoint
+from topicserve.cli.publish.publishing import Publishing, metadata_of
+from topicserve.cli.publish.rows import Source
+from topicserve.cli.publish.sources import open_source
+from topicserve.producer.arguments import topic_name
+from topicserve.producer.errors import PublishError
+from topicserve.producer.record_producer import RecordProducer
+
+EXIT_FAILED = 1
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Publish every row, and return once all are acknowledged."""
+    with ExitStack() as opened:
+        source = opened.enter_context(closing(open_source(arguments)))
+        # What is only typed wrongly is said before the brokers are waited for.
+        topic_name(arguments.topic)
+        metadata_of(arguments)
+        checkpoint = None
+        if arguments.checkpoint is not None:
+            checkpoint = opened.enter_context(
+                Checkpoint(arguments.checkpoint, arguments.topic, source.identity())
+            )
+            if checkpoint.state.complete:
+                print(f"nothing is left: {_done(checkpoint)}", file=sys.stderr)
+                return 0
+        store = RedisMetadataStore(
+            arguments.redis_url,
+            key_prefix=arguments.key_prefix,
+            ttl_seconds=arguments.ttl_seconds,
+        )
+        need_topic(arguments, arguments.topic, arguments.create_topics)
+        producer = RecordProducer(
+            open_broker_of(arguments).producer(),
+            store,
+            arguments.topic,
+            servable=arguments.servable,
+            source=arguments.source,
+        )
+        return _publish(arguments, source, producer, store, checkpoint)
+
+
+def _publish(
+    arguments: argparse.Namespace,
+    source: Source,
+    producer: RecordProducer,
+    store: RedisMetadataStore,
+    checkpoint: Checkpoint | None,
+) -> int:
+    start = checkpoint.state.position if checkpoint else None
+    if checkpoint is not None and checkpoint.is_begun:
+        print(f"going on behind {start}: {_done(checkpoint)}", file=sys.stderr)
+    total = source.left(start)
+    if total is not None and arguments.limit is not None:
+        total = min(total, arguments.limit)
+    with CountProgress("published", total=total, fraction=source.fraction) as progress:
+        publishing = Publishing(arguments, producer, store, progress, checkpoint)
+        try:
+            with suppress(PublishError), producer:  # the window has the first failure
+                publishing.run(source)
+        finally:
+            # What an interrupted command has sent was acknowledged meanwhile.
+            publishing.window.finish(complete=False)
+    return _told(publishing, checkpoint)
+
+
+def _told(publishing: Publishing, checkpoint: Checkpoint | None) -> int:
+    window = publishing.window
+    if window.skipped:
+        print(f"skipped {window.skipped:,} invalid or refused records", file=sys.stderr)
+    if window.failure is None:
+        return 0
+    place, error = window.failure
+    again = "run the same command again to go on from there" if checkpoint else "correct the cause"
+    print(f"topicserve: {place} was not published: {error}; {again}", file=sys.stderr)
+    return EXIT_FAILED
+
+
+def _done(checkpoint: Checkpoint) -> str:
+    state = checkpoint.state
+    return f"{state.published:,} published, {state.skipped:,} skipped ({checkpoint.path})"

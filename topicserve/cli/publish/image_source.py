@@ -1,0 +1,74 @@
+"""A folder of images: each file's bytes are a record."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from topicserve.cli.errors import UsageError
+from topicserve.cli.publish.rows import Position, Row
+from topicserve.cli.publish.table_source import Columns
+from topicserve.producer.record import Record
+from topicserve.producer.rows.chunks import Chunk
+from topicserve.wire.errors import InvalidRecordError
+
+SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+IMAGE, FILE = "image", "file"
+
+
+class ImageSource:
+    """Reads images one at a time, in the order of their names; columns are `image` and `file`.
+
+    A position is the last file's name, so that what is added behind it meanwhile is published too.
+    """
+
+    def __init__(self, name: str, columns: Columns) -> None:
+        self.name = name
+        self._folder = Path(name)
+        self._files = sorted(_images(self._folder))
+        if not self._files:
+            raise UsageError(f"{name}: holds no images ({', '.join(sorted(SUFFIXES))})")
+        if columns.inputs is None:
+            columns = columns._replace(inputs=[IMAGE], row=columns.row or "value")
+        if not columns.metadata and columns.without_metadata is None:
+            columns = columns._replace(metadata=[FILE])
+        self._mapping = columns.mapping()
+
+    def rows(self, start: Position | None) -> Iterator[Row]:
+        """See Source."""
+        for file in self._files:
+            if start is None or file > str(start):
+                yield Row(file, f"{self.name}/{file}", self._record(file))
+
+    def left(self, start: Position | None) -> int:
+        """See Source."""
+        return sum(start is None or file > str(start) for file in self._files)
+
+    def fraction(self) -> None:
+        """Return None: the files are known."""
+        return
+
+    def identity(self) -> dict[str, object]:
+        """See Source."""
+        return {"file": str(self._folder.resolve())}
+
+    def close(self) -> None:
+        """Close nothing: no file is open between two rows."""
+
+    def _record(self, file: str) -> Record | InvalidRecordError:
+        try:
+            image = (self._folder / file).read_bytes()
+        except OSError as error:
+            return InvalidRecordError(FILE, str(error.strerror))
+        try:
+            (record,) = self._mapping.of_chunk(Chunk(0, 1, {IMAGE: [image], FILE: [file]}))
+        except InvalidRecordError as error:
+            raise UsageError(f"{self.name}: {error}") from error
+        return record
+
+
+def _images(folder: Path) -> Iterator[str]:
+    """Yield the images' names, relative to the folder; links to folders are not followed."""
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            if os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield os.path.relpath(os.path.join(directory, name), folder)

@@ -1,0 +1,38 @@
+"""JSON Lines: a record a line."""
+
+from collections.abc import Iterator
+
+from topicserve.cli.publish.files import Input
+from topicserve.cli.publish.json_lines import numbered_lines, read_record
+from topicserve.cli.publish.rows import Position, Row
+from topicserve.producer.record import Record
+from topicserve.wire.errors import InvalidRecordError
+
+
+class LineSource:
+    """Reads one line after another; a position is the number of lines before it."""
+
+    def __init__(self, opened: Input, *, metadata_elsewhere: bool = False) -> None:
+        self.name = opened.name
+        self._input = opened
+        self._metadata_elsewhere = metadata_elsewhere
+        self.fraction = opened.fraction
+        self.identity = opened.identity
+        self.close = opened.close
+
+    def rows(self, start: Position | None) -> Iterator[Row]:
+        """See Source."""
+        skipped = int(start or 0)
+        for number, line in numbered_lines(self._input.file):
+            if number > skipped:
+                yield Row(number, f"{self.name}:{number}", self._record(line))
+
+    def left(self, start: Position | None) -> int | None:  # noqa: ARG002
+        """Return None: lines are not counted before they are read."""
+        return None
+
+    def _record(self, line: bytes) -> Record | InvalidRecordError:
+        try:
+            return read_record(line, metadata_elsewhere=self._metadata_elsewhere)
+        except InvalidRecordError as error:
+            return error

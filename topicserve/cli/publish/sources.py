@@ -1,0 +1,105 @@
+"""Chooses how a file is read."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from topicserve.cli.errors import UsageError
+from topicserve.cli.publish.files import STANDARD_INPUT, Input
+from topicserve.cli.publish.rows import Source
+
+if TYPE_CHECKING:
+    from topicserve.cli.publish.table_source import Columns
+
+FORMATS = ("jsonl", "csv", "tsv", "parquet", "npy", "npz", "images")
+
+_SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".npy": "npy",
+    ".npz": "npz",
+}
+_COLUMN_FLAGS = (
+    "input_columns",
+    "row",
+    "tensors",
+    "metadata_columns",
+    "id_column",
+    "key_column",
+    "text_columns",
+)
+
+
+def open_source(arguments: argparse.Namespace) -> Source:
+    """Return what the flags name. Raises UsageError where it cannot be opened."""
+    name = arguments.file
+    form = arguments.format or format_of(name)
+    if form == "jsonl":
+        return _lines(arguments)
+    # Here, so that JSON Lines need neither numpy nor pyarrow.
+    from topicserve.cli.publish.array_tables import ArrayTable
+    from topicserve.cli.publish.arrow_tables import CsvTable, ParquetTable, pyarrow
+    from topicserve.cli.publish.image_source import ImageSource
+    from topicserve.cli.publish.table_source import TableSource
+
+    columns = columns_of(arguments)
+    if form == "images":
+        if name == STANDARD_INPUT or not Path(name).is_dir():
+            raise UsageError(f"{name}: images are read from a folder")
+        return ImageSource(name, columns)
+    if form in ("npy", "npz"):
+        return TableSource(ArrayTable(Input(name)), columns)
+    pyarrow()
+    if form == "parquet":
+        return TableSource(ParquetTable(Input(name), columns), columns)
+    delimiter = "\t" if form == "tsv" else ","
+    table = CsvTable(Input(name), columns, delimiter=delimiter, skip_invalid=arguments.skip_invalid)
+    return TableSource(table, columns)
+
+
+def format_of(name: str) -> str:
+    """Return what a file is by its name; what says nothing is JSON Lines."""
+    if name != STANDARD_INPUT and Path(name).is_dir():
+        return "images"
+    return _SUFFIXES.get(Path(name).suffix.lower(), "jsonl")
+
+
+def columns_of(arguments: argparse.Namespace) -> "Columns":
+    """Return which columns are what."""
+    from topicserve.cli.publish.table_source import Columns
+    from topicserve.producer.record import STORED_ELSEWHERE
+
+    return Columns(
+        inputs=_names(arguments.input_columns),
+        row=arguments.row,
+        tensors=arguments.tensors,
+        metadata=_names(arguments.metadata_columns) or (),
+        record_id=arguments.id_column,
+        key=arguments.key_column,
+        text=_names(arguments.text_columns) or (),
+        without_metadata=STORED_ELSEWHERE if arguments.metadata_elsewhere else None,
+    )
+
+
+def _lines(arguments: argparse.Namespace) -> Source:
+    from topicserve.cli.publish.line_source import LineSource
+
+    given = next((flag for flag in _COLUMN_FLAGS if getattr(arguments, flag)), None)
+    if given is not None:
+        raise UsageError(
+            f"--{given.replace('_', '-')}: JSON Lines have no columns; "
+            "leave it out, or name another --format"
+        )
+    return LineSource(Input(arguments.file), metadata_elsewhere=arguments.metadata_elsewhere)
+
+
+def _names(text: str | None) -> Sequence[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UsageError(f"columns are given as A,B; found {text[:64]!r}")
+    return names
