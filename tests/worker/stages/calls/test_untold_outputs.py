@@ -19,6 +19,7 @@ MAKES: dict[str, Any] = {
     "top": lambda x: np.sort(np.concatenate([x, [0, 0, 0]]))[-3:],
     "total": lambda x: x.sum()[None],
     "distinct": np.unique,
+    "words": lambda x: np.ones(int(x.sum())),
 }
 
 
@@ -77,14 +78,15 @@ def test_each_output_is_told_on_its_own(size: int) -> None:
     assert found == [{"scores": [row, row], "total": [sum(rows)], "distinct": rows} for row in rows]
 
 
-def test_what_had_other_rows_once_is_whole_for_good() -> None:
-    """Also where later lengths agree, at no call more."""
-    servable = Untold("distinct")
+def test_what_had_other_rows_once_is_looked_at_each_time() -> None:
+    """So a record's answer does not follow from which records came before it."""
+    servable = Untold("words")
+    agreeing, other = [1.0, 1.0], [2.0, 1.0]
 
-    found = predictions(servable, [2.0, 2.0], [5.0])
+    found = predictions(servable, *[agreeing] * CHECKS, other, *[agreeing] * 2)
 
-    assert found == [[[2.0], [2.0]], [[5.0]]]
-    assert servable.sizes == [2, 1]
+    assert found == [*[[1.0, 1.0]] * CHECKS, [[1.0] * 3] * 2, *[[1.0, 1.0]] * 2]
+    assert servable.sizes == [*[2, 3] * CHECKS, 2, *[2, 3] * 2]
 
 
 def test_what_has_rows_is_looked_at_so_often_and_no_more() -> None:

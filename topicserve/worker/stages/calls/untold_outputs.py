@@ -6,6 +6,7 @@ row is sent twice, in a second call: an output with rows has one more then.
 """
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,15 +22,15 @@ _ROW_FORMATS = (Form.INSTANCE, Form.INSTANCES)
 class UntoldOutputs:
     """What is known of those outputs of one signature of one version. Thread-safe.
 
-    An output that once had another number of rows than its call is whole for good. One that had as
-    many in each of the first calls has rows.
+    A record's answer follows from its own calls. An output that grew in each of the first ones has
+    rows, and is looked at no more, until it has another length than a call.
     """
 
     def __init__(self, calls: int) -> None:
         self._lock = threading.Lock()
         self._calls = calls
         self._left: dict[str, int] = {}
-        self._whole: frozenset[str] = frozenset()
+        self._doubtful: frozenset[str] = frozenset()
 
     def settle(
         self, servable: Servable, signature_name: str, feed: Feed, answers: CallOutput
@@ -37,31 +38,32 @@ class UntoldOutputs:
         """Return what a lone record is answered, with outputs whole that have no rows."""
         if not self._calls or not feed.has_rows:
             return answers
-        self._note_whole(_untold(feed) & answers.whole)
-        by_row = _untold(feed) - answers.whole
-        if feed.requests[0].input.form in _ROW_FORMATS:
-            due = self._due(by_row - self._whole)
-            if due:
-                self._note_whole(_without_rows(servable, signature_name, feed, due))
-        return CallOutput(
-            answers.requests,
-            answers.outputs,
-            answers.counts,
-            answers.whole | (by_row & self._whole),
-        )
+        untold = _untold(feed)
+        self._doubt(untold & answers.whole)
+        if feed.requests[0].input.form not in _ROW_FORMATS:
+            return answers
+        due = self._due(untold - answers.whole)
+        if not due:
+            return answers
+        without = _without_rows(servable, signature_name, feed, due)
+        self._doubt(without)
+        return replace(answers, whole=answers.whole | without)
 
     def _due(self, names: frozenset[str]) -> frozenset[str]:
         """Return those outputs that are still looked at, each counted as looked at."""
         with self._lock:
-            due = frozenset(n for n in names if self._left.get(n, self._calls) > 0)
+            due = frozenset(
+                n for n in names if n in self._doubtful or self._left.get(n, self._calls) > 0
+            )
             for name in due:
                 self._left[name] = self._left.get(name, self._calls) - 1
         return due
 
-    def _note_whole(self, names: frozenset[str]) -> None:
-        if names - self._whole:
+    def _doubt(self, names: frozenset[str]) -> None:
+        """Look at these in every call from now on: they do not always have rows."""
+        if names - self._doubtful:
             with self._lock:
-                self._whole |= names
+                self._doubtful |= names
 
 
 def _untold(feed: Feed) -> frozenset[str]:
