@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         RecordTooLargeError,
         UnknownTopicError,
     )
+    from topicserve.errors import TopicserveError
     from topicserve.producer.asynchronous.readers import AsyncDeadLetterReader, AsyncResultReader
     from topicserve.producer.asynchronous.record_producer import (
         AsyncPublishFuture,
@@ -69,6 +70,7 @@ __all__ = [
     "RecordTooLargeError",
     "Result",
     "ResultReader",
+    "TopicserveError",
     "UnknownTopicError",
 ]
 
@@ -85,6 +87,7 @@ _HOMES = {
         "RecordTooLargeError",
         "UnknownTopicError",
     ],
+    "topicserve.errors": ["TopicserveError"],
     "topicserve.producer.asynchronous.readers": ["AsyncDeadLetterReader", "AsyncResultReader"],
     "topicserve.producer.asynchronous.record_producer": [
         "AsyncPublishFuture",

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from topicserve.demo.deployment import Servers, Topics, worker_config
+from topicserve.demo.deployment import DemoTopics, Servers, worker_config
 from topicserve.demo.releases import Releases
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import Client
@@ -12,7 +12,7 @@ SERVERS = Servers(
 
 def test_a_worker_is_told_where_everything_is(tmp_path: Path) -> None:
     """The file that the demo writes is read as a worker reads it, with any text in it."""
-    topics = Topics()
+    topics = DemoTopics()
     path = tmp_path / "worker.toml"
     path.write_text(worker_config(SERVERS, topics, Releases(tmp_path).servables()))
 
@@ -35,7 +35,7 @@ def test_a_worker_is_told_where_everything_is(tmp_path: Path) -> None:
 
 def test_no_two_runs_share_a_topic_or_a_group() -> None:
     """A demo on a cluster that others use disturbs no one, and none before it."""
-    first, second = Topics(), Topics()
+    first, second = DemoTopics(), DemoTopics()
 
     assert not set(first.all()) & set(second.all())
     assert first.run != second.run

@@ -8,7 +8,7 @@ from rich.console import Console
 from tests.support.stages.records import an_id
 from tests.support.traffic.demo_results import METADATA, SURE_OF_SEVEN, a_result
 from topicserve.demo.digits import Digits
-from topicserve.demo.ledger import Ledger
+from topicserve.demo.ledger import DemoLedger
 from topicserve.demo.report import SAMPLES_PER_VERSION, draw, samples, table
 from topicserve.demo.summary import summarize
 
@@ -16,10 +16,10 @@ ROWS = 30
 DIGITS = Digits(np.zeros((ROWS, 64), np.float32), np.full(ROWS, 7))
 
 
-def a_full_ledger(versions: int = 2) -> Ledger:
+def a_full_ledger(versions: int = 2) -> DemoLedger:
     """Return a ledger in which each version answered each row; version 1 mistakes row 20."""
     sure = np.repeat(SURE_OF_SEVEN, ROWS, axis=0)
-    ledger = Ledger({version + 1: sure for version in range(versions)})
+    ledger = DemoLedger({version + 1: sure for version in range(versions)})
     for number in range(ROWS * versions):
         version, row = number // ROWS + 1, number % ROWS
         metadata = METADATA | {"row": row}
@@ -58,7 +58,7 @@ def test_samples_show_both_versions_on_the_same_images() -> None:
 
 def test_without_answers_there_are_no_samples() -> None:
     """A demo that failed at once draws an empty picture rather than failing again."""
-    assert samples(Ledger()) == []
+    assert samples(DemoLedger()) == []
 
 
 def test_the_picture_is_written(tmp_path: Path) -> None:

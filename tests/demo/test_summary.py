@@ -6,7 +6,7 @@ import pytest
 from tests.support.stages.records import an_id
 from tests.support.traffic.demo_results import METADATA, VALUE, a_result
 from topicserve.demo.digits import Digits
-from topicserve.demo.ledger import Ledger
+from topicserve.demo.ledger import DemoLedger
 from topicserve.demo.summary import Summary, summarize
 
 SEVEN, ONE = np.eye(10, dtype=np.float32)[[7, 1]]
@@ -14,12 +14,12 @@ SEVEN, ONE = np.eye(10, dtype=np.float32)[[7, 1]]
 DIGITS = Digits(np.zeros((2, 64), np.float32), np.array([7, 7]))
 
 
-def a_ledger() -> Ledger:
+def a_ledger() -> DemoLedger:
     """Return a ledger whose version 1 takes row 1 for a one, and whose version 2 knows better."""
-    return Ledger({1: np.stack([SEVEN, ONE]), 2: np.stack([SEVEN, SEVEN])})
+    return DemoLedger({1: np.stack([SEVEN, ONE]), 2: np.stack([SEVEN, SEVEN])})
 
 
-def answer(ledger: Ledger, number: int, *, row: int, read_at: float, **changes: object) -> None:
+def answer(ledger: DemoLedger, number: int, *, row: int, read_at: float, **changes: object) -> None:
     """Publish a record at second 100 and read its result."""
     metadata = METADATA | {"row": row}
     if an_id(number) not in ledger.ids():

@@ -9,7 +9,7 @@ from tests.support.kafka.kafka_doubles import MemoryLog, MemoryProducer
 from tests.support.stages.fakes import MemoryMetadataStore, ReadConsumer
 from tests.support.traffic.demo_results import a_ledger, a_result
 from topicserve.demo.digits import Digits
-from topicserve.demo.ledger import Ledger
+from topicserve.demo.ledger import DemoLedger
 from topicserve.demo.traffic import Traffic
 from topicserve.producer.record_producer import RecordProducer
 from topicserve.producer.result_reader import ResultReader
@@ -31,7 +31,7 @@ class NeverStopped(threading.Event):
         return False
 
 
-def publish_one_pass(ledger: Ledger, store: MemoryMetadataStore, log: MemoryLog) -> None:
+def publish_one_pass(ledger: DemoLedger, store: MemoryMetadataStore, log: MemoryLog) -> None:
     """Publish the three digits once, as fast as it goes."""
     traffic = Traffic(DIGITS, ledger, records_per_second=1e9, now=lambda: 123.5)
     traffic.finish()
@@ -41,7 +41,7 @@ def publish_one_pass(ledger: Ledger, store: MemoryMetadataStore, log: MemoryLog)
 
 def test_every_image_is_published_with_its_metadata() -> None:
     """Row, label, the producer's own time, and the source."""
-    ledger, store, log = Ledger(), MemoryMetadataStore(), MemoryLog()
+    ledger, store, log = DemoLedger(), MemoryMetadataStore(), MemoryLog()
 
     publish_one_pass(ledger, store, log)
 
@@ -54,7 +54,7 @@ def test_every_image_is_published_with_its_metadata() -> None:
 
 def test_publishing_ends_with_a_whole_pass() -> None:
     """Every image is published equally often."""
-    ledger = Ledger()
+    ledger = DemoLedger()
 
     publish_one_pass(ledger, MemoryMetadataStore(), MemoryLog())
 
@@ -63,7 +63,7 @@ def test_publishing_ends_with_a_whole_pass() -> None:
 
 def test_publishing_that_is_stopped_ends_at_once() -> None:
     """Between two records, however slow the pace is."""
-    ledger = Ledger()
+    ledger = DemoLedger()
     traffic = Traffic(DIGITS, ledger, records_per_second=1e-9)
     producer = RecordProducer(MemoryProducer(MemoryLog()), MemoryMetadataStore(), "digits")
 
@@ -101,7 +101,7 @@ def test_results_are_noted_until_reading_is_stopped() -> None:
 def test_records_keep_their_pace(rate: float) -> None:
     """Each waits for its turn, counted from the start, so that a late one is caught up."""
     stopped = NeverStopped()
-    traffic = Traffic(DIGITS, Ledger(), rate, clock=lambda: 100.0, stopped=stopped)
+    traffic = Traffic(DIGITS, DemoLedger(), rate, clock=lambda: 100.0, stopped=stopped)
     traffic.finish()
 
     with RecordProducer(MemoryProducer(MemoryLog()), MemoryMetadataStore(), "digits") as producer:

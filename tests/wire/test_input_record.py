@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.headers import Target
+from topicserve.wire.headers import ServableSpec
 from topicserve.wire.input_record import decode_input
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import KafkaRecord
@@ -47,7 +47,7 @@ def test_reads_what_the_headers_ask_for() -> None:
     decoded = decode_input(record)
 
     assert decoded.record_id == RECORD_ID
-    assert decoded.target == Target("digits", 20170111173521, None, "classify")
+    assert decoded.target == ServableSpec("digits", 20170111173521, None, "classify")
     assert decoded.deadline == datetime(2026, 11, 24, 8, tzinfo=UTC)
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.headers import Target
+from topicserve.wire.headers import ServableSpec
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.json_codec.values import column_pieces
@@ -25,7 +25,7 @@ FOUND = Metadata(MetadataStatus.FOUND, b'{"row":7}')
 
 def an_input(form: Form, rows: int = 1, **changes: Any) -> InputRecord:
     """Return an input record of that many rows."""
-    return InputRecord(ID, Target(), form, None, rows, **changes)
+    return InputRecord(ID, ServableSpec(), form, None, rows, **changes)
 
 
 def as_read(sent: OutgoingRecord) -> KafkaRecord:

@@ -16,8 +16,10 @@ BackendError
   TransactionAbortedError: the transaction must be aborted and done again  -> abort, seek back
 """
 
+from topicserve.errors import TopicserveError
 
-class BackendError(Exception):
+
+class BackendError(TopicserveError):
     """Anything that a broker or a metadata store answered, in our own words."""
 
 

@@ -11,7 +11,7 @@ from topicserve.backends.errors import BackendError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.demo.errors import DemoError
-from topicserve.demo.ledger import Ledger
+from topicserve.demo.ledger import DemoLedger
 from topicserve.producer.result_reader import open_consumer
 
 PARTITIONS = 4
@@ -61,7 +61,7 @@ def embedded_servers(client: str) -> Iterator[Servers]:
 
 
 @dataclass(frozen=True, slots=True)
-class Topics:
+class DemoTopics:
     """Names that no other run has."""
 
     run: str = field(default_factory=lambda: f"topicserve-demo-{uuid.uuid4().hex[:8]}")
@@ -87,9 +87,9 @@ class Topics:
 
 
 @contextmanager
-def created_topics(servers: Servers) -> Iterator[Topics]:
+def created_topics(servers: Servers) -> Iterator[DemoTopics]:
     """Create the three topics, and delete them in the end from a user's own cluster."""
-    topics = Topics()
+    topics = DemoTopics()
     with closing(servers.broker().admin()) as admin:
         for topic in topics.all():
             admin.create_topic(topic, PARTITIONS, _ADMIN_SECONDS)
@@ -100,7 +100,7 @@ def created_topics(servers: Servers) -> Iterator[Topics]:
             _delete(servers, topics)
 
 
-def _delete(servers: Servers, topics: Topics) -> None:
+def _delete(servers: Servers, topics: DemoTopics) -> None:
     try:
         with closing(servers.broker().admin()) as admin:
             for topic in topics.all():
@@ -110,7 +110,7 @@ def _delete(servers: Servers, topics: Topics) -> None:
         raise DemoError(f"the topics {names} could not be deleted: {error}") from error
 
 
-def forget_metadata(servers: Servers, ledger: Ledger) -> None:
+def forget_metadata(servers: Servers, ledger: DemoLedger) -> None:
     """Delete what a run has stored in a user's own Redis."""
     if servers.own:
         store = RedisMetadataStore(servers.redis_url)
@@ -118,7 +118,7 @@ def forget_metadata(servers: Servers, ledger: Ledger) -> None:
             store.delete_many(ledger.ids())
 
 
-def worker_config(servers: Servers, topics: Topics, servables: str) -> str:
+def worker_config(servers: Servers, topics: DemoTopics, servables: str) -> str:
     """Return a worker's configuration file; `servables` are its [[servables]] tables."""
     quoted = json.dumps  # a JSON string is a TOML string too
     settings = "".join(

@@ -1,5 +1,7 @@
 """What ends the demo early."""
 
+from topicserve.errors import TopicserveError
 
-class DemoError(Exception):
+
+class DemoError(TopicserveError):
     """The demo cannot go on; one line says why, and where to look."""

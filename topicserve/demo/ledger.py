@@ -34,7 +34,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Ledger:
+class DemoLedger:
     """Knows at any moment what is still owed. One thread publishes, one reads, any may ask.
 
     `expected` has the probabilities [rows, 10] of each version, computed here from its weights.

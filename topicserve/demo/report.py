@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from topicserve.demo.digits import Digits
-from topicserve.demo.ledger import Answer, Ledger
+from topicserve.demo.ledger import Answer, DemoLedger
 from topicserve.demo.summary import Summary
 
 SAMPLES_PER_VERSION = 12
@@ -59,7 +59,7 @@ def _percent(share: float) -> str:
     return "-" if math.isnan(share) else f"{share:.1%}"
 
 
-def samples(ledger: Ledger) -> list[Answer]:
+def samples(ledger: DemoLedger) -> list[Answer]:
     """Return answers of each version to the same images, those first that one got wrong.
 
     A line of the picture is of one version, and the next line shows the same images.

@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from topicserve.backends.redis_store import RedisMetadataStore
-from topicserve.demo.deployment import Servers, Topics, worker_config
+from topicserve.demo.deployment import DemoTopics, Servers, worker_config
 from topicserve.demo.digits import Digits, Network
 from topicserve.demo.errors import DemoError
-from topicserve.demo.ledger import Ledger
+from topicserve.demo.ledger import DemoLedger
 from topicserve.demo.memory import PeakMemory
 from topicserve.demo.releases import NETWORK, Releases
 from topicserve.demo.screen import Screen
@@ -35,14 +35,14 @@ class Stage:
     def __init__(
         self,
         servers: Servers,
-        topics: Topics,
+        topics: DemoTopics,
         digits: Digits,
         models: Path,
         logs: Path,
         records_per_second: float,
         screen: Screen,
     ) -> None:
-        self.ledger = Ledger()
+        self.ledger = DemoLedger()
         self.memory = PeakMemory()
         self.given_up: list[str] = []
         self._servers = servers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from topicserve.demo.digits import Digits
-from topicserve.demo.ledger import Answer, Ledger
+from topicserve.demo.ledger import Answer, DemoLedger
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Summary:
         return missing
 
 
-def summarize(ledger: Ledger, digits: Digits, dead_letters: int, killed_at: float) -> Summary:
+def summarize(ledger: DemoLedger, digits: Digits, dead_letters: int, killed_at: float) -> Summary:
     """Return the summary; `killed_at` is when a worker was killed, in seconds since the epoch."""
     answers = sorted(ledger.answers.values(), key=lambda answer: answer.read_at)
     latencies = np.array([answer.latency_seconds for answer in answers] or [0.0])

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 
 from topicserve.demo.digits import Digits
-from topicserve.demo.ledger import Ledger
+from topicserve.demo.ledger import DemoLedger
 from topicserve.producer.record import Record
 from topicserve.producer.record_producer import RecordProducer
 from topicserve.producer.result_reader import ResultReader
@@ -25,7 +25,7 @@ class Traffic:
     def __init__(
         self,
         digits: Digits,
-        ledger: Ledger,
+        ledger: DemoLedger,
         records_per_second: float,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import IO, Self
 
+from topicserve.errors import TopicserveError
+
 START_TIMEOUT_SECONDS = 20.0
 STOP_TIMEOUT_SECONDS = 10.0
 HOST = "127.0.0.1"
 
 
-class ServerStartError(Exception):
+class ServerStartError(TopicserveError):
     """The server did not come up; the message says what it said."""
 
 

@@ -8,10 +8,11 @@ PredictTimeoutError: no result came in time
 from collections.abc import Mapping
 
 from topicserve.backends.errors import BackendUnavailableError
+from topicserve.errors import TopicserveError
 from topicserve.wire.dead_letter import DeadLetter, Reason
 
 
-class PublishError(Exception):
+class PublishError(TopicserveError):
     """Records were not acknowledged; all others since the last flush were.
 
     `failures` has the error of each by record id, the first MAX_FAILURES of them;
@@ -30,7 +31,7 @@ class PublishError(Exception):
         self.failed_records = failed_records
 
 
-class DeadLetterError(Exception):
+class DeadLetterError(TopicserveError):
     """A worker gave the record up; trying again without a change rarely helps.
 
     `reason` says why, as a metric's label does, `message` in words, and `dead_letter` has the

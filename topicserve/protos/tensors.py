@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topicserve.errors import TopicserveError
 from topicserve.protos import tensor_pb2 as pb
 
 MAX_REPEATED_BYTES = 256 * 1024 * 1024
@@ -68,7 +69,7 @@ _COMPLEX_FIELDS = {
 _BITS_IN_HALF_VAL = (pb.DT_HALF, pb.DT_BFLOAT16)
 
 
-class TensorProtoError(ValueError):
+class TensorProtoError(TopicserveError, ValueError):
     """This is not a tensor that can be read or written; the message says what is wrong with it."""
 
 

@@ -1,7 +1,9 @@
 """The one error that reading from the wire raises."""
 
+from topicserve.errors import TopicserveError
 
-class InvalidRecordError(ValueError):
+
+class InvalidRecordError(TopicserveError, ValueError):
     """A record cannot be read. `field` names what is wrong, `problem` says how."""
 
     def __init__(self, field: str, problem: str) -> None:

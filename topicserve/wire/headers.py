@@ -58,7 +58,7 @@ _HEADER_BYTES = 128
 _USUAL_ID = (ID, b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx")
 
 
-class Target(msgspec.Struct, frozen=True, gc=False):
+class ServableSpec(msgspec.Struct, frozen=True, gc=False):
     """Which servable, version or label (at most one of the two) and signature a record asks for."""
 
     servable: str | None = None
@@ -70,7 +70,7 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What the headers say that many records say alike."""
 
-    target: Target
+    target: ServableSpec
     content_type: str
     metadata_absent: bool
 
@@ -236,7 +236,7 @@ def _read_envelope(headers: Headers, limits: Limits) -> Envelope:
     if version is not None and label is not None:
         raise InvalidRecordError(SERVABLE_LABEL, "give a version or a label, not both")
     return Envelope(
-        Target(ours.get(SERVABLE), version, label, ours.get(SIGNATURE)),
+        ServableSpec(ours.get(SERVABLE), version, label, ours.get(SIGNATURE)),
         _content_type(ours),
         _metadata_absent(ours),
     )

@@ -8,7 +8,7 @@ import msgspec
 
 from topicserve.wire import headers as names
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.headers import HeaderReader, InputHeaders, Target, read_id
+from topicserve.wire.headers import HeaderReader, InputHeaders, ServableSpec, read_id
 from topicserve.wire.json_codec.body import (
     Form,
     lone_row,
@@ -41,7 +41,7 @@ class InputRecord(msgspec.Struct, frozen=True, gc=False):
     """
 
     record_id: str
-    target: Target
+    target: ServableSpec
     form: Form
     content: Any
     rows: int
@@ -125,7 +125,7 @@ def decode_input(record: KafkaRecord, reader: InputReader = _default_reader) -> 
     )
 
 
-def _with_signature(target: Target, name: str | None, limits: Limits) -> Target:
+def _with_signature(target: ServableSpec, name: str | None, limits: Limits) -> ServableSpec:
     if not name or name == target.signature_name:
         return target
     check_name("signature_name", name, limits)

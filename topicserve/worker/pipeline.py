@@ -16,7 +16,7 @@ from contextlib import suppress
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.parts import Stages
-from topicserve.worker.quarantine.quarantine import PredictTimeoutError
+from topicserve.worker.quarantine.quarantine import BatchTimeoutError
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.retry import ShutdownRequestedError
 from topicserve.worker.stages.calls.calls import ServableUnavailableError
@@ -54,7 +54,7 @@ class Pipeline:
             self._poll()
         if self._fatal.error is None:
             self._finish(threads)
-        elif isinstance(self._fatal.error, PredictTimeoutError):
+        elif isinstance(self._fatal.error, BatchTimeoutError):
             self._note_clean_stop()
         if self._fatal.error is not None:
             raise self._fatal.error

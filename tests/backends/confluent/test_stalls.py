@@ -1,9 +1,9 @@
 from tests.support.stages.records import ManualClock
-from topicserve.backends.confluent.stalls import Place, StallWatch
+from topicserve.backends.confluent.stalls import ReadPosition, StallWatch
 from topicserve.wire.kafka_record import TopicPartition
 
 PARTITION = TopicPartition("in", 0)
-BEHIND = {PARTITION: Place(5, 9)}
+BEHIND = {PARTITION: ReadPosition(5, 9)}
 
 
 def test_a_partition_that_stands_still_though_more_is_there_is_found() -> None:
@@ -22,7 +22,13 @@ def test_what_moves_or_is_at_its_end_does_not_stall() -> None:
     """Nor what was paused meanwhile, which is left out of a look."""
     clock = ManualClock()
     watch = StallWatch(10, clock)
-    for places in (BEHIND, {PARTITION: Place(6, 9)}, {PARTITION: Place(9, 9)}, {}, BEHIND):
+    for places in (
+        BEHIND,
+        {PARTITION: ReadPosition(6, 9)},
+        {PARTITION: ReadPosition(9, 9)},
+        {},
+        BEHIND,
+    ):
         assert watch.stalled(places) == {}
         clock.advance(10)
 
@@ -32,12 +38,12 @@ def test_new_records_behind_a_long_idle_time_are_no_stall() -> None:
     clock = ManualClock()
     watch = StallWatch(10, clock)
     for _ in range(3):
-        assert watch.stalled({PARTITION: Place(9, 9)}) == {}
+        assert watch.stalled({PARTITION: ReadPosition(9, 9)}) == {}
         clock.advance(100)
 
-    assert watch.stalled({PARTITION: Place(9, 12)}) == {}
+    assert watch.stalled({PARTITION: ReadPosition(9, 12)}) == {}
     clock.advance(9)
-    assert watch.stalled({PARTITION: Place(9, 12)}) == {}
+    assert watch.stalled({PARTITION: ReadPosition(9, 12)}) == {}
 
 
 def test_what_is_excused_is_found_again_once_it_moved() -> None:
@@ -49,7 +55,7 @@ def test_what_is_excused_is_found_again_once_it_moved() -> None:
     clock.advance(20)
     assert watch.stalled(BEHIND) == {}
 
-    moved = {PARTITION: Place(6, 9)}
+    moved = {PARTITION: ReadPosition(6, 9)}
     watch.stalled(moved)
     clock.advance(20)
     assert watch.stalled(moved) == moved

@@ -15,7 +15,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
         return lambda arguments, *_, **__: noted.setdefault(name, arguments)
 
     monkeypatch.setattr(module, "KafkaPythonConsumer", noting("consumer"))
-    monkeypatch.setattr(module, "ProducerClient", noting("producer"))
+    monkeypatch.setattr(module, "KafkaPythonProducerClient", noting("producer"))
     monkeypatch.setattr(module, "KafkaPythonProducer", lambda *_, **__: None)
     monkeypatch.setattr(module, "KafkaPythonAdmin", noting("admin"))
     return noted

@@ -10,7 +10,7 @@ from kafka import errors
 from tests.support.kafka.port import Member, numbered, send
 from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
 from topicserve.backends.kafka_python.broker import KafkaPythonBroker
-from topicserve.backends.kafka_python.connection import Network
+from topicserve.backends.kafka_python.connection import ClientNetwork
 from topicserve.backends.kafka_python.consumer import KafkaPythonConsumer
 from topicserve.embedded.kafka_server import KafkaServer
 
@@ -40,7 +40,7 @@ class ScriptedClient:
         self.closed = True
 
 
-class ScriptedNetwork(Network):
+class ScriptedNetwork(ClientNetwork):
     """Opens the client of a test once the test lets it."""
 
     def __init__(self, client: ScriptedClient) -> None:

@@ -5,7 +5,7 @@ import pytest
 from kafka import errors
 
 from topicserve.backends.errors import BackendUnavailableError, UnknownTopicError
-from topicserve.backends.kafka_python.connection import Network
+from topicserve.backends.kafka_python.connection import ClientNetwork
 from topicserve.backends.kafka_python.partitions import choose_partitions
 from topicserve.wire.kafka_record import OutgoingRecord
 
@@ -19,7 +19,7 @@ class TimingOutClient:
         raise errors.KafkaTimeoutError(f"no metadata for {topic}")
 
 
-class AskedNetwork(Network):
+class AskedNetwork(ClientNetwork):
     """Brokers that answer to another question, or do not."""
 
     def __init__(self, *, answers: bool, partitions: set[int] | None = None) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.backends.kafka_python.partitions import choose_partitions
-from topicserve.backends.kafka_python.producer_client import ProducerClient
+from topicserve.backends.kafka_python.producer_client import KafkaPythonProducerClient
 from topicserve.embedded.kafka_server import KafkaServer
 from topicserve.wire.kafka_record import OutgoingRecord
 
@@ -15,20 +15,20 @@ LIMIT_SECONDS = 30.0
 
 
 @pytest.fixture
-def producer() -> Iterator[ProducerClient]:
+def producer() -> Iterator[KafkaPythonProducerClient]:
     """Return a client that would wait for a topic for longer than any test."""
     with KafkaServer(auto_create_topics=False) as server:
         arguments: dict[str, Any] = {
             "bootstrap_servers": server.bootstrap_servers,
             "max_block_ms": 600_000,
         }
-        producer = ProducerClient(arguments)
+        producer = KafkaPythonProducerClient(arguments)
         yield producer
         producer.close(0)
 
 
 def test_what_fails_of_a_client_that_was_replaced_does_not_replace_the_next(
-    producer: ProducerClient,
+    producer: KafkaPythonProducerClient,
 ) -> None:
     """Its own records would fail with it, and be sent twice."""
     first = producer.opened(LIMIT_SECONDS)
@@ -43,7 +43,9 @@ def test_what_fails_of_a_client_that_was_replaced_does_not_replace_the_next(
     assert not producer.is_current(second)
 
 
-def test_no_topic_is_waited_for_with_a_client_that_was_given_up(producer: ProducerClient) -> None:
+def test_no_topic_is_waited_for_with_a_client_that_was_given_up(
+    producer: KafkaPythonProducerClient,
+) -> None:
     """No one answers it any more: who sends asks the next one at once."""
     record = OutgoingRecord("unknown", b"key", b"value", [])
 

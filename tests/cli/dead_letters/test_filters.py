@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.stages.dead_letters import GIVEN_UP_MS, a_dead_record, an_entry
 from tests.support.stages.records import an_id
-from topicserve.cli.dead_letters.entry import Entry, decode_entry
+from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry
 from topicserve.cli.dead_letters.filters import Filter, add_filter_arguments
 from topicserve.cli.errors import UsageError
 from topicserve.wire.dead_letter import Reason
@@ -22,7 +22,7 @@ def offsets(*flags: str) -> list[int]:
     return [e.record.offset for e in letters() if wanted(*flags).wants(e)]
 
 
-def letters() -> list[Entry]:
+def letters() -> list[DeadLetterEntry]:
     """Return five that differ in reason, servable and time."""
     digits, other = [("ce_servable", b"digits")], [("ce_servable", b"other")]
     return [

@@ -5,7 +5,7 @@ import pytest
 
 from tests.support.kafka.record_batches import a_batch
 from tests.support.stages.records import ManualClock
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.config import BrokerConfig
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.groups import CommittedOffset
@@ -19,7 +19,7 @@ OFFSET = CommittedOffset(5, -1, "")
 class Producer:
     """A transactional producer, as the broker sees it."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: EmbeddedBroker) -> None:
         self.broker = broker
         self.ids = broker.transactions.init_producer_id("tx", TIMEOUT_SECONDS)
         self._sequences = dict.fromkeys(PLACES, 0)
@@ -46,15 +46,15 @@ class Producer:
         self.broker.transactions.end("tx", *self.ids, committed=committed)
 
 
-def a_broker(path: Path | None = None, clock: ManualClock | None = None) -> Broker:
+def a_broker(path: Path | None = None, clock: ManualClock | None = None) -> EmbeddedBroker:
     """Open a broker that has the topic, on what the path has from before."""
-    broker = Broker(BrokerConfig(data_dir=path), clock or ManualClock())
+    broker = EmbeddedBroker(BrokerConfig(data_dir=path), clock or ManualClock())
     if broker.topics.find("a") is None:
         broker.topics.create("a", 2)
     return broker
 
 
-def outcome(broker: Broker) -> list[str]:
+def outcome(broker: EmbeddedBroker) -> list[str]:
     """Say of each partition whether its transaction is open, committed or aborted."""
     return [
         "open"
@@ -66,7 +66,7 @@ def outcome(broker: Broker) -> list[str]:
     ]
 
 
-def refusal(broker: Broker, producer: Producer) -> ErrorCode:
+def refusal(broker: EmbeddedBroker, producer: Producer) -> ErrorCode:
     """Return why a producer can no longer commit."""
     with pytest.raises(KafkaError) as caught:
         broker.transactions.end("tx", *producer.ids, committed=True)
@@ -276,7 +276,7 @@ class _KilledError(Exception):
     """The process ends here."""
 
 
-def killed_after(monkeypatch: pytest.MonkeyPatch, broker: Broker, writes: int) -> None:
+def killed_after(monkeypatch: pytest.MonkeyPatch, broker: EmbeddedBroker, writes: int) -> None:
     """Let so many writes to journal and logs pass, and then no more."""
     left = [writes]
     put, append = Journal.put, broker.topics.append

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.support.stages.records import a_kafka_record
-from topicserve.cli.dead_letters.entry import Entry, decode_entry
+from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
@@ -28,6 +28,8 @@ def a_dead_record(
     return KafkaRecord(*partition, offset, timestamp_ms, sent.key, sent.value, sent.headers)
 
 
-def an_entry(offset: int = 0, reason: Reason = Reason.INVALID_INPUT, **changes: Any) -> Entry:
+def an_entry(
+    offset: int = 0, reason: Reason = Reason.INVALID_INPUT, **changes: Any
+) -> DeadLetterEntry:
     """Return the same, decoded."""
     return decode_entry(a_dead_record(offset, reason, **changes))

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from msgspec.structs import replace
 
-from topicserve.wire.headers import Target
+from topicserve.wire.headers import ServableSpec
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
@@ -75,6 +75,6 @@ def a_request(
         assignment or PartitionAssignment(PARTITION),
         size_bytes,
         polled_at,
-        InputRecord(an_id(offset), Target(), form, content, rows, **changes),
+        InputRecord(an_id(offset), ServableSpec(), form, content, rows, **changes),
         route,
     )

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from tests.support.stages.records import a_kafka_record, an_id
-from topicserve.demo.ledger import Ledger
+from topicserve.demo.ledger import DemoLedger
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.result import MetadataStatus, Result
 
@@ -14,9 +14,9 @@ METADATA = {"row": 0, "label": 7, "written_at": 100.0, "source": "/tests"}
 VALUE = {"digit": 7, "name": "seven", "probabilities": SURE_OF_SEVEN[0].tolist()}
 
 
-def a_ledger(*numbers: int) -> Ledger:
+def a_ledger(*numbers: int) -> DemoLedger:
     """Return a ledger whose version 1 is sure that row 0 is a seven, with records of that row."""
-    ledger = Ledger({1: SURE_OF_SEVEN})
+    ledger = DemoLedger({1: SURE_OF_SEVEN})
     for number in numbers:
         ledger.publish(an_id(number), METADATA)
     return ledger

@@ -17,7 +17,7 @@ from topicserve.backends.broker import OffsetAndMetadata, metadata_of
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import Guarantee
-from topicserve.worker.quarantine.quarantine import PredictTimeoutError
+from topicserve.worker.quarantine.quarantine import BatchTimeoutError
 from topicserve.worker.stages.predict import Predictor
 from topicserve.worker.stages.request import Batch, BatchPrediction
 
@@ -267,7 +267,7 @@ class HangingReplicas(Replicas):
         world.each_poll = each_poll  # type: ignore[method-assign]
         try:
             world.run()
-        except PredictTimeoutError as error:
+        except BatchTimeoutError as error:
             return error
         finally:
             predictor.over.set()
@@ -301,7 +301,7 @@ def test_other_partitions_go_on_beside_a_hang() -> None:
         def is_time_to_end(self, world: World) -> bool:
             return len(others - set(world.log.ids())) <= 7  # what shares the hanging batch
 
-    assert isinstance(Patient(Guarantee.AT_LEAST_ONCE, {31}).run_one(), PredictTimeoutError)
+    assert isinstance(Patient(Guarantee.AT_LEAST_ONCE, {31}).run_one(), BatchTimeoutError)
 
 
 class Opened:

@@ -14,8 +14,8 @@ from tests.support.servables.servables import DOUBLE, Doubling, Served
 from tests.support.stages.deliveries import limit_of
 from tests.worker.test_pipeline import PARTITIONS, World, records
 from topicserve.servables.core.errors import InvalidArgumentError
-from topicserve.servables.kinds.pipeline.definition import Definition
-from topicserve.servables.kinds.pipeline.pipeline import Pipeline
+from topicserve.servables.kinds.pipeline.definition import PipelineDefinition
+from topicserve.servables.kinds.pipeline.pipeline import PipelineServable
 from topicserve.servables.kinds.servable import Scope, TensorSpec
 from topicserve.servables.server.swap_guard import GuardLimits, SwapGuard
 from topicserve.worker.config.schema import Guarantee
@@ -187,7 +187,7 @@ class PipelineWorld(World):
     def __init__(self, guarantee: Guarantee, **new: Any) -> None:
         guard = SwapGuard(lambda _: GuardLimits())
         self.steps = Steps(guard, first=Doubling(), second=Doubling())
-        pipeline = Pipeline(
+        pipeline = PipelineServable(
             msgspec.convert(
                 {
                     "steps": [
@@ -196,7 +196,7 @@ class PipelineWorld(World):
                     ],
                     "outputs": {"y": "b.y"},
                 },
-                Definition,
+                PipelineDefinition,
             ),
             self.steps,
         )

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from topicserve.wire.headers import Target
+from topicserve.wire.headers import ServableSpec
 from topicserve.worker.config.served import CanaryConfig, ServedConfig
 from topicserve.worker.stages.request import Route
 from topicserve.worker.stages.routing import Router, UnknownServableError, share_of
@@ -30,33 +30,35 @@ def test_a_record_gets_what_it_asks_for() -> None:
     """Servable, version or label, and signature; the default signature where it names none."""
     router = a_router("digits", "words")
 
-    assert router.route(Target("words", 3, None, "classify"), ID) == Route(
+    assert router.route(ServableSpec("words", 3, None, "classify"), ID) == Route(
         "words", 3, None, "classify"
     )
-    assert router.route(Target("digits", None, "stable"), ID) == Route(
+    assert router.route(ServableSpec("digits", None, "stable"), ID) == Route(
         "digits", None, "stable", "serving_default"
     )
 
 
 def test_who_names_none_gets_the_only_one_or_the_default() -> None:
     """Where there are several and no default, the record is at fault."""
-    assert a_router("digits").route(Target(), ID).servable == "digits"
-    assert a_router("digits", "words", default="words").route(Target(), ID).servable == "words"
+    assert a_router("digits").route(ServableSpec(), ID).servable == "digits"
+    assert (
+        a_router("digits", "words", default="words").route(ServableSpec(), ID).servable == "words"
+    )
     with pytest.raises(UnknownServableError, match=r"is missing.*served: digits, words"):
-        a_router("digits", "words").route(Target(), ID)
+        a_router("digits", "words").route(ServableSpec(), ID)
 
 
 def test_a_servable_that_is_not_served_is_the_records_fault() -> None:
     """The message says what is served."""
     with pytest.raises(UnknownServableError, match=r"'other'.*not served here; served: digits"):
-        a_router("digits").route(Target("other"), ID)
+        a_router("digits").route(ServableSpec("other"), ID)
 
 
 def test_routes_follow_what_is_configured() -> None:
     """A route that was found before is no route once its servable is removed."""
     names = ["digits", "words"]
     router = Router([], lambda: names, "", WorkerMetrics(CollectorRegistry()))
-    asked = Target("digits")
+    asked = ServableSpec("digits")
     router.route(asked, ID)
 
     names.remove("digits")
@@ -64,7 +66,7 @@ def test_routes_follow_what_is_configured() -> None:
 
     with pytest.raises(UnknownServableError, match=r"'digits'.*served: words"):
         router.route(asked, ID)
-    assert router.route(Target(), ID).servable == "words", "the only one by now"
+    assert router.route(ServableSpec(), ID).servable == "words", "the only one by now"
 
 
 @given(st.lists(st.uuids(), min_size=200, max_size=200, unique=True))
@@ -74,7 +76,7 @@ def test_a_canary_takes_its_share_and_keeps_it(ids: list[object]) -> None:
 
     def taken(share: float) -> set[str]:
         router = a_router("digits", canary=CanaryConfig(share, version=2))
-        return {one for one in record_ids if router.route(Target(), one).version == 2}
+        return {one for one in record_ids if router.route(ServableSpec(), one).version == 2}
 
     small, large = taken(0.1), taken(0.5)
 
@@ -87,8 +89,8 @@ def test_a_canary_leaves_alone_who_asks_for_a_version() -> None:
     registry = CollectorRegistry()
     router = a_router("digits", canary=CanaryConfig(1.0, label="next"), registry=registry)
 
-    assert router.route(Target("digits", 1), ID).version == 1
-    assert router.route(Target("digits"), ID).label == "next"
+    assert router.route(ServableSpec("digits", 1), ID).version == 1
+    assert router.route(ServableSpec("digits"), ID).label == "next"
 
     labels = {"servable": "digits"}
     assert registry.get_sample_value("topicserve_canary_records_total", labels) == 1

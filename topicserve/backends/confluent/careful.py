@@ -18,7 +18,7 @@ import kafka
 
 from topicserve.backends.broker import Offsets, metadata_of
 from topicserve.backends.errors import AuthenticationError, BackendConfigError, BackendError
-from topicserve.backends.kafka_python.connection import Network
+from topicserve.backends.kafka_python.connection import ClientNetwork
 from topicserve.backends.kafka_python.consumer import records_of
 from topicserve.backends.kafka_python.errors import translated
 from topicserve.backends.kafka_python.screening import screen
@@ -181,7 +181,7 @@ class CarefulReader:
         if self._client is None:
             try:
                 with translated():
-                    self._client = Network().open(
+                    self._client = ClientNetwork().open(
                         kafka.KafkaConsumer, self._arguments, _OPEN_SECONDS
                     )
             except BackendError as error:

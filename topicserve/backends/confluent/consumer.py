@@ -17,7 +17,7 @@ from topicserve.backends.confluent.corrupt import CorruptBatches
 from topicserve.backends.confluent.errors import PARTITION_EOF, translate, translated
 from topicserve.backends.confluent.offsets import from_client, to_client
 from topicserve.backends.confluent.seeks import RETRY_SECONDS, Seeks
-from topicserve.backends.confluent.stalls import Place, StallWatch
+from topicserve.backends.confluent.stalls import ReadPosition, StallWatch
 from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
@@ -397,13 +397,13 @@ class ConfluentConsumer:
 
     def _look_for_stalls(self, careful: CarefulReader) -> None:
         watched = {p for p in self._assigned - self._paused - self._unread if p not in careful}
-        places: dict[TopicPartition, Place] = {}
+        places: dict[TopicPartition, ReadPosition] = {}
         with translated():
             for theirs in self._client.position(_theirs(watched)):
                 partition = _ours(theirs)
                 known = [self._ends.get(partition), _offset(theirs), self._starts.get(partition)]
                 position = max((one for one in known if one is not None), default=0)
-                places[partition] = Place(position, self._log_end(partition) or 0)
+                places[partition] = ReadPosition(position, self._log_end(partition) or 0)
         for partition, place in self._stalls.stalled(places).items():
             self._get_past(careful, partition, place.position)
 

@@ -17,7 +17,7 @@ from topicserve.backends.confluent.delivery_reports import (
 )
 from topicserve.backends.confluent.errors import refusal, translate, translated
 from topicserve.backends.confluent.offsets import to_client
-from topicserve.backends.confluent.producer_client import OpenClient, ProducerClient
+from topicserve.backends.confluent.producer_client import ConfluentProducerClient, OpenClient
 from topicserve.backends.errors import (
     AuthenticationError,
     BackendConfigError,
@@ -61,7 +61,7 @@ class ConfluentProducer:
         self._clock = clock
         # Why the client can do no more: it was fenced, or is refused.
         self._fatal: BackendError | None = None
-        self._client = ProducerClient(open_client, self._on_error)
+        self._client = ConfluentProducerClient(open_client, self._on_error)
         self._calls = TransactionalCalls("confluent-transactions")
         self._known_topics: set[str] = set()
         self._is_cut_off = False

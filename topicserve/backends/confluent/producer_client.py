@@ -15,7 +15,7 @@ OpenClient = Callable[[Callable[[KafkaError], None]], Any]
 """Makes a confluent_kafka.Producer, which tells its errors to the argument."""
 
 
-class ProducerClient:
+class ConfluentProducerClient:
     """The confluent_kafka.Producer of the moment, as `current`."""
 
     def __init__(self, open_client: OpenClient, on_error: Callable[[KafkaError], None]) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from topicserve.wire.kafka_record import TopicPartition
 
 
-class Place(NamedTuple):
+class ReadPosition(NamedTuple):
     """How far a partition is read, and how far it goes."""
 
     position: int
@@ -36,7 +36,9 @@ class StallWatch:
         self._look_at = now + self._stall_seconds / 4
         return True
 
-    def stalled(self, places: Mapping[TopicPartition, Place]) -> dict[TopicPartition, Place]:
+    def stalled(
+        self, places: Mapping[TopicPartition, ReadPosition]
+    ) -> dict[TopicPartition, ReadPosition]:
         """Return the partitions that have not moved for so long, though more is there."""
         now = self._clock()
         found = {}

@@ -12,7 +12,7 @@ from topicserve.backends.bounded_calls import BoundedCalls
 from topicserve.backends.broker import GroupDescription, GroupMember, LogOffsets
 from topicserve.backends.errors import UnknownTopicError
 from topicserve.backends.kafka_errors import class_of_code
-from topicserve.backends.kafka_python.connection import Network
+from topicserve.backends.kafka_python.connection import ClientNetwork
 from topicserve.backends.kafka_python.errors import translated
 from topicserve.backends.kafka_python.offsets import from_client
 from topicserve.backends.own_process import own_process
@@ -163,7 +163,9 @@ class KafkaPythonAdmin:
 
     def _opened(self, timeout_seconds: float) -> Any:
         if self._client is None:
-            self._client = Network().open(kafka.KafkaAdminClient, self._arguments, timeout_seconds)
+            self._client = ClientNetwork().open(
+                kafka.KafkaAdminClient, self._arguments, timeout_seconds
+            )
         return self._client
 
     def _changes(

@@ -9,7 +9,7 @@ from topicserve.backends.kafka_choices import checked
 from topicserve.backends.kafka_python.admin import KafkaPythonAdmin
 from topicserve.backends.kafka_python.consumer import KafkaPythonConsumer
 from topicserve.backends.kafka_python.producer import KafkaPythonProducer
-from topicserve.backends.kafka_python.producer_client import ProducerClient
+from topicserve.backends.kafka_python.producer_client import KafkaPythonProducerClient
 from topicserve.backends.kafka_python.settings import to_kafka_python
 from topicserve.backends.kafka_settings import (
     DELIVERY_PLACES,
@@ -63,7 +63,9 @@ class KafkaPythonBroker:
         take_flag(merged, DELIVERY_PLACES)  # kafka-python tells every record's place
         arguments = to_kafka_python(merged, "producer") | {"partitioner": StickyPartitioner()}
         return KafkaPythonProducer(
-            ProducerClient(arguments), in_flight, is_transactional="transactional_id" in arguments
+            KafkaPythonProducerClient(arguments),
+            in_flight,
+            is_transactional="transactional_id" in arguments,
         )
 
     def admin(self) -> KafkaPythonAdmin:

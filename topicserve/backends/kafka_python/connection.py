@@ -25,7 +25,7 @@ from topicserve.backends.kafka_python.workarounds.client import (
 T = TypeVar("T")
 
 
-class Network:
+class ClientNetwork:
     """The event loop and the connections of one client; `kafka_client` makes it use them."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from topicserve.backends.errors import (
     CommitRefusedError,
     UnknownTopicError,
 )
-from topicserve.backends.kafka_python.connection import Network
+from topicserve.backends.kafka_python.connection import ClientNetwork
 from topicserve.backends.kafka_python.errors import translated
 from topicserve.backends.kafka_python.offsets import from_client, to_client
 from topicserve.backends.kafka_python.rebalance import Change, RebalanceThread
@@ -44,7 +44,7 @@ class KafkaPythonConsumer:
         self,
         arguments: dict[str, Any],
         clock: Callable[[], float] = time.monotonic,
-        network: Network | None = None,
+        network: ClientNetwork | None = None,
         *,
         max_decompressed_bytes: int = 128 * 1024 * 1024,
     ) -> None:
@@ -52,7 +52,7 @@ class KafkaPythonConsumer:
         self._max_decompressed_bytes = max_decompressed_bytes
         self._arguments = arguments
         self._clock = clock
-        self._network = network or Network()
+        self._network = network or ClientNetwork()
         self._opening = BoundedCalls("kafka-python-open")
         self._client: Any = None
         self._topics: list[str] = []

@@ -6,7 +6,7 @@ from typing import Any
 from kafka import errors
 
 from topicserve.backends.errors import BackendUnavailableError, UnknownTopicError
-from topicserve.backends.kafka_python.connection import Network
+from topicserve.backends.kafka_python.connection import ClientNetwork
 from topicserve.backends.kafka_python.errors import translated
 from topicserve.backends.kafka_python.murmur2 import partitions_of
 from topicserve.wire.kafka_record import OutgoingRecord
@@ -15,7 +15,7 @@ _METADATA_SECONDS = 1.0
 
 
 def choose_partitions(
-    client: Any, network: Network, records: Sequence[OutgoingRecord]
+    client: Any, network: ClientNetwork, records: Sequence[OutgoingRecord]
 ) -> list[int | None]:
     """Return each record's partition; None leaves it to the client's sticky partitioner.
 
@@ -34,7 +34,7 @@ def choose_partitions(
     return partitions
 
 
-def _partition_count(client: Any, network: Network, topic: str) -> int:
+def _partition_count(client: Any, network: ClientNetwork, topic: str) -> int:
     try:
         with translated(errors.KafkaTimeoutError):
             return len(client.partitions_for(topic))

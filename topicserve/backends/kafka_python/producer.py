@@ -18,7 +18,7 @@ from topicserve.backends.in_flight import InFlight, PendingSend
 from topicserve.backends.kafka_python.errors import refusal, translate
 from topicserve.backends.kafka_python.offsets import to_client
 from topicserve.backends.kafka_python.partitions import choose_partitions
-from topicserve.backends.kafka_python.producer_client import ProducerClient
+from topicserve.backends.kafka_python.producer_client import KafkaPythonProducerClient
 from topicserve.backends.kafka_python.transactions import (
     transactional,
     translate_transactional,
@@ -42,7 +42,7 @@ class KafkaPythonProducer:
 
     def __init__(
         self,
-        client: ProducerClient,
+        client: KafkaPythonProducerClient,
         in_flight: InFlight,
         *,
         is_transactional: bool,

@@ -16,7 +16,7 @@ from kafka import errors
 from kafka.future import Future
 
 from topicserve.backends.errors import BackendError, BackendUnavailableError
-from topicserve.backends.kafka_python.connection import Network
+from topicserve.backends.kafka_python.connection import ClientNetwork
 from topicserve.backends.kafka_python.workarounds.client import (
     keep_requests,
     retry_timed_out_requests,
@@ -26,7 +26,7 @@ from topicserve.backends.kafka_python.workarounds.client import (
 _DISCARD_SECONDS = 60.0
 
 
-class ProducerClient:
+class KafkaPythonProducerClient:
     """The KafkaProducer of the moment, opened when it is first asked for. Any thread may call."""
 
     def __init__(self, arguments: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class ProducerClient:
         self._opening = threading.Lock()  # guards the two below
         self._client: Any = None
         self._closed = False
-        self.network = Network()
+        self.network = ClientNetwork()
 
     def opened(self, timeout_seconds: float) -> Any:
         """Return the client. Raises what `Network.open` raises."""
@@ -43,7 +43,7 @@ class ProducerClient:
             if self._closed:
                 raise BackendError("the producer is closed")
             if self._client is None:
-                network = Network()
+                network = ClientNetwork()
                 client = network.open(kafka.KafkaProducer, self._arguments, timeout_seconds)
                 keep_requests(client)
                 retry_timed_out_requests(client)

@@ -12,8 +12,10 @@ from typing import Any
 
 from kafka.record.default_records import DefaultRecordBatch
 
+from topicserve.errors import TopicserveError
 
-class OffsetsError(Exception):
+
+class OffsetsError(TopicserveError):
     """A batch holds a record at an offset that cannot be its own."""
 
 

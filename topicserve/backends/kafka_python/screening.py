@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 import kafka
 from kafka.consumer.fetcher import ConsumerRecord
 
-from topicserve.backends.kafka_python.connection import Network
+from topicserve.backends.kafka_python.connection import ClientNetwork
 from topicserve.backends.kafka_python.errors import translated
 from topicserve.backends.kafka_python.workarounds.unreadable import (
     Batches,
     ReadableRecords,
     is_missing_library,
 )
+from topicserve.errors import TopicserveError
 from topicserve.wire.kafka_record import TopicPartition
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ _OPEN_SECONDS = 5.0
 _CLOSE_SECONDS = 1.0
 
 
-class UnsoundBatchError(Exception):
+class UnsoundBatchError(TopicserveError):
     """A batch that decompresses, but not to what its header says."""
 
 
@@ -51,7 +52,9 @@ def screen(
     much longer. Raises BackendError where no broker answers.
     """
     deadline = time.monotonic() + timeout_seconds
-    client = Network().open(kafka.KafkaConsumer, arguments, min(timeout_seconds, _OPEN_SECONDS))
+    client = ClientNetwork().open(
+        kafka.KafkaConsumer, arguments, min(timeout_seconds, _OPEN_SECONDS)
+    )
     try:
         with translated():
             screening = _Screening(client, starts, max_bytes, max_decompressed_bytes, is_thorough)

@@ -15,7 +15,7 @@ from topicserve.wire.rfc3339 import write_time
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DeadLetterEntry:
     """A dead letter as it was read: `record` has its place, `letter.record` the original."""
 
     record: KafkaRecord
@@ -77,9 +77,9 @@ class Entry:
         return None if value is None else value.decode(errors="replace")
 
 
-def decode_entry(record: KafkaRecord) -> Entry:
+def decode_entry(record: KafkaRecord) -> DeadLetterEntry:
     """Return a record of a dead-letter topic, or raise InvalidRecordError."""
-    return Entry(record, decode_dead_letter(record))
+    return DeadLetterEntry(record, decode_dead_letter(record))
 
 
 def time_text(timestamp_ms: int) -> str | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from topicserve.cli.argument_types import time_or_age
-from topicserve.cli.dead_letters.entry import Entry
+from topicserve.cli.dead_letters.entry import DeadLetterEntry
 from topicserve.cli.errors import UsageError
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.record_id import canonical_record_id
@@ -73,7 +73,7 @@ class Filter:
         self._since_ms = _milliseconds(arguments.since)
         self._until_ms = _milliseconds(arguments.until)
 
-    def wants(self, entry: Entry) -> bool:
+    def wants(self, entry: DeadLetterEntry) -> bool:
         """Return whether this dead letter fits every flag."""
         time_ms = entry.record.timestamp_ms
         return (
@@ -107,6 +107,6 @@ def _milliseconds(time: datetime | None) -> float | None:
     return None if time is None else time.timestamp() * 1000
 
 
-def _is_at(entry: Entry, places: Places) -> bool:
+def _is_at(entry: DeadLetterEntry, places: Places) -> bool:
     record = entry.record
     return record.partition == places.partition and places.first <= record.offset <= places.last

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from topicserve.cli.argument_types import count
-from topicserve.cli.dead_letters.entry import Entry, decode_entry, printable
+from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry, printable
 from topicserve.cli.dead_letters.filters import Filter, add_filter_arguments
 from topicserve.cli.dead_letters.topic import (
     add_topic_arguments,
@@ -89,7 +89,7 @@ class Listing:
                 listing.add(entry)
         return listing
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: DeadLetterEntry) -> None:
         """Count one that matches, and keep it if it is among the first."""
         self.matched += 1
         self.reasons[entry.reason] += 1

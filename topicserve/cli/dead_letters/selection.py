@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from topicserve.backends.errors import BackendConfigError
 from topicserve.backends.metadata_store import MetadataStore
 from topicserve.cli.dead_letters.account import Skip
-from topicserve.cli.dead_letters.entry import Entry, decode_entry
+from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry
 from topicserve.cli.dead_letters.filters import Filter
 from topicserve.cli.dead_letters.replayed import ReplayedOffsets
 from topicserve.producer.arguments import topic_name
@@ -69,13 +69,15 @@ class Selection:
     def decide(self, records: Sequence[KafkaRecord]) -> list[Decision]:
         """Return a decision for each record; the store is asked once for all of them."""
         found = [self._entry_or_skip(record) for record in records]
-        entries = [one for one in found if isinstance(one, Entry)]
+        entries = [one for one in found if isinstance(one, DeadLetterEntry)]
         missing = self._missing(entries)
         return [
             self._decision(record, one, missing) for record, one in zip(records, found, strict=True)
         ]
 
-    def _decision(self, record: KafkaRecord, one: Entry | Skip, missing: set[str]) -> Decision:
+    def _decision(
+        self, record: KafkaRecord, one: DeadLetterEntry | Skip, missing: set[str]
+    ) -> Decision:
         partition = TopicPartition(record.topic, record.partition)
         previous = self._previous[partition]
         self._previous[partition] = record.offset
@@ -87,7 +89,7 @@ class Selection:
         outgoing = self._outgoing(one)
         return Decision(record, previous, outgoing, is_without_metadata=is_missing)
 
-    def _entry_or_skip(self, record: KafkaRecord) -> Entry | Skip:
+    def _entry_or_skip(self, record: KafkaRecord) -> DeadLetterEntry | Skip:
         replayed = self._replayed[TopicPartition(record.topic, record.partition)]
         if record.offset in replayed:
             return Skip.REPLAYED_BEFORE
@@ -97,7 +99,7 @@ class Selection:
             return Skip.NOT_A_DEAD_LETTER
         return self._skip_of(entry) or entry
 
-    def _skip_of(self, entry: Entry) -> Skip | None:
+    def _skip_of(self, entry: DeadLetterEntry) -> Skip | None:
         if not self._rules.wanted.wants(entry):
             return Skip.NOT_WANTED
         if not is_complete(entry.letter):
@@ -110,14 +112,14 @@ class Selection:
             return Skip.TOPIC_MISSING
         return None
 
-    def _is_late(self, entry: Entry) -> bool:
+    def _is_late(self, entry: DeadLetterEntry) -> bool:
         try:
             _, _, deadline, _, _ = self._headers.read(entry.letter.record.headers)
         except InvalidRecordError:
             return False  # it is replayed as it is, for a worker of another configuration
         return deadline is not None and deadline <= self._rules.now()
 
-    def _target_partitions(self, entry: Entry) -> int | None:
+    def _target_partitions(self, entry: DeadLetterEntry) -> int | None:
         topic = entry.letter.record.topic
         if topic == entry.record.topic:
             return None  # it would become a dead letter of the dead-letter topic
@@ -128,7 +130,7 @@ class Selection:
                 self._topics[topic] = None
         return self._topics[topic]
 
-    def _outgoing(self, entry: Entry) -> OutgoingRecord:
+    def _outgoing(self, entry: DeadLetterEntry) -> OutgoingRecord:
         if self._rules.to is not None:
             return replay_of(entry.letter, self._rules.to)
         original = entry.letter.record
@@ -137,7 +139,7 @@ class Selection:
         partition = original.partition if 0 <= original.partition < count else None
         return replay_of(entry.letter, original.topic, partition)
 
-    def _missing(self, entries: Sequence[Entry]) -> set[str]:
+    def _missing(self, entries: Sequence[DeadLetterEntry]) -> set[str]:
         """Return the places of those whose metadata is not in the store."""
         asked = [entry for entry in entries if entry.needs_metadata]
         if not asked or self._rules.store is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 
 from topicserve.backends.broker import Offsets
-from topicserve.cli.dead_letters.entry import Entry, decode_entry, printable, time_text
+from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry, printable, time_text
 from topicserve.cli.dead_letters.filters import Places, read_places
 from topicserve.cli.dead_letters.topic import (
     add_topic_arguments,
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def find(arguments: argparse.Namespace) -> list[Entry]:
+def find(arguments: argparse.Namespace) -> list[DeadLetterEntry]:
     """Return the dead letters that are meant, in the order read; UsageError without any."""
     offsets = log_offsets_of(arguments)
     ends = ends_of(offsets)
@@ -93,7 +93,7 @@ def find(arguments: argparse.Namespace) -> list[Entry]:
         raise UsageError(f"offset {arguments.which}: {error}") from error
 
 
-def lines_of(entry: Entry, encoding: str) -> Iterable[str]:
+def lines_of(entry: DeadLetterEntry, encoding: str) -> Iterable[str]:
     """Yield the dead letter for a person: the error first, then where it came from, then all."""
     letter, original = entry.letter, entry.letter.record
     yield f"reason     {entry.reason}"
@@ -129,7 +129,7 @@ def body_lines(value: bytes | None, encoding: str) -> Iterable[str]:
         yield from textwrap.wrap(text, _LINE)
 
 
-def _by_id(records: Iterable[KafkaRecord], record_id: str) -> list[Entry]:
+def _by_id(records: Iterable[KafkaRecord], record_id: str) -> list[DeadLetterEntry]:
     found = []
     for record in records:
         try:

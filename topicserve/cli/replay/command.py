@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         with closing(_admin(plan.config)) as admin:
             if arguments.compare is not None:
                 check_comparison(arguments.compare, plan.live_topic, admin)
-            replica = Replica(arguments, plan, admin)
+            replica = ReplayReplica(arguments, plan, admin)
             code = replica.run(stop, ready)
             progress = replica.progress()
             account = ReplayAccount(progress)
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     return code if code or account.is_good else EXIT_FAILED
 
 
-class Replica:
+class ReplayReplica:
     """This process' part of the replay."""
 
     def __init__(self, arguments: argparse.Namespace, plan: Plan, admin: OffsetsAdmin) -> None:

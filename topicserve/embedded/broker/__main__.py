@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.config import BrokerConfig
 from topicserve.embedded.broker.connection import Connection
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.02
 
 
-async def serve(broker: Broker, *, end_with_stdin: bool) -> None:
+async def serve(broker: EmbeddedBroker, *, end_with_stdin: bool) -> None:
     """Serve until SIGTERM or SIGINT; says on one line of standard output where.
 
     With `end_with_stdin` also until standard input ends, for anyone who holds its other end may be
@@ -48,7 +48,7 @@ async def serve(broker: Broker, *, end_with_stdin: bool) -> None:
         connection.close()
 
 
-async def _tick(broker: Broker) -> None:
+async def _tick(broker: EmbeddedBroker) -> None:
     while True:
         await asyncio.sleep(_TICK_SECONDS)
         try:
@@ -64,7 +64,7 @@ def main() -> int:
     end_with_stdin = arguments.pop("end_with_stdin")
     config = BrokerConfig(**arguments)
     try:
-        broker = Broker(config)
+        broker = EmbeddedBroker(config)
     except OSError as error:
         print(f"cannot keep data in {config.data_dir}: {error.strerror}", file=sys.stderr)
         return 2

@@ -1,10 +1,10 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.broker import EmbeddedBroker
 
 
-class Client(NamedTuple):
+class ClientInfo(NamedTuple):
     """Who asks."""
 
     client_id: str
@@ -14,7 +14,7 @@ class Client(NamedTuple):
 Response = Any
 """A response of kafka.protocol's; None where the protocol has none."""
 
-Handler = Callable[[Broker, Any, Client], Response | Awaitable[Response]]
+Handler = Callable[[EmbeddedBroker, Any, ClientInfo], Response | Awaitable[Response]]
 
 
 class Api(NamedTuple):

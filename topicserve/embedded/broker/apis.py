@@ -9,8 +9,8 @@ from typing import Any
 
 from kafka.protocol import admin, consumer, metadata, producer
 
-from topicserve.embedded.broker.api import Api, Client, Response
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.api import Api, ClientInfo, Response
+from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode
 from topicserve.embedded.broker.handlers import (
     cluster,
@@ -26,7 +26,7 @@ from topicserve.embedded.broker.handlers import (
 )
 
 
-def api_versions(broker: Broker, request: Any, client: Client) -> Response:
+def api_versions(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Tell which versions of what are understood."""
     return supported_versions(ErrorCode.NONE)
 

@@ -5,13 +5,13 @@ from topicserve.embedded.broker.config import BrokerConfig
 from topicserve.embedded.broker.groups import Groups
 from topicserve.embedded.broker.log.journal import Journal
 from topicserve.embedded.broker.topics import Topic, Topics
-from topicserve.embedded.broker.transactions import Transactions
+from topicserve.embedded.broker.transactions import TransactionCoordinator
 
 NODE_ID = 1
 CLUSTER_ID = "topicserve-embedded"
 
 
-class Broker:
+class EmbeddedBroker:
     """Everything that the broker knows; the request handlers read and change it.
 
     All of it belongs to one thread, that of the event loop, so a change that does not wait in
@@ -28,7 +28,7 @@ class Broker:
         self._journal = Journal(config.data_dir and config.data_dir / "journal")
         self.topics = Topics(config, self._journal)
         self.groups = Groups(self._journal, clock, config.initial_rebalance_delay_seconds)
-        self.transactions = Transactions(self._journal, self.topics, self.groups, clock)
+        self.transactions = TransactionCoordinator(self._journal, self.topics, self.groups, clock)
 
     def delete_topic(self, topic: Topic) -> None:
         """Delete a topic and what groups committed for it."""

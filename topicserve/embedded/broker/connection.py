@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Awaitable
 from typing import Any, cast
 
-from topicserve.embedded.broker.api import Client
+from topicserve.embedded.broker.api import ClientInfo
 from topicserve.embedded.broker.apis import APIS
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.frames import (
     LENGTH_BYTES,
     BadRequestError,
@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
     in Kafka, and no other connection. Bytes that are no request end this connection alone.
     """
 
-    def __init__(self, broker: Broker, connections: set["Connection"]) -> None:
+    def __init__(self, broker: EmbeddedBroker, connections: set["Connection"]) -> None:
         self._broker = broker
         self._connections = connections
         self._received = bytearray()
@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
         if not request.is_supported:
             self._transport.write(write_unsupported(request))
             return
-        client = Client(request.client_id, self._host)
+        client = ClientInfo(request.client_id, self._host)
         handler = APIS[request.api_key].handler
         decoded = request.decode()
         try:

@@ -1,5 +1,7 @@
 from enum import IntEnum
 
+from topicserve.errors import TopicserveError
+
 
 class ErrorCode(IntEnum):
     """The protocol's error codes that this broker gives."""
@@ -44,7 +46,7 @@ class ErrorCode(IntEnum):
     UNKNOWN_TOPIC_ID = 100
 
 
-class KafkaError(Exception):
+class KafkaError(TopicserveError):
     """A request, or a part of one, is answered with this code."""
 
     def __init__(self, code: ErrorCode, message: str | None = None) -> None:

@@ -12,6 +12,7 @@ from kafka.protocol.schemas.fields.codecs import TaggedFields
 from topicserve.embedded.broker.api import Response
 from topicserve.embedded.broker.apis import APIS, supported_versions
 from topicserve.embedded.broker.error_codes import ErrorCode
+from topicserve.errors import TopicserveError
 
 LENGTH_BYTES = 4
 _HEADER = struct.Struct(">hhih")  # api key, api version, correlation id, length of the client id
@@ -19,7 +20,7 @@ _API_VERSIONS = 18
 _MAX_TAG_BYTES = 1024
 
 
-class BadRequestError(Exception):
+class BadRequestError(TopicserveError):
     """The bytes are no request that can be answered; the connection is of no more use."""
 
 

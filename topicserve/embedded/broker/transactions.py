@@ -27,7 +27,7 @@ class _Transaction:
     offsets: dict[str, dict[TopicPartition, Any]] = field(default_factory=dict)
 
 
-class Transactions:
+class TransactionCoordinator:
     """Gives out producer ids and runs the transactions (KIP-98, KIP-447), one a transactional id.
 
     The journal has the outcome, with the offsets that belong to it, before the first marker is

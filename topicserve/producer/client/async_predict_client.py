@@ -9,7 +9,7 @@ from topicserve.backends.redis_store import DEFAULT_KEY_PREFIX, DEFAULT_TTL_SECO
 from topicserve.producer import arguments
 from topicserve.producer.asynchronous.queueing import encoded_aside, put_aside
 from topicserve.producer.client.connections import DEFAULT_SOURCE, open_core
-from topicserve.producer.client.core import CLOSE_SECONDS, ClientCore, RecordFields, Request
+from topicserve.producer.client.core import CLOSE_SECONDS, ClientCore, PendingRequest, RecordFields
 from topicserve.producer.client.predict_client import (
     DEFAULT_TIMEOUT_SECONDS,
     MAX_PENDING_REQUESTS,
@@ -85,7 +85,7 @@ class AsyncPredictClient:
         result = await client.predict({"x": [1.0, 2.0]}, metadata={"user": 7}, timeout=2.0)
         """
         limit = self._limit(timeout)
-        request: Request | None = None
+        request: PendingRequest | None = None
         try:
             async with asyncio.timeout(limit), self._room:
                 record = self._core.record(inputs, fields, limit)

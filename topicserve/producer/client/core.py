@@ -41,7 +41,7 @@ class RecordFields(TypedDict, total=False):
     tracestate: str | None
 
 
-class Request(NamedTuple):
+class PendingRequest(NamedTuple):
     """A record on its way to a result."""
 
     record_id: str
@@ -79,19 +79,21 @@ class ClientCore:
         """Return it encoded; raises InvalidRecordError. Takes time with the size of the record."""
         return self.publisher.check(self._encoder.encode(record))
 
-    def open(self, encoded: EncodedRecord) -> Request:
+    def open(self, encoded: EncodedRecord) -> PendingRequest:
         """Take a request, whose entry is to be given to the publisher next."""
         future = self.requests.open(encoded.record_id)
         entry = self.publisher.entry(encoded)
         entry.future.add_done_callback(partial(self._note_failure, encoded.record_id))
-        return Request(encoded.record_id, future, entry)
+        return PendingRequest(encoded.record_id, future, entry)
 
-    def drop(self, request: Request) -> None:
+    def drop(self, request: PendingRequest) -> None:
         """Wait for this request no longer; what is not on its way yet is not published."""
         self.requests.drop(request.record_id)
         request.entry.future.cancel()
 
-    def timed_out(self, request: Request | None, timeout_seconds: float) -> PredictTimeoutError:
+    def timed_out(
+        self, request: PendingRequest | None, timeout_seconds: float
+    ) -> PredictTimeoutError:
         """Return what to say of a request that got no answer in time."""
         progress = self.listener.progress()
         problem = f" ({progress.problem})" if progress.problem else ""

@@ -10,7 +10,7 @@ from topicserve.backends.own_process import own_process
 from topicserve.backends.redis_store import DEFAULT_KEY_PREFIX, DEFAULT_TTL_SECONDS
 from topicserve.producer import arguments
 from topicserve.producer.client.connections import DEFAULT_SOURCE, open_core
-from topicserve.producer.client.core import CLOSE_SECONDS, ClientCore, RecordFields, Request
+from topicserve.producer.client.core import CLOSE_SECONDS, ClientCore, PendingRequest, RecordFields
 from topicserve.producer.errors import PredictTimeoutError
 from topicserve.wire.result import Result
 
@@ -101,7 +101,7 @@ class PredictClient:
         limit = self._limit(timeout)
         encoded = self._core.encode(self._core.record(inputs, fields, limit))
         give_up_at = time.monotonic() + limit
-        request: Request | None = None
+        request: PendingRequest | None = None
         is_admitted = False
         try:
             is_admitted = self._room.acquire(timeout=limit)

@@ -18,8 +18,10 @@ ServableError
 
 from typing import ClassVar
 
+from topicserve.errors import TopicserveError
 
-class ServableError(Exception):
+
+class ServableError(TopicserveError):
     """Anything that the core or a servable answers; `code` is the gRPC status name.
 
     `retriable` says whether the very same call may succeed later: a caller waits and repeats it,

@@ -19,7 +19,7 @@ Out = TypeVar("Out")
 T = TypeVar("T")
 
 
-class Output(Generic[T]):
+class AdapterOutput(Generic[T]):
     """The far end of an adapter: what is sent waits until someone has connected."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class SourceAdapter(TargetBase[In], Generic[In, Out]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._output: Output[Out] = Output()
+        self._output: AdapterOutput[Out] = AdapterOutput()
 
     def set_aspired_versions_callback(self, callback: AspiredVersionsCallback[Out]) -> None:
         """Say from now on to `callback` what is aspired. At most once."""

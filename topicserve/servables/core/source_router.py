@@ -8,7 +8,7 @@ from typing import TypeVar
 from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.source import Source
-from topicserve.servables.core.source_adapter import Output
+from topicserve.servables.core.source_adapter import AdapterOutput
 from topicserve.servables.core.target import TargetBase
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ class SourceRouter(TargetBase[T]):
 
     def __init__(self, num_output_ports: int) -> None:
         super().__init__()
-        self._outputs: list[Output[T]] = [Output() for _ in range(num_output_ports)]
+        self._outputs: list[AdapterOutput[T]] = [AdapterOutput() for _ in range(num_output_ports)]
 
     @property
     def num_output_ports(self) -> int:

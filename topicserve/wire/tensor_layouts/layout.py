@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from topicserve.errors import TopicserveError
+
 REQUEST_INPUTS, RESPONSE_OUTPUTS = 2, 1
 """The field numbers of the two messages' tensors."""
 
@@ -31,7 +33,7 @@ MAX_TENSORS, MAX_FIXED_BYTES = 16, 4096
 """Messages with more tensors, or more bytes beside the numbers, have no layout."""
 
 
-class Place(NamedTuple):
+class FieldPlace(NamedTuple):
     """One tensor's elements in a message."""
 
     name: str
@@ -39,7 +41,7 @@ class Place(NamedTuple):
     stop: int
 
 
-class IrregularError(ValueError):
+class IrregularError(TopicserveError, ValueError):
     """Something in a message is not as the common libraries write it."""
 
 
@@ -48,7 +50,7 @@ class Layout:
 
     __slots__ = ("_fixed", "_head", "_tail", "places", "size")
 
-    def __init__(self, message: bytes, places: Sequence[Place]) -> None:
+    def __init__(self, message: bytes, places: Sequence[FieldPlace]) -> None:
         self.size = len(message)
         self.places = tuple(sorted(places, key=lambda place: place.start))
         bounds = [0, *(bound for place in self.places for bound in place[1:]), self.size]
@@ -119,7 +121,7 @@ def content_of(column: NDArray[Any]) -> memoryview:
     return memoryview(octets)
 
 
-def _places(message: bytes, tensors: int) -> Iterator[Place]:
+def _places(message: bytes, tensors: int) -> Iterator[FieldPlace]:
     for number, start, stop in _fields(message, 0, len(message)):
         if number not in _MODEL_SPEC_AND_TENSORS_AND_FILTER:
             raise IrregularError("an unknown field")
@@ -127,7 +129,7 @@ def _places(message: bytes, tensors: int) -> Iterator[Place]:
             yield _place(message, start, stop)
 
 
-def _place(message: bytes, start: int, stop: int) -> Place:
+def _place(message: bytes, start: int, stop: int) -> FieldPlace:
     """Return the place of a map entry's tensor."""
     parts = list(_fields(message, start, stop))
     if sorted(number for number, _, _ in parts) != [_KEY, _VALUE]:
@@ -140,7 +142,7 @@ def _place(message: bytes, start: int, stop: int) -> Place:
     ]
     if len(elements) != 1:
         raise IrregularError("a tensor whose elements are not in one place")
-    return Place(message[name[0] : name[1]].decode(), *elements[0])
+    return FieldPlace(message[name[0] : name[1]].decode(), *elements[0])
 
 
 def _is_for_elements(number: int) -> bool:

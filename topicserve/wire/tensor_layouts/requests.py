@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from topicserve.wire.headers import Target
+from topicserve.wire.headers import ServableSpec
 from topicserve.wire.tensor_layouts.layout import REQUEST_INPUTS, Layout, layout_of
 
 # What is joined at once: it stays in the processor's cache.
@@ -32,12 +32,12 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     rows: int
     held_bytes: int
 
-    def target(self, headers: Target) -> Target:
+    def target(self, headers: ServableSpec) -> ServableSpec:
         """Return what is asked for: the headers stand for what the body does not say."""
         version, label = self.version, self.label or None
         if version is None and label is None:
             version, label = headers.version, headers.label
-        return Target(
+        return ServableSpec(
             self.servable_name or headers.servable,
             version,
             label,
@@ -58,9 +58,9 @@ class RequestLayout:
         self._places = {place.name: slice(*place[1:]) for place in layout.places}
         self._uid = self._places.get(uid)
         self._uid_name = uid
-        self._targets: tuple[Target | None, Target] = (None, Target())
+        self._targets: tuple[ServableSpec | None, ServableSpec] = (None, ServableSpec())
 
-    def target(self, headers: Target) -> Target:
+    def target(self, headers: ServableSpec) -> ServableSpec:
         """Return the same as `Asked.target`; the last answer is remembered."""
         given, target = self._targets
         if given is not headers:

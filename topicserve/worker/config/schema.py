@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
+from topicserve.errors import TopicserveError
 from topicserve.worker.config.models import ModelsConfig
 from topicserve.worker.config.served import ServedConfig
 from topicserve.worker.config.types import (
@@ -20,7 +21,7 @@ from topicserve.worker.config.types import (
 )
 
 
-class ConfigError(Exception):
+class ConfigError(TopicserveError):
     """The configuration is wrong. The message starts with the key and says what to write."""
 
     def __init__(self, key: str, problem: str) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from topicserve.errors import TopicserveError
 from topicserve.worker.http.pages import Page
 
 MAX_PAGES = 16
@@ -13,7 +14,7 @@ MAX_PAGES = 16
 _Call = tuple[Callable[[], Page], asyncio.AbstractEventLoop, "asyncio.Future[Page]"]
 
 
-class TooManyPagesError(Exception):
+class TooManyPagesError(TopicserveError):
     """All threads are busy, and enough pages wait."""
 
 

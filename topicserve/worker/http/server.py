@@ -100,7 +100,7 @@ def _listen_error(config: HttpConfig, error: OSError) -> ConfigError:
     return ConfigError("http.host", f"cannot listen on {config.host!r}: {error.strerror or error}")
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """What is read of a request."""
 
     method: str
@@ -186,7 +186,7 @@ class PageServer:
         log_event("http_request", logging.DEBUG, path=request.path, status=page.status)
         return _response(page, with_body=request.method == "GET")
 
-    async def _page(self, request: Request) -> Page:
+    async def _page(self, request: HttpRequest) -> Page:
         is_health = request.path.partition("?")[0] in HEALTH_PATHS
         threads = self._health if is_health else self._pages
         try:
@@ -198,7 +198,7 @@ class PageServer:
             return error_page(500, f"{type(error).__name__}; the log says more")
 
 
-def parse_request(head: bytes) -> Request | None:
+def parse_request(head: bytes) -> HttpRequest | None:
     """Return a request from its first line and headers; None if it is not HTTP/1."""
     first, *headers = head.split(b"\r\n")
     found = _REQUEST_LINE.fullmatch(first)
@@ -211,7 +211,7 @@ def parse_request(head: bytes) -> Request | None:
             accept = value.strip()
             break
     method, path, accept_text = (part.decode("latin-1") for part in (*found.groups(), accept))
-    return Request(method, path, accept_text)
+    return HttpRequest(method, path, accept_text)
 
 
 def _response(page: Page, *, with_body: bool = True) -> bytes:

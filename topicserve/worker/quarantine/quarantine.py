@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from topicserve.backends.broker import Consumer
+from topicserve.errors import TopicserveError
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.offsets.tracker import OffsetTracker
@@ -30,11 +31,11 @@ from topicserve.worker.telemetry.logging import log_event
 _RETRY_SECONDS = 1.0
 
 
-class WorkerKilledError(Exception):
+class WorkerKilledError(TopicserveError):
     """Workers died while they predicted this record."""
 
 
-class PredictTimeoutError(Exception):
+class BatchTimeoutError(TopicserveError):
     """A prediction did not return in time."""
 
 
@@ -236,7 +237,7 @@ class Quarantine:
         )
         times = f"at least {max(self._max_attempts, 2)} times in a row, at last alone"
         if timed_out:
-            error: Exception = PredictTimeoutError(f"its prediction did not return {times}")
+            error: Exception = BatchTimeoutError(f"its prediction did not return {times}")
         else:
             error = WorkerKilledError(f"the worker that predicted it died {times}")
         return Rejection(request, reason, error)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.quarantine.quarantine import PredictTimeoutError, Quarantine
+from topicserve.worker.quarantine.quarantine import BatchTimeoutError, Quarantine
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.stages.request import Batch
 
@@ -51,7 +51,7 @@ class PredictTimeouts:
             self._quarantine.timed_out(batch)
         self._metrics.predict_timeouts.inc(len(hanging))
         self._fatal.report(
-            PredictTimeoutError(
+            BatchTimeoutError(
                 f"a prediction of {hanging[0].route.servable!r} has not returned for more than "
                 f"{timeout:g} s (delivery.predict_timeout_seconds); its records are noted"
             )

@@ -12,12 +12,13 @@ import msgspec
 import orjson
 
 from topicserve.backends.broker import OffsetAndMetadata, metadata_of
+from topicserve.errors import TopicserveError
 from topicserve.wire.kafka_record import TopicPartition
 
 _FORMAT = "replay1 "
 
 
-class ForeignGroupError(Exception):
+class ForeignGroupError(TopicserveError):
     """The group has committed offsets that are not those of this replay."""
 
 

@@ -20,6 +20,7 @@ from topicserve.backends.errors import (
     BackendUnavailableError,
 )
 from topicserve.backends.redact import redact_url
+from topicserve.errors import TopicserveError
 from topicserve.worker.config.schema import ConfigError, WorkerConfig
 from topicserve.worker.runtime.retry import pauses
 from topicserve.worker.telemetry.logging import log_event
@@ -33,7 +34,7 @@ MAX_MESSAGE_BYTES = "max.message.bytes"
 DEAD_LETTER_ROOM_BYTES = 16 * 1024
 
 
-class StoppedError(Exception):
+class StoppedError(TopicserveError):
     """The person who started the worker wants it to end before it could begin."""
 
 

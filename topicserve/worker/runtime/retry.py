@@ -4,6 +4,8 @@ import random
 import threading
 from collections.abc import Iterator
 
+from topicserve.errors import TopicserveError
+
 FIRST_PAUSE_SECONDS = 0.05
 
 
@@ -18,7 +20,7 @@ def pauses(max_pause_seconds: float, random_share: float = 0.2) -> Iterator[floa
         pause = min(pause * 2, max_pause_seconds)
 
 
-class ShutdownRequestedError(Exception):
+class ShutdownRequestedError(TopicserveError):
     """The work at hand is no longer wanted: the worker gives up, or its partitions are gone."""
 
 

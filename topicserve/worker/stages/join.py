@@ -14,6 +14,7 @@ from topicserve.backends.errors import (
     BackendUnavailableError,
 )
 from topicserve.backends.metadata_store import MetadataStore, PendingMetadata
+from topicserve.errors import TopicserveError
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.config.schema import MetadataConfig, OnMissingMetadata
@@ -33,11 +34,11 @@ _ABSENT = Metadata(MetadataStatus.ABSENT)
 _MISSING = Metadata(MetadataStatus.MISSING)
 
 
-class MetadataMissingError(Exception):
+class MetadataMissingError(TopicserveError):
     """There is no metadata for the record, and the policy says that there must be."""
 
 
-class MetadataInvalidError(Exception):
+class MetadataInvalidError(TopicserveError):
     """What is stored for the record cannot be part of a result."""
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
+from topicserve.errors import TopicserveError
 from topicserve.servables.core.errors import (
     InvalidArgumentError,
     NotFoundError,
@@ -33,7 +34,7 @@ from topicserve.worker.stages.version_choice import VersionChoice, request_of
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
-class DeadlineError(Exception):
+class DeadlineError(TopicserveError):
     """The record's deadline passed before its turn came."""
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from topicserve.errors import TopicserveError
 from topicserve.servables.core.errors import error_text
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.wire.headers import METADATA_JSON
@@ -129,7 +130,7 @@ class OutgoingBatch:
         )
 
 
-class EncodeError(Exception):
+class EncodeError(TopicserveError):
     """What the servable answered to this record cannot be written as a result."""
 
 

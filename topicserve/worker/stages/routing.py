@@ -3,7 +3,8 @@
 import zlib
 from collections.abc import Callable, Collection, Iterable
 
-from topicserve.wire.headers import Target
+from topicserve.errors import TopicserveError
+from topicserve.wire.headers import ServableSpec
 from topicserve.worker.config.served import ServedConfig
 from topicserve.worker.stages.request import Route
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -14,7 +15,7 @@ _REMEMBERED_ROUTES = 4096
 _REMEMBERED_CHARACTERS = 512
 
 
-class UnknownServableError(Exception):
+class UnknownServableError(TopicserveError):
     """A record names a servable that this worker does not serve, or none where it must."""
 
 
@@ -50,8 +51,8 @@ class Router:
         self._default_servable = default_servable
         self._metrics = metrics
         self._canaries = {entry.name: entry.canary for entry in served if entry.canary is not None}
-        self._routes: dict[Target, Route] = {}
-        self._last: tuple[Target, Route] | None = None
+        self._routes: dict[ServableSpec, Route] = {}
+        self._last: tuple[ServableSpec, Route] | None = None
         self._served = tuple(names())
 
     def follow(self) -> None:
@@ -61,7 +62,7 @@ class Router:
             self._served, self._last = served, None
             self._routes.clear()
 
-    def route(self, target: Target, record_id: str) -> Route:
+    def route(self, target: ServableSpec, record_id: str) -> Route:
         """Return the route, or raise UnknownServableError."""
         # What producers repeat is one and the same object, which costs no look at its parts.
         last = self._last
@@ -70,7 +71,7 @@ class Router:
             return self._with_canary(route, record_id)
         return route
 
-    def _look_up(self, target: Target) -> Route:
+    def _look_up(self, target: ServableSpec) -> Route:
         route = self._routes.get(target)
         if route is None:
             route = self._work_out(target)
@@ -90,7 +91,7 @@ class Router:
         self._last = target, route
         return route
 
-    def _work_out(self, target: Target) -> Route:
+    def _work_out(self, target: ServableSpec) -> Route:
         served = sorted(self._names())
         name = target.servable or self._default_servable
         if not name and len(served) == 1:

@@ -19,7 +19,7 @@ from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.kinds.pipeline import make_adapter
-from topicserve.servables.kinds.pipeline.pipeline import Pipeline, load_pipeline
+from topicserve.servables.kinds.pipeline.pipeline import PipelineServable, load_pipeline
 from topicserve.servables.kinds.servable import Columns, Servable, Signature, TensorSpec
 
 FLOAT32, INT64, STRING = (np.dtype(kind) for kind in (np.float32, np.int64, object))
@@ -53,7 +53,7 @@ def write(directory: Path, definition: Any) -> str:
     return str(directory)
 
 
-def load(directory: Path, definition: Any, context: ServablesInMemory) -> Pipeline:
+def load(directory: Path, definition: Any, context: ServablesInMemory) -> PipelineServable:
     """Write a pipeline and load it."""
     return load_pipeline(write(directory, definition), "pipeline.json", context)
 

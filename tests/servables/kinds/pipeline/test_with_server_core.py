@@ -11,7 +11,7 @@ import pytest
 from topicserve.servables.core.errors import UnavailableError
 from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.core.servable_state import ManagerState
-from topicserve.servables.kinds.pipeline.pipeline import Pipeline
+from topicserve.servables.kinds.pipeline.pipeline import PipelineServable
 from topicserve.servables.server.servable_config import ServableConfig, VersionPolicy
 from topicserve.servables.server.server_core import ServerCore
 
@@ -107,7 +107,7 @@ def test_a_held_pipeline_keeps_its_steps_and_takes_others_on_request(
 
     with core.get_servable_handle(ServableRequest.latest("digits")) as handle:
         pipeline = handle.servable
-        assert isinstance(pipeline, Pipeline)
+        assert isinstance(pipeline, PipelineServable)
         with pipeline.hold() as (held, latest):
             write("names", 2, "vocabulary.txt", "null\neins\nzwei\n")
             second = ServableRequest.specific("names", 2)

@@ -12,6 +12,8 @@ from typing import Any
 from kafka import codec
 from kafka.record.default_records import DefaultRecordBatch
 
+from topicserve.errors import TopicserveError
+
 # What is read at once: all of an ordinary batch, and never much more than the batch itself.
 _CHUNK_BYTES = 256 * 1024
 _USUAL_RATIO = 8
@@ -20,7 +22,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 _XERIAL_HEADER_BYTES = 16
 
 
-class BatchTooLargeError(Exception):
+class BatchTooLargeError(TopicserveError):
     """A batch decompresses to more than is allowed."""
 
     def __init__(self, max_bytes: int) -> None:

@@ -4,13 +4,13 @@ from typing import Any
 from kafka.protocol.admin import DescribeClusterResponse
 from kafka.protocol.metadata import FindCoordinatorResponse, MetadataResponse
 
-from topicserve.embedded.broker.api import Client, Response
-from topicserve.embedded.broker.broker import CLUSTER_ID, NODE_ID, Broker
+from topicserve.embedded.broker.api import ClientInfo, Response
+from topicserve.embedded.broker.broker import CLUSTER_ID, NODE_ID, EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.topics import Topic
 
 
-def metadata(broker: Broker, request: Any, client: Client) -> Response:
+def metadata(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Describe topics, creating those that may be created by asking for them."""
     everything = request.topics is None or (request.API_VERSION == 0 and not request.topics)
     if everything:
@@ -31,7 +31,7 @@ def metadata(broker: Broker, request: Any, client: Client) -> Response:
     )
 
 
-def find_coordinator(broker: Broker, request: Any, client: Client) -> Response:
+def find_coordinator(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Name the coordinator of groups or transactions: the one broker that there is."""
     place = {"node_id": NODE_ID, "host": broker.host, "port": broker.port}
     answer = {"error_code": ErrorCode.NONE, "error_message": None, **place}
@@ -39,7 +39,7 @@ def find_coordinator(broker: Broker, request: Any, client: Client) -> Response:
     return FindCoordinatorResponse(throttle_time_ms=0, coordinators=coordinators, **answer)
 
 
-def describe_cluster(broker: Broker, request: Any, client: Client) -> Response:
+def describe_cluster(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Describe the cluster of one broker."""
     node = Struct(broker_id=NODE_ID, host=broker.host, port=broker.port, rack=None)
     return DescribeClusterResponse(
@@ -53,7 +53,7 @@ def describe_cluster(broker: Broker, request: Any, client: Client) -> Response:
     )
 
 
-def _find(broker: Broker, wanted: Any, *, create: bool) -> Struct:
+def _find(broker: EmbeddedBroker, wanted: Any, *, create: bool) -> Struct:
     topic = broker.topics.find(wanted.name, wanted.topic_id)
     if topic is not None:
         return _describe(topic)

@@ -3,8 +3,8 @@ from typing import Any
 
 from kafka.protocol.admin import DescribeConfigsResponse
 
-from topicserve.embedded.broker.api import Client, Response
-from topicserve.embedded.broker.broker import NODE_ID, Broker
+from topicserve.embedded.broker.api import ClientInfo, Response
+from topicserve.embedded.broker.broker import NODE_ID, EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.topic_configs import effective_configs
 
@@ -13,13 +13,13 @@ _FROM_TOPIC, _FROM_DEFAULT = 1, 5
 _STRING = 2
 
 
-def describe_configs(broker: Broker, request: Any, client: Client) -> Response:
+def describe_configs(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Tell the settings of topics and of the broker."""
     results = [_describe(broker, resource) for resource in request.resources]
     return DescribeConfigsResponse(throttle_time_ms=0, results=results)
 
 
-def _describe(broker: Broker, resource: Any) -> Struct:
+def _describe(broker: EmbeddedBroker, resource: Any) -> Struct:
     code, message, configs = ErrorCode.NONE, None, []
     try:
         values, own = _values(broker, resource)
@@ -40,7 +40,7 @@ def _describe(broker: Broker, resource: Any) -> Struct:
     )
 
 
-def _values(broker: Broker, resource: Any) -> tuple[dict[str, str], set[str]]:
+def _values(broker: EmbeddedBroker, resource: Any) -> tuple[dict[str, str], set[str]]:
     """Return all settings of a resource, and which of them are its own."""
     if resource.resource_type == _TOPIC:
         topic = broker.topics.find(resource.resource_name)

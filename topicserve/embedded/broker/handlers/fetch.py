@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from kafka.protocol.consumer import FetchResponse
 
-from topicserve.embedded.broker.api import Client, Response
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.api import ClientInfo, Response
+from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.log.partition import Partition
 
@@ -29,7 +29,9 @@ class _Budget(NamedTuple):
     at_least_one: bool
 
 
-def fetch(broker: Broker, request: Any, client: Client) -> Response | Awaitable[Response]:
+def fetch(
+    broker: EmbeddedBroker, request: Any, client: ClientInfo
+) -> Response | Awaitable[Response]:
     """Return records; where there are too few, wait for them as long as the client said.
 
     No fetch sessions (KIP-227) are kept: a client that is given the session 0 asks in full.
@@ -40,7 +42,7 @@ def fetch(broker: Broker, request: Any, client: Client) -> Response | Awaitable[
     return found.response if _suffices(found, request) else _wait(broker, request)
 
 
-async def _wait(broker: Broker, request: Any) -> Response:
+async def _wait(broker: EmbeddedBroker, request: Any) -> Response:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + request.max_wait_ms / 1000
     while True:
@@ -75,7 +77,7 @@ def _suffices(found: _Found, request: Any) -> bool:
     return found.failed or found.size_bytes >= max(request.min_bytes, 1) or not request.topics
 
 
-def _partitions(broker: Broker, request: Any) -> list[Partition]:
+def _partitions(broker: EmbeddedBroker, request: Any) -> list[Partition]:
     return [
         broker.topics.partition(topic.topic, wanted.partition)
         for topic in request.topics
@@ -83,7 +85,7 @@ def _partitions(broker: Broker, request: Any) -> list[Partition]:
     ]
 
 
-def _read(broker: Broker, request: Any) -> _Found:
+def _read(broker: EmbeddedBroker, request: Any) -> _Found:
     committed = request.isolation_level == 1
     left_bytes = max(0, min(request.max_bytes, _MAX_BYTES))
     size_bytes, failed, topics = 0, False, []
@@ -101,7 +103,7 @@ def _read(broker: Broker, request: Any) -> _Found:
 
 
 def _read_partition(
-    broker: Broker, topic: str, wanted: Any, budget: _Budget, *, committed: bool
+    broker: EmbeddedBroker, topic: str, wanted: Any, budget: _Budget, *, committed: bool
 ) -> Struct:
     offset = wanted.fetch_offset
     try:

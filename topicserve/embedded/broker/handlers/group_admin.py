@@ -7,13 +7,13 @@ from kafka.protocol.admin import (
     ListGroupsResponse,
 )
 
-from topicserve.embedded.broker.api import Client, Response
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.api import ClientInfo, Response
+from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.group import Group, GroupState, Member
 
 
-def list_groups(broker: Broker, request: Any, client: Client) -> Response:
+def list_groups(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """List the groups, those in certain states if they are named."""
     wanted = {state.lower() for state in request.states_filter or ()}
     types = {kind.lower() for kind in request.types_filter or ()}
@@ -30,7 +30,7 @@ def list_groups(broker: Broker, request: Any, client: Client) -> Response:
     return ListGroupsResponse(throttle_time_ms=0, error_code=ErrorCode.NONE, groups=groups)
 
 
-def describe_groups(broker: Broker, request: Any, client: Client) -> Response:
+def describe_groups(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Describe groups and their members; one that does not exist is dead."""
     groups = [
         _describe(broker.groups.peek(group_id), exists=broker.groups.exists(group_id))
@@ -39,7 +39,7 @@ def describe_groups(broker: Broker, request: Any, client: Client) -> Response:
     return DescribeGroupsResponse(throttle_time_ms=0, groups=groups)
 
 
-def delete_groups(broker: Broker, request: Any, client: Client) -> Response:
+def delete_groups(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Delete groups that have no members."""
     results = []
     for group_id in request.groups_names:

@@ -5,8 +5,8 @@ from typing import Any
 
 from kafka.protocol.consumer import OffsetCommitResponse, OffsetFetchResponse
 
-from topicserve.embedded.broker.api import Client, Response
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.api import ClientInfo, Response
+from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.groups import CommittedOffset, TopicPartition
 
@@ -15,7 +15,7 @@ _FIRST_WITH_SEVERAL_GROUPS = 8
 _NONE_COMMITTED = CommittedOffset(-1, -1, "")
 
 
-def offset_commit(broker: Broker, request: Any, client: Client) -> Response:
+def offset_commit(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Keep a group's offsets."""
     refused = ErrorCode.NONE
     try:
@@ -29,7 +29,7 @@ def offset_commit(broker: Broker, request: Any, client: Client) -> Response:
     return OffsetCommitResponse(throttle_time_ms=0, topics=offset_answers(request.topics, codes))
 
 
-def offset_fetch(broker: Broker, request: Any, client: Client) -> Response:
+def offset_fetch(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Return what groups have committed, all of it where no partitions are named."""
     stable = request.require_stable
     if request.API_VERSION < _FIRST_WITH_SEVERAL_GROUPS:
@@ -47,7 +47,7 @@ def offset_fetch(broker: Broker, request: Any, client: Client) -> Response:
 
 
 def read_offsets(
-    broker: Broker, topics: Any, refused: ErrorCode
+    broker: EmbeddedBroker, topics: Any, refused: ErrorCode
 ) -> tuple[dict[TopicPartition, CommittedOffset], dict[TopicPartition, ErrorCode]]:
     """Return the offsets to commit, and each partition's error where all are refused or one is."""
     offsets: dict[TopicPartition, CommittedOffset] = {}
@@ -82,7 +82,7 @@ def offset_answers(topics: Any, codes: dict[TopicPartition, ErrorCode]) -> list[
     ]
 
 
-def _check(broker: Broker, place: TopicPartition, told: Any) -> ErrorCode:
+def _check(broker: EmbeddedBroker, place: TopicPartition, told: Any) -> ErrorCode:
     try:
         broker.topics.partition(*place)
     except KafkaError as error:
@@ -92,7 +92,7 @@ def _check(broker: Broker, place: TopicPartition, told: Any) -> ErrorCode:
     return ErrorCode.NONE
 
 
-def _fetch(broker: Broker, group_id: str, topics: Any, *, stable: bool) -> list[Struct]:
+def _fetch(broker: EmbeddedBroker, group_id: str, topics: Any, *, stable: bool) -> list[Struct]:
     committed = broker.groups.offsets(group_id)
     pending = broker.transactions.pending_offsets(group_id) if stable else ()
     by_topic: dict[str, list[Struct]] = defaultdict(list)

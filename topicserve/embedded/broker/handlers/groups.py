@@ -8,8 +8,8 @@ from kafka.protocol.consumer import (
     SyncGroupResponse,
 )
 
-from topicserve.embedded.broker.api import Client, Response
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.api import ClientInfo, Response
+from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.group import (
     Group,
@@ -24,7 +24,7 @@ _FIRST_TO_SKIP_ASSIGNMENT = 9
 _FIRST_WITH_SEVERAL_LEAVING = 3
 
 
-async def join_group(broker: Broker, request: Any, client: Client) -> Response:
+async def join_group(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Join a group; answered when its next generation is complete."""
     try:
         group = broker.groups.get(request.group_id)
@@ -38,7 +38,7 @@ async def join_group(broker: Broker, request: Any, client: Client) -> Response:
     return _joined(request, group, joined)
 
 
-async def sync_group(broker: Broker, request: Any, client: Client) -> Response:
+async def sync_group(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Return a member's assignment, when the leader has told it."""
     group = broker.groups.peek(request.group_id)
     code, assignment = ErrorCode.NONE, b""
@@ -61,7 +61,7 @@ async def sync_group(broker: Broker, request: Any, client: Client) -> Response:
     )
 
 
-def heartbeat(broker: Broker, request: Any, client: Client) -> Response:
+def heartbeat(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Keep a member alive, or tell it that it must rejoin."""
     code = ErrorCode.NONE
     try:
@@ -73,7 +73,7 @@ def heartbeat(broker: Broker, request: Any, client: Client) -> Response:
     return HeartbeatResponse(throttle_time_ms=0, error_code=code)
 
 
-def leave_group(broker: Broker, request: Any, client: Client) -> Response:
+def leave_group(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Take members out of a group."""
     group = broker.groups.peek(request.group_id)
     if request.API_VERSION < _FIRST_WITH_SEVERAL_LEAVING:
@@ -102,7 +102,7 @@ def _check_protocol(request: Any, group: Group) -> None:
             raise KafkaError(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
 
 
-def _join_request(request: Any, client: Client) -> JoinRequest:
+def _join_request(request: Any, client: ClientInfo) -> JoinRequest:
     session_timeout_seconds = request.session_timeout_ms / 1000
     rebalance_timeout_seconds = request.rebalance_timeout_ms / 1000
     if rebalance_timeout_seconds < 0:  # version 0 has none

@@ -3,8 +3,8 @@ from typing import Any
 
 from kafka.protocol.consumer import ListOffsetsResponse
 
-from topicserve.embedded.broker.api import Client, Response
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.api import ClientInfo, Response
+from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.log.partition import Partition
 
@@ -12,7 +12,7 @@ _LATEST, _EARLIEST, _MAX_TIMESTAMP, _EARLIEST_LOCAL = -1, -2, -3, -4
 _NOT_FOUND = (-1, -1)
 
 
-def list_offsets(broker: Broker, request: Any, client: Client) -> Response:
+def list_offsets(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Return the first or last offset, or the first that is not older than a time."""
     committed = request.isolation_level == 1
     topics = [
@@ -28,7 +28,7 @@ def list_offsets(broker: Broker, request: Any, client: Client) -> Response:
     return ListOffsetsResponse(throttle_time_ms=0, topics=topics)
 
 
-def _list(broker: Broker, topic: str, wanted: Any, *, committed: bool) -> Struct:
+def _list(broker: EmbeddedBroker, topic: str, wanted: Any, *, committed: bool) -> Struct:
     code, found = ErrorCode.NONE, _NOT_FOUND
     try:
         partition = broker.topics.partition(topic, wanted.partition_index)

@@ -4,15 +4,15 @@ from typing import Any
 
 from kafka.protocol.producer import ProduceResponse
 
-from topicserve.embedded.broker.api import Client, Response
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.api import ClientInfo, Response
+from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.log.record_batch import RecordBatch, read_batches
 
 _log = logging.getLogger(__name__)
 
 
-def produce(broker: Broker, request: Any, client: Client) -> Response:
+def produce(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Append batches; answered at once, for there are no replicas to wait for."""
     valid_acks = request.acks in (-1, 0, 1)
     responses = [
@@ -32,7 +32,7 @@ def produce(broker: Broker, request: Any, client: Client) -> Response:
     return ProduceResponse(responses=responses, throttle_time_ms=0)
 
 
-def _append(broker: Broker, transactional_id: str | None, topic: str, data: Any) -> Struct:
+def _append(broker: EmbeddedBroker, transactional_id: str | None, topic: str, data: Any) -> Struct:
     try:
         partition = broker.topics.partition(topic, data.index)
         records = data.records or b""
@@ -51,7 +51,7 @@ def _append(broker: Broker, transactional_id: str | None, topic: str, data: Any)
 
 
 def _append_batch(
-    broker: Broker, transactional_id: str | None, partition: Any, batch: RecordBatch
+    broker: EmbeddedBroker, transactional_id: str | None, partition: Any, batch: RecordBatch
 ) -> int:
     if batch.is_control:
         raise KafkaError(ErrorCode.INVALID_RECORD, "clients write no control batches")

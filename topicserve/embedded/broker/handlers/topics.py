@@ -8,18 +8,18 @@ from kafka.protocol.admin import (
     DeleteTopicsResponse,
 )
 
-from topicserve.embedded.broker.api import Client, Response
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.api import ClientInfo, Response
+from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 
 
-def create_topics(broker: Broker, request: Any, client: Client) -> Response:
+def create_topics(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Create topics, or only say whether they could be."""
     topics = [_create(broker, wanted, request.validate_only) for wanted in request.topics]
     return CreateTopicsResponse(throttle_time_ms=0, topics=topics)
 
 
-def delete_topics(broker: Broker, request: Any, client: Client) -> Response:
+def delete_topics(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Delete topics by name."""
     responses = []
     for name in request.topic_names:
@@ -31,7 +31,7 @@ def delete_topics(broker: Broker, request: Any, client: Client) -> Response:
     return DeleteTopicsResponse(throttle_time_ms=0, responses=responses)
 
 
-def create_partitions(broker: Broker, request: Any, client: Client) -> Response:
+def create_partitions(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Give topics more partitions."""
     results = []
     for wanted in request.topics:
@@ -46,7 +46,7 @@ def create_partitions(broker: Broker, request: Any, client: Client) -> Response:
     return CreatePartitionsResponse(throttle_time_ms=0, results=results)
 
 
-def delete_records(broker: Broker, request: Any, client: Client) -> Response:
+def delete_records(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Delete the records below offsets (KIP-107)."""
     topics = [
         Struct(
@@ -58,7 +58,7 @@ def delete_records(broker: Broker, request: Any, client: Client) -> Response:
     return DeleteRecordsResponse(throttle_time_ms=0, topics=topics)
 
 
-def _delete_records(broker: Broker, topic: str, wanted: Any) -> Struct:
+def _delete_records(broker: EmbeddedBroker, topic: str, wanted: Any) -> Struct:
     code, low_watermark = ErrorCode.NONE, -1
     try:
         low_watermark = broker.topics.delete_records(topic, wanted.partition_index, wanted.offset)
@@ -69,7 +69,7 @@ def _delete_records(broker: Broker, topic: str, wanted: Any) -> Struct:
     )
 
 
-def _create(broker: Broker, wanted: Any, validate_only: bool) -> Struct:
+def _create(broker: EmbeddedBroker, wanted: Any, validate_only: bool) -> Struct:
     configs = {each.name: each.value for each in wanted.configs}
     num_partitions = wanted.num_partitions
     if num_partitions == -1:

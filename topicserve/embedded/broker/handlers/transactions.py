@@ -9,8 +9,8 @@ from kafka.protocol.producer import (
     TxnOffsetCommitResponse,
 )
 
-from topicserve.embedded.broker.api import Client, Response
-from topicserve.embedded.broker.broker import Broker
+from topicserve.embedded.broker.api import ClientInfo, Response
+from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
 from topicserve.embedded.broker.groups import TopicPartition
 from topicserve.embedded.broker.handlers.group_offsets import offset_answers, read_offsets
@@ -23,7 +23,7 @@ _FIRST_INIT_WITH_FENCED = 4
 _FIRST_OFFSETS_WITH_FENCED = 4
 
 
-def init_producer_id(broker: Broker, request: Any, client: Client) -> Response:
+def init_producer_id(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Give out a producer id and epoch."""
     code, producer_id, producer_epoch = ErrorCode.NONE, -1, -1
     try:
@@ -43,7 +43,7 @@ def init_producer_id(broker: Broker, request: Any, client: Client) -> Response:
     )
 
 
-def add_partitions_to_txn(broker: Broker, request: Any, client: Client) -> Response:
+def add_partitions_to_txn(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Make partitions part of a transaction: all of them or, where one is unknown, none."""
     topics = request.v3_and_below_topics
     wanted = [(topic.name, index) for topic in topics for index in topic.partitions]
@@ -75,7 +75,7 @@ def add_partitions_to_txn(broker: Broker, request: Any, client: Client) -> Respo
     return AddPartitionsToTxnResponse(throttle_time_ms=0, results_by_topic_v3_and_below=results)
 
 
-def add_offsets_to_txn(broker: Broker, request: Any, client: Client) -> Response:
+def add_offsets_to_txn(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Make a group's offsets part of a transaction."""
     code = ErrorCode.NONE
     try:
@@ -90,7 +90,7 @@ def add_offsets_to_txn(broker: Broker, request: Any, client: Client) -> Response
     return AddOffsetsToTxnResponse(throttle_time_ms=0, error_code=code)
 
 
-def txn_offset_commit(broker: Broker, request: Any, client: Client) -> Response:
+def txn_offset_commit(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Let a group's offsets be committed with a transaction, if the member may still speak."""
     offsets, codes = read_offsets(broker, request.topics, ErrorCode.NONE)
     try:
@@ -112,7 +112,7 @@ def txn_offset_commit(broker: Broker, request: Any, client: Client) -> Response:
     return TxnOffsetCommitResponse(throttle_time_ms=0, topics=offset_answers(request.topics, codes))
 
 
-def end_txn(broker: Broker, request: Any, client: Client) -> Response:
+def end_txn(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:
     """Commit or abort a transaction."""
     code = ErrorCode.NONE
     try:
@@ -127,7 +127,7 @@ def end_txn(broker: Broker, request: Any, client: Client) -> Response:
     return EndTxnResponse(throttle_time_ms=0, error_code=code)
 
 
-def _check_partition(broker: Broker, place: TopicPartition) -> ErrorCode:
+def _check_partition(broker: EmbeddedBroker, place: TopicPartition) -> ErrorCode:
     try:
         broker.topics.partition(*place)
     except KafkaError as error:

@@ -18,7 +18,7 @@ References = Annotated[dict[str, Reference], msgspec.Meta(min_length=1)]
 Version = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PipelineStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One call of a servable: the latest version, or the one that a number or a label names."""
 
     name: Name
@@ -53,13 +53,13 @@ class SignatureJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PipelineDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file: steps in their order, what comes out, and optionally a signature.
 
     Without a signature it is derived from those of the steps.
     """
 
-    steps: Annotated[tuple[Step, ...], msgspec.Meta(min_length=1, max_length=100)]
+    steps: Annotated[tuple[PipelineStep, ...], msgspec.Meta(min_length=1, max_length=100)]
     outputs: References
     """By the name that the pipeline gives it."""
     signature: SignatureJson | None = None

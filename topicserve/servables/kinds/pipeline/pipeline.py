@@ -14,7 +14,11 @@ from topicserve.servables.core.errors import (
     UnavailableError,
 )
 from topicserve.servables.kinds.json_file import read_json_file
-from topicserve.servables.kinds.pipeline.definition import Definition, Reference, Step
+from topicserve.servables.kinds.pipeline.definition import (
+    PipelineDefinition,
+    PipelineStep,
+    Reference,
+)
 from topicserve.servables.kinds.pipeline.fitting import as_fed, fit
 from topicserve.servables.kinds.pipeline.pins import NOTHING, BuiltOnServables, Held, Pins, pinned
 from topicserve.servables.kinds.pipeline.scopes import (
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 SIGNATURE_NAME = "serving_default"
 
 
-class Pipeline(BuiltOnServables):
+class PipelineServable(BuiltOnServables):
     """Calls its steps one after the other, each fed with columns of the steps before.
 
     Every call takes its servables, all at once: within a call they are of one moment, whatever is
@@ -40,7 +44,7 @@ class Pipeline(BuiltOnServables):
     long as one is missing, a call and `signatures` raise UnavailableError, which passes.
     """
 
-    def __init__(self, definition: Definition, context: "KindContext") -> None:
+    def __init__(self, definition: PipelineDefinition, context: "KindContext") -> None:
         self._definition = definition
         self._context = context
         self.requests = [step.request for step in definition.steps]
@@ -85,7 +89,7 @@ class Pipeline(BuiltOnServables):
         self,
         inputs: Columns,
         pins: Pins,
-        callers: Sequence["Pipeline"],
+        callers: Sequence["PipelineServable"],
         wanted: Collection[str],
     ) -> Columns:
         """Return the outputs that these versions give; `callers` are the pipelines around it."""
@@ -104,11 +108,11 @@ class Pipeline(BuiltOnServables):
 
     def _call(
         self,
-        step: Step,
+        step: PipelineStep,
         used: Collection[str],
         columns: Mapping[Reference, NDArray[Any]],
         pins: Pins,
-        callers: Sequence["Pipeline"],
+        callers: Sequence["PipelineServable"],
     ) -> Columns:
         servable = pins[step.request]
         signature = self._step_signature(step, used, pins, callers)
@@ -128,7 +132,7 @@ class Pipeline(BuiltOnServables):
         return column.copy() if self._uses[origin] > 1 else column
 
     def signatures_of(
-        self, pins: Pins, callers: Sequence["Pipeline"] = ()
+        self, pins: Pins, callers: Sequence["PipelineServable"] = ()
     ) -> Mapping[str, Signature]:
         """Return what `signatures` does, for these versions."""
         try:
@@ -143,7 +147,9 @@ class Pipeline(BuiltOnServables):
             derived = with_scopes_of(self._declared, derived)
         return {SIGNATURE_NAME: derived}
 
-    def derived_signature(self, pins: Pins, callers: Sequence["Pipeline"] = ()) -> Signature:
+    def derived_signature(
+        self, pins: Pins, callers: Sequence["PipelineServable"] = ()
+    ) -> Signature:
         """Return what goes in and comes out, by the signatures of these versions."""
         _refuse_cycle(self, callers)
         signatures = self._step_signatures(pins, callers)
@@ -169,7 +175,9 @@ class Pipeline(BuiltOnServables):
             is_called_alone=not is_shared,
         )
 
-    def _step_signatures(self, pins: Pins, callers: Sequence["Pipeline"]) -> list[Signature]:
+    def _step_signatures(
+        self, pins: Pins, callers: Sequence["PipelineServable"]
+    ) -> list[Signature]:
         """Return what each step takes, and of what it gives that which the pipeline uses."""
         used = self._definition.used_outputs(self._definition.outputs)
         found = []
@@ -181,14 +189,18 @@ class Pipeline(BuiltOnServables):
         return found
 
     def _step_signature(
-        self, step: Step, used: Collection[str], pins: Pins, callers: Sequence["Pipeline"]
+        self,
+        step: PipelineStep,
+        used: Collection[str],
+        pins: Pins,
+        callers: Sequence["PipelineServable"],
     ) -> Signature:
         """Return what the pipeline uses of a step's signature: all inputs, and these outputs.
 
         It must take exactly what the file feeds it with.
         """
         servable = pins[step.request]
-        if isinstance(servable, Pipeline):
+        if isinstance(servable, PipelineServable):
             signatures = servable.signatures_of(pins, [*callers, self])
         else:
             signatures = servable.signatures
@@ -211,7 +223,7 @@ class Pipeline(BuiltOnServables):
 class HeldPipeline:
     """A pipeline with the versions of one moment, for any number of calls."""
 
-    def __init__(self, pipeline: Pipeline, pins: Pins) -> None:
+    def __init__(self, pipeline: PipelineServable, pins: Pins) -> None:
         self._pipeline = pipeline
         self._pins = pins
 
@@ -233,15 +245,15 @@ class HeldPipeline:
         return self._pipeline.run(inputs, self._pins, [], outputs)
 
 
-def load_pipeline(path: str, file_name: str, context: "KindContext") -> Pipeline:
+def load_pipeline(path: str, file_name: str, context: "KindContext") -> PipelineServable:
     """Read a version's pipeline, and check it against its servables where they are available.
 
     Raises NotFoundError or InvalidArgumentError naming the file and what is wrong with it.
     """
-    definition = read_json_file(path, file_name, Definition)
+    definition = read_json_file(path, file_name, PipelineDefinition)
     try:
         definition.check()
-        pipeline = Pipeline(definition, context)
+        pipeline = PipelineServable(definition, context)
         with pinned(context, pipeline.requests) as pins:
             pipeline.derived_signature(pins)
     except UnavailableError:
@@ -257,10 +269,10 @@ def _predict(
     signature_name: str,
     signature: Signature,
     pins: Pins,
-    callers: Sequence[Pipeline],
+    callers: Sequence[PipelineServable],
 ) -> Columns:
     """Call a step for the outputs of this signature, where it can compute them alone."""
-    if isinstance(servable, Pipeline):
+    if isinstance(servable, PipelineServable):
         return servable.run(feeds, pins, callers, signature.outputs)
     select = getattr(servable, "predict_outputs", None)
     if select is None:
@@ -269,7 +281,7 @@ def _predict(
     return outputs
 
 
-def _refuse_cycle(pipeline: Pipeline, callers: Sequence[Pipeline]) -> None:
+def _refuse_cycle(pipeline: PipelineServable, callers: Sequence[PipelineServable]) -> None:
     if any(caller is pipeline for caller in callers):
         raise FailedPreconditionError("the pipeline calls itself")
 

@@ -19,7 +19,7 @@ _WILDCARDS = frozenset("*?[\\")
 _OBJECT_GRAPH = b"_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
-class Loader(SavedModelLoader):  # type: ignore[misc]  # the library is untyped
+class RestoringLoader(SavedModelLoader):  # type: ignore[misc]  # the library is untyped
     """TensorFlow's loader, for all paths and for models without variables."""
 
     _variables_path: str

@@ -13,7 +13,7 @@ from topicserve.servables.kinds.transform.step import (
     INT64,
     Array,
     OneColumnStep,
-    Step,
+    TransformStep,
     dtype_name,
     need_numbers,
 )
@@ -102,7 +102,7 @@ class Rename(OneColumnStep, frozen=True, kw_only=True, tag="rename"):
         return columns[0]
 
 
-class Concatenate(Step, frozen=True, kw_only=True, tag="concatenate"):
+class Concatenate(TransformStep, frozen=True, kw_only=True, tag="concatenate"):
     """Columns side by side in the last dimension; one of single values counts as one of [1]."""
 
     columns: Annotated[tuple[str, ...], Meta(min_length=1)]

@@ -24,7 +24,7 @@ class _AbstractStructMeta(msgspec.StructMeta, ABCMeta):
     """Lets a struct have abstract methods."""
 
 
-class Step(
+class TransformStep(
     msgspec.Struct,
     metaclass=_AbstractStructMeta,
     frozen=True,
@@ -51,7 +51,7 @@ class Step(
         """Return the column that comes out."""
 
 
-class OneColumnStep(Step, frozen=True, kw_only=True):
+class OneColumnStep(TransformStep, frozen=True, kw_only=True):
     """A step on one column."""
 
     input: str

@@ -24,7 +24,7 @@ AnyStep = Scale | Clip | Bucketize | Cast | OneHot | Argmax | Reshape | Rename |
 SIGNATURE_NAME = "serving_default"
 
 
-class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TransformDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file: what comes in, the steps in their order, and the columns that go out."""
 
     inputs: Annotated[Mapping[str, TensorSpecJson], msgspec.Meta(min_length=1)]
@@ -46,7 +46,7 @@ class Transform:
     Raises InvalidArgumentError naming the step where one does not fit what comes before it.
     """
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: TransformDefinition) -> None:
         self._steps = [_placed(index, step) for index, step in enumerate(definition.steps)]
         self._outputs = definition.outputs
         inputs = {name: spec.read() for name, spec in definition.inputs.items()}
@@ -90,7 +90,7 @@ class Transform:
 
 def load_transform(path: str, file_name: str) -> Transform:
     """Read a version's steps; errors name the file and the place in it."""
-    definition = read_json_file(path, file_name, Definition)
+    definition = read_json_file(path, file_name, TransformDefinition)
     try:
         return Transform(definition)
     except InvalidArgumentError as error:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topicserve.errors import TopicserveError
 from topicserve.servables.kinds.servable import TensorSpec
 
 Array = NDArray[Any]
@@ -23,7 +24,7 @@ _MAX_SHOWN = 64
 _LONG_INTEGER = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
 
 
-class InvalidInputError(Exception):
+class InvalidInputError(TopicserveError):
     """A record's rows do not fit the signature; the message names the input and the remedy."""
 
 

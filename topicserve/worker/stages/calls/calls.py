@@ -6,6 +6,7 @@ A failing call is halved until the record at fault is alone, so one bad row neve
 import logging
 from collections.abc import Callable, Sequence
 
+from topicserve.errors import TopicserveError
 from topicserve.servables.core.errors import RowCountError, ServableError, error_text, status_code
 from topicserve.servables.kinds.servable import Servable, Signature
 from topicserve.wire.dead_letter import Reason
@@ -26,15 +27,15 @@ from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
-class ServableUnavailableError(Exception):
+class ServableUnavailableError(TopicserveError):
     """The batch cannot be predicted now, through no fault of its records: try again later."""
 
 
-class UnknownSignatureError(Exception):
+class UnknownSignatureError(TopicserveError):
     """The servable has no signature of that name."""
 
 
-class PredictError(Exception):
+class PredictError(TopicserveError):
     """The servable failed on this record alone."""
 
 

@@ -14,6 +14,7 @@ from collections import OrderedDict
 
 import numpy as np
 
+from topicserve.errors import TopicserveError
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.kinds.predict_checks import ALONE_REMEDY
 from topicserve.servables.kinds.servable import Scope, Servable, Signature
@@ -38,7 +39,7 @@ REMEDY = (
 )
 
 
-class NotAsAloneError(Exception):
+class NotAsAloneError(TopicserveError):
     """A call gave a record another answer than it gets alone: none of its answers is to be used."""
 
 

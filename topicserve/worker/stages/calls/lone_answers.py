@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from topicserve.errors import TopicserveError
 from topicserve.servables.core.errors import ResourceExhaustedError, ServableError, error_text
 from topicserve.servables.kinds.servable import Scope, Servable
 from topicserve.worker.stages.calls.feeds import Feed
@@ -29,7 +30,7 @@ class Difference(NamedTuple):
     problem: str
 
 
-class UndecidedError(Exception):
+class UndecidedError(TopicserveError):
     """A lone call failed for a reason that passes, which says nothing."""
 
 

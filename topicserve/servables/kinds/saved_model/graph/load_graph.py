@@ -10,7 +10,7 @@ from topicserve.servables.core.errors import (
     NotFoundError,
     ServableError,
 )
-from topicserve.servables.kinds.saved_model.restoring import Loader
+from topicserve.servables.kinds.saved_model.restoring import RestoringLoader
 from topicserve.servables.kinds.saved_model.runtime import Session, tf, translate
 
 _AVAILABLE_TAGS = re.compile(r"with available tags '(.*?)'\. To inspect", re.DOTALL)
@@ -28,7 +28,7 @@ def load_graph(session: Session, path: str, tags: tuple[str, ...]) -> Any:
         raise NotFoundError(f"{path}: there is no such directory")
     try:
         with session.graph.as_default():
-            return Loader(path).load(session, list(tags))
+            return RestoringLoader(path).load(session, list(tags))
     # What reading the variables ends in: the graph itself runs nothing else that reads records.
     except (tf.errors.OutOfRangeError, tf.errors.DataLossError) as error:
         raise DataLossError(
