@@ -21,6 +21,7 @@ COMMANDS = {
     "publish": "publish the records of a file, a folder or standard input",
     "results": "print results, or dead letters, as JSON Lines",
     "dead-letters": "list, show and replay records that workers gave up",
+    "status": "show lag, members, rates, dead letters, and what workers wait for",
     "replay": "answer a range of records again, with a version of your choice",
     "demo": "show the whole service on handwritten digits",
 }

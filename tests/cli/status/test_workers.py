@@ -1,0 +1,41 @@
+import orjson
+
+from topicserve.cli.status.workers import WorkerState, ask_workers
+from topicserve.worker.supervisor.pages import Fetched
+
+STATUS = {"model_version_status": [{"version": "7", "state": "AVAILABLE"}]}
+PAGES = {
+    "http://a/readyz": (503, {"ok": False, "problems": ["the store is away"]}),
+    "http://a/v1/models": (200, {"models": {"digits": STATUS}}),
+}
+
+
+def a_page(url: str) -> Fetched:
+    """Answer as a worker at http://a does; no one else answers."""
+    status, content = PAGES.get(url, (0, {}))
+    return Fetched(status, "application/json", orjson.dumps(content))
+
+
+def test_a_worker_says_what_it_serves_and_what_is_missing() -> None:
+    """In its own words."""
+    (found,) = ask_workers(["http://a"], a_page)
+
+    assert found == WorkerState(
+        "http://a", True, ("the store is away",), {"digits": {"7": "AVAILABLE"}}
+    )
+
+
+def test_a_worker_that_does_not_answer_says_so() -> None:
+    """The others are asked all the same."""
+    first, second = ask_workers(["http://b", "http://a"], a_page)
+
+    assert first == WorkerState("http://b", answers=False, problems=("does not answer",))
+    assert second.answers
+
+
+def test_pages_of_another_program_say_nothing() -> None:
+    """Whatever listens at that address."""
+    (found,) = ask_workers(["http://a"], lambda _: Fetched(200, "text/html", b"<html>"))
+
+    assert found == WorkerState("http://a", True, (), {})
+    assert ask_workers([], a_page) == []
