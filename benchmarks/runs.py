@@ -57,9 +57,15 @@ class Running:
     """A competitor that has started and answered its first records."""
 
     def __init__(
-        self, bench: Bench, process: ChildProcess, source: InputTopic, results: OutputTopic
+        self,
+        bench: Bench,
+        process: ChildProcess,
+        source: InputTopic,
+        results: OutputTopic,
+        topics: tuple[str, str, str],
     ) -> None:
         self.process, self.source, self.results = process, source, results
+        self.topics = topics
         self.answers = Answers(bench.workload, bench.network)
 
     def read_until_complete(self, records: int, limit_seconds: float) -> None:
@@ -104,7 +110,7 @@ def running(bench: Bench, competitor: Competitor) -> Iterator[Running]:
         OutputTopic(bootstrap, run.output_topic) as results,
         ChildProcess(program.command, directory / "log", program.environment) as process,
     ):
-        started = Running(bench, process, source, results)
+        started = Running(bench, process, source, results, run.topics)
         source.write(bench.warm_up)
         started.read_until_complete(WARM_UP_RECORDS, START_LIMIT_SECONDS)
         yield started

@@ -101,9 +101,12 @@ class RecordProducer:
     def publish(self, record: Record) -> PublishFuture:
         """Take a record, and return before it is published.
 
+            future = producer.publish(Record(instance=[1.0, 2.0], metadata={"user": 7}))
+            place = future.result()
+
         Raises InvalidRecordError naming the field that is wrong, and TypeError for anything but a
-        Record. Waits while as many records are
-        in progress as may be, and raises BacklogFullError when that does not change in time.
+        Record. Waits while as many records are in progress as may be, and raises BacklogFullError
+        when that does not change in time.
         """
         return self.publish_many([record])[0]
 
