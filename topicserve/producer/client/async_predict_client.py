@@ -80,9 +80,11 @@ class AsyncPredictClient:
     async def predict(
         self, inputs: Any = None, *, timeout: float | None = None, **fields: Unpack[RecordFields]
     ) -> Result:
-        """Publish one record and return its result; see PredictClient.
+        """Publish one record and return its result.
 
-        result = await client.predict({"x": [1.0, 2.0]}, metadata={"user": 7}, timeout=2.0)
+            result = await client.predict({"x": [1.0, 2.0]}, metadata={"user": 7}, timeout=2.0)
+
+        Takes and raises what PredictClient's does.
         """
         limit = self._limit(timeout)
         request: PendingRequest | None = None
