@@ -16,6 +16,7 @@ from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.calls.feeds import build_feeds
 from topicserve.worker.stages.request import Request
 
+pytestmark = pytest.mark.slow
 # What a body costs whatever its size, such as an error's message.
 FIXED_CALLS = 300
 SMALL, LARGE = LARGE_BYTES + 1024, 2 * (LARGE_BYTES + 1024)

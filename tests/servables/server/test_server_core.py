@@ -111,7 +111,7 @@ def test_a_removed_version_serves_until_the_lower_one_is_loaded(
     put_version(tmp_path, 1)
     put_version(tmp_path, 2, "no comma\n")
     put_version(tmp_path, 3)
-    core = start(a_config("table", tmp_path), max_load_retries=0)
+    core = start(a_config("table", tmp_path), max_num_load_retries=0)
     core.wait_for("table", 3, S.AVAILABLE)
 
     (tmp_path / "3").rename(tmp_path / "removed")

@@ -122,6 +122,7 @@ HEAVY_JSON = [name for name in HEAVY if not name.startswith("protobuf")]
 HEAVY_TENSORS = [name for name in HEAVY if name.startswith("protobuf")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEAVY_JSON)
 def test_a_large_body_waits_as_its_text_alone(name: str) -> None:
     """Whatever its tree would take; and what is counted covers the columns that are made of it."""

@@ -341,6 +341,7 @@ def test_decisions_go_with_the_version() -> None:
     assert len(check._entries) == 1
 
 
+@pytest.mark.slow
 def test_a_keras_model_that_pads_to_the_longest_text(tmp_path: Path) -> None:
     """Real layers: its answers are those alone; with a fixed length records stay joined."""
     import tensorflow as tf
