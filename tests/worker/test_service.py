@@ -188,7 +188,7 @@ def test_tries_pause_no_longer_than_is_configured() -> None:
     delivery = DeliveryConfig(max_retry_pause_seconds=0.001)
     config = WorkerConfig(TopicsConfig(("a",), "out"), (), delivery=delivery)
 
-    assert WorkerService(config, "w-1")._environment.retry_loop._max_pause_seconds == 0.001
+    assert WorkerService(config, "w-1")._environment.retry_loop.backoff.max_seconds == 0.001
 
 
 def test_one_batch_is_encoded_beside_those_that_are_predicted(

@@ -17,7 +17,7 @@ MAX_PROBLEMS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DemoAnswer:
     """The first result of one record."""
 
     record_id: str
@@ -41,7 +41,7 @@ class DemoLedger:
     """
 
     expected: dict[int, Floats] = field(default_factory=dict)
-    answers: dict[str, Answer] = field(default_factory=dict)
+    answers: dict[str, DemoAnswer] = field(default_factory=dict)
     answered: Counter[tuple[str, int]] = field(default_factory=Counter)
     """How many records each worker has answered with each version."""
     duplicates: int = 0
@@ -99,9 +99,9 @@ class DemoLedger:
         return _wrong_value(result.value, expected)
 
 
-def _answer(result: Result, sent: Mapping[str, Any], read_at: float) -> Answer:
+def _answer(result: Result, sent: Mapping[str, Any], read_at: float) -> DemoAnswer:
     value = result.value if isinstance(result.value, dict) else {}
-    return Answer(
+    return DemoAnswer(
         record_id=result.record_id,
         row=sent["row"],
         version=result.version,

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from topicserve.demo.digits import Digits
-from topicserve.demo.ledger import Answer, DemoLedger
+from topicserve.demo.ledger import DemoAnswer, DemoLedger
 from topicserve.demo.summary import Summary
 
 SAMPLES_PER_VERSION = 12
@@ -59,12 +59,12 @@ def _percent(share: float) -> str:
     return "-" if math.isnan(share) else f"{share:.1%}"
 
 
-def samples(ledger: DemoLedger) -> list[Answer]:
+def samples(ledger: DemoLedger) -> list[DemoAnswer]:
     """Return answers of each version to the same images, those first that one got wrong.
 
     A line of the picture is of one version, and the next line shows the same images.
     """
-    by_version: dict[int, dict[int, Answer]] = {}
+    by_version: dict[int, dict[int, DemoAnswer]] = {}
     for answer in ledger.answers.values():
         by_version.setdefault(answer.version, {}).setdefault(answer.row, answer)
     if not by_version:
@@ -79,7 +79,7 @@ def samples(ledger: DemoLedger) -> list[Answer]:
     ]
 
 
-def draw(answers: Sequence[Answer], digits: Digits, path: Path) -> None:
+def draw(answers: Sequence[DemoAnswer], digits: Digits, path: Path) -> None:
     """Write a picture of images with what was predicted, by which version, and the metadata."""
     # pyplot would look for a display and keep every figure.
     from matplotlib.figure import Figure
@@ -99,7 +99,7 @@ def draw(answers: Sequence[Answer], digits: Digits, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _caption(answer: Answer) -> str:
+def _caption(answer: DemoAnswer) -> str:
     metadata = answer.metadata
     return (
         f"label {metadata['label']}, row {metadata['row']}\n"
@@ -107,5 +107,5 @@ def _caption(answer: Answer) -> str:
     )
 
 
-def _is_wrong(answer: Answer) -> bool:
+def _is_wrong(answer: DemoAnswer) -> bool:
     return bool(answer.digit != answer.metadata["label"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from topicserve.demo.digits import Digits
-from topicserve.demo.ledger import Answer, DemoLedger
+from topicserve.demo.ledger import DemoAnswer, DemoLedger
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def summarize(ledger: DemoLedger, digits: Digits, dead_letters: int, killed_at: 
     )
 
 
-def _accuracy(answers: Sequence[Answer], version: int, digits: Digits) -> Accuracy:
+def _accuracy(answers: Sequence[DemoAnswer], version: int, digits: Digits) -> Accuracy:
     of_version = [answer for answer in answers if answer.version == version]
     right = np.array([answer.digit == answer.metadata["label"] for answer in of_version])
     held_out = digits.held_out[[answer.row for answer in of_version]]
@@ -97,13 +97,13 @@ def _accuracy(answers: Sequence[Answer], version: int, digits: Digits) -> Accura
     )
 
 
-def _rate(answers: Sequence[Answer]) -> float:
+def _rate(answers: Sequence[DemoAnswer]) -> float:
     if len(answers) < 2:
         return 0.0
     first_written = min(answer.read_at - answer.latency_seconds for answer in answers)
     return len(answers) / max(answers[-1].read_at - first_written, 1e-9)
 
 
-def _longest_silence(answers: Sequence[Answer]) -> float:
+def _longest_silence(answers: Sequence[DemoAnswer]) -> float:
     read_at = np.array([answer.read_at for answer in answers])
     return float(np.diff(read_at).max()) if len(read_at) > 1 else 0.0

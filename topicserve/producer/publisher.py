@@ -14,6 +14,7 @@ from topicserve.backends.errors import (
     UnknownTopicError,
 )
 from topicserve.backends.metadata_store import MetadataStore
+from topicserve.backoff import Backoff
 from topicserve.producer.backlog import Backlog, Entry
 from topicserve.producer.encoder import EncodedRecord
 from topicserve.producer.errors import PublishError
@@ -23,8 +24,7 @@ from topicserve.wire.kafka_record import Place
 
 # What gathers while the store answers goes together: one round trip each, however many wait.
 _MAX_STORED_TOGETHER = 1000
-_FIRST_PAUSE_SECONDS = 0.05
-_MAX_PAUSE_SECONDS = 2.0
+_BACKOFF = Backoff(0.05, 2.0, jitter=0.2)
 _MARGIN_SECONDS = 30.0
 # After these a record that was sent is not in its topic; after any other it may be.
 _NOT_WRITTEN = (RecordRefusedError, UnknownTopicError)
@@ -165,17 +165,17 @@ class Publisher:
     def _store(self, entries: Sequence[Entry]) -> None:
         metadata = _metadata_of(entries)
         if not metadata:
-            return None
+            return
         assert self._metadata_store is not None  # `check` has refused metadata otherwise
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
+        for pause in _BACKOFF.pauses():
             try:
-                return self._metadata_store.put_many(metadata)
+                self._metadata_store.put_many(metadata)
             except BackendUnavailableError:
                 is_late = self._clock() + pause >= entries[0].deadline
                 if is_late or self._gave_up.wait(pause):
                     raise
-            pause = min(pause * 2, _MAX_PAUSE_SECONDS)
+            else:
+                return
 
     def _delivered(
         self, entries: Sequence[Entry], places: Places, errors: Sequence[BackendError | None]

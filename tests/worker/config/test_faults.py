@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 
 from topicserve.worker.config.faults import faults
 from topicserve.worker.config.schema import Client, WorkerConfig
-from topicserve.worker.config.types import Count, KafkaSettings, Seconds, Table, Version
+from topicserve.worker.config.types import ConfigTable, Count, KafkaSettings, Seconds, Version
 
 _WORKER = types.type_info(WorkerConfig)
 
 
-class Inner(Table, frozen=True):
+class Inner(ConfigTable, frozen=True):
     """A table in a table, one key of which must be given."""
 
     name: str
     version: Version | None = None
 
 
-class Outer(Table, frozen=True):
+class Outer(ConfigTable, frozen=True):
     """One key of each type that the configuration has."""
 
     count: Count = 1

@@ -9,7 +9,7 @@ from topicserve.cli.connection import need_topic, open_broker_of
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.publish.checkpoint import Checkpoint
 from topicserve.cli.publish.publishing import Publishing, metadata_of
-from topicserve.cli.publish.rows import Source
+from topicserve.cli.publish.rows import RowSource
 from topicserve.cli.publish.sources import open_source
 from topicserve.producer.arguments import topic_name
 from topicserve.producer.errors import PublishError
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _publish(
     arguments: argparse.Namespace,
-    source: Source,
+    source: RowSource,
     producer: RecordProducer,
     store: RedisMetadataStore,
     checkpoint: Checkpoint | None,

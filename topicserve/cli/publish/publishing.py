@@ -14,7 +14,7 @@ from topicserve.cli.errors import UsageError
 from topicserve.cli.pace import Pace
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.publish.checkpoint import Checkpoint
-from topicserve.cli.publish.rows import Position, Row, Source
+from topicserve.cli.publish.rows import Position, Row, RowSource
 from topicserve.cli.publish.window import Window
 from topicserve.producer.publish_future import PublishFuture
 from topicserve.producer.record import Record, StoredElsewhere
@@ -47,7 +47,7 @@ class Publishing:
         self._told = 0
         self.window = Window(checkpoint, on_refused=self._tell if arguments.skip_invalid else None)
 
-    def run(self, source: Source) -> None:
+    def run(self, source: RowSource) -> None:
         """Publish the rows behind the checkpoint, and wait until all are acknowledged.
 
         Raises UsageError for an invalid row, unless they are skipped. The first row that fails ends

@@ -20,7 +20,7 @@ class Row(NamedTuple):
     record: Record | InvalidRecordError
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """A file or folder. One thread reads it, once."""
 
     name: str

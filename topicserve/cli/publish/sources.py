@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.files import STANDARD_INPUT, Input
-from topicserve.cli.publish.rows import Source
+from topicserve.cli.publish.rows import RowSource
 
 if TYPE_CHECKING:
     from topicserve.cli.publish.table_source import Columns
@@ -33,7 +33,7 @@ _COLUMN_FLAGS = (
 )
 
 
-def open_source(arguments: argparse.Namespace) -> Source:
+def open_source(arguments: argparse.Namespace) -> RowSource:
     """Return what the flags name. Raises UsageError where it cannot be opened."""
     name = arguments.file
     form = arguments.format or format_of(name)
@@ -84,7 +84,7 @@ def columns_of(arguments: argparse.Namespace) -> "Columns":
     )
 
 
-def _lines(arguments: argparse.Namespace) -> Source:
+def _lines(arguments: argparse.Namespace) -> RowSource:
     from topicserve.cli.publish.line_source import LineSource
 
     given = next((flag for flag in _COLUMN_FLAGS if getattr(arguments, flag)), None)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from topicserve.backoff import Backoff
 from topicserve.servables.core.concurrency.event_bus import EventAndTime, EventBus, Subscription
-from topicserve.servables.core.concurrency.retry import RetryPolicy
 from topicserve.servables.core.concurrency.timer import TimerThread
 from topicserve.servables.core.errors import (
     FailedPreconditionError,
@@ -113,11 +113,11 @@ class ServerCore:
         """Begin to look for versions and to load them. Returns at once."""
         self._bus.subscribe(self._move_labels)
         if self._options.broken_version_interval_seconds > 0:
-            pauses = RetryPolicy(
-                interval_seconds=self._options.broken_version_interval_seconds,
-                max_interval_seconds=_MAX_BROKEN_VERSION_INTERVAL_SECONDS,
+            backoff = Backoff(
+                self._options.broken_version_interval_seconds,
+                _MAX_BROKEN_VERSION_INTERVAL_SECONDS,
             )
-            retries = BrokenVersionRetries(self._timer, pauses, self._source.republish)
+            retries = BrokenVersionRetries(self._timer, backoff, self._source.republish)
             self._bus.subscribe(retries.take)
         self._manager.start()
         connect_source_to_target(self._source, self._router)

@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from topicserve.servables.core.resources.admission import OnInsufficientResources
-from topicserve.worker.config.types import Count, PositiveSeconds, Seconds, Table
+from topicserve.worker.config.types import ConfigTable, Count, PositiveSeconds, Seconds
 
 
 class AspiredVersionPolicyName(Enum):
@@ -16,7 +16,7 @@ class AspiredVersionPolicyName(Enum):
     RESOURCE_PRESERVING = "resource_preserving"
 
 
-class ModelsConfig(Table, frozen=True):
+class ModelsConfig(ConfigTable, frozen=True):
     """[models]: how versions of all servables are found, loaded and swapped."""
 
     file_system_poll_wait_seconds: PositiveSeconds = 1.0

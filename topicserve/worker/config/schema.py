@@ -12,12 +12,12 @@ from topicserve.errors import TopicserveError
 from topicserve.worker.config.models import ModelsConfig
 from topicserve.worker.config.served import ServedConfig
 from topicserve.worker.config.types import (
+    ConfigTable,
     Count,
     KafkaSettings,
     PositiveSeconds,
     Seconds,
     Share,
-    Table,
 )
 
 
@@ -67,7 +67,7 @@ class LogLevel(Enum):
     ERROR = "error"
 
 
-class KafkaConfig(Table, frozen=True):
+class KafkaConfig(ConfigTable, frozen=True):
     """[kafka]: the client, the group, and Kafka's own settings, passed through by name."""
 
     HIDDEN = frozenset({"settings", "consumer_settings", "producer_settings"})
@@ -92,7 +92,7 @@ class KafkaConfig(Table, frozen=True):
     """Kafka's settings for the producer, such as `compression.type = "lz4"`."""
 
 
-class TopicsConfig(Table, frozen=True):
+class TopicsConfig(ConfigTable, frozen=True):
     """[topics]: where records come from and where results and dead letters go."""
 
     input: tuple[str, ...]
@@ -107,7 +107,7 @@ class TopicsConfig(Table, frozen=True):
     """Above 0, topics that are missing are created with so many partitions; 0: that is an error."""
 
 
-class MetadataConfig(Table, frozen=True):
+class MetadataConfig(ConfigTable, frozen=True):
     """[metadata]: the store, and what to do when it has nothing."""
 
     HIDDEN = frozenset({"redis_url"})
@@ -128,7 +128,7 @@ class MetadataConfig(Table, frozen=True):
     """Delete metadata once its result is acknowledged, instead of leaving it to its TTL."""
 
 
-class BatchingConfig(Table, frozen=True):
+class BatchingConfig(ConfigTable, frozen=True):
     """[batching]: how records become batches. Sizes count rows."""
 
     max_batch_size: Count = 1024
@@ -151,7 +151,7 @@ class BatchingConfig(Table, frozen=True):
     """Of how many joined batches of a signature some records are also predicted alone; 0: none."""
 
 
-class DeliveryConfig(Table, frozen=True):
+class DeliveryConfig(ConfigTable, frozen=True):
     """[delivery]: the guarantee, and the limits on time and failure."""
 
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
@@ -182,7 +182,7 @@ class DeliveryConfig(Table, frozen=True):
     """The longest pause between tries while a store, a servable or the broker is away."""
 
 
-class LimitsConfig(Table, frozen=True):
+class LimitsConfig(ConfigTable, frozen=True):
     """[limits]: what one record may ask for; the dead letter of one above it names the key."""
 
     max_headers: Count = 1000
@@ -203,7 +203,7 @@ class LimitsConfig(Table, frozen=True):
     """The most bytes of a record's metadata in the store."""
 
 
-class HttpConfig(Table, frozen=True):
+class HttpConfig(ConfigTable, frozen=True):
     """[http]: metrics, health and the servables' status."""
 
     host: str = "127.0.0.1"
@@ -212,7 +212,7 @@ class HttpConfig(Table, frozen=True):
     """0 takes a free one, -1 switches the server off."""
 
 
-class LoggingConfig(Table, frozen=True):
+class LoggingConfig(ConfigTable, frozen=True):
     """[logging]: what is written to standard error."""
 
     level: LogLevel = LogLevel.INFO
@@ -221,7 +221,7 @@ class LoggingConfig(Table, frozen=True):
     """One event a line: words and key=value, or a JSON object."""
 
 
-class WorkerConfig(Table, frozen=True):
+class WorkerConfig(ConfigTable, frozen=True):
     """Everything a worker is told."""
 
     topics: TopicsConfig

@@ -10,10 +10,10 @@ from topicserve.servables.server.servable_config import (
     VersionPolicy,
     VersionPolicyKind,
 )
-from topicserve.worker.config.types import Count, CountFromZero, Share, Table, Version
+from topicserve.worker.config.types import ConfigTable, Count, CountFromZero, Share, Version
 
 
-class CanaryConfig(Table, frozen=True):
+class CanaryConfig(ConfigTable, frozen=True):
     """[servables.canary]: a share of record ids, stable by hash, goes to another version."""
 
     share: Share
@@ -24,7 +24,7 @@ class CanaryConfig(Table, frozen=True):
     """Or the label."""
 
 
-class ShadowConfig(Table, frozen=True):
+class ShadowConfig(ConfigTable, frozen=True):
     """[servables.shadow]: a share of records is predicted by a second version too."""
 
     share: Share
@@ -35,7 +35,7 @@ class ShadowConfig(Table, frozen=True):
     """Or the label."""
 
 
-class ServedConfig(Table, frozen=True):
+class ServedConfig(ConfigTable, frozen=True):
     """[[servables]]: a servable, and how the worker routes records to its versions."""
 
     name: str

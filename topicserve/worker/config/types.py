@@ -22,7 +22,7 @@ DOTTED = {"dotted": True}
 KafkaSettings = Annotated[Mapping[str, str | float | int | bool], Meta(extra=DOTTED)]
 
 
-class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ConfigTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One table of the file: one field a key, with its type, its bounds and its default."""
 
     HIDDEN: ClassVar[frozenset[str]] = frozenset()

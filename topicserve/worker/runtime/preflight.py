@@ -20,13 +20,13 @@ from topicserve.backends.errors import (
     BackendUnavailableError,
 )
 from topicserve.backends.redact import redact_url
+from topicserve.backoff import Backoff
 from topicserve.errors import TopicserveError
 from topicserve.worker.config.schema import ConfigError, WorkerConfig
-from topicserve.worker.runtime.retry import pauses
 from topicserve.worker.telemetry.logging import log_event
 
 T = TypeVar("T")
-MAX_PAUSE_SECONDS = 1.0
+BACKOFF = Backoff(0.05, 1.0, jitter=0.2)
 # For one question; the loop around it asks again.
 ANSWER_SECONDS = 5.0
 MAX_MESSAGE_BYTES = "max.message.bytes"
@@ -139,7 +139,7 @@ class Preflight:
 
     def _ask(self, question: Callable[[float], T]) -> T:
         """Return the answer, asking again while no one answers and there is time."""
-        for pause in pauses(MAX_PAUSE_SECONDS):
+        for pause in BACKOFF.pauses():
             left = self._deadline - self._clock()
             try:
                 return question(max(min(left, ANSWER_SECONDS), 0.1))

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from topicserve.backoff import Backoff
+
 MAX_LINE_BYTES = 4096
 
 
@@ -81,8 +83,7 @@ class RestartPolicy:
     longer where it keeps ending soon after its start.
     """
 
-    FIRST_PAUSE_SECONDS = 0.5
-    MAX_PAUSE_SECONDS = 30.0
+    BACKOFF = Backoff(0.5, 30.0)
     STABLE_SECONDS = 60.0
 
     def __init__(self) -> None:
@@ -92,7 +93,5 @@ class RestartPolicy:
         """Return the pause after a run of this length."""
         if ran_seconds >= self.STABLE_SECONDS:
             self._ended_soon = 0
-        # The exponent is bounded too: 2.0**1024 overflows.
-        pause = self.FIRST_PAUSE_SECONDS * 2.0 ** min(self._ended_soon, 16)
         self._ended_soon += 1
-        return min(pause, self.MAX_PAUSE_SECONDS)
+        return self.BACKOFF.pause_seconds(self._ended_soon)

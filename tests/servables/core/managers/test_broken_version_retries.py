@@ -1,6 +1,6 @@
 from tests.support.servables.lifecycle import ManualTimer
+from topicserve.backoff import Backoff
 from topicserve.servables.core.concurrency.event_bus import EventBus
-from topicserve.servables.core.concurrency.retry import RetryPolicy
 from topicserve.servables.core.errors import CancelledError, ServableError, UnknownError
 from topicserve.servables.core.managers.broken_version_retries import BrokenVersionRetries
 from topicserve.servables.core.servable_id import ServableId
@@ -17,8 +17,8 @@ class Retried:
         self.timer = ManualTimer()
         self.said_again: list[str] = []
         self.bus: EventBus[ServableState] = EventBus()
-        pauses = RetryPolicy(interval_seconds=60, max_interval_seconds=900)
-        self.retries = BrokenVersionRetries(self.timer, pauses, self.said_again.append)
+        backoff = Backoff(60, 900)
+        self.retries = BrokenVersionRetries(self.timer, backoff, self.said_again.append)
         self.bus.subscribe(self.retries.take)
 
     def publish(

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from topicserve.backoff import Backoff
 from topicserve.servables.core.concurrency.timer import Timer
 from topicserve.servables.core.errors import CancelledError, ServableError, as_servable_error
 
@@ -28,9 +29,7 @@ class RetryPolicy:
 
     def pause_seconds(self, failures: int) -> float:
         """Return the pause after so many failures, 1 or more."""
-        # The exponent is bounded: 2.0**1024 overflows.
-        pause = self.interval_seconds * 2.0 ** min(failures - 1, 64)
-        return min(pause, self.max_interval_seconds)
+        return Backoff(self.interval_seconds, self.max_interval_seconds).pause_seconds(failures)
 
 
 class RetriedCall:

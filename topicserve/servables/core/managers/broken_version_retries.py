@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from topicserve.backoff import Backoff
 from topicserve.servables.core.concurrency.event_bus import EventAndTime
-from topicserve.servables.core.concurrency.retry import RetryPolicy
 from topicserve.servables.core.concurrency.timer import Timer
 from topicserve.servables.core.errors import CancelledError
 from topicserve.servables.core.servable_id import ServableId
@@ -19,9 +19,9 @@ class BrokenVersionRetries:
     one needs, may be over. The manager must take the new loader (reload_servables_with_error).
     """
 
-    def __init__(self, timer: Timer, pauses: RetryPolicy, republish: Callable[[str], None]) -> None:
+    def __init__(self, timer: Timer, backoff: Backoff, republish: Callable[[str], None]) -> None:
         self._timer = timer
-        self._pauses = pauses
+        self._backoff = backoff
         self._say_again = republish
         self._failures: dict[ServableId, int] = {}
 
@@ -39,4 +39,4 @@ class BrokenVersionRetries:
         if len(self._failures) > _MAX_REMEMBERED:
             del self._failures[next(iter(self._failures))]
         name = state.id.name
-        self._timer.call_later(self._pauses.pause_seconds(failures), lambda: self._say_again(name))
+        self._timer.call_later(self._backoff.pause_seconds(failures), lambda: self._say_again(name))

@@ -1,6 +1,5 @@
 """The connection to a TF Serving."""
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -8,12 +7,12 @@ from typing import TypeVar
 
 import grpc
 
+from topicserve.backoff import Backoff
 from topicserve.protos.get_model_metadata_pb2 import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
 )
 from topicserve.protos.predict_pb2 import PredictRequest, PredictResponse
-from topicserve.servables.core.concurrency.retry import RetryPolicy
 from topicserve.servables.core.errors import InvalidArgumentError, ServableError, UnavailableError
 from topicserve.servables.kinds.status_errors import error_of_status
 from topicserve.servables.kinds.tf_serving.options import TfServingOptions, TlsOptions
@@ -24,6 +23,8 @@ Answer = TypeVar("Answer")
 SERVICE = "tensorflow.serving.PredictionService"
 
 # Not the records' fault: the model may come back, and access may be granted.
+# The deadline of the call ends its tries sooner.
+_MAX_PAUSE_SECONDS = 60.0
 _PASSING = {"NOT_FOUND", "CANCELLED", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"}
 
 _MAX_PEM_BYTES = 1024 * 1024
@@ -45,7 +46,7 @@ class PredictionChannel:
         self._target = options.target
         self._timeout_seconds = options.timeout_seconds
         self._max_attempts = options.max_attempts
-        self._retries = RetryPolicy(interval_seconds=options.retry_backoff_seconds)
+        self._backoff = Backoff(options.retry_backoff_seconds, _MAX_PAUSE_SECONDS, jitter=0.5)
         self._clock = clock
         self._is_closed = threading.Event()
         self._pause = pause or self._is_closed.wait
@@ -88,8 +89,7 @@ class PredictionChannel:
             try:
                 return call(max(deadline - self._clock(), 0.0))
             except grpc.RpcError as error:
-                # Not all replicas come back at the same moment.
-                seconds = self._retries.pause_seconds(attempt) * random.uniform(0.5, 1)
+                seconds = self._backoff.pause_seconds(attempt)
                 is_away = error.code() is grpc.StatusCode.UNAVAILABLE
                 is_time_up = self._clock() + seconds >= deadline
                 if not is_away or is_time_up or attempt == self._max_attempts:
