@@ -6,7 +6,7 @@ import pytest
 
 from tools.reference_pages import CHECKOUT
 from topicserve.servables.server.swap_guard import Verdict
-from topicserve.worker.telemetry.metrics import REBALANCE_EVENTS
+from topicserve.worker.telemetry.label_values import REBALANCE_EVENTS
 
 PAGE = CHECKOUT / "docs/logging.md"
 # Events whose names are put together, by how the code spells them.

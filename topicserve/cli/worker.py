@@ -32,7 +32,7 @@ from topicserve.worker.supervisor.replica import ReplicaProcess
 from topicserve.worker.supervisor.silence import ASK_SECONDS, SilenceWatch
 from topicserve.worker.supervisor.supervisor import STOP_MARGIN_SECONDS, Supervisor
 from topicserve.worker.telemetry.logging import configure_logging, libraries_silenced, log_event
-from topicserve.worker.telemetry.metrics import SupervisorMetrics
+from topicserve.worker.telemetry.supervisor_metrics import SupervisorMetrics
 
 # TensorFlow's own: 2 leaves errors only. It must be set before TensorFlow is imported.
 TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")

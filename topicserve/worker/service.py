@@ -43,7 +43,8 @@ from topicserve.worker.stages.shadow import Shadow
 from topicserve.worker.status.report import StatusReport, Watched
 from topicserve.worker.telemetry.event_log import log_version
 from topicserve.worker.telemetry.logging import log_event
-from topicserve.worker.telemetry.metrics import ServableMetrics, WorkerMetrics, new_registry
+from topicserve.worker.telemetry.metrics import WorkerMetrics, new_registry
+from topicserve.worker.telemetry.servable_metrics import ServableMetrics
 
 START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0

@@ -7,7 +7,9 @@ from prometheus_client import CollectorRegistry
 
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState, ServableState
-from topicserve.worker.telemetry.metrics import ServableMetrics, SupervisorMetrics, WorkerMetrics
+from topicserve.worker.telemetry.metrics import WorkerMetrics
+from topicserve.worker.telemetry.servable_metrics import ServableMetrics
+from topicserve.worker.telemetry.supervisor_metrics import SupervisorMetrics
 
 MINUTES = 60
 WORKER = {"job": "topicserve", "instance": "worker:1"}

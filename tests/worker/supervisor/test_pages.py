@@ -18,7 +18,8 @@ from topicserve.worker.supervisor.pages import (
     SupervisorPages,
     fetch,
 )
-from topicserve.worker.telemetry.metrics import SupervisorMetrics, WorkerMetrics
+from topicserve.worker.telemetry.metrics import WorkerMetrics
+from topicserve.worker.telemetry.supervisor_metrics import SupervisorMetrics
 
 
 def metrics_of(consumed: int) -> Fetched:

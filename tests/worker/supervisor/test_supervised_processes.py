@@ -13,7 +13,7 @@ from tools.reference_pages import CHECKOUT
 from topicserve.worker.supervisor.pages import ReplicaCollector, Replicas, SupervisorPages
 from topicserve.worker.supervisor.replica import ReplicaProcess
 from topicserve.worker.supervisor.supervisor import Supervisor
-from topicserve.worker.telemetry.metrics import SupervisorMetrics
+from topicserve.worker.telemetry.supervisor_metrics import SupervisorMetrics
 
 LIMIT_SECONDS = 30
 

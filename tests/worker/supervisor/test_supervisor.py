@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.stages.logged import Logged
 from topicserve.worker.supervisor.supervisor import STOP_MARGIN_SECONDS, Supervisor
-from topicserve.worker.telemetry.metrics import SupervisorMetrics
+from topicserve.worker.telemetry.supervisor_metrics import SupervisorMetrics
 
 LIMIT_SECONDS = 20
 

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from tools.reference_pages import CHECKOUT, MetricRow, metric_rows
 from topicserve.wire.dead_letter import Reason
-from topicserve.worker.telemetry.metrics import ServableMetrics, WorkerMetrics, new_registry
+from topicserve.worker.telemetry.metrics import WorkerMetrics, new_registry
+from topicserve.worker.telemetry.servable_metrics import ServableMetrics
 
 UNITS = ("seconds", "bytes", "records", "rows", "partitions")
 SMALL_SETS = {
@@ -19,9 +20,9 @@ ROWS = metric_rows()
 
 
 def sources(*folders: str) -> str:
-    """Return the text of all modules but the one that declares the metrics."""
+    """Return the text of all modules but those that declare the metrics."""
     paths = [path for folder in folders for path in (CHECKOUT / folder).rglob("*.py")]
-    own = {CHECKOUT / "topicserve/worker/telemetry/metrics.py", Path(__file__)}
+    own = {*(CHECKOUT / "topicserve/worker/telemetry").glob("*metrics.py"), Path(__file__)}
     return "\n".join(path.read_text() for path in paths if path not in own)
 
 

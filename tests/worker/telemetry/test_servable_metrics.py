@@ -5,7 +5,7 @@ from topicserve.servables.core.concurrency.event_bus import EventBus
 from topicserve.servables.core.errors import DataLossError
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState, ServableState
-from topicserve.worker.telemetry.metrics import ServableMetrics
+from topicserve.worker.telemetry.servable_metrics import ServableMetrics
 
 
 class Followed:

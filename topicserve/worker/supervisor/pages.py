@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from topicserve.worker.http.pages import Page, error_page
 from topicserve.worker.supervisor.status import TogetherStatus
-from topicserve.worker.telemetry.metrics import SupervisorMetrics
+from topicserve.worker.telemetry.supervisor_metrics import SupervisorMetrics
 
 FETCH_SECONDS = 2.0
 MAX_FETCHES = 8

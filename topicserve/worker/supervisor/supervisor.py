@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from topicserve.worker.health.breaker import OPEN_EXIT_CODE
 from topicserve.worker.supervisor.replica import Replica, RestartPolicy
 from topicserve.worker.telemetry.logging import log_event
-from topicserve.worker.telemetry.metrics import SupervisorMetrics
+from topicserve.worker.telemetry.supervisor_metrics import SupervisorMetrics
 
 USAGE_EXIT_CODE = 2
 # What a worker may take beyond its own limit: leaving the group, closing connections.
