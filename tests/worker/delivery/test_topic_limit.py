@@ -16,8 +16,7 @@ from topicserve.backends.errors import (
     BackendUnavailableError,
     RecordTooLargeError,
 )
-from topicserve.wire.kafka_record import OutgoingRecord
-from topicserve.wire.record_size import batch_bytes
+from topicserve.wire.kafka_record import OutgoingRecord, batch_bytes
 from topicserve.worker.config.schema import Guarantee
 from topicserve.worker.delivery.topic_limit import (
     ASK_AGAIN_SECONDS,

@@ -13,8 +13,7 @@ from confluent_kafka import KafkaError
 
 from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.backends.kafka_settings import integer
-from topicserve.wire.kafka_record import OutgoingRecord
-from topicserve.wire.record_size import batch_bytes
+from topicserve.wire.kafka_record import OutgoingRecord, batch_bytes
 
 BATCH_SIZE = "batch.size"
 # librdkafka's defaults.

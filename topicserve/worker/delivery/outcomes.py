@@ -8,8 +8,7 @@ from topicserve.backends.errors import BackendError, RecordRefusedError, RecordT
 from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.dead_letter import TRUNCATED_HEADER, Reason
 from topicserve.wire.dead_letter_fit import fit_dead_letter, size_bytes
-from topicserve.wire.kafka_record import OutgoingRecord
-from topicserve.wire.record_size import batch_bytes
+from topicserve.wire.kafka_record import OutgoingRecord, batch_bytes
 from topicserve.worker.delivery.topic_limit import TopicLimits
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.guarding import GuardedResults

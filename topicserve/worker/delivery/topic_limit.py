@@ -14,8 +14,7 @@ from typing import NamedTuple
 from topicserve.backends.broker import Admin
 from topicserve.backends.errors import BackendError, BackendUnavailableError, RecordTooLargeError
 from topicserve.backends.kafka_settings import DEFAULT_BATCH_BYTES
-from topicserve.wire.kafka_record import OutgoingRecord
-from topicserve.wire.record_size import batch_bytes
+from topicserve.wire.kafka_record import OutgoingRecord, batch_bytes
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.telemetry.logging import log_event
 

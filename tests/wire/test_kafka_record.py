@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
-from topicserve.wire.kafka_record import OutgoingRecord
-from topicserve.wire.record_size import batch_bytes
+from topicserve.wire.kafka_record import OutgoingRecord, batch_bytes
 
 SIZES = st.sampled_from([0, 1, 63, 64, 65, 8191, 8192, 1_048_575, 1_048_576])
 DATA = st.none() | SIZES.map(bytes)
