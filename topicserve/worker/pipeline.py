@@ -16,7 +16,7 @@ from contextlib import suppress
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.parts import Stages
-from topicserve.worker.quarantine.quarantine import BatchTimeoutError
+from topicserve.worker.quarantine.given_up import BatchTimeoutError
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.retry import ShutdownRequestedError
 from topicserve.worker.stages.calls.calls import ServableUnavailableError

@@ -17,7 +17,7 @@ from topicserve.backends.broker import OffsetAndMetadata, metadata_of
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import Guarantee
-from topicserve.worker.quarantine.quarantine import BatchTimeoutError
+from topicserve.worker.quarantine.given_up import BatchTimeoutError
 from topicserve.worker.stages.predict import Predictor
 from topicserve.worker.stages.request import Batch, BatchPrediction
 

@@ -11,16 +11,15 @@ A worker that was never followed by such a death pays one commit for each partit
 
 import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from topicserve.backends.broker import Consumer
-from topicserve.errors import TopicserveError
-from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.quarantine.careful_partition import CarefulPartition
 from topicserve.worker.quarantine.chunk import ChunkInFlight, as_suspect
+from topicserve.worker.quarantine.given_up import GivenUp
 from topicserve.worker.quarantine.note import Note
 from topicserve.worker.quarantine.predecessors import PredecessorNotes
 from topicserve.worker.runtime.environment import Environment
@@ -29,14 +28,6 @@ from topicserve.worker.stages.request import Batch, Polled, Rejection, Request
 from topicserve.worker.telemetry.logging import log_event
 
 _RETRY_SECONDS = 1.0
-
-
-class WorkerKilledError(TopicserveError):
-    """Workers died while they predicted this record."""
-
-
-class BatchTimeoutError(TopicserveError):
-    """A prediction did not return in time."""
 
 
 class CommitsNotes(Protocol):
@@ -75,8 +66,7 @@ class Quarantine:
         max_records = environment.config.batching.max_in_flight_records
         self._predecessors = PredecessorNotes(consumer, tracker, self._worker, max_records)
         self._careful: dict[TopicPartition, CarefulPartition] = {}
-        # Kept until the partition goes: a transaction may yet be started over, or the worker die.
-        self._given_up: dict[TopicPartition, Mapping[int, bool]] = {}
+        self._given_up = GivenUp(max(self._max_attempts, 2))
         self._timed_out: set[TopicPartition] = set()
         self._retry_at = 0.0
         self._chunk = ChunkInFlight(self._clock)
@@ -109,7 +99,7 @@ class Quarantine:
         self._predecessors.done(partitions)
         for partition in partitions:
             self._careful.pop(partition, None)
-            self._given_up.pop(partition, None)
+            self._given_up.forget(partition)
         self._report()
 
     def hold_back(
@@ -126,11 +116,9 @@ class Quarantine:
         free: list[Request] = []
         rejections: list[Rejection] = []
         for request in requests:
-            partition = request.assignment.partition
-            state, given_up = self._careful.get(partition), self._given_up.get(partition, {})
-            if request.record.offset in given_up:
-                timed_out = given_up[request.record.offset]
-                rejections.append(self._rejection(request, timed_out=timed_out))
+            state = self._careful.get(request.assignment.partition)
+            if (rejection := self._given_up.rejection(request)) is not None:
+                rejections.append(rejection)
             elif state is None:
                 free.append(request)
             else:
@@ -201,8 +189,7 @@ class Quarantine:
 
     def _open(self, partition: TopicPartition, note: Note) -> None:
         self._tracker.commits.note(partition, note.text)
-        if note.given_up:
-            self._given_up[partition] = note.given_up
+        self._given_up.set(partition, note.given_up)
         if note.deaths or note.suspects is not None or note.given_up:
             # It may be there already, where a note could not be committed the time before.
             self._careful.setdefault(partition, CarefulPartition(note)).note = note
@@ -215,7 +202,7 @@ class Quarantine:
 
     def _begin_again(self, partition: TopicPartition) -> None:
         """Forget what is suspected of a log whose place another has taken."""
-        self._given_up.pop(partition, None)
+        self._given_up.forget(partition)
         self._timed_out.discard(partition)
         state = self._careful.pop(partition, None)
         if state is not None:
@@ -224,23 +211,6 @@ class Quarantine:
         if self._max_attempts and not self._predecessors.is_unread(partition):
             self._tracker.commits.note(partition, self._plain_note(partition).text)
         self._report()
-
-    def _rejection(self, request: Request, *, timed_out: bool) -> Rejection:
-        record = request.record
-        reason = Reason.TIMED_OUT if timed_out else Reason.KILLED_WORKER
-        log_event(
-            "record_quarantined",
-            logging.ERROR,
-            partition=f"{record.topic}-{record.partition}",
-            offset=record.offset,
-            reason=reason.value,
-        )
-        times = f"at least {max(self._max_attempts, 2)} times in a row, at last alone"
-        if timed_out:
-            error: Exception = BatchTimeoutError(f"its prediction did not return {times}")
-        else:
-            error = WorkerKilledError(f"the worker that predicted it died {times}")
-        return Rejection(request, reason, error)
 
     def _let_out_next(self) -> bool:
         """Let the next chunk out unless one is out already; False if there is none."""
@@ -292,7 +262,7 @@ class Quarantine:
 
     def _plain_note(self, partition: TopicPartition) -> Note:
         """Return the note of a partition of which nothing is suspected."""
-        return Note(self._worker, given_up=self._given_up.get(partition, {}))
+        return Note(self._worker, given_up=self._given_up.of(partition))
 
     def _clear_suspects(self, partition: TopicPartition) -> None:
         """Take back that a chunk is being predicted; a death from here on is not its fault."""

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.quarantine.quarantine import BatchTimeoutError, Quarantine
+from topicserve.worker.quarantine.given_up import BatchTimeoutError
+from topicserve.worker.quarantine.quarantine import Quarantine
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.stages.request import Batch
 
