@@ -3,19 +3,19 @@
 from tests.docs.test_logging import ROWS
 from tests.support.docs.assertions import assertions, settings
 from tools.reference_pages import keys, metric_rows
-from topicserve.worker.telemetry import metrics
+from topicserve.worker.telemetry import label_values
 
 # It asserts that counters begin at 0, which says nothing of what they count.
 ZEROS = "worker/telemetry/test_metrics.py"
 CLOSED = {
-    "abandoned_records": metrics.ABANDON_CAUSES,
-    "redeliveries": metrics.REDELIVERY_CAUSES,
-    "metadata_lookups": metrics.METADATA_STATUSES,
-    "commits": metrics.COMMIT_OUTCOMES,
-    "transactions": metrics.TRANSACTION_OUTCOMES,
-    "retries": metrics.RETRY_STAGES,
-    "rebalances": metrics.REBALANCE_EVENTS,
-    "shadow_comparisons": metrics.SHADOW_OUTCOMES,
+    "abandoned_records": label_values.ABANDON_CAUSES,
+    "redeliveries": label_values.REDELIVERY_CAUSES,
+    "metadata_lookups": label_values.METADATA_STATUSES,
+    "commits": label_values.COMMIT_OUTCOMES,
+    "transactions": label_values.TRANSACTION_OUTCOMES,
+    "retries": label_values.RETRY_STAGES,
+    "rebalances": label_values.REBALANCE_EVENTS,
+    "shadow_comparisons": label_values.SHADOW_OUTCOMES,
 }
 
 
