@@ -76,15 +76,21 @@ def parser_of(command: str | None) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="topicserve",
         description="TensorFlow Serving's servable lifecycle, fed by Kafka topics.",
+        epilog="example: topicserve COMMAND --help",
     )
     version = f"topicserve {metadata.version('topicserve')}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        one = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        one = commands.add_parser(name, help=summary, description=sentence(summary))
         if name == command:
             _add_arguments(name, one)
     return parser
+
+
+def sentence(summary: str) -> str:
+    """Return a summary as a sentence; names in it keep their capitals."""
+    return f"{summary[:1].upper()}{summary[1:]}."
 
 
 class _Parser(argparse.ArgumentParser):

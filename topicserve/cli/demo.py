@@ -18,9 +18,12 @@ from topicserve.demo.errors import DemoError
 from topicserve.demo.run import EXIT_WRONG, RECORDS_PER_SECOND, DemoOptions, run_demo
 from topicserve.demo.screen import Screen
 
+EXAMPLE = "example: topicserve demo --output demo-output"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags; without servers the demo starts its own."""
+    parser.epilog = EXAMPLE
     add_kafka_arguments(parser, default=None)
     parser.add_argument("--redis-url", metavar="URL", help="your own Redis, beside your own Kafka")
     parser.add_argument(

@@ -22,6 +22,7 @@ from topicserve.wire.result import RESULT_KEYS, MetadataStatus, Result, decode_r
 from topicserve.wire.shadow_record import ShadowRecord, decode_shadow_record, is_shadow_record
 
 EXIT_INVALID = 1
+EXAMPLE = "example: topicserve results --topic results --servable digits --limit 10"
 DEFAULT_TIMEOUT_SECONDS = 30.0
 # How much may be printed again after an end that no one could commit before.
 ROUND_RECORDS = 1000
@@ -34,6 +35,7 @@ AnyReader = TopicReader[Result] | TopicReader[Result | ShadowRecord] | TopicRead
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
+    parser.epilog = EXAMPLE
     parser.add_argument("--topic", required=True, metavar="T", help="where the results are")
     add_kafka_arguments(parser)
     parser.add_argument(
@@ -52,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--servable",
         metavar="NAME",
-        help="only this servable's; of dead letters those whose ce_servable names it",
+        help="only results of this servable, or dead letters of records that name it (ce_servable)",
     )
-    parser.add_argument("--version", type=int, metavar="N", help="only this version's")
+    parser.add_argument("--version", type=int, metavar="N", help="only results of this version")
     parser.add_argument(
         "--metadata-status",
         choices=[status.value for status in MetadataStatus],

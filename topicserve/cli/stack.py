@@ -17,6 +17,7 @@ _END = {signal.SIGTERM, signal.SIGINT}
 _LOOK_SECONDS = 0.5
 _PORT_TAKEN = re.compile("in use|cannot listen", re.IGNORECASE)
 
+EXAMPLE = "example: topicserve stack --data-dir stack-data"
 _HOW_TO_USE = """\
 For development and tests, not for production: one broker, nothing replicated.
 
@@ -34,14 +35,26 @@ Ctrl-C ends both."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
+    parser.epilog = EXAMPLE
     parser.add_argument(
-        "--data-dir", type=Path, metavar="D", help="keep records and metadata in this directory"
+        "--data-dir",
+        type=Path,
+        metavar="D",
+        help="keep records and metadata in this directory; by default they end with the servers",
     )
     parser.add_argument(
-        "--kafka-port", type=port("--kafka-port"), default=9092, metavar="P", help="0: a free one"
+        "--kafka-port",
+        type=port("--kafka-port"),
+        default=9092,
+        metavar="P",
+        help="port of the Kafka protocol; 0 takes a free one (%(default)s)",
     )
     parser.add_argument(
-        "--redis-port", type=port("--redis-port"), default=6379, metavar="P", help="0: a free one"
+        "--redis-port",
+        type=port("--redis-port"),
+        default=6379,
+        metavar="P",
+        help="port of the Redis protocol; 0 takes a free one (%(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print the addresses as one JSON line")
 

@@ -35,6 +35,11 @@ from topicserve.worker.telemetry.logging import configure_logging, libraries_sil
 from topicserve.worker.telemetry.supervisor_metrics import SupervisorMetrics
 
 # TensorFlow's own: 2 leaves errors only. It must be set before TensorFlow is imported.
+EXAMPLE = """\
+examples:
+  topicserve worker --config worker.toml
+  topicserve worker --input-topic digits --output-topic results --servable digits=/models/digits
+"""
 TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")
 # For how much longer a replica that was to be ended may be silent before `/livez` says so.
 _STILL_SILENT_SECONDS = 2 * ASK_SECONDS
@@ -42,6 +47,8 @@ _STILL_SILENT_SECONDS = 2 * ASK_SECONDS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags; each stands for a key of the configuration file, and wins over it."""
+    parser.epilog = EXAMPLE
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="TOML; see docs/configuration.md"
     )

@@ -8,17 +8,19 @@ SUBCOMMANDS = {
     "show": "print one dead letter with its body, headers and error",
     "replay": "publish dead letters to the topics that they came from",
 }
+EXAMPLE = "example: topicserve dead-letters list --topic digits.dead-letter --since 2h"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands and their flags."""
+    parser.epilog = EXAMPLE
     subcommands = parser.add_subparsers(metavar="|".join(SUBCOMMANDS), required=True)
     for name, summary in SUBCOMMANDS.items():
         module = import_module(f"topicserve.cli.dead_letters.{name}")
         one = subcommands.add_parser(
             name,
             help=summary,
-            description=f"{summary.capitalize()}.",
+            description=f"{summary[:1].upper()}{summary[1:]}.",
             epilog=module.EXAMPLE,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

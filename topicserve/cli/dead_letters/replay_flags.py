@@ -42,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--redis-url", default=DEFAULT_REDIS_URL, metavar="URL", help="the store (%(default)s)"
     )
-    parser.add_argument("--key-prefix", default=DEFAULT_KEY_PREFIX, metavar="TEXT")
+    parser.add_argument(
+        "--key-prefix",
+        default=DEFAULT_KEY_PREFIX,
+        metavar="TEXT",
+        help="what stands before the record id in a key of the store (%(default)s)",
+    )
     parser.add_argument(
         "--group",
         metavar="G",
