@@ -42,16 +42,19 @@ class Scopes(HalfPlusTwo):
             "kept": a_signature({"x": X, "keep": (F32, [])}, {"y": Y}),
             "named": a_signature({"x": X}, {"y": Y, "names": (tf.string, [3])}),
             "one_row": a_signature({"x": (F32, [1, 2])}, {"y": (F32, [1, 2])}),
+            "nothing": a_signature({}, {"names": (tf.string, [3]), "one": (F32, [])}),
             "matrix": a_signature({"x": (F32, [2, 2])}, {"y": (F32, [2, 2]), "sum": (F32, [])}),
         }
 
     def Predict(self, request: Any, _: Any) -> Any:  # noqa: N802 - gRPC's name
         self.requests.append(request)
         inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        x = inputs.get("x", np.zeros(()))
         found = {
-            "y": inputs["x"] * inputs.get("keep", np.float32(2)),
+            "y": x * inputs.get("keep", np.float32(2)),
             "names": np.array([b"a", b"b", b"c"], object),
-            "sum": inputs["x"].sum(),
+            "sum": x.sum(),
+            "one": np.float32(1),
         }
         response = predict_pb2.PredictResponse(model_spec=request.model_spec)
         outputs = self.signatures[request.model_spec.signature_name].outputs
@@ -124,6 +127,19 @@ def test_outputs_for_the_call_keep_records_apart(
     assert answers(vouched, "named", *requests) == whole
     for one in (remote, vouched):
         one.close()
+
+
+@pytest.mark.parametrize("batch_records", [None, True, False])
+def test_a_signature_without_inputs_is_asked_for(
+    tmp_path: Path, target: str, batch_records: bool | None
+) -> None:
+    """One record a call, whatever the owner vouches for; outputs are whole."""
+    remote = load(tmp_path, target=target, batch_records=batch_records)
+    whole = {"names": [b"a", b"b", b"c"], "one": 1.0}
+
+    assert answers(remote, "nothing", a_record({}), a_record({})) == [whole, whole]
+    assert not remote.signatures["nothing"].joins_records
+    remote.close()
 
 
 def test_the_filter_is_sent(tmp_path: Path, target: str, server: Scopes) -> None:
