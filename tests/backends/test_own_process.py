@@ -12,8 +12,8 @@ from topicserve.backends.confluent.consumer import ConfluentConsumer
 from topicserve.backends.confluent.producer import ConfluentProducer
 from topicserve.backends.errors import ForkedError
 from topicserve.backends.kafka_python.admin import KafkaPythonAdmin
-from topicserve.backends.kafka_python.consumer import KafkaPythonConsumer
 from topicserve.backends.kafka_python.producer import KafkaPythonProducer
+from topicserve.backends.kafka_python.reading.consumer import KafkaPythonConsumer
 from topicserve.producer.record import Record
 from topicserve.producer.record_producer import RecordProducer
 from topicserve.producer.result_reader import DeadLetterReader, ResultReader

@@ -1,12 +1,12 @@
 """Partitions that are read with kafka-python for a while, past batches that librdkafka may not see.
 
 librdkafka decompresses what it fetches at once, on threads of its own, and does not survive all of
-it (`kafka_python.screening` says how). So the first batches of a partition are looked at when it is
-assigned, before librdkafka fetches them: a replica that starts again after such a death finds the
-batch that its predecessor died of. Where the group's offset has a text beside it, the one before
-did not give the partition up in order, and more is looked at: all that it may have had in flight.
-Where a batch is unsound, the partition is read here up to behind it. Nothing else is done for
-partitions whose batches are sound.
+it (`kafka_python.reading.screening` says how). So the first batches of a partition are looked at
+when it is assigned, before librdkafka fetches them: a replica that starts again after such a death
+finds the batch that its predecessor died of. Where the group's offset has a text beside it, the one
+before did not give the partition up in order, and more is looked at: all that it may have had in
+flight. Where a batch is unsound, the partition is read here up to behind it. Nothing else is done
+for partitions whose batches are sound.
 """
 
 import logging
@@ -19,9 +19,9 @@ import kafka
 from topicserve.backends.broker import Offsets, metadata_of
 from topicserve.backends.errors import AuthenticationError, BackendConfigError, BackendError
 from topicserve.backends.kafka_python.connection import ClientNetwork
-from topicserve.backends.kafka_python.consumer import records_of
 from topicserve.backends.kafka_python.errors import translated
-from topicserve.backends.kafka_python.screening import screen
+from topicserve.backends.kafka_python.reading.consumer import records_of
+from topicserve.backends.kafka_python.reading.screening import screen
 from topicserve.backends.kafka_python.settings import to_kafka_python
 from topicserve.backends.kafka_python.workarounds.unreadable import read_on
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition

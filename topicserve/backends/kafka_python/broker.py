@@ -7,9 +7,9 @@ from kafka.partitioner.sticky import StickyPartitioner
 from topicserve.backends.in_flight import InFlight
 from topicserve.backends.kafka_choices import checked
 from topicserve.backends.kafka_python.admin import KafkaPythonAdmin
-from topicserve.backends.kafka_python.consumer import KafkaPythonConsumer
 from topicserve.backends.kafka_python.producer import KafkaPythonProducer
 from topicserve.backends.kafka_python.producer_client import KafkaPythonProducerClient
+from topicserve.backends.kafka_python.reading.consumer import KafkaPythonConsumer
 from topicserve.backends.kafka_python.settings import to_kafka_python
 from topicserve.backends.kafka_settings import (
     DELIVERY_PLACES,

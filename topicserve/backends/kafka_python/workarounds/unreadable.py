@@ -18,7 +18,11 @@ from kafka import errors
 from kafka.consumer.fetcher import ConsumerRecord, Fetcher
 from kafka.record.default_records import DefaultRecordBatch
 
-from topicserve.backends.kafka_python.record_offsets import OffsetsError, has_place, in_order
+from topicserve.backends.kafka_python.reading.record_offsets import (
+    OffsetsError,
+    has_place,
+    in_order,
+)
 from topicserve.backends.kafka_python.workarounds.decompress import BatchTooLargeError, bounded
 from topicserve.wire.dead_letter import TRUNCATED_HEADER
 from topicserve.wire.kafka_record import UnreadableHeaders

@@ -8,7 +8,7 @@ import pytest
 from kafka.record.memory_records import MemoryRecords
 
 from tests.support.kafka.record_batches import a_payload
-from topicserve.backends.kafka_python.screening import _ScreenedRecords
+from topicserve.backends.kafka_python.reading.screening import _ScreenedRecords
 from topicserve.wire.kafka_record import TopicPartition
 
 LZ4 = 3

@@ -11,7 +11,7 @@ from tests.support.kafka.port import Member, numbered, send
 from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
 from topicserve.backends.kafka_python.broker import KafkaPythonBroker
 from topicserve.backends.kafka_python.connection import ClientNetwork
-from topicserve.backends.kafka_python.consumer import KafkaPythonConsumer
+from topicserve.backends.kafka_python.reading.consumer import KafkaPythonConsumer
 from topicserve.embedded.kafka_server import KafkaServer
 
 LIMIT_SECONDS = 30.0

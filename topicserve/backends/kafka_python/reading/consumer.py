@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import kafka
@@ -14,12 +14,12 @@ from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
     CommitRefusedError,
-    UnknownTopicError,
 )
 from topicserve.backends.kafka_python.connection import ClientNetwork
 from topicserve.backends.kafka_python.errors import translated
 from topicserve.backends.kafka_python.offsets import from_client, to_client
-from topicserve.backends.kafka_python.rebalance import Change, RebalanceThread
+from topicserve.backends.kafka_python.reading.rebalance import Change, RebalanceThread
+from topicserve.backends.kafka_python.reading.topics import SubscribedTopics
 from topicserve.backends.kafka_python.workarounds.client import keep_joining, unpark_records
 from topicserve.backends.kafka_python.workarounds.unreadable import read_on
 from topicserve.backends.own_process import own_process
@@ -32,7 +32,6 @@ _MIN_POLL_SECONDS = 0.05
 # What one attempt to open may take at least; polls that are shorter wait for it in turn.
 _OPEN_SECONDS = 2.0
 _METADATA_SECONDS = 1.0
-_TOPIC_CHECK_SECONDS = 2.0
 _REVOKE_COMMIT_SECONDS = 10.0
 
 
@@ -55,23 +54,17 @@ class KafkaPythonConsumer:
         self._network = network or ClientNetwork()
         self._opening = BoundedCalls("kafka-python-open")
         self._client: Any = None
-        self._topics: list[str] = []
+        self._topics = SubscribedTopics(self._network, clock)
         self._listener: RebalanceListener | None = None
         self._listener_error: BaseException | None = None
-        self._assigned: set[TopicPartition] = set()
+        self._assigned = self._topics.assigned
+        self._unread = self._topics.unread
         self._paused: set[TopicPartition] = set()
-        self._topics_checked_at = clock()
-        self._found_topics: set[str] = set()
-        self._gone_topics: dict[str, Any] = {}
-        self._topic_ids: dict[str, Any] = {}
-        # What was assigned of topics that were deleted, until a record comes: their offsets must
-        # not be committed for a topic that is created again.
-        self._unread: set[TopicPartition] = set()
         self._problem = ""
         self._closed = False
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
-        self._topics = list(topics)
+        self._topics.names = list(topics)
         self._listener = listener
 
     def poll(self, timeout_seconds: float, max_records: int) -> list[KafkaRecord]:
@@ -84,7 +77,7 @@ class KafkaPythonConsumer:
                 self._wait_for_broker(error, deadline)
             return []
         records = self._poll_once(client, deadline, max_records)
-        self._check_topics()
+        self._problem = self._topics.check() or self._problem
         return records
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
@@ -173,15 +166,15 @@ class KafkaPythonConsumer:
             self._client = self._opening.call(
                 "opening", lambda: self._open(allowed_seconds), timeout_seconds
             )
-            self._topics_checked_at = self._clock()
+            self._topics.opened()
         return self._client
 
     def _open(self, timeout_seconds: float) -> Any:
         client = self._network.open(kafka.KafkaConsumer, self._arguments, timeout_seconds)
         read_on(client, self._max_decompressed_bytes)
-        if self._topics:
+        if self._topics.names:
             listener = RebalanceThread(self._on_change, self._network.call_soon)
-            client.subscribe(topics=self._topics, listener=listener)
+            client.subscribe(topics=self._topics.names, listener=listener)
             # Who joins before it knows the topics assigns nothing, and has to join again.
             self._network.refresh_metadata(_METADATA_SECONDS)
         return client
@@ -205,37 +198,13 @@ class KafkaPythonConsumer:
         elif problem is not None:
             raise problem
         keep_joining(client)
-        created_again = self._created_again()
-        if created_again:
-            self._read_from_the_beginning(client, created_again)
+        if created_again := self._topics.take_created_again():
+            _read_from_the_beginning(client, self._topics.partitions_of(created_again))
             polled = {p: found for p, found in polled.items() if p.topic not in created_again}
-        if self._unread:
-            self._unread.difference_update([TopicPartition(*partition) for partition in polled])
+        self._topics.note_read(TopicPartition(*partition) for partition in polled)
         if polled:
             self._problem = ""
         return records_of(polled)
-
-    def _created_again(self) -> set[str]:
-        """Return the topics that others took the place of, by their ids (Kafka 2.8)."""
-        found = set()
-        for topic in self._topics:
-            topic_id = self._network.cluster.topic_id(topic)
-            if topic_id is not None and topic_id != self._topic_ids.get(topic):
-                if topic in self._topic_ids:
-                    found.add(topic)
-                self._topic_ids[topic] = topic_id
-        return found
-
-    def _read_from_the_beginning(self, client: Any, topics: set[str]) -> None:
-        """Forget positions in logs that are gone: what was read of them is not read of others."""
-        for partition in self._of(topics):
-            self._unread.add(partition)
-            if client._subscription.is_assigned(_theirs(partition)):  # noqa: SLF001
-                client._subscription.request_offset_reset(_theirs(partition))  # noqa: SLF001
-        log.warning("created again, and read from auto.offset.reset on: %s", sorted(topics))
-
-    def _of(self, topics: set[str]) -> list[TopicPartition]:
-        return [partition for partition in self._assigned if partition.topic in topics]
 
     def _wait_for_broker(self, problem: BackendUnavailableError, deadline: float) -> None:
         """Let a poll take its time, so that no one who polls again and again keeps a core busy."""
@@ -253,8 +222,7 @@ class KafkaPythonConsumer:
     def _tell(self, change: Change, partitions: list[TopicPartition]) -> None:
         assert self._listener is not None
         if change is Change.ASSIGNED:
-            self._assigned.update(partitions)
-            self._found_topics.update(partition.topic for partition in partitions)
+            self._topics.assign(partitions)
             self._listener.on_assigned(partitions)
             return
         self._assigned.difference_update(partitions)
@@ -265,11 +233,11 @@ class KafkaPythonConsumer:
             self._listener.on_lost(partitions)
         else:
             self._commit_revoked(self._listener.on_revoked(partitions))
-        self._unread.difference_update(partitions)
+        self._topics.note_read(partitions)
 
     def _commit_revoked(self, offsets: Offsets) -> None:
         # The client repeats what a topic that is gone refuses until the time is up.
-        missing = self._missing()
+        missing = self._topics.missing()
         left = {partition: o for partition, o in offsets.items() if partition.topic not in missing}
         try:
             self.commit(left, _REVOKE_COMMIT_SECONDS)
@@ -281,42 +249,6 @@ class KafkaPythonConsumer:
         error, self._listener_error = self._listener_error, None
         if error is not None:
             raise error
-
-    def _check_topics(self) -> None:
-        """Raise UnknownTopicError for a topic that never was; one that is deleted is waited for."""
-        now = self._clock()
-        if now < self._topics_checked_at + _TOPIC_CHECK_SECONDS:
-            return
-        self._topics_checked_at = now
-        # What is missing may not have been heard of yet, so it is asked for before it is missed.
-        if self._missing() and self._network.refresh_metadata(_METADATA_SECONDS):
-            for topic in self._missing():
-                if topic in self._found_topics:
-                    self._note_gone(topic)
-                    continue
-                raise UnknownTopicError(
-                    f'the topic "{topic}" does not exist: create it; a consumer has none created '
-                    "(allow.auto.create.topics)"
-                )
-
-        for topic in set(self._topics) - set(self._missing()):
-            self._found_topics.add(topic)
-            if topic in self._gone_topics:
-                topic_id = self._gone_topics.pop(topic)
-                if topic_id is not None and topic_id == self._topic_ids.get(topic):
-                    self._unread.difference_update(self._of({topic}))  # it was there all along
-                log.warning('the topic "%s" is there again', topic)
-
-    def _note_gone(self, topic: str) -> None:
-        if topic not in self._gone_topics:
-            self._gone_topics[topic] = self._topic_ids.get(topic)
-            self._unread.update(self._of({topic}))
-            self._problem = f'the topic "{topic}" was deleted; waiting until it is created again'
-            log.warning("%s", self._problem)
-
-    def _missing(self) -> list[str]:
-        cluster = self._network.cluster
-        return [topic for topic in self._topics if cluster.partitions_for_topic(topic) is None]
 
 
 def records_of(polled: dict[Any, list[Any]]) -> list[KafkaRecord]:
@@ -332,3 +264,10 @@ def records_of(polled: dict[Any, list[Any]]) -> list[KafkaRecord]:
 
 def _theirs(partition: TopicPartition) -> Any:
     return kafka.TopicPartition(*partition)
+
+
+def _read_from_the_beginning(client: Any, partitions: Iterable[TopicPartition]) -> None:
+    """Forget positions in logs that are gone: what was read of them is not read of others."""
+    for partition in partitions:
+        if client._subscription.is_assigned(_theirs(partition)):  # noqa: SLF001
+            client._subscription.request_offset_reset(_theirs(partition))  # noqa: SLF001
