@@ -31,7 +31,7 @@ TABLE = pa.table(
 )
 
 
-def parsed(*words: str) -> argparse.Namespace:
+def parsed(*words: Any) -> argparse.Namespace:
     """Return the arguments of a command line."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -238,11 +238,21 @@ def test_what_cannot_be_read_is_told_with_the_remedy(
         read(path, *flags)
 
 
-def test_rows_with_too_few_values_may_be_skipped(tmp_path: Path) -> None:
-    """As invalid lines may."""
-    (tmp_path / "rows.csv").write_bytes(b"x,y\n1,2\n3\n4,5\n")
+def test_rows_with_too_few_values_may_be_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As invalid lines may; they are counted and reported."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"x,y\n1,2\n3\n4,5\n")
 
-    assert bodies(tmp_path / "rows.csv", "--skip-invalid") == [{"x": 1, "y": 2}, {"x": 4, "y": 5}]
+    with closing(open_source(parsed(path, "--skip-invalid"))) as source:
+        assert [body(row.record) for row in source.rows(None)] == [
+            {"x": 1, "y": 2},
+            {"x": 4, "y": 5},
+        ]
+        assert source.skipped_rows == 1
+
+    assert capsys.readouterr().err == f"{path}: a row has 1 values in place of 2: '3'\n"
 
 
 @pytest.mark.parametrize("name", ["no-such-file.jsonl", "no-such-file.csv", "."])

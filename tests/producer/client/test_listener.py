@@ -38,6 +38,21 @@ def test_what_is_before_the_start_is_left_out_until_the_seek() -> None:
     assert consumer.sought == [{OLD: 5}]
 
 
+def test_it_has_begun_once_every_assigned_partition_is_sought() -> None:
+    """Before that a request would wait for the group."""
+    consumer, positions = RefusingConsumer(), _Positions({OLD: 5})
+    assert not positions.are_begun
+
+    positions.on_assigned([OLD])
+    positions.wanted(consumer, [])
+    assert not positions.are_begun
+    positions.wanted(consumer, [])
+    assert positions.are_begun
+
+    positions.begin_again()
+    assert not positions.are_begun
+
+
 def test_a_partition_that_is_added_later_is_read_from_its_beginning() -> None:
     """Results may have come to it before it was noticed."""
     consumer, positions = RefusingConsumer(), _Positions({OLD: 5})

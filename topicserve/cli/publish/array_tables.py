@@ -22,6 +22,8 @@ class ArrayTable:
     What is compressed, or comes from standard input, is unpacked into a temporary folder first.
     """
 
+    skipped_rows = 0
+
     def __init__(self, opened: Input) -> None:
         self.name = opened.name
         self._input = opened
@@ -34,7 +36,7 @@ class ArrayTable:
             raise UsageError(f"{self.name}: cannot be read as numpy's file: {error}") from error
 
     def rows(self) -> int:
-        """See Table."""
+        """See RowTable."""
         return max((len(column) for column in self._columns.values()), default=0)
 
     def fraction(self) -> None:
@@ -42,13 +44,13 @@ class ArrayTable:
         return
 
     def close(self) -> None:
-        """See Table."""
+        """See RowTable."""
         self._input.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def chunks(self, start: int) -> Iterator[Chunk]:
-        """See Table."""
+        """See RowTable."""
         rest = {name: column[start:] for name, column in self._columns.items()}
         try:
             for chunk in chunks_of(rest):

@@ -1,11 +1,13 @@
 """CSV and Parquet files, read by pyarrow in flat memory."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.files import Input
+from topicserve.cli.publish.rows import MAX_TOLD
 from topicserve.cli.publish.table_source import Columns
 from topicserve.producer.rows.chunks import CHUNK_ROWS, Chunk
 
@@ -13,6 +15,7 @@ _CSV_REMEDY = (
     "name columns that are text with --text-columns, or pass --skip-invalid for rows with too few "
     "or too many values"
 )
+_MAX_SHOWN = 64
 _CSV_BLOCK_BYTES = 1024 * 1024
 _PARQUET_BUFFER_BYTES = 1024 * 1024
 
@@ -28,6 +31,7 @@ class CsvTable:
         self._columns = columns
         self._delimiter = delimiter
         self._skip_invalid = skip_invalid
+        self.skipped_rows = 0
         self.fraction = opened.fraction
         self.identity = opened.identity
         self.close = opened.close
@@ -37,7 +41,7 @@ class CsvTable:
         return None
 
     def chunks(self, start: int) -> Iterator[Chunk]:
-        """See Table."""
+        """See RowTable."""
         first = 0
         with _readable(self.name, _CSV_REMEDY):
             for batch in self._open():
@@ -54,14 +58,29 @@ class CsvTable:
             csv.ParseOptions(
                 delimiter=self._delimiter,
                 newlines_in_values=True,
-                invalid_row_handler=lambda _: "skip" if self._skip_invalid else "error",
+                invalid_row_handler=self._on_invalid_row,
             ),
             csv.ConvertOptions(column_types=dict.fromkeys(text, pyarrow().string())),
         )
 
+    def _on_invalid_row(self, row: Any) -> str:
+        """Say whether a row with too few or too many values is to be skipped."""
+        if not self._skip_invalid:
+            return "error"
+        self.skipped_rows += 1
+        if self.skipped_rows <= MAX_TOLD:
+            print(
+                f"{self.name}: a row has {row.actual_columns} values in place of "
+                f"{row.expected_columns}: {row.text[:_MAX_SHOWN]!r}",
+                file=sys.stderr,
+            )
+        return "skip"
+
 
 class ParquetTable:
     """A Parquet file; row groups before the first row that is wanted are not read."""
+
+    skipped_rows = 0
 
     def __init__(self, opened: Input, columns: Columns) -> None:
         self.name = opened.name
@@ -72,7 +91,7 @@ class ParquetTable:
         self.identity = opened.identity
 
     def rows(self) -> int:
-        """See Table."""
+        """See RowTable."""
         return int(self._file.metadata.num_rows)
 
     def fraction(self) -> None:
@@ -80,12 +99,12 @@ class ParquetTable:
         return
 
     def close(self) -> None:
-        """See Table."""
+        """See RowTable."""
         self._file.close()
         self._input.close()
 
     def chunks(self, start: int) -> Iterator[Chunk]:
-        """See Table."""
+        """See RowTable."""
         groups: list[int] = []
         first = 0
         for group in range(self._file.metadata.num_row_groups):

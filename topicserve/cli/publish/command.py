@@ -70,13 +70,14 @@ def _publish(
         finally:
             # What an interrupted command has sent was acknowledged meanwhile.
             publishing.window.finish(complete=False)
-    return _told(publishing, checkpoint)
+    return _told(publishing, source, checkpoint)
 
 
-def _told(publishing: Publishing, checkpoint: Checkpoint | None) -> int:
+def _told(publishing: Publishing, source: RowSource, checkpoint: Checkpoint | None) -> int:
     window = publishing.window
-    if window.skipped:
-        print(f"skipped {window.skipped:,} invalid or refused records", file=sys.stderr)
+    skipped = window.skipped + source.skipped_rows
+    if skipped:
+        print(f"skipped {skipped:,} invalid or refused records", file=sys.stderr)
     if window.failure is None:
         return 0
     place, error = window.failure

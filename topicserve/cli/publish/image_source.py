@@ -21,6 +21,8 @@ class ImageSource:
     A position is the last file's name, so that what is added behind it meanwhile is published too.
     """
 
+    skipped_rows = 0
+
     def __init__(self, name: str, columns: Columns) -> None:
         self.name = name
         self._folder = Path(name)
@@ -34,13 +36,13 @@ class ImageSource:
         self._mapping = columns.mapping()
 
     def rows(self, start: Position | None) -> Iterator[Row]:
-        """See Source."""
+        """See RowSource."""
         for file in self._files:
             if start is None or file > str(start):
                 yield Row(file, f"{self.name}/{file}", self._record(file))
 
     def left(self, start: Position | None) -> int:
-        """See Source."""
+        """See RowSource."""
         return sum(start is None or file > str(start) for file in self._files)
 
     def fraction(self) -> None:
@@ -48,7 +50,7 @@ class ImageSource:
         return
 
     def identity(self) -> dict[str, object]:
-        """See Source."""
+        """See RowSource."""
         return {"file": str(self._folder.resolve())}
 
     def close(self) -> None:

@@ -12,6 +12,8 @@ from topicserve.wire.errors import InvalidRecordError
 class LineSource:
     """Reads one line after another; a position is the number of lines before it."""
 
+    skipped_rows = 0
+
     def __init__(self, opened: Input, *, metadata_elsewhere: bool = False) -> None:
         self.name = opened.name
         self._input = opened
@@ -21,7 +23,7 @@ class LineSource:
         self.close = opened.close
 
     def rows(self, start: Position | None) -> Iterator[Row]:
-        """See Source."""
+        """See RowSource."""
         skipped = int(start or 0)
         for number, line in numbered_lines(self._input.file):
             if number > skipped:

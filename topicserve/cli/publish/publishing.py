@@ -14,14 +14,12 @@ from topicserve.cli.errors import UsageError
 from topicserve.cli.pace import Pace
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.publish.checkpoint import Checkpoint
-from topicserve.cli.publish.rows import Position, Row, RowSource
+from topicserve.cli.publish.rows import MAX_TOLD, Position, Row, RowSource
 from topicserve.cli.publish.window import Window
 from topicserve.producer.publish_future import PublishFuture
 from topicserve.producer.record import Record, StoredElsewhere
 from topicserve.producer.record_producer import RecordProducer
 from topicserve.wire.errors import InvalidRecordError
-
-MAX_TOLD = 10
 
 
 class Publishing:

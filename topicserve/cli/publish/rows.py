@@ -6,6 +6,9 @@ from typing import NamedTuple, Protocol
 from topicserve.producer.record import Record
 from topicserve.wire.errors import InvalidRecordError
 
+MAX_TOLD = 10
+"""How many rows that are skipped are reported, each in a line."""
+
 Position = int | str
 """Up to where a source was read: a number of rows or lines, or a file's name."""
 
@@ -25,6 +28,10 @@ class RowSource(Protocol):
 
     name: str
     """What a person calls it."""
+
+    @property
+    def skipped_rows(self) -> int:
+        """Return how many rows the source itself has left out: they are none that it yields."""
 
     def rows(self, start: Position | None) -> Iterator[Row]:
         """Yield the rows behind a position, None for the first; raises UsageError."""

@@ -48,10 +48,14 @@ class Columns(NamedTuple):
         )
 
 
-class Table(Protocol):
+class RowTable(Protocol):
     """A table that is read in chunks, from any row on."""
 
     name: str
+
+    @property
+    def skipped_rows(self) -> int:
+        """See RowSource."""
 
     def chunks(self, start: int) -> Iterator[Chunk]:
         """Yield the rows from a number on; raises UsageError for a file that cannot be read."""
@@ -60,19 +64,19 @@ class Table(Protocol):
         """Return how many rows there are, where that is known."""
 
     def fraction(self) -> float | None:
-        """See Source."""
+        """See RowSource."""
 
     def identity(self) -> dict[str, object]:
-        """See Source."""
+        """See RowSource."""
 
     def close(self) -> None:
-        """See Source."""
+        """See RowSource."""
 
 
 class TableSource:
     """Makes records of a table's rows; a position is the number of rows before it."""
 
-    def __init__(self, table: Table, columns: Columns) -> None:
+    def __init__(self, table: RowTable, columns: Columns) -> None:
         self.name = table.name
         self._table = table
         self._mapping = columns.mapping()
@@ -80,8 +84,13 @@ class TableSource:
         self.identity = table.identity
         self.close = table.close
 
+    @property
+    def skipped_rows(self) -> int:
+        """See RowSource."""
+        return self._table.skipped_rows
+
     def rows(self, start: Position | None) -> Iterator[Row]:
-        """See Source."""
+        """See RowSource."""
         for chunk in self._table.chunks(int(start or 0)):
             try:
                 records = self._mapping.of_chunk(chunk)
@@ -91,6 +100,6 @@ class TableSource:
                 yield Row(row, f"{self.name}: row {row:,}", record)
 
     def left(self, start: Position | None) -> int | None:
-        """See Source."""
+        """See RowSource."""
         rows = self._table.rows()
         return None if rows is None else max(rows - int(start or 0), 0)

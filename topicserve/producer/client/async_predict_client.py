@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from topicserve.backends.own_process import require_process, this_process
 from topicserve.backends.redis_store import DEFAULT_KEY_PREFIX, DEFAULT_TTL_SECONDS
 from topicserve.producer import arguments
 from topicserve.producer.asynchronous.queueing import encoded_aside, put_aside
@@ -33,6 +34,7 @@ class AsyncPredictClient:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         max_pending_requests: int = MAX_PENDING_REQUESTS,
     ) -> None:
+        self._process_id = this_process()
         self._core = core
         self._timeout_seconds = arguments.seconds(timeout_seconds, "timeout_seconds")
         self._room = asyncio.BoundedSemaphore(
@@ -134,6 +136,7 @@ class AsyncPredictClient:
         await self.close()
 
     async def _ready(self) -> None:
+        require_process(self._process_id, "AsyncPredictClient")
         ready = self._core.listener.ready()
         if ready.done():
             ready.result()

@@ -22,6 +22,8 @@ from topicserve.producer.record_producer import (
 
 DEFAULT_SOURCE = "/topicserve/client"
 
+GROUP_PREFIX = "topicserve-client-"
+
 _PRODUCER = {
     # A caller waits for each record: none waits for others to go with.
     "linger.ms": 0,
@@ -63,7 +65,7 @@ def open_core(
     requests = PendingRequests()
 
     def open_consumer() -> Consumer:
-        return broker.consumer(f"topicserve-client-{uuid.uuid4()}", _CONSUMER)
+        return broker.consumer(f"{GROUP_PREFIX}{uuid.uuid4()}", _CONSUMER)
 
     return ClientCore(
         encoder,

@@ -51,7 +51,8 @@ class Progress(NamedTuple):
 class ResultListener:
     """One thread with one consumer, in a group of its own, that starts at the end of its topics.
 
-    `ready` is done once that end is known: what is published from then on is answered behind it.
+    `ready` is done once that end is known and its partitions are assigned: what is published from
+    then on is answered behind it, and at once.
     After an error that waiting does not help against (credentials, a missing topic) every request
     fails with it, and it starts again a second later.
     """
@@ -120,12 +121,13 @@ class ResultListener:
         with closing(_Closing(self._open_consumer())) as opened:
             consumer = opened.consumer
             consumer.subscribe(self._topics, positions)
-            self._ready.set_result(None)
             told_at = self._clock()
             while not self._closed.is_set():
                 polled = consumer.poll(POLL_SECONDS, MAX_POLL_RECORDS)
                 for record in positions.wanted(consumer, polled):
                     self._answers.answer(record)
+                if positions.are_begun and not self._ready.done():
+                    self._ready.set_result(None)
                 if self._clock() - told_at >= _STATS_SECONDS:
                     told_at = self._clock()
                     self._progress = positions.progress(consumer.stats())
@@ -175,13 +177,21 @@ class _Positions:
     def __init__(self, ends: Offsets) -> None:
         self._next_offsets = dict(ends)
         self._to_seek: set[TopicPartition] = set()
+        self._is_assigned = False
+
+    @property
+    def are_begun(self) -> bool:
+        """Return whether partitions were assigned, and are read from where they start."""
+        return self._is_assigned and not self._to_seek
 
     def begin_again(self) -> None:
         """Forget what the last consumer was assigned; the next one reads on where it was."""
         self._to_seek.clear()
+        self._is_assigned = False
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
         self._to_seek.update(partitions)
+        self._is_assigned = True
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:
         self.on_lost(partitions)
