@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from topicserve.backends.defaults import CONFLUENT, KAFKA_PYTHON
 from topicserve.backends.errors import BackendConfigError
 from topicserve.backends.redact import REDACTED
 
@@ -85,8 +86,8 @@ _CONFLUENT = _COMMON | {
     "sasl.oauthbearer.method": Choice(("default", "oidc")),
 }
 CHOICES: Mapping[str, Mapping[str, Choice]] = {
-    "kafka-python": _KAFKA_PYTHON,
-    "confluent": _CONFLUENT,
+    KAFKA_PYTHON: _KAFKA_PYTHON,
+    CONFLUENT: _CONFLUENT,
 }
 # What tells where something is or what it is called, rather than how to get in.
 _HARMLESS = ("bootstrap.servers", "client.id", "client.rack", "group.id", "group.instance.id")

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from topicserve.backends.broker import Broker
+from topicserve.backends.defaults import CONFLUENT, KAFKA_PYTHON
 from topicserve.backends.errors import BackendConfigError
 
 # Imported when asked for: confluent-kafka is an extra, and neither costs those who use the other.
 _ADAPTERS = {
-    "kafka-python": ("topicserve.backends.kafka_python.broker", "KafkaPythonBroker", "topicserve"),
-    "confluent": (
+    KAFKA_PYTHON: ("topicserve.backends.kafka_python.broker", "KafkaPythonBroker", "topicserve"),
+    CONFLUENT: (
         "topicserve.backends.confluent.broker",
         "ConfluentBroker",
         "topicserve[confluent]",

@@ -11,11 +11,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from topicserve.backends.defaults import DEFAULT_KEY_PREFIX
 from topicserve.backends.errors import BackendConfigError, BackendUnavailableError
 from topicserve.backends.redact import redact_url
 from topicserve.backends.redis_errors import translated, worst
 
-DEFAULT_KEY_PREFIX = "topicserve:metadata:"
 DEFAULT_TTL_SECONDS = 24 * 3600
 # Long enough to hide the round trip, short enough that one command never holds the server up.
 CHUNK_RECORDS = 1024

@@ -10,6 +10,7 @@ from typing import NoReturn
 from topicserve.backends.errors import BackendError
 from topicserve.cli.errors import UsageError
 from topicserve.cli.standard_streams import drop_output
+from topicserve.exit_codes import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from topicserve.producer.errors import PublishError
 from topicserve.servables.core.errors import ServableError
 from topicserve.wire.errors import InvalidRecordError
@@ -28,10 +29,6 @@ COMMANDS = {
 # What each command needs beyond the bare install.
 EXTRAS = {"stack": "embedded", "worker": "worker", "replay": "worker", "demo": "demo"}
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130  # as a shell reports a program ended by SIGINT
-EXIT_BROKEN_PIPE = 141  # and by SIGPIPE
 
 _USAGE = (UsageError, ConfigError, BackendError, ServableError, InvalidRecordError)
 

@@ -4,15 +4,13 @@ import argparse
 from contextlib import closing
 
 from topicserve.backends.broker import Broker
+from topicserve.backends.defaults import CLIENTS, DEFAULT_BOOTSTRAP_SERVERS
 from topicserve.backends.errors import BackendBusyError, BackendUnavailableError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.metadata_store import MetadataStore
 from topicserve.backends.redact import redact_url
 from topicserve.cli.errors import UsageError
 
-CLIENTS = ("kafka-python", "confluent")
-DEFAULT_BOOTSTRAP_SERVERS = "127.0.0.1:9092"
-DEFAULT_REDIS_URL = "redis://127.0.0.1:6379"
 REACH_SECONDS = 10.0
 
 

@@ -15,8 +15,9 @@ from topicserve.cli.connection import (
 from topicserve.cli.errors import UsageError
 from topicserve.demo.deployment import Servers
 from topicserve.demo.errors import DemoError
-from topicserve.demo.run import EXIT_WRONG, RECORDS_PER_SECOND, DemoOptions, run_demo
+from topicserve.demo.run import RECORDS_PER_SECOND, DemoOptions, run_demo
 from topicserve.demo.screen import Screen
+from topicserve.exit_codes import EXIT_FAILED
 
 EXAMPLE = "example: topicserve demo --output demo-output"
 
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         return run_demo(options, Screen())
     except DemoError as error:
         print(f"topicserve demo: {error}", file=sys.stderr)
-        return EXIT_WRONG
+        return EXIT_FAILED
 
 
 def own_servers(arguments: argparse.Namespace) -> Servers | None:

@@ -11,6 +11,7 @@ from topicserve.cli.connection import add_kafka_arguments, kafka_settings, need_
 from topicserve.cli.errors import UsageError
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.standard_streams import need_output, write_output
+from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.arguments import topic_name
 from topicserve.producer.json_bytes import json_bytes
 from topicserve.producer.result_reader import DeadLetterReader, header_filter, open_consumer
@@ -21,7 +22,6 @@ from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.result import RESULT_KEYS, MetadataStatus, Result, decode_result
 from topicserve.wire.shadow_record import ShadowRecord, decode_shadow_record, is_shadow_record
 
-EXIT_INVALID = 1
 EXAMPLE = "example: topicserve results --topic results --servable digits --limit 10"
 DEFAULT_TIMEOUT_SECONDS = 30.0
 # How much may be printed again after an end that no one could commit before.
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     invalid = InvalidRecords()
     with open_reader(arguments, invalid.tell) as reader, CountProgress("read") as progress:
         print_lines(arguments, reader, progress)
-    return EXIT_INVALID if invalid.count else 0
+    return EXIT_FAILED if invalid.count else 0
 
 
 def refuse_other_filters(arguments: argparse.Namespace) -> None:

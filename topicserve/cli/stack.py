@@ -12,6 +12,7 @@ from topicserve.cli.errors import UsageError
 from topicserve.embedded.redis_server import need_server
 from topicserve.embedded.server_process import ServerStartError
 from topicserve.embedded.stack import Stack
+from topicserve.exit_codes import EXIT_FAILED
 
 _END = {signal.SIGTERM, signal.SIGINT}
 _LOOK_SECONDS = 0.5
@@ -84,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         while signal.sigtimedwait(_END, _LOOK_SECONDS) is None:
             if not stack.running:
                 print("topicserve: a server has ended by itself", file=sys.stderr)
-                return 1
+                return EXIT_FAILED
     finally:
         stack.stop()
     return 0

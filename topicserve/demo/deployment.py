@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from topicserve.backends.broker import Broker, Consumer
+from topicserve.backends.defaults import DEFAULT_CLIENT
 from topicserve.backends.errors import BackendError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.redis_store import RedisMetadataStore
@@ -27,7 +28,7 @@ class Servers:
 
     bootstrap_servers: str
     redis_url: str
-    client: str = "kafka-python"
+    client: str = DEFAULT_CLIENT
     kafka_settings: Mapping[str, object] = field(default_factory=dict)
     own: bool = True
 

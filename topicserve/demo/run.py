@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from topicserve.backends.defaults import DEFAULT_CLIENT
 from topicserve.backends.redact import redact_url
 from topicserve.demo import report
 from topicserve.demo.deployment import (
@@ -19,8 +20,8 @@ from topicserve.demo.ledger import MAX_PROBLEMS
 from topicserve.demo.screen import Screen
 from topicserve.demo.stage import Stage
 from topicserve.demo.summary import Summary, summarize
+from topicserve.exit_codes import EXIT_FAILED
 
-EXIT_WRONG = 1
 RECORDS_PER_SECOND = 600.0
 WEAK_EPOCHS, GOOD_EPOCHS = 1, 40
 
@@ -32,7 +33,7 @@ class DemoOptions:
     output: Path
     """A folder that is there."""
     servers: Servers | None = None
-    client: str = "kafka-python"
+    client: str = DEFAULT_CLIENT
     records_per_second: float = RECORDS_PER_SECOND
 
 
@@ -90,4 +91,4 @@ def show(stage: Stage, summary: Summary, digits: Digits, output: Path, screen: S
     problems = summary.problems()
     for problem in [*problems, *stage.ledger.problems, *stage.given_up[:MAX_PROBLEMS]]:
         screen.complain(problem)
-    return EXIT_WRONG if problems else 0
+    return EXIT_FAILED if problems else 0

@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Self
 
 from topicserve.backends.broker import Consumer
+from topicserve.backends.defaults import DEFAULT_CLIENT
 from topicserve.backends.errors import BackendConfigError, UnknownTopicError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.producer import arguments
@@ -47,7 +48,7 @@ class ResultReader(TopicReader[Result]):
         topic: str,
         *,
         group_id: str | None = None,
-        client: str = "kafka-python",
+        client: str = DEFAULT_CLIENT,
         kafka_settings: Mapping[str, object] | None = None,
         servable: str | None = None,
         version: int | None = None,
@@ -138,7 +139,7 @@ class DeadLetterReader(TopicReader[DeadLetter]):
         topic: str,
         *,
         group_id: str | None = None,
-        client: str = "kafka-python",
+        client: str = DEFAULT_CLIENT,
         kafka_settings: Mapping[str, object] | None = None,
         servable: str | None = None,
         on_invalid: OnInvalid | None = None,

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from topicserve.protos.metadata_uid import METADATA_UID
 from topicserve.wire import headers as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import HeaderReader, InputHeaders, ServableSpec, read_id
@@ -169,7 +170,6 @@ def _read_tensors(
     """Return what a message says, its content, and the string that may be its record id."""
     # Here, so that who speaks JSON alone never loads protobuf.
     from topicserve.wire.protobuf_codec import (
-        METADATA_UID,
         columns_bytes,
         decode_predict_request,
         described,

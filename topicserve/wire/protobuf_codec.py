@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
+from topicserve.protos.metadata_uid import METADATA_UID
 from topicserve.protos.predict_pb2 import ModelSpec, PredictRequest, PredictResponse
 from topicserve.protos.tensor_pb2 import TensorProto
 from topicserve.protos.tensors import (
@@ -23,7 +24,6 @@ from topicserve.protos.tensors import (
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits, check_name, exceeds, shortened
 
-METADATA_UID = "metadata_uid"
 """The string input that may carry the record id where the header is missing."""
 
 # What a bytes object takes besides its content.

@@ -11,12 +11,12 @@ from typing import Any
 from topicserve.backends.broker import Broker, Consumer, Producer
 from topicserve.backends.errors import BackendUnavailableError, FencedError
 from topicserve.backends.redis_store import RedisMetadataStore
+from topicserve.exit_codes import EXIT_BREAKER_OPEN, EXIT_FAILED, EXIT_OK
 from topicserve.servables.server.server_core import ServerCore
 from topicserve.worker.assembly import Connections, build_stages
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.config.shown import shown_configuration
 from topicserve.worker.delivery.topic_limit import TopicLimits, batch_settings
-from topicserve.worker.health.breaker import OPEN_EXIT_CODE
 from topicserve.worker.health.broker_watch import BrokerWatch
 from topicserve.worker.health.readiness import WorkerHealth
 from topicserve.worker.http.server import HttpServer
@@ -61,16 +61,16 @@ def exit_code_of(run: Callable[[], None]) -> int:
     try:
         run()
     except ShutdownRequestedError:
-        return 1
+        return EXIT_FAILED
     except FencedError as error:
         # Expected where another process has the same name: it needs no traceback.
         log_event("worker_fenced", logging.ERROR, problem=str(error))
-        return 1
+        return EXIT_FAILED
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
         log_event("worker_failed", logging.ERROR, problem=problem, traceback_of=error)
-        return 1
-    return 0
+        return EXIT_FAILED
+    return EXIT_OK
 
 
 class WorkerService:
@@ -130,7 +130,7 @@ class WorkerService:
             serving()
             code = self._serve(Pipeline(stages, self._environment), stop)
             if code == 0 and stages.oversight.breaker.open:
-                code = OPEN_EXIT_CODE
+                code = EXIT_BREAKER_OPEN
         log_event("worker_stopped", exit_code=code)
         return code
 

@@ -10,7 +10,7 @@ from topicserve.cli.status.recent import Recent
 from topicserve.cli.status.sample import Sample
 from topicserve.cli.status.screen import rendered
 from topicserve.cli.status.status import Status
-from topicserve.cli.status.workers import WorkerState
+from topicserve.cli.status.workers import ReportedWorker
 from topicserve.wire.kafka_record import TopicPartition
 
 FIRST, SECOND = TopicPartition("in", 0), TopicPartition("in", 1)
@@ -119,7 +119,7 @@ def test_what_keeps_records_from_being_answered(
 
 def test_workers_say_what_they_wait_for() -> None:
     """And so does a topic that does not exist, or cannot be read."""
-    worker = WorkerState("http://w:80", answers=True, problems=("the store is away",))
+    worker = ReportedWorker("http://w:80", answers=True, problems=("the store is away",))
     sample = a_sample(1.0, (1000, 500), missing=("out",))
 
     status = a_status(sample, workers=[worker], recent=Recent(problem="no record came"))
@@ -134,7 +134,7 @@ def test_workers_say_what_they_wait_for() -> None:
 def test_a_status_is_one_object_for_a_script() -> None:
     """With everything that the tables show."""
     recent = Recent(Counter(timed_out=3), {"worker-1": Counter({"digits version 7": 100})})
-    worker = WorkerState("http://w:80", True, (), {"digits": {"7": "AVAILABLE"}})
+    worker = ReportedWorker("http://w:80", True, (), {"digits": {"7": "AVAILABLE"}})
     before = a_sample(10.0, (500, 500))
 
     content = a_status(
@@ -172,7 +172,7 @@ def shown(status: Status, **console: object) -> str:
 def test_the_tables_show_all_of_it() -> None:
     """Without colours, and without anything that could change a terminal."""
     recent = Recent(Counter(timed_out=3), {"w\x1b[2J": Counter({"digits version 7": 100})})
-    worker = WorkerState("http://w:80", True, ("\x1b[31m",), {"digits": {"7": "AVAILABLE"}})
+    worker = ReportedWorker("http://w:80", True, ("\x1b[31m",), {"digits": {"7": "AVAILABLE"}})
 
     text = shown(a_status(a_sample(1.0, (600, 500)), recent=recent, workers=[worker]))
 

@@ -1,6 +1,6 @@
 import orjson
 
-from topicserve.cli.status.workers import WorkerState, ask_workers
+from topicserve.cli.status.workers import ReportedWorker, ask_workers
 from topicserve.worker.supervisor.pages import Fetched
 
 STATUS = {"model_version_status": [{"version": "7", "state": "AVAILABLE"}]}
@@ -20,7 +20,7 @@ def test_a_worker_says_what_it_serves_and_what_is_missing() -> None:
     """In its own words."""
     (found,) = ask_workers(["http://a"], a_page)
 
-    assert found == WorkerState(
+    assert found == ReportedWorker(
         "http://a", True, ("the store is away",), {"digits": {"7": "AVAILABLE"}}
     )
 
@@ -29,7 +29,7 @@ def test_a_worker_that_does_not_answer_says_so() -> None:
     """The others are asked all the same."""
     first, second = ask_workers(["http://b", "http://a"], a_page)
 
-    assert first == WorkerState("http://b", answers=False, problems=("does not answer",))
+    assert first == ReportedWorker("http://b", answers=False, problems=("does not answer",))
     assert second.answers
 
 
@@ -37,5 +37,5 @@ def test_pages_of_another_program_say_nothing() -> None:
     """Whatever listens at that address."""
     (found,) = ask_workers(["http://a"], lambda _: Fetched(200, "text/html", b"<html>"))
 
-    assert found == WorkerState("http://a", True, (), {})
+    assert found == ReportedWorker("http://a", True, (), {})
     assert ask_workers([], a_page) == []

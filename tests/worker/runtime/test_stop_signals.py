@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from topicserve.worker.runtime.stop_signals import AT_ONCE_EXIT_CODE, stop_at_end_of, stop_signals
+from topicserve.exit_codes import EXIT_INTERRUPTED
+from topicserve.worker.runtime.stop_signals import stop_at_end_of, stop_signals
 
 LIMIT_SECONDS = 10
 
@@ -43,7 +44,7 @@ def test_the_second_signal_ends_the_process_at_once() -> None:
         signal.raise_signal(signal.SIGINT)
         assert leave.called.wait(LIMIT_SECONDS)
 
-    assert leave.code == AT_ONCE_EXIT_CODE
+    assert leave.code == EXIT_INTERRUPTED
 
 
 def test_a_start_that_does_not_end_is_ended() -> None:

@@ -12,6 +12,7 @@ from topicserve.backends.confluent.careful import CarefulReader, known_settings
 from topicserve.backends.confluent.consumer import ConfluentConsumer
 from topicserve.backends.confluent.producer import ConfluentProducer
 from topicserve.backends.confluent.settings import opened, to_confluent
+from topicserve.backends.defaults import CONFLUENT
 from topicserve.backends.in_flight import InFlight
 from topicserve.backends.kafka_choices import checked
 from topicserve.backends.kafka_settings import (
@@ -69,7 +70,7 @@ class ConfluentBroker:
 
     def __init__(self, settings: Mapping[str, object]) -> None:
         """Raise BackendConfigError for a setting that the library does not have."""
-        self._settings = checked("confluent", settings)
+        self._settings = checked(CONFLUENT, settings)
         self.admin().close()
 
     def consumer(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from topicserve.backends.confluent.errors import translated
+from topicserve.backends.defaults import CONFLUENT
 from topicserve.backends.errors import BackendConfigError
 from topicserve.backends.kafka_choices import checked, without_values
 from topicserve.backends.kafka_settings import RECONNECT_BACKOFF_MAX_MS, REQUEST_TIMEOUT_MS
@@ -42,7 +43,7 @@ def to_confluent(settings: Mapping[str, object]) -> dict[str, Any]:
     }
     if "transactional.id" in settings:
         configuration |= _TRANSACTIONAL_PRODUCERS
-    for name, value in checked("confluent", settings).items():
+    for name, value in checked(CONFLUENT, settings).items():
         if name == "auto.offset.reset" and value == "none":
             value = "error"
         configuration[_NAMES.get(name, name)] = value

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from kafka.partitioner.sticky import StickyPartitioner
 
+from topicserve.backends.defaults import KAFKA_PYTHON
 from topicserve.backends.in_flight import InFlight
 from topicserve.backends.kafka_choices import checked
 from topicserve.backends.kafka_python.admin import KafkaPythonAdmin
@@ -34,7 +35,7 @@ class KafkaPythonBroker:
 
     def __init__(self, settings: Mapping[str, object]) -> None:
         """Raise BackendConfigError for a setting that none of the clients has."""
-        self._settings = checked("kafka-python", settings)
+        self._settings = checked(KAFKA_PYTHON, settings)
         to_kafka_python(self._for_admin(), "admin")
 
     def consumer(

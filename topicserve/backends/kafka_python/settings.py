@@ -10,6 +10,7 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
+from topicserve.backends.defaults import KAFKA_PYTHON
 from topicserve.backends.errors import BackendConfigError
 from topicserve.backends.kafka_choices import checked, described
 from topicserve.backends.kafka_settings import RECONNECT_BACKOFF_MAX_MS, integer
@@ -56,7 +57,7 @@ def to_kafka_python(settings: Mapping[str, object], role: str) -> dict[str, Any]
     arguments: dict[str, Any] = {"reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS}
     if "metrics_enabled" in _KNOWN[role]:
         arguments["metrics_enabled"] = False  # the client's own, which no one reads here
-    for name, value in checked("kafka-python", settings).items():
+    for name, value in checked(KAFKA_PYTHON, settings).items():
         if name == "ssl.endpoint.identification.algorithm":
             arguments["ssl_check_hostname"] = value != "none"
             continue

@@ -15,8 +15,9 @@ from topicserve.cli.dead_letters.topic import (
     log_offsets_of,
     scan_all,
 )
-from topicserve.cli.results import EXIT_INVALID, InvalidRecords
+from topicserve.cli.results import InvalidRecords
 from topicserve.cli.standard_streams import need_output, write_output
+from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.json_bytes import json_bytes
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if found.matched > len(found.listed):
         rest = found.matched - len(found.listed)
         print(f"{rest:,} more match; list more with --limit", file=sys.stderr)
-    return EXIT_INVALID if invalid.count else 0
+    return EXIT_FAILED if invalid.count else 0
 
 
 class Listing:

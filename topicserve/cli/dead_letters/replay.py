@@ -30,6 +30,7 @@ from topicserve.cli.errors import UsageError
 from topicserve.cli.pace import Pace
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.standard_streams import need_output, write_output
+from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.arguments import topic_name
 from topicserve.producer.json_bytes import json_bytes
 from topicserve.producer.result_reader import open_consumer
@@ -41,7 +42,6 @@ EXAMPLE = (
     "example: topicserve dead-letters replay --topic digits.dead-letter "
     "--reason metadata_missing --yes"
 )
-EXIT_FAILED = 1
 # A member that does not poll for max.poll.interval.ms (5 minutes) leaves its group.
 _POLLED_SECONDS = 60.0
 

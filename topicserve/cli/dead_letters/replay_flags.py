@@ -2,9 +2,8 @@
 
 import argparse
 
-from topicserve.backends.redis_store import DEFAULT_KEY_PREFIX
+from topicserve.backends.defaults import DEFAULT_KEY_PREFIX, DEFAULT_REDIS_URL
 from topicserve.cli.argument_types import count, number
-from topicserve.cli.connection import DEFAULT_REDIS_URL
 from topicserve.cli.dead_letters.filters import add_filter_arguments
 from topicserve.cli.dead_letters.topic import add_topic_arguments
 

@@ -11,11 +11,10 @@ from topicserve.cli.publish.checkpoint import Checkpoint
 from topicserve.cli.publish.publishing import Publishing, metadata_of
 from topicserve.cli.publish.rows import RowSource
 from topicserve.cli.publish.sources import open_source
+from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.arguments import topic_name
 from topicserve.producer.errors import PublishError
 from topicserve.producer.record_producer import RecordProducer
-
-EXIT_FAILED = 1
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,9 +2,10 @@
 
 import argparse
 
-from topicserve.backends.redis_store import DEFAULT_KEY_PREFIX, DEFAULT_TTL_SECONDS
+from topicserve.backends.defaults import DEFAULT_KEY_PREFIX, DEFAULT_REDIS_URL
+from topicserve.backends.redis_store import DEFAULT_TTL_SECONDS
 from topicserve.cli.argument_types import count, number, seconds
-from topicserve.cli.connection import DEFAULT_REDIS_URL, add_kafka_arguments
+from topicserve.cli.connection import add_kafka_arguments
 from topicserve.cli.publish.json_lines import KEYS
 from topicserve.cli.publish.sources import FORMATS
 

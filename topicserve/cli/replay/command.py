@@ -21,6 +21,7 @@ from topicserve.cli.replay.plan import Plan, plan_of
 from topicserve.cli.replay.progress import ReplayScreen
 from topicserve.cli.standard_streams import need_output, write_output
 from topicserve.cli.worker import TENSORFLOW_LOG_LEVEL, run_preflight
+from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.json_bytes import json_bytes
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import WorkerConfig
@@ -32,7 +33,6 @@ from topicserve.worker.runtime.preflight import StoppedError
 from topicserve.worker.runtime.stop_signals import stop_signals
 from topicserve.worker.telemetry.logging import configure_logging, libraries_silenced
 
-EXIT_FAILED = 1
 CLOSE_SECONDS = 5.0
 
 

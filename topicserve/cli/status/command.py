@@ -19,9 +19,9 @@ from topicserve.cli.status.sample import Sample, take_sample
 from topicserve.cli.status.screen import open_console, rendered
 from topicserve.cli.status.status import Status
 from topicserve.cli.status.workers import ask_workers
+from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.json_bytes import json_bytes
 
-EXIT_WAITING = 1
 # Topics are read through a group, which takes brokers some seconds to form.
 RECENT_SECONDS = 15.0
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
             looks.wait()
             status = looks.look(first)
             _show(arguments, open_console(), status)
-            return EXIT_WAITING if status.waiting_for else 0
+            return EXIT_FAILED if status.waiting_for else 0
         _watch(arguments, looks, first)
     return 0
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from topicserve.backends.broker import Broker
+from topicserve.backends.defaults import DEFAULT_BOOTSTRAP_SERVERS
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.cli.argument_types import seconds, time_or_age
 from topicserve.cli.connection import (
-    DEFAULT_BOOTSTRAP_SERVERS,
     add_kafka_arguments,
     kafka_settings,
 )

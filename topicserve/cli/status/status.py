@@ -7,7 +7,7 @@ from typing import Any
 from topicserve.cli.status.flags import Deployment
 from topicserve.cli.status.recent import Recent
 from topicserve.cli.status.sample import Sample
-from topicserve.cli.status.workers import WorkerState
+from topicserve.cli.status.workers import ReportedWorker
 from topicserve.wire.kafka_record import TopicPartition
 
 STABLE = "Stable"
@@ -62,7 +62,7 @@ class Status:
         deployment: Deployment,
         sample: Sample,
         before: Sample | None,
-        workers: list[WorkerState],
+        workers: list[ReportedWorker],
         recent: Recent,
     ) -> None:
         """`before` is an earlier sample: without one there are no rates."""

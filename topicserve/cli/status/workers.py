@@ -10,7 +10,7 @@ from topicserve.worker.supervisor.pages import MAX_FETCHES, Fetched, fetch
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerState:
+class ReportedWorker:
     """One address: a worker, or a supervisor that speaks for its replicas."""
 
     url: str
@@ -30,7 +30,9 @@ class WorkerState:
         }
 
 
-def ask_workers(urls: Sequence[str], fetch: Callable[[str], Fetched] = fetch) -> list[WorkerState]:
+def ask_workers(
+    urls: Sequence[str], fetch: Callable[[str], Fetched] = fetch
+) -> list[ReportedWorker]:
     """Ask all of them at once; one that does not answer says so."""
     if not urls:
         return []
@@ -38,14 +40,14 @@ def ask_workers(urls: Sequence[str], fetch: Callable[[str], Fetched] = fetch) ->
         return list(pool.map(lambda url: _ask(url, fetch), urls))
 
 
-def _ask(url: str, fetch: Callable[[str], Fetched]) -> WorkerState:
+def _ask(url: str, fetch: Callable[[str], Fetched]) -> ReportedWorker:
     ready = fetch(f"{url}/readyz")
     if not ready.status:
-        return WorkerState(url, answers=False, problems=("does not answer",))
+        return ReportedWorker(url, answers=False, problems=("does not answer",))
     problems = _json(ready).get("problems", [])
     models = _json(fetch(f"{url}/v1/models")).get("models", {})
     versions = {name: _versions(status) for name, status in models.items()}
-    return WorkerState(url, True, tuple(map(str, problems)), versions)
+    return ReportedWorker(url, True, tuple(map(str, problems)), versions)
 
 
 def _versions(status: Any) -> dict[str, str]:

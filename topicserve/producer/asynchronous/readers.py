@@ -7,6 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from topicserve.backends.defaults import DEFAULT_CLIENT
 from topicserve.producer.result_reader import DeadLetterReader, ResultReader
 from topicserve.producer.topic_reader import OnInvalid, TopicReader
 from topicserve.wire.dead_letter import DeadLetter
@@ -102,7 +103,7 @@ class AsyncResultReader(AsyncTopicReader[Result]):
         topic: str,
         *,
         group_id: str | None = None,
-        client: str = "kafka-python",
+        client: str = DEFAULT_CLIENT,
         kafka_settings: Mapping[str, object] | None = None,
         servable: str | None = None,
         version: int | None = None,
@@ -139,7 +140,7 @@ class AsyncDeadLetterReader(AsyncTopicReader[DeadLetter]):
         topic: str,
         *,
         group_id: str | None = None,
-        client: str = "kafka-python",
+        client: str = DEFAULT_CLIENT,
         kafka_settings: Mapping[str, object] | None = None,
         servable: str | None = None,
         on_invalid: OnInvalid | None = None,

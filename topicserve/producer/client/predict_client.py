@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from topicserve.backends.defaults import DEFAULT_CLIENT, DEFAULT_KEY_PREFIX
 from topicserve.backends.own_process import own_process
-from topicserve.backends.redis_store import DEFAULT_KEY_PREFIX, DEFAULT_TTL_SECONDS
+from topicserve.backends.redis_store import DEFAULT_TTL_SECONDS
 from topicserve.producer import arguments
 from topicserve.producer.client.connections import DEFAULT_SOURCE, open_core
 from topicserve.producer.client.core import CLOSE_SECONDS, ClientCore, PendingRequest, RecordFields
@@ -54,7 +55,7 @@ class PredictClient:
         dead_letter_topic: str | None = None,
         servable: str | None = None,
         source: str = DEFAULT_SOURCE,
-        client: str = "kafka-python",
+        client: str = DEFAULT_CLIENT,
         kafka_settings: Mapping[str, object] | None = None,
         key_prefix: str = DEFAULT_KEY_PREFIX,
         ttl_seconds: float = DEFAULT_TTL_SECONDS,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
+from topicserve.backends import defaults
 from topicserve.errors import TopicserveError
 from topicserve.worker.config.models import ModelsConfig
 from topicserve.worker.config.served import ServedConfig
@@ -33,8 +34,8 @@ class ConfigError(TopicserveError):
 class Client(Enum):
     """Which Kafka client library carries the records."""
 
-    KAFKA_PYTHON = "kafka-python"
-    CONFLUENT = "confluent"
+    KAFKA_PYTHON = defaults.KAFKA_PYTHON
+    CONFLUENT = defaults.CONFLUENT
 
 
 class Guarantee(Enum):
@@ -72,7 +73,7 @@ class KafkaConfig(ConfigTable, frozen=True):
 
     HIDDEN = frozenset({"settings", "consumer_settings", "producer_settings"})
 
-    bootstrap_servers: str = "127.0.0.1:9092"
+    bootstrap_servers: str = defaults.DEFAULT_BOOTSTRAP_SERVERS
     """Where to find the cluster: host:port, several with commas between."""
     group_id: str = "topicserve"
     """The consumer group; replicas with the same one share the partitions."""
@@ -112,9 +113,9 @@ class MetadataConfig(ConfigTable, frozen=True):
 
     HIDDEN = frozenset({"redis_url"})
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: str = defaults.DEFAULT_REDIS_URL
     """The store: redis://, rediss:// (TLS) or unix://, with user and password where needed."""
-    key_prefix: str = "topicserve:metadata:"
+    key_prefix: str = defaults.DEFAULT_KEY_PREFIX
     """What stands before the record id in a key; may be empty."""
     ttl_seconds: PositiveSeconds = 86_400.0
     """How long metadata is kept; the worker itself stores none, producers do."""

@@ -10,7 +10,6 @@ from topicserve.worker.telemetry.logging import log_event
 
 # What a worker ends with that was paused when it was stopped: neither success nor a failure that
 # another start could pass.
-OPEN_EXIT_CODE = 3
 
 
 class Breaker:

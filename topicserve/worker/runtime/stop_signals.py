@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from topicserve.exit_codes import EXIT_INTERRUPTED
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-AT_ONCE_EXIT_CODE = 130
 # A worker that still starts has polled nothing, so it has nothing to finish.
 START_STOP_SECONDS = 5.0
 
@@ -90,6 +91,6 @@ def _follow(
             if number not in SIGNALS:
                 continue
             if stop.is_set():
-                exit_now(AT_ONCE_EXIT_CODE)
+                exit_now(EXIT_INTERRUPTED)
             stop.set()
             reader.settimeout(start_stop_seconds if is_starting() else None)

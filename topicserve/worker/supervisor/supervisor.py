@@ -6,12 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from topicserve.worker.health.breaker import OPEN_EXIT_CODE
+from topicserve.exit_codes import EXIT_BREAKER_OPEN, EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from topicserve.worker.supervisor.replica import Replica, RestartPolicy
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.supervisor_metrics import SupervisorMetrics
 
-USAGE_EXIT_CODE = 2
 # What a worker may take beyond its own limit: leaving the group, closing connections.
 STOP_MARGIN_SECONDS = 10.0
 MAX_WAIT_SECONDS = 0.5
@@ -83,7 +82,7 @@ class Supervisor:
             code = self._note_end(slot)
             # A worker that was never ready and says that it was told something wrong will say so
             # again. One that was ready once has met a passing fault, whatever it says.
-            if code == USAGE_EXIT_CODE and not slot.was_ready:
+            if code == EXIT_USAGE and not slot.was_ready:
                 return code
             if slot.replica is None and slot.due_at <= self._clock():
                 self._start(slot)
@@ -143,14 +142,14 @@ class Supervisor:
             if self._clock() >= deadline:
                 log_event("replicas_killed", logging.ERROR, replicas=codes.count(None))
                 self.kill()
-                return 1
+                return EXIT_FAILED
             self._changed.wait(MAX_WAIT_SECONDS)
             self._changed.clear()
         # A replica that was started just now had no handler for the signal yet, and no record.
         others = set(codes) - {0, -signal.SIGTERM}
-        if others == {OPEN_EXIT_CODE}:
-            return OPEN_EXIT_CODE
-        return 1 if others else 0
+        if others == {EXIT_BREAKER_OPEN}:
+            return EXIT_BREAKER_OPEN
+        return EXIT_FAILED if others else EXIT_OK
 
     def addresses(self) -> list[str]:
         """Return each slot's HTTP address, empty where none is ready. Any thread may call it."""

@@ -15,6 +15,7 @@ from topicserve.protos.get_model_metadata_pb2 import (
     GetModelMetadataResponse,
     SignatureDefMap,
 )
+from topicserve.protos.metadata_uid import METADATA_UID
 from topicserve.protos.predict_pb2 import ModelSpec, PredictRequest, PredictResponse
 from topicserve.protos.tensors import TensorProtoError, from_tensor_proto, to_tensor_proto
 from topicserve.servables.core.errors import FailedPreconditionError, InternalError, ServableError
@@ -23,8 +24,6 @@ from topicserve.servables.kinds.predict_checks import check_rows, rows_of, unkno
 from topicserve.servables.kinds.servable import Columns, Scope, Signature, TensorSpec
 from topicserve.servables.kinds.signature_def import read_signature, rows_of_a_call, takes_examples
 from topicserve.servables.kinds.tf_serving.options import TfServingOptions
-
-METADATA_UID = "metadata_uid"
 
 
 class RemoteModelJson(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -29,8 +29,6 @@ Array = NDArray[Any]
 
 _INSTANCE = Form.INSTANCE  # looked at once a record: a global costs less than a member
 
-# A protobuf record may carry its id as an input; a model that does not declare it never sees it.
-METADATA_UID = "metadata_uid"
 
 # Up to here making Python lists is quicker than reading all rows' numbers at once, which has a
 # fixed cost: 7 us instead of 26 for one row of 64 floats, and the same for some 6 KiB of them.

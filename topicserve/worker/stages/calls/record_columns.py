@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from topicserve.protos.metadata_uid import METADATA_UID
 from topicserve.servables.kinds.defaults import must_be_alone, with_rows_of_defaults
 from topicserve.servables.kinds.example_rows import examples_of_columns, examples_of_rows
 from topicserve.servables.kinds.predict_checks import ALONE_REMEDY, shape_fits
@@ -20,7 +21,6 @@ from topicserve.wire.json_codec.text import LARGE_BYTES, one_large_tree
 from topicserve.wire.tensor_layouts.requests import RequestLayout
 from topicserve.worker.stages.calls.arrays import Array, InvalidInputError, dtype_name
 from topicserve.worker.stages.calls.columns import (
-    METADATA_UID,
     check_names,
     columns_of_rows,
     fit,
