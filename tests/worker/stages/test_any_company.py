@@ -230,6 +230,12 @@ def test_an_answer_is_the_same_in_any_company(record_property: Any) -> None:
                 assert outcomes(case.servable, requests, sizes) == alone
         for stop in range(2, len(case.requests)):
             assert outcomes(case.servable, case.requests[:stop]).items() <= alone.items()
+        # Outputs of which no declaration tells are looked at by calls of their own.
+        looking = a_predictor(case.servable, case.allowed_sizes, check_batches=3)
+        seen_alone: dict[str, Any] = {}
+        for request in case.requests:
+            seen_alone |= outcomes_of(looking, [request])
+        assert outcomes_of(looking, case.shuffled) == seen_alone
         signature = case.servable.signatures["serving_default"]
         counts["records"] += len(case.requests)
         counts["answered"] += sum(isinstance(one, bytes) for one in alone.values())
