@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from kafka import errors
@@ -15,6 +16,7 @@ from topicserve.backends.errors import (
     TransactionAbortedError,
 )
 from topicserve.backends.in_flight import InFlight, PendingSend
+from topicserve.backends.kafka_python.bulk_append import BulkAppend, Listener, runs
 from topicserve.backends.kafka_python.errors import refusal, translate
 from topicserve.backends.kafka_python.offsets import to_client
 from topicserve.backends.kafka_python.partitions import choose_partitions
@@ -72,8 +74,7 @@ class KafkaPythonProducer:
             partitions = choose_partitions(client, self._client.network, records)
         pending_send = self._in_flight.admit(records, on_delivery, timeout_seconds, places)
         with self._client.network.held():
-            for index, (record, partition) in enumerate(zip(records, partitions, strict=True)):
-                self._send_one(client, pending_send, index, record, partition)
+            self._send_all(client, pending_send, records, partitions)
 
     def flush(self, timeout_seconds: float) -> bool:
         return self._in_flight.wait_empty(timeout_seconds)
@@ -130,6 +131,26 @@ class KafkaPythonProducer:
             elif timed_out:
                 self._client.give_up()
         self._in_flight.give_up(BackendUnavailableError("the producer was closed before"))
+
+    def _send_all(
+        self,
+        client: Any,
+        pending_send: PendingSend,
+        records: Sequence[OutgoingRecord],
+        partitions: Sequence[int | None],
+    ) -> None:
+        bulk = BulkAppend(client)
+        listener = Listener(
+            pending_send.acknowledge, partial(self._not_written, client, pending_send)
+        )
+        for partition, own in runs(records, partitions):
+            at = 0
+            while at < len(own):
+                if bulk.is_possible and partition is not None:
+                    at = bulk.append(partition, own, at, listener)
+                for index, record in own[at : at + 1]:
+                    self._send_one(client, pending_send, index, record, partitions[index])
+                at += 1
 
     def _send_one(
         self,

@@ -1,7 +1,7 @@
 import contextlib
 import struct
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import kafka
@@ -21,6 +21,8 @@ PARTITION = kafka.TopicPartition("in", 0)
 
 class Fetching:
     """Fetches one partition's log as kafka-python does, from its position on, to its end."""
+
+    at_once = False
 
     def __init__(self, *payloads: bytes) -> None:
         self.end = 0
@@ -43,7 +45,9 @@ class Fetching:
         found: list[Any] = []
         counts: dict[tuple[Any, int], int] = {}
         kind = type(
-            "Records", (ReadableRecords,), {"_fetches": counts, "_max_bytes": self.max_bytes}
+            "Records",
+            (ReadableRecords,),
+            {"_fetches": counts, "_max_bytes": self.max_bytes, "_at_once": self.at_once},
         )
         while self.position < self.end:
             self.fetches += 1
@@ -58,6 +62,16 @@ class Fetching:
         later = [offset for offset, _ in self.batches if offset > self.position]
         skipped = len(self.batches) - len(later) - 1
         return b"".join(batch for _, batch in self.batches[skipped:])
+
+
+@pytest.fixture(autouse=True, scope="module", params=[False, True], ids=["python", "compiled"])
+def at_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have both codecs read: what is seen must be the same."""
+    if request.param:
+        pytest.importorskip("aiokafka")
+    Fetching.at_once = request.param
+    yield
+    Fetching.at_once = False
 
 
 def values(records: Sequence[Any]) -> list[bytes | None]:

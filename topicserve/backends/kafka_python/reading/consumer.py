@@ -252,11 +252,13 @@ class KafkaPythonConsumer:
 
 
 def records_of(polled: dict[Any, list[Any]]) -> list[KafkaRecord]:
-    """Return what the client polled, as the port's records."""
+    """Return what the client polled, as the port's records; those that were read at once are."""
     # ConsumerRecord begins (topic, partition, leader_epoch, offset, timestamp, timestamp_type,
     # key, value, headers): positions cost a third of what its attributes do.
     return [
-        KafkaRecord(topic, record[1], record[3], record[4], record[6], record[7], record[8])
+        record
+        if type(record) is KafkaRecord
+        else KafkaRecord(topic, record[1], record[3], record[4], record[6], record[7], record[8])
         for (topic, _), found in polled.items()
         for record in found
     ]

@@ -124,7 +124,7 @@ class _ScreenedRecords(ReadableRecords):
     """Which codecs were told to be missing, by kafka-python's words."""
 
     def _unpack_records(self, tp: Any, records: Any, *_: Any) -> Iterator[Any]:
-        batches = Batches(records, self._max_bytes)
+        batches = Batches(records, self._max_bytes, at_once=self._at_once)
         partition = TopicPartition(*tp)
         while self._left[partition] > 0:
             try:

@@ -18,6 +18,8 @@ from kafka import errors
 from kafka.consumer.fetcher import ConsumerRecord, Fetcher
 from kafka.record.default_records import DefaultRecordBatch
 
+from topicserve.backends.kafka_python import compiled_records
+from topicserve.backends.kafka_python.compiled_records import ReadRecords
 from topicserve.backends.kafka_python.reading.record_offsets import (
     OffsetsError,
     has_place,
@@ -25,7 +27,7 @@ from topicserve.backends.kafka_python.reading.record_offsets import (
 )
 from topicserve.backends.kafka_python.workarounds.decompress import BatchTooLargeError, bounded
 from topicserve.wire.dead_letter import TRUNCATED_HEADER
-from topicserve.wire.kafka_record import UnreadableHeaders
+from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +35,19 @@ MAX_FETCHES = 3
 _MAX_REMEMBERED = 1000
 
 
-def read_on(client: Any, max_decompressed_bytes: int) -> None:
-    """To a new consumer: have its fetcher read on after what cannot be decoded, or is too large."""
+def read_on(
+    client: Any, max_decompressed_bytes: int, *, at_once: bool = compiled_records.is_available()
+) -> None:
+    """To a new consumer: have its fetcher read on after what cannot be decoded, or is too large.
+
+    It returns KafkaRecords where they may be read at once, and the library's own for all others.
+    """
     fetches: dict[tuple[Any, int], int] = {}
 
     class Records(ReadableRecords):
         _fetches = fetches
         _max_bytes = max_decompressed_bytes
+        _at_once = at_once
 
     client._fetcher.PartitionRecords = Records
 
@@ -51,16 +59,22 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
     """How often a batch was fetched that cannot be decoded."""
     _max_bytes: int = 128 * 1024 * 1024
     """What a batch may decompress to."""
+    _at_once: bool = compiled_records.is_available()
+    """Whether compiled code reads records."""
 
     def _unpack_records(
         self, tp: Any, records: Any, key_deserializer: Any, value_deserializer: Any
     ) -> Iterator[Any]:
-        batches = Batches(records, self._max_bytes)
+        batches = Batches(records, self._max_bytes, at_once=self._at_once)
         while True:
             try:
-                yield from super()._unpack_records(
+                for record in super()._unpack_records(
                     tp, batches, key_deserializer, value_deserializer
-                )
+                ):
+                    if type(record.value) is ReadRecords:
+                        yield from self._each(tp, record.value)
+                    else:
+                        yield record
             except Exception as error:
                 record = self._unreadable(tp, batches, error)
             else:
@@ -69,6 +83,17 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
                 self.drain()
                 return
             yield record
+
+    def _each(self, tp: Any, records: ReadRecords) -> Iterator[KafkaRecord]:
+        topic, partition = tp
+        self.records_read += len(records) - 1
+        for record in records:
+            offset = record.offset
+            self.next_fetch_offset = offset + 1
+            yield KafkaRecord(
+                *(topic, partition, offset, record.timestamp),
+                *(record.key, record.value, record.headers),
+            )
 
     def _unreadable(self, tp: Any, batches: "Batches", error: Exception) -> Any:
         """Return what stands for the record or batch; None if it is to be fetched again."""
@@ -141,8 +166,9 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # the li
 class Batches:
     """Gives a fetcher the batches of an answer, and remembers which one it has."""
 
-    def __init__(self, records: Any, max_bytes: int) -> None:
+    def __init__(self, records: Any, max_bytes: int, *, at_once: bool) -> None:
         self._records = records
+        self._at_once = at_once
         self._max_bytes = max_bytes
         self._resumed: Any = None
         self.current: Any = None
@@ -151,13 +177,14 @@ class Batches:
         """Return the next batch, or the rest of one that is resumed; None at the end."""
         self.current, self._resumed = self._resumed, None
         if self.current is None:
-            self.current = in_order(bounded(self._records.next_batch(), self._max_bytes))
+            batch = bounded(self._records.next_batch(), self._max_bytes)
+            self.current = in_order(batch, at_once=self._at_once)
         return self.current
 
     def resume(self, batch: Any) -> None:
         """Give the rest of a batch next."""
         batch.__class__ = _RestOfBatch
-        self._resumed = in_order(batch)
+        self._resumed = in_order(batch, at_once=False)
 
     def following_offset(self) -> int | None:
         """Return the base offset of the batch behind the current one, if it is here."""
