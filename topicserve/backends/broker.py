@@ -77,7 +77,16 @@ class ConsumerStats(NamedTuple):
 
 
 class Consumer(Protocol):
-    """A member of a consumer group. One thread owns it and makes all calls."""
+    """A member of a consumer group.
+
+    One thread owns it and makes all calls, so nothing of it is locked; the listener's calls come
+    while that thread waits in `poll`. Whatever takes a timeout blocks for that long at most, and
+    `group_metadata` until the client is connected; the rest answers at once.
+
+    What each error asks of the caller, wherever it is raised: BackendUnavailableError to call
+    again, AuthenticationError and BackendConfigError other settings, UnknownTopicError the topic,
+    FencedError to stop, since another process has this one's place.
+    """
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
         """Join the group for these topics at the next `poll`. May be called once."""
@@ -103,8 +112,9 @@ class Consumer(Protocol):
     def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
         """Commit these offsets and wait for the answer.
 
-        Raises CommitRefusedError when the group has moved on and BackendUnavailableError when no
-        answer came in time (whether it was committed is then unknown; commit again).
+        Raises CommitRefusedError when the group has moved on: a rebalance follows within `poll`,
+        and these offsets are not this member's to commit any more. BackendUnavailableError when no
+        answer came in time: whether they were committed is then unknown; commit again.
         """
 
     def committed(
@@ -112,7 +122,7 @@ class Consumer(Protocol):
     ) -> dict[TopicPartition, int | None]:
         """Return the group's committed offsets, None where there is none.
 
-        Each is an OffsetAndMetadata.
+        Each is an OffsetAndMetadata. Raises BackendUnavailableError when no answer came in time.
         """
 
     def group_metadata(self) -> Any:
@@ -126,7 +136,18 @@ class Consumer(Protocol):
 
 
 class Producer(Protocol):
-    """Sends lists of records. Any thread may call it; transactions belong to one thread."""
+    """Sends lists of records.
+
+    Any thread may call `send` and `flush`, also several at once; what is in flight is counted under
+    a lock of the adapter's, which is never held while `on_delivery` runs. Transactions belong to
+    one thread at a time, as the caller ensures. `send`, and whatever takes a timeout, may block.
+
+    What each error asks of the caller, wherever it is raised: BackendUnavailableError (such as
+    BacklogFullError) to call again, RecordRefusedError another record, TransactionAbortedError to
+    abort and to do everything since the last commit again, CommitRefusedError the same after the
+    rebalance that follows, FencedError to stop. An error of an ordinary `send` that is none of them
+    ends the worker.
+    """
 
     def send(
         self,

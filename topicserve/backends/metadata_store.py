@@ -15,11 +15,16 @@ class PendingMetadata(Protocol):
 
 
 class MetadataStore(Protocol):
-    """Keeps each record's metadata, undecoded JSON, under its record id. Any thread may call it.
+    """Keeps each record's metadata, undecoded JSON, under its record id.
 
-    Every call is one round trip (in chunks of bounded size) and is bounded by the store's timeout.
-    All raise BackendUnavailableError when no one answers in time, AuthenticationError when
-    refused, BackendConfigError when the server is not what it should be.
+    Any thread may call it, several at once: each call has a connection of its own while it lasts.
+    Every call blocks for one round trip (in chunks of bounded size) and is bounded by the store's
+    timeout; `request_many` alone does not wait for the answer.
+
+    All raise BackendUnavailableError when no one answers in time: nothing is known then, and the
+    same call may be made again. AuthenticationError asks for other credentials, BackendConfigError
+    for another server. A worker waits for all three once it runs, and refuses to start with the
+    last two.
     """
 
     def put_many(self, metadata: Mapping[str, bytes]) -> None:

@@ -12,7 +12,8 @@ class Loader(ABC):
 
     Building a loader is cheap and touches nothing. The manager calls `load` at most once at a
     time, until it succeeds, and `unload` at most once after that, when the last handle has been
-    closed; `load` is never called again. All may come from any thread.
+    closed; `load` is never called again. All may come from any thread, one at a time, and may take
+    as long as they need: no lock of the manager's is held meanwhile.
     """
 
     @abstractmethod

@@ -15,7 +15,12 @@ S = TypeVar("S")
 
 
 class Manager(ABC):
-    """Gives out handles on what is available. Any thread may call it; nothing here waits."""
+    """Gives out handles on what is available.
+
+    Any thread may call it. Nothing waits for a load, unless an implementation says so, and a lookup
+    takes no lock. NotFoundError: it is not available now, and may be later. InvalidArgumentError:
+    the request itself is wrong, and asking again does not help.
+    """
 
     @abstractmethod
     def list_available_servable_ids(self) -> list[ServableId]:

@@ -15,7 +15,7 @@ _logger = logging.getLogger(__name__)
 
 
 class PinnedServable:
-    """A loaded version with the number of handles that are open on it.
+    """A loaded version with the number of handles that are open on it. Any thread may call it.
 
     Taking and giving back a handle costs no lock: a list serves as the count, since its append
     and pop are atomic. `pin` adds first and looks at `is_retired` second; `retire` sets it first
@@ -77,10 +77,10 @@ class PinnedServable:
 class ServableHandle(Generic[S_co]):
     """Keeps one version loaded while it is open. Meant for one batch or request.
 
-    A context manager, used by one thread at a time; `close` may be called any number of times, and
-    after it there is no `servable` any more. Two open handles are equal when they are on the same
-    version of the same life. One that is dropped open is closed, and reported with the place where
-    it was taken.
+    A context manager, used by one thread at a time; `close` does not block, may be called any
+    number of times, and after it there is no `servable` any more. Two open handles are equal when
+    they are on the same version of the same life. One that is dropped open is closed, and reported
+    with the place where it was taken.
     """
 
     __slots__ = ("_caller", "_caller_at", "_pinned", "_taker", "_taker_at", "id", "servable")

@@ -16,6 +16,9 @@ Reached = Callable[[bool, Mapping[ServableId, ManagerState]], None]
 class ServableStateMonitor:
     """Subscribes to a bus. It must exist before the manager, to see everything.
 
+    Any thread may ask; one lock guards what was heard. Only members whose names begin with `wait`
+    block, for their timeout.
+
     Of versions that have ended, so many of a name are remembered as `max_ended_versions` says,
     those that ended last. `max_log_events` above 0 keeps so many of the newest events.
     """

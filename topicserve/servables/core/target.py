@@ -20,7 +20,8 @@ class Target(Protocol[T]):
 class TargetBase(ABC, Generic[T]):
     """A target whose callback outlives it: once detached, calls do nothing.
 
-    Calls come one at a time.
+    Sources may call from any thread; `_calls` lets one in at a time. So `set_aspired_versions` must
+    be quick, or it holds up all sources, and `detach` with them.
     """
 
     def __init__(self) -> None:

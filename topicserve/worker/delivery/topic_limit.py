@@ -26,7 +26,12 @@ _COMPRESSION = {"compression.type", "compression.codec"}
 
 
 class TopicLimit:
-    """The limit of one topic, as it was last told. Thread-safe."""
+    """The limit of one topic, as it was last told.
+
+    The service and the broker watch call `ask`, which blocks for the broker's answer; any thread
+    may call the rest, which does not block. There is no lock: `max_bytes` is assigned at once, and
+    a thread that reads the value of before has a record refused by the broker instead.
+    """
 
     def __init__(
         self, topic: str, clock: Callable[[], float] = time.monotonic, *, refuses: bool = True
@@ -57,7 +62,11 @@ class TopicLimit:
             self.max_bytes = smaller if self.max_bytes is None else min(smaller, self.max_bytes)
 
     def ask(self, admin: Admin, timeout_seconds: float) -> None:
-        """Ask for the limit. Raises BackendUnavailableError where no broker answers."""
+        """Ask for the limit.
+
+        Raises BackendUnavailableError where no broker answers: what was known stays, and the
+        question is to be asked again. A broker that does not tell leaves the limit unknown.
+        """
         self._asked_at = self._clock()
         self._was_refused.clear()
         try:

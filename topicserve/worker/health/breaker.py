@@ -13,7 +13,10 @@ from topicserve.worker.telemetry.logging import log_event
 
 
 class Breaker:
-    """Watches the share of dead letters among the last records. Any thread may call it.
+    """Watches the share of dead letters among the last records.
+
+    Batch threads call `admit`, which does not block, and one lock guards the window; any thread
+    reads `open`, without it.
 
     Once open it stays open: the cause must be fixed and the worker started again. The worker stays
     in its group meanwhile. If it left, the next member would give up as many records again, and so

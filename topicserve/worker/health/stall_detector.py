@@ -6,7 +6,11 @@ from topicserve.worker.offsets.tracker import OffsetTracker
 
 
 class StallDetector:
-    """When the worker last got somewhere: committed, or had nothing to do."""
+    """When the worker last got somewhere: committed, or had nothing to do.
+
+    The polling thread notes, HTTP threads ask. Each attribute is assigned at once: there is no
+    lock, and nothing blocks.
+    """
 
     def __init__(self, tracker: OffsetTracker, clock: Callable[[], float]) -> None:
         self._tracker = tracker

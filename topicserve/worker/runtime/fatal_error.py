@@ -4,7 +4,12 @@ import threading
 
 
 class FatalError:
-    """Remembers the first error reported. Any thread may call it."""
+    """Remembers the first error reported: what the worker must not survive.
+
+    Any thread may call it. `report` does not block; `error` is read without the lock, at every turn
+    of the polling loop, which ends then, and by batch threads that wait for acknowledgements. The
+    thread that reported ends its own work.
+    """
 
     def __init__(self) -> None:
         self._reported = threading.Condition()

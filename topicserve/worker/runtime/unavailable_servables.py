@@ -23,7 +23,8 @@ class _Wait:
 class UnavailableServables:
     """Logs when a route begins to wait, every minute while it does, and when it goes on.
 
-    Any thread may call it.
+    Batch threads call `note` and `clear`, the thread of a rebalance `forget` and the truth value.
+    One lock guards the waits; whether there are any is read without it. Nothing blocks.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

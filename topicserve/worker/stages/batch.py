@@ -22,7 +22,12 @@ _route_of = attrgetter("route")
 
 
 class Batcher:
-    """Gathers requests by epoch, route and signature. Any thread may call it.
+    """Gathers requests by epoch, route and signature.
+
+    The polling thread adds and waits for room, batch threads take and requeue, the delivery thread
+    gives records back, the thread of a rebalance drops what is revoked. One lock guards lanes,
+    rejections, the sizer and `PartitionAssignment.cut`. Only `wait_for_room` and `take` block;
+    nothing raises.
 
     What waits here is bounded by what is polled: the poller asks `wait_for_room` first, and the
     tracker bounds all that is not yet acknowledged. An idle worker does not wait: unless a
@@ -202,7 +207,11 @@ Settle: TypeAlias = Callable[[Collection[PartitionAssignment] | None], None]
 
 
 class PublishOrder:
-    """Keeps the order of each partition's records. Any thread may call it; nothing waits.
+    """Keeps the order of each partition's records. Batch threads call it; nothing waits.
+
+    One lock guards the order. It is not held while a batch is settled: that may block for as long
+    as publishing does, and what it raises passes to the thread that called, after the turn has been
+    passed on.
 
     A batch whose turn has not come is left here, partition by partition, and settled by the thread
     that settles its predecessor. So a batch that hangs holds back its own partitions alone, and

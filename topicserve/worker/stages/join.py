@@ -66,7 +66,12 @@ class MetadataLookup:
 
 
 class Joiner:
-    """Joins metadata, waiting for the store as long as it takes. Any thread may call it."""
+    """Joins metadata, waiting for the store as long as it takes.
+
+    Any number of batch threads call it at once; nothing but `unavailable` is shared. `start` does
+    not block. `finish` does while the store is away, until the retry loop is shut down: then
+    ShutdownRequestedError asks the thread to end.
+    """
 
     def __init__(
         self,

@@ -44,9 +44,11 @@ def unloads_first(action: ServableAction) -> int:
 class AspiredVersionsManager(TargetBase[Loader], ServingManager):
     """A manager that is told what should be loaded, and a policy that says in which order.
 
-    Sources' calls return at once. What is aspired is acted on by `start`'s thread, woken by every
-    change; a test calls `step_once` or `step_all` instead. `roles` says what versions of a stream
-    are for, besides being the latest; `reconsider` follows a change of that.
+    Sources call from any thread, and their calls return at once: `_pending_lock` guards what they
+    aspired until it is acted on. That is done by `start`'s thread alone, woken by every change; a
+    test calls `step_once` or `step_all` instead. Lookups may come from any thread, and only `close`
+    blocks. `roles` says what versions of a stream are for, besides being the latest; `reconsider`
+    follows a change of that.
     """
 
     def __init__(

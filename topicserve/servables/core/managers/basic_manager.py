@@ -59,7 +59,14 @@ class BasicManagerOptions:
 
 
 class BasicManager(ServingManager):
-    """Loads, serves and unloads versions, each when told to. Any thread may call it."""
+    """Loads, serves and unloads versions, each when told to.
+
+    Any thread may call it, and only `close` blocks: loads and unloads run on threads of the
+    executors, and `done` is called on one of those, or on the caller's. One lock guards the
+    harnesses and what requests find (see ManagedServables); no loader is called under it.
+    NotFoundError says that a version is not managed, FailedPreconditionError that it is not in a
+    state for that call: the caller's mistake, or another caller was first.
+    """
 
     def __init__(
         self,

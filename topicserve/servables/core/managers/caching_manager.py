@@ -37,6 +37,9 @@ class LoaderFactory(Protocol):
 class CachingManager(Manager):
     """A lookup of what is not loaded waits until it is; those for the same version share a load.
 
+    Any thread may call it. `_changed` guards which loads are in progress and which versions were
+    used last; it is not held during a load.
+
     At most `max_servables` stay loaded, those used last; one with open handles goes when they are
     closed. A load that failed is tried again by the next lookup. A lookup that waits longer than
     `timeout_seconds` ends in DeadlineExceededError, and its load goes on.

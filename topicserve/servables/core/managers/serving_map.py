@@ -37,7 +37,12 @@ class Generation:
 
 
 class ServingMap:
-    """The present generation. Looking up takes no lock, whatever is loading or unloading."""
+    """The present generation.
+
+    Any thread may look up, without a lock, whatever is loading or unloading: a generation never
+    changes, and the reference to it is replaced at once. The manager's lock orders those who
+    publish.
+    """
 
     def __init__(self) -> None:
         self._generation = Generation(())

@@ -35,7 +35,12 @@ class SecondTry:
 
 
 class SecondTries:
-    """Knows them by their place in the log, until they have an outcome. Thread-safe."""
+    """Knows them by their place in the log, until they have an outcome.
+
+    Batch threads note what they could not encode and ask what to predict alone; the delivery thread
+    notes what the broker refused, and forgets what it acknowledged. One lock guards all of it, and
+    nothing blocks.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
