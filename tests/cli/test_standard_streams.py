@@ -56,7 +56,7 @@ def test_closed_descriptors_are_taken_before_a_socket_gets_them() -> None:
 @pytest.mark.parametrize(
     ("words", "closed", "line"),
     [
-        (("publish", "-", "--topic", "t"), 0, b"-: standard input is closed; give a JSON Lines fi"),
+        (("publish", "-", "--topic", "t"), 0, b"-: standard input is closed; give a file"),
         (("results", "--topic", "t"), 1, b"standard output is closed, so nothing can be printed"),
     ],
 )
