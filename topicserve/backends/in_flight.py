@@ -48,9 +48,9 @@ class PendingSend:
     """
 
     __slots__ = (
-        "_last",
+        "_lock",
         "_on_settled",
-        "_settled",
+        "_unsettled",
         "deadline",
         "errors",
         "on_delivery",
@@ -73,9 +73,8 @@ class PendingSend:
         self.deadline = deadline
         self.transaction = transaction
         self._on_settled = on_settled
-        self._last = count - 1
-        # Several threads may settle; one step of this counter is one C call, which needs no lock.
-        self._settled = itertools.count().__next__
+        self._unsettled = count
+        self._lock = threading.Lock()
 
     def acknowledge(self, index: int, _: object = None) -> None:
         """Say of one record that it was written."""
@@ -84,7 +83,10 @@ class PendingSend:
     def settle(self, index: int, error: BackendError | None) -> None:
         """Say of one record that it was written, or why it was not."""
         self.errors[index] = error
-        if self._settled() == self._last:
+        with self._lock:
+            self._unsettled -= 1
+            is_last = not self._unsettled
+        if is_last:
             self._on_settled(self)
 
     def complete(self) -> None:

@@ -16,6 +16,7 @@ from topicserve.backends.errors import BackendError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.errors import UsageError
+from topicserve.cli.interpreter import check_interpreter
 from topicserve.cli.standard_streams import drop_output
 from topicserve.servables.core.errors import ServableError
 from topicserve.worker.config.flags import FLAGS, Flag
@@ -89,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code, or raise UsageError."""
+    check_interpreter()
     os.environ.setdefault(*TENSORFLOW_LOG_LEVEL)
     # They would be a second series beside each counter and histogram, that no one asks for.
     disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -14,6 +14,7 @@ from topicserve.backends.broker import OffsetsAdmin
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.cli import connection
 from topicserve.cli.errors import UsageError
+from topicserve.cli.interpreter import check_interpreter
 from topicserve.cli.replay.account import ReplayAccount
 from topicserve.cli.replay.bounds import RangeFinder
 from topicserve.cli.replay.compare import check_comparison, compare_with_live
@@ -38,6 +39,7 @@ CLOSE_SECONDS = 5.0
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay until the range is done, or a signal comes; the account goes to standard output."""
+    check_interpreter()
     need_output()
     os.environ.setdefault(*TENSORFLOW_LOG_LEVEL)
     disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -163,28 +163,27 @@ class Predictor:
 
 
 class PredictWatch:
-    """Batch threads say what they predict; the polling thread asks what does not return.
-
-    One entry a thread; dicts are read and written at once, so there is no lock.
-    """
+    """Batch threads say what they predict; the polling thread asks what does not return."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._lock = threading.Lock()
         self._running: dict[int, tuple[float, Batch]] = {}
 
     @contextmanager
     def predicting(self, batch: Batch) -> Generator[None]:
         """Say for the block that this thread predicts the batch."""
         thread = threading.get_ident()
-        self._running[thread] = self._clock(), batch
+        with self._lock:
+            self._running[thread] = self._clock(), batch
         try:
             yield
         finally:
-            del self._running[thread]
+            with self._lock:
+                del self._running[thread]
 
     def running_for(self, seconds: float) -> list[Batch]:
         """Return the batches that have been predicted for longer than this."""
-        if not self._running:
-            return []
         limit = self._clock() - seconds
-        return [batch for started, batch in list(self._running.values()) if started < limit]
+        with self._lock:
+            return [batch for started, batch in self._running.values() if started < limit]
