@@ -68,3 +68,34 @@ def test_pages_are_written_in_plain_words() -> None:
 
     assert len(texts) > 30
     assert [(p.name, m.group()) for p, t in texts.items() for m in BANNED.finditer(t)] == []
+
+
+# What was renamed to the field's own term; docs/glossary.md has the terms.
+OLD_NAMES = re.compile(
+    r"\b(Patience|Surroundings|WaitingRoutes|MetadataReaper|NotNowError|AbandonedError|Shipment"
+    r"|HeldWakeUps|OneWakeUp|begin_anew|put_back|drop_closed|look_around|_heed|_meet"
+    r"|_?say_again|mends|shared?_core|(?<!num_)(?:un)?load_threads|start_seconds|stuck_seconds"
+    r"|apart_(?:versions|labels)|predict_(?:waits|goes_on)|metadata_(?:waits|back)|publish_waits"
+    r"|commit_found|transaction_doomed)\b"
+)
+
+
+def test_old_names_are_gone() -> None:
+    """From code, keys, events, metrics, dashboards and pages.
+
+    The changelog says what they were, and a decision that was withdrawn keeps its words.
+    """
+    texts = {path: path.read_text() for path in modules()}
+    texts |= {
+        path: path.read_text()
+        for path in [*pages(), *(CHECKOUT / "deploy").rglob("*")]
+        if path.is_file()
+        and path.name not in {"CHANGELOG.md", "0008-python-threads-share-a-core.md"}
+    }
+
+    found = [
+        (path.relative_to(CHECKOUT).as_posix(), match.group())
+        for path, text in texts.items()
+        for match in OLD_NAMES.finditer(text)
+    ]
+    assert found == []

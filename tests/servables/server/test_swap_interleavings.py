@@ -28,12 +28,12 @@ NONE: frozenset[int] = frozenset()
 
 @dataclass(frozen=True)
 class Setting:
-    """What the operator writes: a policy, a label that may move, a version set apart."""
+    """What the operator writes: a policy, a label that may move, a reserved version."""
 
     policy: VersionPolicy = field(default_factory=VersionPolicy)
     labels: tuple[int, ...] = ()
     """The versions that "stable" is to stand for, one after the other."""
-    apart: frozenset[int] = frozenset()
+    reserved: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,16 @@ class World:
 
     def aspired(self, at: Moment) -> list[int]:
         wanted = self.setting.labels[at.changes : at.changes + 1]
-        protected = {*wanted, *self.named(at), *self.setting.apart}
+        protected = {*wanted, *self.named(at), *self.setting.reserved}
         return select_versions(
-            at.on_disk, self.setting.policy, protected, lambda _: True, self.setting.apart
+            at.on_disk, self.setting.policy, protected, lambda _: True, self.setting.reserved
         )
 
     def snapshots(self, at: Moment) -> list[AspiredServableStateSnapshot]:
         aspired, named = self.aspired(at), self.named(at)
         return [
             AspiredServableStateSnapshot(
-                ServableId(STREAM, v), state, v in aspired, v in named, v in self.setting.apart
+                ServableId(STREAM, v), state, v in aspired, v in named, v in self.setting.reserved
             )
             for v, state in at.states
         ]
@@ -138,13 +138,13 @@ def faults(setting: Setting, policy: AspiredVersionPolicy) -> set[str]:
     """
     world, found = World(setting, policy), set()
     for before, after in explore(world):
-        for name, apart in (("latest", NONE), ("default", setting.apart)):
-            was = max(before.ready(without=apart), default=0)
-            now = max(after.ready(without=apart), default=0)
-            if now and was in setting.apart - after.on_disk:
+        for name, reserved in (("latest", NONE), ("default", setting.reserved)):
+            was = max(before.ready(without=reserved), default=0)
+            now = max(after.ready(without=reserved), default=0)
+            if now and was in setting.reserved - after.on_disk:
                 continue  # taken away: the others answer for it
             wanted = {*world.aspired(after), *(world.named(after) & after.ready())}
-            if now < was and (now == 0 or now != max(wanted - apart)):
+            if now < was and (now == 0 or now != max(wanted - reserved)):
                 found.add(name)
         if before.label in before.ready() and after.label not in after.ready():
             found.add("label")
@@ -160,9 +160,9 @@ SETTINGS = {
     "a label that moves up": Setting(labels=(1, 2, 3)),
     "a label that moves down": Setting(labels=(3, 1, 2)),
     "two latest and a label": Setting(VersionPolicy(num_versions=2), labels=(1, 3)),
-    "a version apart": Setting(apart=frozenset({2})),
-    "the highest apart": Setting(apart=frozenset({3})),
-    "a label and a version apart": Setting(labels=(1, 3), apart=frozenset({2})),
+    "a version reserved": Setting(reserved=frozenset({2})),
+    "the highest reserved": Setting(reserved=frozenset({3})),
+    "a label and a version reserved": Setting(labels=(1, 3), reserved=frozenset({2})),
 }
 
 
@@ -180,17 +180,19 @@ def test_nothing_stays_loaded_that_answers_nothing(name: str) -> None:
     for at in {after for _, after in explore(world)}:
         if availability_preserving_policy(world.snapshots(at)) is not None:
             continue
-        highest = [max(at.ready(without=apart), default=0) for apart in (NONE, setting.apart)]
+        highest = [
+            max(at.ready(without=reserved), default=0) for reserved in (NONE, setting.reserved)
+        ]
         assert at.ready() <= {*world.aspired(at), *highest, *world.named(at)}
 
 
-@pytest.mark.parametrize("name", [name for name in SETTINGS if SETTINGS[name].apart])
+@pytest.mark.parametrize("name", [name for name in SETTINGS if SETTINGS[name].reserved])
 def test_a_version_apart_goes_with_its_directory(name: str) -> None:
     """At once where another version is there, whatever else loads or fails meanwhile."""
     world = World(SETTINGS[name], availability_preserving_policy)
     seen = 0
     for at in {after for _, after in explore(world)}:
-        removed = (SETTINGS[name].apart & at.ready()) - {*world.aspired(at), *world.named(at)}
+        removed = (SETTINGS[name].reserved & at.ready()) - {*world.aspired(at), *world.named(at)}
         if removed and at.ready() != removed:
             seen += 1
             action = availability_preserving_policy(world.snapshots(at))

@@ -1,4 +1,4 @@
-"""The default, labels and versions set apart, on a running core."""
+"""The default, labels and reserved versions, on a running core."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,10 +108,10 @@ def test_a_broken_successor_leaves_the_latest_serving_beside_a_labelled_version(
         ({}, 2),
         ({"default_version": 1}, 1),
         ({"version_labels": {"stable": 1}, "default_label": "stable"}, 1),
-        ({"apart_versions": (2,)}, 1),
-        ({"version_labels": {"next": 2}, "apart_labels": ("next",)}, 1),
-        ({"apart_versions": (1,)}, 2),
-        ({"apart_versions": (2,), "default_version": 2}, 2),
+        ({"reserved_versions": (2,)}, 1),
+        ({"version_labels": {"next": 2}, "reserved_labels": ("next",)}, 1),
+        ({"reserved_versions": (1,)}, 2),
+        ({"reserved_versions": (2,), "default_version": 2}, 2),
     ],
 )
 @pytest.mark.parametrize("policy", [ONE_AND_TWO, VersionPolicy()])
@@ -131,8 +131,8 @@ def test_the_default_is_the_latest_unless_it_is_configured_or_set_apart(
 
 
 def test_versions_set_apart_are_not_counted_among_the_latest(world: World) -> None:
-    """A new version replaces the default, and the one set apart stays."""
-    world.start(1, 2, apart_versions=(2,))
+    """A new version replaces the default, and the reserved one stays."""
+    world.start(1, 2, reserved_versions=(2,))
     world.wait_for(1)
     world.wait_for(2)
 
@@ -143,8 +143,8 @@ def test_versions_set_apart_are_not_counted_among_the_latest(world: World) -> No
 
 
 def test_without_a_version_that_may_be_the_default_there_is_none(world: World) -> None:
-    """One set apart never takes its place."""
-    world.start(2, apart_versions=(2,))
+    """A reserved one never takes its place."""
+    world.start(2, reserved_versions=(2,))
     world.wait_for(2)
 
     with pytest.raises(NotFoundError, match="table, default version"):
@@ -186,14 +186,14 @@ def test_a_named_version_stays_when_its_directory_is_removed(world: World) -> No
 
 
 @pytest.mark.parametrize(
-    "apart",
-    [{"apart_versions": (2,)}, {"apart_labels": ("next",), "version_labels": {"next": 2}}],
+    "reserved",
+    [{"reserved_versions": (2,)}, {"reserved_labels": ("next",), "version_labels": {"next": 2}}],
 )
 def test_a_version_apart_goes_when_its_directory_is_removed(
-    world: World, apart: dict[str, Any]
+    world: World, reserved: dict[str, Any]
 ) -> None:
     """A bad canary is taken away like this; the default answers its share."""
-    world.start(1, 2, **apart)
+    world.start(1, 2, **reserved)
     world.wait_for(1)
     world.wait_for(2)
 
@@ -205,7 +205,7 @@ def test_a_version_apart_goes_when_its_directory_is_removed(
 
 def test_a_default_version_stays_when_its_directory_is_removed(world: World) -> None:
     """Nothing else is the default."""
-    world.start(1, 2, default_version=1, apart_versions=(2,))
+    world.start(1, 2, default_version=1, reserved_versions=(2,))
     world.wait_for(1)
     world.wait_for(2)
 
@@ -268,7 +268,7 @@ def test_a_rejected_version_is_listed_with_its_reason_until_it_is_unloaded(world
     assert statuses[1]["status"] == {"error_code": "OK", "error_message": ""}
 
 
-@pytest.mark.parametrize("key", ["default_label", "apart_labels"])
+@pytest.mark.parametrize("key", ["default_label", "reserved_labels"])
 def test_a_label_that_is_not_there_is_refused(key: str) -> None:
     """The message names it."""
     value: Any = "stable" if key == "default_label" else ("stable",)

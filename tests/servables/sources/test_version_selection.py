@@ -37,15 +37,15 @@ def test_what_is_selected_is_there_complete_and_wanted(
     policy: VersionPolicy,
     protected: set[int],
     complete: set[int],
-    apart: set[int],
+    reserved: set[int],
 ) -> None:
-    """And nothing that is all three is left out; what is set apart is not counted as latest."""
-    selected = select_versions(found, policy, protected, complete.__contains__, apart)
+    """And nothing that is all three is left out; what is reserved is not counted as latest."""
+    selected = select_versions(found, policy, protected, complete.__contains__, reserved)
 
     usable = sorted(found & complete)
     wanted = {
         VersionPolicyKind.LATEST: set(
-            [v for v in usable if v not in apart][-max(1, policy.num_versions) :]
+            [v for v in usable if v not in reserved][-max(1, policy.num_versions) :]
         ),
         VersionPolicyKind.ALL: set(usable),
         VersionPolicyKind.SPECIFIC: set(usable) & set(policy.versions),

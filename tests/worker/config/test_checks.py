@@ -103,8 +103,8 @@ from tests.support.processes.worker_config import MINIMAL, message
             "servables.digits.guard_records: must be at least 0, found -1",
         ),
         (
-            "apart_versions = [1]",
-            "servables.digits.apart_versions: is not a key; "
+            "reserved_versions = [1]",
+            "servables.digits.reserved_versions: is not a key; "
             "did you mean servables.digits.versions?",
         ),
         (

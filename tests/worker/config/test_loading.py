@@ -60,7 +60,7 @@ def test_every_kind_of_value_is_read_from_the_file(tmp_path: Path) -> None:
     )
 
     assert config.servables[0].canary == CanaryConfig(share=1.0, version=3)
-    assert config.servables[0].servable.apart_versions == (3,)
+    assert config.servables[0].servable.reserved_versions == (3,)
     assert (config.servables[0].guard_share, config.servables[0].guard_records) == (0.5, 100)
     assert config.kafka.client is Client.CONFLUENT
     assert config.kafka.group_instance_id == "w-0"

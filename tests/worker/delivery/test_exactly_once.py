@@ -417,7 +417,7 @@ def test_waiting_for_room_is_part_of_a_transactions_time(world: Deliveries) -> N
 
 
 @pytest.mark.parametrize("error", [DeliveryTimeoutError("frozen"), CommitRefusedError("moved on")])
-def test_a_record_that_did_not_get_in_dooms_the_transaction(
+def test_a_record_that_was_refused_aborts_the_transaction(
     world: Deliveries, error: BackendError
 ) -> None:
     """It would be lost, since its offset is in there; its error may be the transaction's own."""

@@ -27,7 +27,7 @@ def core(tmp_path: Path, request: Any) -> Iterator[Core]:
         ({}, []),
         ({"default_version": 2}, []),
         ({"default_version": 1}, ["table"]),
-        ({"apart_versions": (2,)}, ["table"]),
+        ({"reserved_versions": (2,)}, ["table"]),
         ({"version_labels": {"stable": 1}, "default_label": "stable"}, ["table"]),
     ],
     indirect=["core"],

@@ -29,7 +29,7 @@ class ServableConfig:
     `kind` names an entry point of the group `topicserve.servables`; `options` are that kind's own
     settings, checked by the kind, which names the key that it does not know. `version_labels`
     maps a label to a version. `default_version` or `default_label`, not both, says which version
-    answers requests for the default; without one it is the latest that is not set apart.
+    answers requests for the default; without one it is the latest that is not reserved.
     """
 
     name: str
@@ -40,7 +40,7 @@ class ServableConfig:
     options: Mapping[str, object] = field(default_factory=dict)
     default_version: int | None = None
     default_label: str | None = None
-    apart_versions: tuple[int, ...] = ()
-    """Versions set apart, for a canary or a shadow: loaded, but never the default as the latest."""
-    apart_labels: tuple[str, ...] = ()
-    """Labels whose versions are set apart."""
+    reserved_versions: tuple[int, ...] = ()
+    """Versions for a canary or a shadow: loaded, but never the default as the latest."""
+    reserved_labels: tuple[str, ...] = ()
+    """Labels whose versions are reserved."""

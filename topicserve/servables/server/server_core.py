@@ -307,7 +307,7 @@ class ServerCore:
                 raise FailedPreconditionError(
                     f"servable {config.name} has version labels, which are switched off"
                 )
-            for label in (config.default_label, *config.apart_labels):
+            for label in (config.default_label, *config.reserved_labels):
                 if label is not None and label not in config.version_labels:
                     raise InvalidArgumentError(
                         f"servable {config.name}: label {label!r} is not one of its version_labels"

@@ -35,7 +35,7 @@ class VersionRoles:
     def default(self, name: str) -> ServableRequest:
         """Return the request for the version that answers by default now.
 
-        NotFoundError where there is none: only versions that are set apart are available.
+        NotFoundError where there is none: only versions that are reserved are available.
         """
         config = self._configs.get(name)
         if config is None:
@@ -60,15 +60,17 @@ class VersionRoles:
         """Return the versions that are loaded while they are there, whatever the policy says."""
         config = self._configs[name]
         default = () if config.default_version is None else (config.default_version,)
-        return frozenset({*self._labels.protected_versions(name), *default, *config.apart_versions})
+        return frozenset(
+            {*self._labels.protected_versions(name), *default, *config.reserved_versions}
+        )
 
     def canary_and_shadow_versions(self, name: str) -> frozenset[int]:
-        """Return the versions that are set apart, or are to be."""
+        """Return the versions that are reserved, or are to be."""
         config = self._configs.get(name)
-        if config is None or not (config.apart_versions or config.apart_labels):
+        if config is None or not (config.reserved_versions or config.reserved_labels):
             return frozenset()
-        labelled = (self._labels.versions_of(name, label) for label in config.apart_labels)
-        return frozenset(config.apart_versions).union(*labelled)
+        labelled = (self._labels.versions_of(name, label) for label in config.reserved_labels)
+        return frozenset(config.reserved_versions).union(*labelled)
 
     def of(self, name: str) -> Roles:
         """Return what a servable's versions are for now, for the policy to keep."""
@@ -77,7 +79,7 @@ class VersionRoles:
             return Roles()
         # Not those of a canary or shadow: the default answers for them when they are taken away.
         labels = self._labels.of(name).items()
-        named = {version for label, version in labels if label not in config.apart_labels}
+        named = {version for label, version in labels if label not in config.reserved_labels}
         if config.default_version is not None:
             named.add(config.default_version)
         elif self._guard is not None:
@@ -110,5 +112,5 @@ class VersionRoles:
         if config.default_label is not None:
             version = self._labels.of(config.name).get(config.default_label)
             return () if version is None else (version,)
-        apart = self.canary_and_shadow_versions(config.name)
-        return [version for version in reversed(available) if version not in apart]
+        reserved = self.canary_and_shadow_versions(config.name)
+        return [version for version in reversed(available) if version not in reserved]

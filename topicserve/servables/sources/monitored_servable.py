@@ -29,7 +29,7 @@ class ServableToMonitor:
     version_policy: VersionPolicy = field(default_factory=VersionPolicy)
     protected_versions: frozenset[int] = frozenset()
     """Aspired as well while they are there, whatever the policy says: names stand for them."""
-    apart_versions: frozenset[int] = frozenset()
+    reserved_versions: frozenset[int] = frozenset()
     """Not counted among the latest: a canary's, a shadow's."""
 
 
@@ -168,7 +168,7 @@ class _Place:
             servable.version_policy,
             servable.protected_versions,
             is_complete,
-            servable.apart_versions,
+            servable.reserved_versions,
         )
         return [
             ServableData(ServableId(servable.name, version), StoragePath(paths[version]))

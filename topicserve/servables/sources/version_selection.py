@@ -30,15 +30,15 @@ def select_versions(
     policy: VersionPolicy,
     protected: Iterable[int],
     is_complete: Callable[[int], bool],
-    apart: Collection[int] = (),
+    reserved: Collection[int] = (),
 ) -> list[int]:
     """Return the versions that are aspired: those of the policy, and those that are protected.
 
-    Only complete ones count, and those that are `apart` are not counted among the latest.
+    Only complete ones count, and those that are `reserved` are not counted among the latest.
     `is_complete` is asked no more than it takes: it looks at files.
     """
     present = sorted(found, reverse=True)
-    wanted = _by_policy(present, policy, is_complete, apart)
+    wanted = _by_policy(present, policy, is_complete, reserved)
     also = [
         version
         for version in sorted(set(protected), reverse=True)
@@ -51,12 +51,12 @@ def _by_policy(
     present: Sequence[int],
     policy: VersionPolicy,
     is_complete: Callable[[int], bool],
-    apart: Collection[int],
+    reserved: Collection[int],
 ) -> list[int]:
     if policy.kind is VersionPolicyKind.LATEST:
         latest: list[int] = []
         for version in present:
-            if version in apart:
+            if version in reserved:
                 continue
             if len(latest) < max(1, policy.num_versions) and is_complete(version):
                 latest.append(version)

@@ -175,18 +175,18 @@ def _check_default(served: ServedConfig, key: str) -> None:
     _check_named(version, label, servable, version_key, label_key)
     default_key = version_key if label is None else label_key
     default = _version_of(version, label, servable)
-    apart = {
+    reserved = {
         name: _version_of(side.version, side.label, servable)
         for name, side in (("canary", served.canary), ("shadow", served.shadow))
         if side is not None
     }
-    for name, other in apart.items():
+    for name, other in reserved.items():
         if default == other:
             raise ConfigError(default_key, f"must not be the {name}'s version, which is {other}")
     listed = servable.version_policy.versions
-    if default is None and listed and not set(listed) - set(apart.values()):
+    if default is None and listed and not set(listed) - set(reserved.values()):
         raise ConfigError(
-            f"{key}.versions", f"must list one for the default, besides {' and '.join(apart)}"
+            f"{key}.versions", f"must list one for the default, besides {' and '.join(reserved)}"
         )
 
 

@@ -72,7 +72,7 @@ class ServedConfig(ConfigTable, frozen=True):
 
     @property
     def servable(self) -> ServableConfig:
-        """Return what the ServerCore is told; a canary's and a shadow's versions are set apart."""
+        """Return what the ServerCore is told; a canary's and a shadow's versions are reserved."""
         sides = [side for side in (self.canary, self.shadow) if side is not None]
         return ServableConfig(
             self.name,
@@ -83,8 +83,8 @@ class ServedConfig(ConfigTable, frozen=True):
             self.options,
             self.default_version,
             self.default_label,
-            apart_versions=tuple(side.version for side in sides if side.version is not None),
-            apart_labels=tuple(side.label for side in sides if side.label is not None),
+            reserved_versions=tuple(side.version for side in sides if side.version is not None),
+            reserved_labels=tuple(side.label for side in sides if side.label is not None),
         )
 
     @property

@@ -246,7 +246,7 @@ def _with_roles(snapshot: ServableStateSnapshot, roles: Roles) -> AspiredServabl
         snapshot.state,
         _is_aspired(snapshot),
         is_named=version in roles.named,
-        is_apart=version in roles.apart,
+        is_reserved=version in roles.reserved,
     )
 
 

@@ -22,7 +22,7 @@ class BrokenVersionRetries:
     def __init__(self, timer: Timer, backoff: Backoff, republish: Callable[[str], None]) -> None:
         self._timer = timer
         self._backoff = backoff
-        self._say_again = republish
+        self._republish = republish
         self._failures: dict[ServableId, int] = {}
 
     def take(self, event: EventAndTime[ServableState]) -> None:
@@ -39,4 +39,4 @@ class BrokenVersionRetries:
         if len(self._failures) > _MAX_REMEMBERED:
             del self._failures[next(iter(self._failures))]
         name = state.id.name
-        self._timer.call_later(self._backoff.pause_seconds(failures), lambda: self._say_again(name))
+        self._timer.call_later(self._backoff.pause_seconds(failures), lambda: self._republish(name))

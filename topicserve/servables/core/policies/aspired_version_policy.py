@@ -37,7 +37,7 @@ class AspiredServableStateSnapshot:
     is_aspired: bool
     is_named: bool = False
     """Nothing else can answer for it now: a label stands for it, or it is the default."""
-    is_apart: bool = False
+    is_reserved: bool = False
     """It never answers by being the highest version: a canary, a shadow."""
 
 
@@ -46,7 +46,7 @@ class Roles:
     """What versions of one stream are for, besides being the latest."""
 
     named: frozenset[int] = frozenset()
-    apart: frozenset[int] = frozenset()
+    reserved: frozenset[int] = frozenset()
 
 
 def no_roles(name: str) -> Roles:  # noqa: ARG001 (every stream's)

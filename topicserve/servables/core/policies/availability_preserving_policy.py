@@ -17,7 +17,7 @@ def availability_preserving_policy(versions: Versions) -> ServableAction | None:
     """Unload an old version only when its successor answers all that it answers.
 
     So both are in memory during a swap, and a new version that fails leaves the old one serving,
-    whatever else is loaded. One that is set apart goes as soon as another is there: the default
+    whatever else is loaded. One that is reserved goes as soon as another is there: the default
     answers for it. Where nothing is aspired, everything is unloaded.
     """
     is_any_aspired = any(one.is_aspired for one in versions)
@@ -32,9 +32,9 @@ def _is_needed(old: AspiredServableStateSnapshot, versions: Versions) -> bool:
     """Return whether an old version answers something that its successor does not answer yet."""
     if old.is_named:
         return True
-    if old.is_apart:
+    if old.is_reserved:
         return not any(_is_ready(one) and one.id != old.id for one in versions)
-    by_default = [one for one in versions if not one.is_apart]
+    by_default = [one for one in versions if not one.is_reserved]
     return _is_awaiting_successor(old, versions) or _is_awaiting_successor(old, by_default)
 
 
