@@ -99,9 +99,24 @@ def test_what_has_rows_is_looked_at_so_often_and_no_more() -> None:
     assert servable.sizes == [1, 2] * CHECKS + [1] * (5 - CHECKS)
 
 
+def test_what_never_grew_is_whole_and_looked_at_no_more() -> None:
+    """So a total costs no second call for good."""
+    servable = Untold("total")
+
+    found = predictions(servable, *[[float(n)] for n in range(5)])
+
+    assert found == [[[n]] for n in range(5)]
+    assert servable.sizes == [1, 2] * CHECKS + [1] * (5 - CHECKS)
+
+
 def test_a_call_with_a_row_more_that_fails_tells_nothing() -> None:
-    """The record is answered by its own call."""
-    assert predictions(Untold("scores", most_rows=2), [1.0, 2.0]) == [[[1.0, 1.0], [2.0, 2.0]]]
+    """The record is answered by its own call; after a few of them no more are tried."""
+    servable = Untold("scores", most_rows=2)
+
+    found = predictions(servable, *[[1.0, 2.0]] * 5)
+
+    assert found == [[[1.0, 1.0], [2.0, 2.0]]] * 5
+    assert servable.sizes == [2, 3] * CHECKS + [2] * (5 - CHECKS)
 
 
 @pytest.mark.parametrize("form", [Form.INPUTS, Form.TENSORS])
