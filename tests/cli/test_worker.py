@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from tests.support.redis.valkey import open_valkey
 from tests.support.stages.logged import Logged
 from topicserve.cli import worker
+from topicserve.cli.config.flags import flags_of
 from topicserve.cli.errors import UsageError
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import Client, Guarantee, HttpConfig
@@ -53,7 +54,7 @@ def test_what_the_design_says_people_type_is_understood() -> None:
         *("--client", "confluent", "--guarantee", "exactly_once", "--http-port", "-1"),
     )
 
-    config = load_config(None, {}, worker.flags_of(arguments))
+    config = load_config(None, {}, flags_of(arguments))
 
     assert config.kafka.bootstrap_servers == "k:9092"
     assert config.kafka.group_id == "g"
@@ -74,7 +75,7 @@ def test_any_key_can_be_set() -> None:
         *("--set", "kafka.settings.security.protocol=SSL", "--kafka-setting", "client.rack=a=b"),
     )
 
-    config = load_config(None, {}, worker.flags_of(arguments))
+    config = load_config(None, {}, flags_of(arguments))
 
     assert config.servables[0].servable.kind == "hashmap"
     assert config.servables[0].servable.base_path == "/models/digits"
@@ -180,7 +181,7 @@ def test_a_replica_is_told_what_was_typed_and_what_it_alone_has() -> None:
         *("--replicas", "3", "--set", "delivery.transactional_id=t", "--set", "http.port=9090"),
         *("--kafka-setting", "security.protocol=SSL"),
     )
-    config = load_config(None, {}, worker.flags_of(arguments))
+    config = load_config(None, {}, flags_of(arguments))
 
     command = worker.replica_command(arguments, config, "host", 2)
 
@@ -189,7 +190,7 @@ def test_a_replica_is_told_what_was_typed_and_what_it_alone_has() -> None:
     assert told.supervised
     assert told.replicas is None
     assert told.worker_id == "host-2"
-    replica = load_config(None, {}, worker.flags_of(told))
+    replica = load_config(None, {}, flags_of(told))
     assert replica == replace(
         config,
         kafka=replace(config.kafka, group_instance_id="host-2"),
@@ -201,11 +202,11 @@ def test_a_replica_is_told_what_was_typed_and_what_it_alone_has() -> None:
 def test_a_replica_has_no_http_where_there_is_to_be_none() -> None:
     """And keeps the membership's name that was given, with its number."""
     arguments = parse(*NEEDED, "--http-port", "-1", "--group-instance-id", "mine")
-    config = load_config(None, {}, worker.flags_of(arguments))
+    config = load_config(None, {}, flags_of(arguments))
 
     told = parse(*worker.replica_command(arguments, config, "host", 0)[4:])
 
-    replica = load_config(None, {}, worker.flags_of(told))
+    replica = load_config(None, {}, flags_of(told))
     assert replica.http.port == -1
     assert replica.kafka.group_instance_id == "mine-0"
 

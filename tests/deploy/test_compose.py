@@ -10,7 +10,7 @@ from tests.support.kafka.kafka_jars import JAVA, classpath, run_tool
 from tests.support.processes.programs import need_program, run_program
 from tools.reference_pages import CHECKOUT
 from topicserve.cli import commands as cli
-from topicserve.cli import worker
+from topicserve.cli.config.flags import flags_of
 from topicserve.cli.publish.json_lines import numbered_lines, read_record
 from topicserve.servables.kinds.hashmap.hashmap import HashmapOptions, load_hashmap
 from topicserve.worker.config.loading import load_config
@@ -75,7 +75,7 @@ def test_the_workers_are_configured_by_keys_that_exist() -> None:
     assert config == load_config(
         mounted("worker", "/etc/topicserve/worker.toml"),
         SERVICES["worker"]["environment"],
-        worker.flags_of(arguments_of("worker")),
+        flags_of(arguments_of("worker")),
     )
 
 

@@ -6,7 +6,7 @@ import yaml
 from tests.support.processes.programs import need_program, run_program
 from tools.reference_pages import CHECKOUT
 from topicserve.cli import commands as cli
-from topicserve.cli import worker
+from topicserve.cli.config.flags import flags_of
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import WorkerConfig
 
@@ -26,7 +26,7 @@ def config() -> WorkerConfig:
     """Return what the workers are told: the file, and the values in their environment."""
     environment = {one["name"]: one["value"] for one in CONTAINER["env"] if "value" in one}
     arguments = cli.parser_of("worker").parse_args(CONTAINER["args"])
-    return load_config(FOLDER / "worker.toml", environment, worker.flags_of(arguments))
+    return load_config(FOLDER / "worker.toml", environment, flags_of(arguments))
 
 
 def test_kustomize_builds_it() -> None:

@@ -22,12 +22,20 @@ COMMANDS = {
     "publish": "publish the records of a file, a folder or standard input",
     "results": "print results, or dead letters, as JSON Lines",
     "dead-letters": "list, show and replay records that workers gave up",
+    "check": "look whether a worker could start: configuration, servers, topics, models",
+    "config": "print the effective configuration, and where each value comes from",
     "status": "show lag, members, rates, dead letters, and what workers wait for",
     "replay": "answer a range of records again, with a version of your choice",
     "demo": "show the whole service on handwritten digits",
 }
 # What each command needs beyond the bare install.
-EXTRAS = {"stack": "embedded", "worker": "worker", "replay": "worker", "demo": "demo"}
+EXTRAS = {
+    "stack": "embedded",
+    "worker": "worker",
+    "replay": "worker",
+    "check": "worker",
+    "demo": "demo",
+}
 
 
 _USAGE = (UsageError, ConfigError, BackendError, ServableError, InvalidRecordError)

@@ -6,23 +6,21 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterable
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from topicserve.backends.errors import BackendError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.redis_store import RedisMetadataStore
+from topicserve.cli.config.flags import add_config_arguments, flags_of
 from topicserve.cli.errors import UsageError
 from topicserve.cli.interpreter import check_interpreter
 from topicserve.cli.standard_streams import drop_output
 from topicserve.servables.core.errors import ServableError
-from topicserve.worker.config.flags import FLAGS, Flag
+from topicserve.worker.config.flags import FLAGS
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import ConfigError, WorkerConfig
-from topicserve.worker.config.texts import Text
 from topicserve.worker.http.server import open_server
 from topicserve.worker.runtime.heap import bound_heap
 from topicserve.worker.runtime.preflight import Preflight, StoppedError
@@ -50,23 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags; each stands for a key of the configuration file, and wins over it."""
     parser.epilog = EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="TOML; see docs/configuration.md"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="any key of the file, such as batching.max_batch_bytes=1000000; may be repeated",
-    )
-    parser.add_argument(
-        "--kafka-setting",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="any of Kafka's settings, such as security.protocol=SASL_SSL; may be repeated",
-    )
+    add_config_arguments(parser)
     parser.add_argument(
         "--worker-id", metavar="ID", help="the name in results and logs (host name and process)"
     )
@@ -78,14 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "that nothing here restarts, for containers whose platform does",
     )
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
-    for flag in FLAGS:
-        parser.add_argument(
-            flag.name,
-            dest=flag.key,
-            metavar=flag.metavar,
-            help=flag.help,
-            action="append" if flag.repeated else "store",
-        )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -106,26 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
         return serve(config, worker_id, supervised=arguments.supervised)
     except (ConfigError, BackendError, ServableError, OSError) as error:
         raise UsageError(str(error)) from error
-
-
-def flags_of(arguments: argparse.Namespace, flags: Iterable[Flag] = FLAGS) -> dict[str, object]:
-    """Return what was typed by dotted key; `--set` wins over the flag for the same key."""
-    typed: dict[str, object] = {flag.key: getattr(arguments, flag.key) for flag in flags}
-    for setting in arguments.kafka_setting:
-        name, value = _pair("--kafka-setting", "NAME=VALUE", setting)
-        typed[f"kafka.settings.{name}"] = Text(value, "--kafka-setting")
-    for setting in arguments.set:
-        key, value = _pair("--set", "KEY=VALUE", setting)
-        typed[key] = Text(value, "--set")
-    return typed
-
-
-def _pair(flag: str, form: str, setting: str) -> tuple[str, str]:
-    name, equals, value = setting.partition("=")
-    # What was typed is not shown: where the = is missing or misplaced, it may be a password.
-    if not name or not equals or set(name) & set(":@/ "):
-        raise UsageError(f"{flag}: must be {form}; one of them is not")
-    return name, value
 
 
 def serve(config: WorkerConfig, worker_id: str, *, supervised: bool) -> int:

@@ -9,9 +9,9 @@ from tests.support.processes.toml import to_toml
 from tests.support.processes.worker_config import MINIMAL, load
 from topicserve.backends.errors import BackendConfigError
 from topicserve.backends.kafka_clients import open_broker
+from topicserve.cli.config.flags import _pair
 from topicserve.cli.errors import UsageError
 from topicserve.cli.main import main
-from topicserve.cli.worker import _pair
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import ConfigError
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from topicserve.cli.config.flags import add_key_arguments
 from topicserve.cli.errors import UsageError
 from topicserve.cli.replay.bounds import read_bound
 from topicserve.worker.config.flags import FLAGS
@@ -35,12 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="the worker's own: its servables and settings"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="any key of that file"
-    )
-    parser.add_argument(
-        "--kafka-setting", action="append", default=[], metavar="NAME=VALUE", help="as the worker's"
     )
     parser.add_argument("--topic", required=True, metavar="T", help="whose records are replayed")
     parser.add_argument(
@@ -87,8 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--verbose", action="store_true", help="log as a worker does")
     parser.add_argument("--json", action="store_true", help="the account as one line of JSON")
-    for flag in SHARED_FLAGS:
-        parser.add_argument(flag.name, dest=flag.key, metavar=flag.metavar, help=flag.help)
+    add_key_arguments(parser, SHARED_FLAGS)
 
 
 def _servable(typed: str) -> tuple[str, str]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import orjson
 from msgspec.structs import replace
 
+from topicserve.cli.config.flags import flags_of
 from topicserve.cli.errors import UsageError
 from topicserve.cli.replay.flags import SHARED_FLAGS
-from topicserve.cli.worker import flags_of
 from topicserve.producer.arguments import topic_name
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.worker.config.loading import load_config

@@ -65,20 +65,54 @@ def load_with_sources(
     """Return the configuration with the source of each key, or raise ConfigError as above."""
     sources: dict[str, str] = {}
     try:
-        tree = _read_file(path) if path is not None else {}
-        tree["servables"] = _by_name(tree.get("servables", []))
-        if path is not None:
-            sources |= {key: str(path) for key in _keys_of(tree, "")}
-        _apply_environment(tree, environ, sources)
-        _apply_flags(tree, flags, sources)
-        tree["servables"] = _with_names(tree["servables"])
-        config = _convert(tree)
+        config = _convert(_tree_of(path, environ, flags, sources))
         check(config)
     except RecursionError:
-        raise ConfigError(str(path or "configuration"), "is nested too deeply") from None
+        raise _too_deep(path) from None
     except ConfigError as error:
         raise _with_source(error, sources) from None
     return LoadedConfig(config, sources)
+
+
+def find_problems(
+    path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
+) -> list[ConfigError]:
+    """Return an error for each key that is wrong, where `load_config` raises the first one.
+
+    What must hold between keys is looked at once each of them is right.
+    """
+    sources: dict[str, str] = {}
+    try:
+        typed = as_typed(_TYPE, _tree_of(path, environ, flags, sources), "")
+        found = list(faults(_TYPE, typed, ""))
+        if not found:
+            check(msgspec.convert(typed, WorkerConfig))
+    except RecursionError:
+        found = [_too_deep(path)]
+    except ConfigError as error:
+        found = [error]
+    return [_with_source(error, sources) for error in found]
+
+
+def _tree_of(
+    path: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+    sources: dict[str, str],
+) -> Tree:
+    """Return the tables with everything that was given, and note where it came from."""
+    tree = _read_file(path) if path is not None else {}
+    tree["servables"] = _by_name(tree.get("servables", []))
+    if path is not None:
+        sources |= {key: str(path) for key in _keys_of(tree, "")}
+    _apply_environment(tree, environ, sources)
+    _apply_flags(tree, flags, sources)
+    tree["servables"] = _with_names(tree["servables"])
+    return tree
+
+
+def _too_deep(path: Path | None) -> ConfigError:
+    return ConfigError(str(path or "configuration"), "is nested too deeply")
 
 
 def _convert(tree: Tree) -> WorkerConfig:

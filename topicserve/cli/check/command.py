@@ -1,0 +1,103 @@
+"""Runs the checks, and prints each finding with its key."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from topicserve.cli.argument_types import seconds
+from topicserve.cli.check.findings import Finding, Findings, Verdict
+from topicserve.cli.config.flags import add_key_arguments, flags_of
+from topicserve.cli.dead_letters.entry import printable
+from topicserve.cli.standard_streams import need_output, write_output
+from topicserve.producer.json_bytes import json_bytes
+from topicserve.worker.config.loading import find_problems, load_config
+from topicserve.worker.config.schema import LoggingConfig, LogLevel, WorkerConfig
+
+EXAMPLE = "example: topicserve check worker.toml"
+EXIT_PROBLEMS = 1
+DEFAULT_TIMEOUT_SECONDS = 600.0
+_COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "bold red"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags: those of the worker, and what is left out."""
+    parser.epilog = EXAMPLE
+    parser.add_argument("config", type=Path, metavar="CONFIG", nargs="?", help="the TOML file")
+    add_key_arguments(parser)
+    parser.add_argument(
+        "--offline", action="store_true", help="ask neither brokers nor the store, as in CI"
+    )
+    parser.add_argument("--skip-models", action="store_true", help="load no models")
+    parser.add_argument(
+        "--timeout-seconds",
+        type=seconds("--timeout-seconds"),
+        default=DEFAULT_TIMEOUT_SECONDS,
+        metavar="S",
+        help="how long models may take to load (%(default)g)",
+    )
+    parser.add_argument("--json", action="store_true", help="one line of JSON for each finding")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Look at everything; the exit code is 1 where there is a problem."""
+    need_output()
+    findings = Findings(_json_teller if arguments.json else _text_teller())
+    config = _read(arguments, findings)
+    if config is not None:
+        _check(arguments, config, findings)
+    if not arguments.json:
+        _tell_line(f"{findings.problems} problems, {findings.warnings} warnings")
+    return EXIT_PROBLEMS if findings.problems else 0
+
+
+def _read(arguments: argparse.Namespace, findings: Findings) -> WorkerConfig | None:
+    typed = flags_of(arguments)
+    problems = find_problems(arguments.config, os.environ, typed)
+    for problem in problems:
+        findings.problem(problem.key, problem.problem)
+    if problems:
+        return None
+    findings.ok(str(arguments.config or "configuration"), "every key is right")
+    return load_config(arguments.config, os.environ, typed)
+
+
+def _check(arguments: argparse.Namespace, config: WorkerConfig, findings: Findings) -> None:
+    # Here: all of it is of no use where a key is wrong, and some of it takes long to import.
+    from topicserve.cli.check.models import check_models
+    from topicserve.cli.check.servers import check_http, check_kafka, check_store
+    from topicserve.cli.worker import TENSORFLOW_LOG_LEVEL
+    from topicserve.worker.telemetry.logging import configure_logging, libraries_silenced
+
+    os.environ.setdefault(*TENSORFLOW_LOG_LEVEL)
+    # What is worth saying is a finding.
+    configure_logging(LoggingConfig(level=LogLevel.ERROR))
+    with libraries_silenced():
+        check_http(config.http, findings)
+        if not arguments.offline:
+            check_store(config, findings)
+            check_kafka(config, findings)
+    if not arguments.skip_models:
+        check_models(config, findings, arguments.timeout_seconds)
+
+
+def _json_teller(finding: Finding) -> None:
+    write_output(json_bytes(finding.content(), "finding") + b"\n", flush=True)
+
+
+def _text_teller() -> Callable[[Finding], None]:
+    console = Console(highlight=False, soft_wrap=True)
+
+    def tell(finding: Finding) -> None:
+        line = Text(f"{finding.verdict.value:<8}", _COLOURS[finding.verdict])
+        line.append(f" {printable(finding.key)}: {printable(finding.message)}", "")
+        console.print(line)
+
+    return tell
+
+
+def _tell_line(text: str) -> None:
+    write_output(text.encode() + b"\n", flush=True)
