@@ -26,6 +26,7 @@ COMMANDS = {
     "config": "print the effective configuration, and where each value comes from",
     "status": "show lag, members, rates, dead letters, and what workers wait for",
     "replay": "answer a range of records again, with a version of your choice",
+    "completion": "print a script with which a shell completes commands and flags",
     "demo": "show the whole service on handwritten digits",
 }
 # What each command needs beyond the bare install.

@@ -9,6 +9,7 @@ SUMMARY = "print the effective configuration, and where each value comes from"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand and its flags."""
+    parser.epilog = show.EXAMPLE
     subcommands = parser.add_subparsers(metavar="show", required=True)
     one = subcommands.add_parser(
         "show", help=SUMMARY, description=f"{SUMMARY.capitalize()}.", epilog=show.EXAMPLE
