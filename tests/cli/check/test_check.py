@@ -30,12 +30,12 @@ def a_config(directory: Path, table: Mapping[str, Any] | None = None, **changes:
 def check(
     capsys: pytest.CaptureFixture[str], *words: str
 ) -> tuple[int, dict[str, list[tuple[str, str]]]]:
-    """Return the exit code, and by verdict the keys and messages."""
+    """Return the exit code, and by severity the keys and messages."""
     code = main(["check", *words, "--offline", "--json"])
     found: dict[str, list[tuple[str, str]]] = {"ok": [], "warning": [], "problem": []}
     for line in capsys.readouterr().out.splitlines():
         finding = orjson.loads(line)
-        found[finding["verdict"]].append((finding["key"], finding["message"]))
+        found[finding["severity"]].append((finding["key"], finding["message"]))
     return code, found
 
 

@@ -69,9 +69,9 @@ def kafka_findings(config: WorkerConfig) -> dict[str, Finding]:
     return {finding.key: finding for finding in found}
 
 
-def verdicts(found: dict[str, Finding]) -> dict[str, str]:
-    """Return the verdicts by key."""
-    return {key: finding.verdict.value for key, finding in found.items()}
+def severities(found: dict[str, Finding]) -> dict[str, str]:
+    """Return the severities by key."""
+    return {key: finding.severity.value for key, finding in found.items()}
 
 
 @both_clients
@@ -81,7 +81,7 @@ def test_servers_that_have_all_of_it_are_good(client: str, servers: Servers) -> 
 
     found = kafka_findings(servers.config(topic, client))
 
-    assert set(verdicts(found).values()) == {"ok"}
+    assert set(severities(found).values()) == {"ok"}
     assert found["topics.dead_letter"].message == f"{topic}.dead-letter is created at the start"
     assert found["kafka.group_id"].message == f"group-{topic} has 0 members"
     with closing(servers.broker().admin()) as admin:
@@ -93,8 +93,8 @@ def test_each_topic_that_is_missing_is_a_problem(servers: Servers) -> None:
     missing = kafka_findings(servers.config("missing"))
     created = kafka_findings(servers.config("missing", topics__create_partitions=3))
 
-    assert verdicts(missing)["topics.input[0]"] == "problem"
-    assert verdicts(missing)["topics.output"] == "problem"
+    assert severities(missing)["topics.input[0]"] == "problem"
+    assert severities(missing)["topics.output"] == "problem"
     assert created["topics.output"].message == (
         "missing.out is created with 3 partitions at the start"
     )
@@ -106,7 +106,7 @@ def test_a_dead_letter_topic_that_takes_too_little_is_a_warning(servers: Servers
 
     found = kafka_findings(servers.config(topic))
 
-    assert verdicts(found)["topics.dead_letter"] == "warning"
+    assert severities(found)["topics.dead_letter"] == "warning"
     assert "max.message.bytes" in found["topics.dead_letter"].message
 
 
@@ -121,7 +121,7 @@ def test_a_name_that_is_in_the_group_is_a_warning(servers: Servers) -> None:
     found = kafka_findings(config)
     port.close()
 
-    assert verdicts(found)["kafka.group_instance_id"] == "warning"
+    assert severities(found)["kafka.group_instance_id"] == "warning"
 
 
 def test_a_group_of_another_topic_is_a_warning(servers: Servers) -> None:
@@ -134,7 +134,7 @@ def test_a_group_of_another_topic_is_a_warning(servers: Servers) -> None:
     found = kafka_findings(servers.config(topic))
     port.close()
 
-    assert verdicts(found)["kafka.group_id"] == "warning"
+    assert severities(found)["kafka.group_id"] == "warning"
     assert other in found["kafka.group_id"].message
 
 
@@ -149,7 +149,7 @@ def test_brokers_that_do_not_answer_are_a_problem(
     found = kafka_findings(servers.config("in", client, **away))
     refused = kafka_findings(servers.config("in", client, **{"kafka.settings.no.such": 1}))
 
-    assert verdicts(found)["kafka.bootstrap_servers"] == "problem"
+    assert severities(found)["kafka.bootstrap_servers"] == "problem"
     assert "no.such" in refused["kafka.settings"].message
 
 
@@ -161,5 +161,5 @@ def test_a_store_answers_or_it_does_not(servers: Servers) -> None:
     check_store(servers.config("in"), findings)
     check_store(servers.config("in", metadata__redis_url="redis://:hunter2@127.0.0.1:1"), findings)
 
-    assert [one.verdict.value for one in found] == ["ok", "problem"]
+    assert [one.severity.value for one in found] == ["ok", "problem"]
     assert "hunter2" not in found[1].message

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from topicserve.cli.argument_types import seconds
-from topicserve.cli.check.findings import Finding, Findings, Verdict
+from topicserve.cli.check.findings import Finding, Findings, Severity
 from topicserve.cli.config.flags import add_key_arguments, flags_of
 from topicserve.cli.dead_letters.entry import printable
 from topicserve.cli.standard_streams import need_output, write_output
@@ -20,7 +20,7 @@ from topicserve.worker.config.schema import LoggingConfig, LogLevel, WorkerConfi
 EXAMPLE = "example: topicserve check worker.toml"
 EXIT_PROBLEMS = 1
 DEFAULT_TIMEOUT_SECONDS = 600.0
-_COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "bold red"}
+_COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.PROBLEM: "bold red"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +92,7 @@ def _text_teller() -> Callable[[Finding], None]:
     console = Console(highlight=False, soft_wrap=True)
 
     def tell(finding: Finding) -> None:
-        line = Text(f"{finding.verdict.value:<8}", _COLOURS[finding.verdict])
+        line = Text(f"{finding.severity.value:<8}", _COLOURS[finding.severity])
         line.append(f" {printable(finding.key)}: {printable(finding.message)}", "")
         console.print(line)
 

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 
-class Verdict(Enum):
+class Severity(Enum):
     """How a thing is."""
 
     OK = "ok"
@@ -20,13 +20,13 @@ class Verdict(Enum):
 class Finding:
     """One line."""
 
-    verdict: Verdict
+    severity: Severity
     key: str
     message: str
 
     def content(self) -> dict[str, Any]:
         """Return it as a script has it."""
-        return {"verdict": self.verdict.value, "key": self.key, "message": self.message}
+        return {"severity": self.severity.value, "key": self.key, "message": self.message}
 
 
 class Findings:
@@ -39,17 +39,17 @@ class Findings:
 
     def ok(self, key: str, message: str) -> None:
         """Note a thing that is as it should be."""
-        self._add(Finding(Verdict.OK, key, message))
+        self._add(Finding(Severity.OK, key, message))
 
     def warning(self, key: str, message: str) -> None:
         """Note a thing that may go wrong later."""
         self.warnings += 1
-        self._add(Finding(Verdict.WARNING, key, message))
+        self._add(Finding(Severity.WARNING, key, message))
 
     def problem(self, key: str, message: str) -> None:
         """Note a thing with which a worker would not start, or not serve."""
         self.problems += 1
-        self._add(Finding(Verdict.PROBLEM, key, message))
+        self._add(Finding(Severity.PROBLEM, key, message))
 
     def _add(self, finding: Finding) -> None:
         self._tell(finding)

@@ -16,7 +16,7 @@ EXAMPLE = "example: topicserve config show --config worker.toml --changed"
 DEFAULT = "default"
 
 
-class Row(NamedTuple):
+class ShownKey(NamedTuple):
     """One key."""
 
     key: str
@@ -43,13 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def rows_of(loaded: LoadedConfig) -> Iterator[Row]:
+def rows_of(loaded: LoadedConfig) -> Iterator[ShownKey]:
     """Yield the keys in the order of the documentation."""
     for key, value in shown_configuration(loaded.config).items():
-        yield Row(key, value, loaded.sources.get(key, DEFAULT))
+        yield ShownKey(key, value, loaded.sources.get(key, DEFAULT))
 
 
-def _text_lines(rows: list[Row]) -> Iterator[bytes]:
+def _text_lines(rows: list[ShownKey]) -> Iterator[bytes]:
     key_width = max((len(row.key) for row in rows), default=0)
     value_width = min(max((len(row.value) for row in rows), default=0), 60)
     for row in rows:
@@ -57,6 +57,6 @@ def _text_lines(rows: list[Row]) -> Iterator[bytes]:
         yield text.encode(errors="replace")
 
 
-def _json_lines(rows: list[Row]) -> Iterator[bytes]:
+def _json_lines(rows: list[ShownKey]) -> Iterator[bytes]:
     for row in rows:
         yield json_bytes(row._asdict(), "line")
