@@ -11,13 +11,11 @@ from topicserve.backoff import Backoff
 from topicserve.servables.core.concurrency.event_bus import EventAndTime, EventBus, Subscription
 from topicserve.servables.core.concurrency.timer import TimerThread
 from topicserve.servables.core.errors import (
-    FailedPreconditionError,
-    InvalidArgumentError,
     NotFoundError,
 )
 from topicserve.servables.core.managers.aspired_versions_manager import AspiredVersionsManager
 from topicserve.servables.core.managers.broken_version_retries import BrokenVersionRetries
-from topicserve.servables.core.servable_handle import PinnedServable, ServableHandle
+from topicserve.servables.core.servable_handle import ServableHandle
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.core.servable_state import ManagerState, ServableState
@@ -25,17 +23,19 @@ from topicserve.servables.core.servable_state_monitor import ServableStateMonito
 from topicserve.servables.core.source import connect_source_to_target
 from topicserve.servables.kinds.registry import known_kinds
 from topicserve.servables.kinds.servable import Servable
+from topicserve.servables.server.config_checks import check_base_paths, check_configs
 from topicserve.servables.server.kind_router import KindRouter
 from topicserve.servables.server.load_problems import problem_of, with_load_errors
 from topicserve.servables.server.model_config_file import ModelConfigFile
 from topicserve.servables.server.model_metadata import model_metadata
 from topicserve.servables.server.model_status import model_status
+from topicserve.servables.server.request_resolver import RequestResolver
 from topicserve.servables.server.servable_config import ServableConfig
 from topicserve.servables.server.served_kinds import ServedKinds
 from topicserve.servables.server.server_core_options import ServerCoreOptions
 from topicserve.servables.server.version_labels import VersionLabels
 from topicserve.servables.server.version_roles import VersionRoles
-from topicserve.servables.sources.file_system import file_system_of, is_url
+from topicserve.servables.sources.file_system import is_url
 from topicserve.servables.sources.file_system_storage_path_source import (
     FileSystemStoragePathSource,
     FileSystemStoragePathSourceConfig,
@@ -85,6 +85,10 @@ class ServerCore:
             reload_servables_with_error=self._options.broken_version_interval_seconds > 0,
             roles=self._roles.of,
         )
+        self._resolver = RequestResolver(
+            *(self._manager, self._roles, self._labels),
+            allow_version_labels=self._options.allow_version_labels,
+        )
         if self._options.guard is not None:
             self._options.guard.on_change(self._manager.reconsider)
         self._kinds = ServedKinds(self)
@@ -103,11 +107,7 @@ class ServerCore:
 
     def check_base_paths(self) -> None:
         """Raise InvalidArgumentError naming a base path that is missing, and the remedy."""
-        for config in self._configs.values():
-            try:
-                file_system_of(config.base_path).list_directories(config.base_path)
-            except (InvalidArgumentError, OSError) as error:
-                raise InvalidArgumentError(f"servable {config.name}: {error}") from error
+        check_base_paths(self._configs.values())
 
     def start(self) -> None:
         """Begin to look for versions and to load them. Returns at once."""
@@ -156,11 +156,7 @@ class ServerCore:
         Raises NotFoundError where it is not available now, InvalidArgumentError for a label that
         is not known.
         """
-        if request.label is not None or request.default_version:
-            pinned = self._pin_resolved(request)
-        else:
-            pinned = self._manager.pin_servable(request)
-        return ServableHandle(pinned, sys._getframe(1))  # noqa: SLF001
+        return ServableHandle(self._resolver.pin(request), sys._getframe(1))  # noqa: SLF001
 
     def get_servable_handles(
         self, requests: Sequence[ServableRequest]
@@ -170,16 +166,7 @@ class ServerCore:
         It is what pipelines call: the latest of a servable is never one that the guard rejected.
         """
         taken_in = sys._getframe(1)  # noqa: SLF001
-        resolved = self._resolved_together(requests)
-        while True:
-            try:
-                pinned = self._manager.pin_servables(resolved)
-            except NotFoundError:
-                before, resolved = resolved, self._resolved_together(requests)
-                if resolved == before:
-                    raise
-            else:
-                return [ServableHandle(one, taken_in) for one in pinned]
+        return [ServableHandle(pinned, taken_in) for pinned in self._resolver.pin_all(requests)]
 
     def list_available_servable_ids(self) -> list[ServableId]:
         """Return what is available now, in order."""
@@ -276,7 +263,11 @@ class ServerCore:
     def _apply(self, configs: Sequence[ServableConfig]) -> None:
         """Check everything, and only then change anything."""
         with self._config_lock:
-            self._check(configs)
+            check_configs(
+                configs,
+                self._configs,
+                allow_version_labels=self._options.allow_version_labels,
+            )
             labels = {config.name: config.version_labels for config in configs}
             self._labels.check(labels)
             routes = self._kinds.routes(configs)
@@ -290,28 +281,6 @@ class ServerCore:
         removed = [name for name in before if name not in self._configs]
         if removed:
             self._options.on_removed(removed)
-
-    def _check(self, configs: Sequence[ServableConfig]) -> None:
-        names = [config.name for config in configs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise InvalidArgumentError(f"servables named more than once: {', '.join(twice)}")
-        for config in configs:
-            before = self._configs.get(config.name)
-            if before is not None and before.kind != config.kind:
-                raise InvalidArgumentError(
-                    f"servable {config.name}: its kind cannot change from {before.kind!r} to "
-                    f"{config.kind!r} while it is served; remove it first, or give it a new name"
-                )
-            if config.version_labels and not self._options.allow_version_labels:
-                raise FailedPreconditionError(
-                    f"servable {config.name} has version labels, which are switched off"
-                )
-            for label in (config.default_label, *config.reserved_labels):
-                if label is not None and label not in config.version_labels:
-                    raise InvalidArgumentError(
-                        f"servable {config.name}: label {label!r} is not one of its version_labels"
-                    )
 
     def _source_config(
         self, configs: Sequence[ServableConfig]
@@ -332,39 +301,6 @@ class ServerCore:
             self._options.file_system_poll_wait_seconds,
             self._options.servable_versions_always_present,
             completeness=self._options.completeness,
-        )
-
-    def _pin_resolved(self, request: ServableRequest) -> PinnedServable:
-        """Pin what a label or the default stands for; where it moves meanwhile, what it moves to.
-
-        Raises NotFoundError once both are of one moment: it did not move, and is not available.
-        """
-        resolved = self._resolved(request)
-        while True:
-            try:
-                return self._manager.pin_servable(resolved)
-            except NotFoundError:
-                before, resolved = resolved, self._resolved(request)
-                if resolved == before:
-                    raise
-
-    def _resolved_together(self, requests: Sequence[ServableRequest]) -> list[ServableRequest]:
-        return [
-            self._roles.latest(one.name)
-            if one == ServableRequest.latest(one.name)
-            else self._resolved(one)
-            for one in requests
-        ]
-
-    def _resolved(self, request: ServableRequest) -> ServableRequest:
-        if request.default_version:
-            return self._roles.default(request.name)
-        if request.label is None:
-            return request
-        if not self._options.allow_version_labels:
-            raise InvalidArgumentError(f"{request}: version labels are switched off")
-        return ServableRequest.specific(
-            request.name, self._labels.resolve(request.name, request.label)
         )
 
     def _is_available(self, servable_id: ServableId) -> bool:
