@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.stages.records import ManualClock
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
-from topicserve.embedded.broker.group import (
-    Group,
+from topicserve.embedded.broker.group import Group
+from topicserve.embedded.broker.group_member import (
     GroupState,
     Joined,
     JoinRequest,

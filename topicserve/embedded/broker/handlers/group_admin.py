@@ -10,7 +10,8 @@ from kafka.protocol.admin import (
 from topicserve.embedded.broker.api import ClientInfo, Response
 from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
-from topicserve.embedded.broker.group import Group, GroupState, Member
+from topicserve.embedded.broker.group import Group
+from topicserve.embedded.broker.group_member import GroupState, Member
 
 
 def list_groups(broker: EmbeddedBroker, request: Any, client: ClientInfo) -> Response:

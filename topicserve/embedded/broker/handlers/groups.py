@@ -11,12 +11,8 @@ from kafka.protocol.consumer import (
 from topicserve.embedded.broker.api import ClientInfo, Response
 from topicserve.embedded.broker.broker import EmbeddedBroker
 from topicserve.embedded.broker.error_codes import ErrorCode, KafkaError
-from topicserve.embedded.broker.group import (
-    Group,
-    Joined,
-    JoinRequest,
-    MemberIdRequiredError,
-)
+from topicserve.embedded.broker.group import Group
+from topicserve.embedded.broker.group_member import Joined, JoinRequest, MemberIdRequiredError
 
 _MAX_SESSION_TIMEOUT_MS = 1_800_000  # Kafka's group.max.session.timeout.ms
 _FIRST_TO_REQUIRE_MEMBER_ID = 4
