@@ -103,7 +103,7 @@ class WorkerMetrics(KafkaMetrics):
         )
         self.dead_letters_truncated = declare.counter(
             "topicserve_dead_letters_truncated",
-            "Dead letters that were refused and sent again with less of the record.",
+            "Dead letters with less of the record than it had, so that they fit their topic.",
         )
         self.record_seconds = declare.bulk_histogram(
             "topicserve_record_seconds",
@@ -164,7 +164,7 @@ class WorkerMetrics(KafkaMetrics):
         )
         self.predict_seconds = declare.histogram(
             "topicserve_predict_seconds",
-            "One call of a servable.",
+            "One batch's prediction by one version, in however many calls.",
             ["servable", "version"],
             buckets=CALL_BUCKETS_SECONDS,
         )
