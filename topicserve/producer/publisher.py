@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from topicserve.backends.broker import Places, Producer
 from topicserve.backends.errors import (
@@ -19,8 +20,13 @@ from topicserve.producer.backlog import Backlog, Entry
 from topicserve.producer.encoder import EncodedRecord
 from topicserve.producer.errors import PublishError
 from topicserve.producer.publish_future import PublishFuture
+from topicserve.producer.spans import PublishSpans
+from topicserve.tracing import open_tracer
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import Place
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 # What gathers while the store answers goes together: one round trip each, however many wait.
 _MAX_STORED_TOGETHER = 1000
@@ -46,8 +52,14 @@ class Publisher:
         backlog: Backlog,
         timeout_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        tracer_provider: "TracerProvider | None" = None,
     ) -> None:
-        """Start no thread: the first record does."""
+        """Start no thread: the first record does.
+
+        Records are traced by the provider given, or by the one that the program has configured.
+        """
+        tracer = open_tracer(tracer_provider)
+        self._spans = None if tracer is None else PublishSpans(tracer)
         self._producer = producer
         self._metadata_store = metadata_store
         self._backlog = backlog
@@ -71,6 +83,8 @@ class Publisher:
     def entry(self, encoded: EncodedRecord) -> Entry:
         """Return a record with its future, to be `put`."""
         future = PublishFuture(encoded.record_id, self._future_seconds)
+        if self._spans is not None:
+            encoded = self._spans.begin(encoded, future)
         return Entry(encoded, future, self._clock() + self.timeout_seconds)
 
     def put(self, entry: Entry, wait_seconds: float | None = None) -> PublishFuture:

@@ -45,6 +45,7 @@ from topicserve.worker.telemetry.event_log import log_version
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics, new_registry
 from topicserve.worker.telemetry.servable_metrics import ServableMetrics
+from topicserve.worker.tracing.opening import Tracing
 
 START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0
@@ -97,6 +98,7 @@ class WorkerService:
         self._metrics.build.info(self._build)
         self._metrics.expect_topics(config.topics.input)
         self._guard = swap_guard(config, self._metrics)
+        self._tracing = Tracing(self._environment)
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
         """Serve until `stop` is set; return the exit code.
@@ -128,7 +130,7 @@ class WorkerService:
             self._log_start(address)
             on_ready(address)
             serving()
-            code = self._serve(Pipeline(stages, self._environment), stop)
+            code = self._serve(self._tracing.pipeline(stages), stop)
             if code == 0 and stages.oversight.breaker.open:
                 code = EXIT_BREAKER_OPEN
         log_event("worker_stopped", exit_code=code)
@@ -188,7 +190,7 @@ class WorkerService:
         producer = self._open_producer(broker, batch_settings(self._limits))
         stages = build_stages(
             self._environment,
-            Connections(consumer, producer, store, cleaner),
+            self._tracing.connections(Connections(consumer, producer, store, cleaner)),
             ServedVersions(core),
             self._guard,
             self._limits,

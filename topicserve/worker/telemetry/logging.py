@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TextIO
 
+from topicserve.tracing import current_trace_id
 from topicserve.worker.config.schema import LogFormat, LoggingConfig
 
 LOGGER = logging.getLogger("topicserve")
@@ -158,6 +159,8 @@ class Lines(logging.Formatter):
         else:
             yield "logger", record.name
             yield "message", record.getMessage()
+        if (trace_id := current_trace_id()) is not None:
+            yield "trace_id", trace_id
         if hasattr(record, "not_shown"):
             yield "not_shown", record.not_shown
         if record.exc_info:

@@ -1,0 +1,148 @@
+"""The spans of a worker: what it receives, processes, sends and settles.
+
+A batch is one span, linked to the sampled records in it. What is sent is one span a sampled record,
+in that record's own trace and linked to the batch's span; its `traceparent` goes with the result,
+so that a reader goes on with the trace that the producer began.
+"""
+
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry.trace import Link, Span, SpanKind, Tracer, get_current_span
+
+from topicserve import tracing
+from topicserve.wire.kafka_record import Headers, KafkaRecord, OutgoingRecord
+from topicserve.worker.stages.publish import OutgoingBatch
+from topicserve.worker.stages.request import Batch, Polled, Request
+
+MAX_OPEN_SPANS = 16_384
+"""Of records that are not acknowledged. The oldest is ended where there is one more: an outcome may
+have been let go unsent, with its partition or an aborted transaction."""
+
+
+class WorkerSpans:
+    """Begins and ends a worker's spans. Any thread may call it."""
+
+    def __init__(self, tracer: Tracer, group: str, client_id: str) -> None:
+        self._tracer = tracer
+        self._common = {tracing.GROUP: group, tracing.CLIENT: client_id}
+        self._lock = threading.Lock()
+        self._sending: dict[bytes, Span] = {}
+        """By the traceparent that goes with the record; guarded by `_lock`."""
+
+    @contextmanager
+    def receive(self, records: Sequence[KafkaRecord]) -> Generator[None]:
+        """Be taking in records that were polled."""
+        count = {tracing.MESSAGE_COUNT: len(records)}
+        links = tracing.links_to(record.headers for record in records)
+        with self._operation("poll", "receive", _topics(records), SpanKind.CLIENT, count, links):
+            yield
+
+    @contextmanager
+    def process(self, batch: Batch) -> Generator[None]:
+        """Be processing a batch, on this thread; its spans are children of this one."""
+        polled: list[Polled] = [*batch.requests, *(one.polled for one in batch.rejections)]
+        records = [one.record for one in polled]
+        attributes: dict[str, Any] = {tracing.MESSAGE_COUNT: len(records)}
+        if len(polled) == 1:
+            attributes |= _place(polled[0])
+        links = tracing.links_to(record.headers for record in records)
+        topics = _topics(records)
+        with self._operation("process", "process", topics, SpanKind.CONSUMER, attributes, links):
+            yield
+
+    @contextmanager
+    def step(self, name: str, **attributes: Any) -> Generator[Span]:
+        """Be at one step of what this thread processes."""
+        told = {f"topicserve.{key}": value for key, value in attributes.items()}
+        with self._tracer.start_as_current_span(name, attributes=told) as span:
+            yield span
+
+    @contextmanager
+    def settle(self, destination: str) -> Generator[None]:
+        """Be committing offsets, or a transaction."""
+        with self._operation("commit", "settle", destination, SpanKind.CLIENT):
+            yield
+
+    def send(self, outgoing: OutgoingBatch) -> None:
+        """Begin a span for each sampled record's outcome, and let its headers tell of that."""
+        batch = Link(get_current_span().get_span_context())
+        begun = 0
+        for index, polled in enumerate(outgoing.polled):
+            if not tracing.is_sampled(polled.record.headers):
+                continue
+            record, reason = outgoing.records[index], outgoing.reasons[index]
+            span = self._tracer.start_span(
+                f"send {record.topic}",
+                tracing.context_of(polled.record.headers),
+                SpanKind.PRODUCER,
+                tracing.operation("send", "send", record.topic, self._common | _place(polled)),
+                [batch],
+            )
+            if reason is not None:
+                tracing.fail(span, reason.value, "the record became a dead letter")
+            outgoing.records[index] = self._with_trace(record, span)
+            begun += 1
+            if begun == tracing.MAX_LINKS:
+                return
+
+    def sent(self, records: Sequence[OutgoingRecord], errors: Sequence[Exception | None]) -> None:
+        """End the spans of records that were acknowledged, or were not."""
+        for record, error in zip(records, errors, strict=True):
+            if not self._sending:
+                return
+            with self._lock:
+                span = self._sending.pop(_traceparent(record.headers), None)
+            if span is not None:
+                if error is not None:
+                    tracing.fail(span, type(error).__name__, str(error))
+                span.end()
+
+    def _with_trace(self, record: OutgoingRecord, span: Span) -> OutgoingRecord:
+        told = tracing.with_trace(record, span)
+        with self._lock:
+            self._sending[_traceparent(told.headers)] = span
+            oldest = None
+            if len(self._sending) > MAX_OPEN_SPANS:
+                oldest = self._sending.pop(next(iter(self._sending)))
+        if oldest is not None:
+            oldest.end()
+        return told
+
+    @contextmanager
+    def _operation(
+        self,
+        name: str,
+        kind: str,
+        destination: str,
+        span_kind: SpanKind,
+        attributes: dict[str, Any] | None = None,
+        links: Sequence[Link] = (),
+    ) -> Generator[None]:
+        with self._tracer.start_as_current_span(
+            f"{name} {destination}",
+            kind=span_kind,
+            attributes=tracing.operation(
+                name, kind, destination, {**self._common, **(attributes or {})}
+            ),
+            links=links,
+        ):
+            yield
+
+
+def _topics(records: Sequence[KafkaRecord]) -> str:
+    return ",".join(sorted({record.topic for record in records}))
+
+
+def _place(polled: Polled) -> dict[str, Any]:
+    record = polled.record
+    found = {tracing.PARTITION: str(record.partition), tracing.OFFSET: record.offset}
+    if isinstance(polled, Request):
+        found[tracing.MESSAGE_ID] = polled.input.record_id
+    return found
+
+
+def _traceparent(headers: Headers) -> bytes:
+    return next((value or b"" for name, value in headers if name == tracing.TRACEPARENT), b"")

@@ -1,0 +1,128 @@
+"""Puts spans around what the stages do. Without a tracer none of this is imported.
+
+Each wrapper adds a span to one or two calls; everything else is its inner object's own.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from topicserve import tracing
+from topicserve.backends.broker import Consumer, Offsets, OnDelivery, Places, Producer
+from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
+from topicserve.worker.assembly import Connections
+from topicserve.worker.parts import Stages
+from topicserve.worker.pipeline import Pipeline
+from topicserve.worker.runtime.environment import Environment
+from topicserve.worker.stages.join import Fetch, Joiner, MetadataLookup
+from topicserve.worker.stages.predict import Predictor
+from topicserve.worker.stages.publish import Encoder, OutgoingBatch
+from topicserve.worker.stages.request import Batch, BatchPrediction, Request
+from topicserve.worker.tracing.spans import WorkerSpans
+
+
+def traced_connections(
+    connections: Connections, spans: WorkerSpans, environment: Environment
+) -> Connections:
+    """Return connections whose commits and sent records are traced."""
+    topics = ",".join(environment.config.topics.input)
+    return Connections(
+        cast(Consumer, _TracedConsumer(connections.consumer, spans, topics)),
+        cast(Producer, _TracedProducer(connections.producer, spans, topics)),
+        connections.store,
+        connections.cleaner,
+    )
+
+
+def trace_stages(stages: Stages, spans: WorkerSpans) -> None:
+    """Let the steps of a batch be traced."""
+    inference, output = stages.inference, stages.output
+    inference.predictor = cast(Predictor, _TracedPredictor(inference.predictor, spans))
+    inference.joiner = cast(Joiner, _TracedJoiner(inference.joiner, spans))
+    output.encoder = cast(Encoder, _TracedEncoder(output.encoder, spans))
+
+
+class TracedPipeline(Pipeline):
+    """A pipeline with a span for each poll that brought records, and for each batch."""
+
+    def __init__(self, stages: Stages, environment: Environment, spans: WorkerSpans) -> None:
+        super().__init__(stages, environment)
+        self._spans = spans
+
+    def serve(self, batch: Batch) -> None:
+        """Process one batch within its span."""
+        with self._spans.process(batch):
+            super().serve(batch)
+
+    def _take_in(self, records: Sequence[KafkaRecord]) -> None:
+        with self._spans.receive(records):
+            super()._take_in(records)
+
+
+class _Traced:
+    """Everything of an inner object, but what a subclass has itself."""
+
+    def __init__(self, inner: Any, spans: WorkerSpans) -> None:
+        self._inner = inner
+        self._spans = spans
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class _TracedPredictor(_Traced):
+    def predict(self, batch: Batch) -> BatchPrediction:
+        with self._spans.step("predict", servable=batch.route.servable, rows=batch.rows) as span:
+            predicted: BatchPrediction = self._inner.predict(batch)
+            span.set_attribute("topicserve.version", predicted.version)
+            if predicted.rejections:
+                reason = predicted.rejections[0].reason.value
+                tracing.fail(span, reason, f"{len(predicted.rejections)} records were given up")
+            return predicted
+
+
+class _TracedJoiner(_Traced):
+    def finish(self, requests: Sequence[Request], fetch: Fetch) -> MetadataLookup:
+        with self._spans.step("join", records=len(requests)):
+            found: MetadataLookup = self._inner.finish(requests, fetch)
+            return found
+
+
+class _TracedEncoder(_Traced):
+    def encode(self, *arguments: Any) -> OutgoingBatch:
+        with self._spans.step("encode"):
+            outgoing: OutgoingBatch = self._inner.encode(*arguments)
+        self._spans.send(outgoing)
+        return outgoing
+
+
+class _TracedConsumer(_Traced):
+    def __init__(self, inner: Any, spans: WorkerSpans, topics: str) -> None:
+        super().__init__(inner, spans)
+        self._topics = topics
+
+    def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
+        with self._spans.settle(self._topics):
+            self._inner.commit(offsets, timeout_seconds)
+
+
+class _TracedProducer(_Traced):
+    def __init__(self, inner: Any, spans: WorkerSpans, topics: str) -> None:
+        super().__init__(inner, spans)
+        self._topics = topics
+
+    def send(
+        self,
+        records: Sequence[OutgoingRecord],
+        on_delivery: OnDelivery,
+        timeout_seconds: float | None = None,
+        places: Places | None = None,
+    ) -> None:
+        def delivered(errors: Sequence[Any]) -> None:
+            self._spans.sent(records, errors)
+            on_delivery(errors)
+
+        self._inner.send(records, delivered, timeout_seconds, places)
+
+    def commit_transaction(self, timeout_seconds: float) -> None:
+        with self._spans.settle(self._topics):
+            self._inner.commit_transaction(timeout_seconds)
