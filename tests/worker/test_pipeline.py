@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from opentelemetry.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from tests.support.kafka.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
@@ -31,9 +32,9 @@ from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicParti
 from topicserve.worker.assembly import Connections, build_stages
 from topicserve.worker.config.schema import BatchingConfig, DeliveryConfig, Guarantee
 from topicserve.worker.delivery.topic_limit import TopicLimit, TopicLimits
-from topicserve.worker.pipeline import Pipeline
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import Batch, BatchPrediction
+from topicserve.worker.tracing.opening import Tracing
 
 PARTITIONS = [TopicPartition("in", number) for number in range(3)]
 LIMIT_SECONDS = 30
@@ -52,6 +53,7 @@ class World:
         guard: SwapGuard | None = None,
         limit: TopicLimit | None = None,
         letters: TopicLimit | None = None,
+        tracer_provider: TracerProvider | None = None,
         **delivery: Any,
     ) -> None:
         self.log = log or MemoryLog(records)
@@ -70,15 +72,16 @@ class World:
                 **{"commit_interval_seconds": 0.001, "shutdown_seconds": LIMIT_SECONDS} | delivery,
             ),
         )
+        tracing = Tracing(environment, tracer_provider)
         unknown = TopicLimits.of(environment.config, clock)
         self.stages = build_stages(
             environment,
-            Connections(self.consumer, self.producer, self.store),
+            tracing.connections(Connections(self.consumer, self.producer, self.store)),
             self.served,
             guard,
             TopicLimits(limit or unknown.output, letters or unknown.dead_letters),
         )
-        self.pipeline = Pipeline(self.stages, environment)
+        self.pipeline = tracing.pipeline(self.stages)
         self.polls = 0
         self.stop = threading.Event()
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from topicserve.backends.broker import Producer
 from topicserve.backends.defaults import DEFAULT_CLIENT, DEFAULT_KEY_PREFIX
@@ -20,6 +20,9 @@ from topicserve.producer.publish_future import PublishFuture
 from topicserve.producer.publisher import Publisher
 from topicserve.producer.record import Record
 from topicserve.producer.rows.mapping import CommonFields, MetadataColumns, RowMapping, encode_rows
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 DEFAULT_SOURCE = "/topicserve/producer"
 DEFAULT_TIMEOUT_SECONDS = 120.0  # Kafka's own delivery.timeout.ms
@@ -55,6 +58,7 @@ class RecordProducer:
         max_in_flight_records: int = MAX_IN_FLIGHT_RECORDS,
         max_in_flight_bytes: int = MAX_IN_FLIGHT_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        tracer_provider: "TracerProvider | None" = None,
     ) -> None:
         self._encoder = RecordEncoder(
             arguments.topic_name(topic), source, arguments.text_or_none(servable, "servable")
@@ -65,6 +69,7 @@ class RecordProducer:
             Backlog(max_in_flight_records, max_in_flight_bytes),
             arguments.seconds(timeout_seconds, "timeout_seconds"),
             clock,
+            tracer_provider,
         )
 
     @classmethod
@@ -81,12 +86,14 @@ class RecordProducer:
         key_prefix: str = DEFAULT_KEY_PREFIX,
         ttl_seconds: float = DEFAULT_TTL_SECONDS,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        tracer_provider: "TracerProvider | None" = None,
     ) -> Self:
         """Return a producer with connections of its own.
 
         `kafka_settings` are Kafka's own names and values ("compression.type": "lz4"). Without a
         `redis_url`, records with metadata are refused. `ttl_seconds` is how long metadata is kept.
-        Raises BackendConfigError naming the setting that is wrong.
+        Records are traced by `tracer_provider`, or by the one that the program has configured for
+        OpenTelemetry, if there is one. Raises BackendConfigError naming the setting that is wrong.
         """
         arguments.topic_name(topic)  # before a connection is opened that would stay open
         store = open_store(redis_url, key_prefix, ttl_seconds)
@@ -97,6 +104,7 @@ class RecordProducer:
             servable=servable,
             source=source,
             timeout_seconds=timeout_seconds,
+            tracer_provider=tracer_provider,
         )
 
     def publish(self, record: Record) -> PublishFuture:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from topicserve.backends.broker import Broker, Consumer, Producer
 from topicserve.backends.errors import BackendUnavailableError, FencedError
@@ -47,6 +47,9 @@ from topicserve.worker.telemetry.metrics import WorkerMetrics, new_registry
 from topicserve.worker.telemetry.servable_metrics import ServableMetrics
 from topicserve.worker.tracing.opening import Tracing
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
 START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0
 LIMIT_TIMEOUT_SECONDS = 5.0
@@ -77,7 +80,13 @@ def exit_code_of(run: Callable[[], None]) -> int:
 class WorkerService:
     """One worker of the group. Building it touches nothing; `run` does all, once."""
 
-    def __init__(self, config: WorkerConfig, worker_id: str) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        worker_id: str,
+        tracer_provider: "TracerProvider | None" = None,
+    ) -> None:
+        """Prepare a worker; it is traced by the provider given, or by the configured one."""
         self._config = config
         self._registry = new_registry()
         self._metrics = WorkerMetrics(self._registry)
@@ -98,7 +107,7 @@ class WorkerService:
         self._metrics.build.info(self._build)
         self._metrics.expect_topics(config.topics.input)
         self._guard = swap_guard(config, self._metrics)
-        self._tracing = Tracing(self._environment)
+        self._tracing = Tracing(self._environment, tracer_provider)
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
         """Serve until `stop` is set; return the exit code.

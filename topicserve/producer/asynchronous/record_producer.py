@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from topicserve.backends.broker import Producer
 from topicserve.backends.defaults import DEFAULT_CLIENT, DEFAULT_KEY_PREFIX
@@ -32,6 +32,9 @@ from topicserve.producer.record_producer import (
 )
 from topicserve.producer.rows.mapping import CommonFields, MetadataColumns, RowMapping, encode_rows
 from topicserve.wire.kafka_record import Place
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 
 class AsyncPublishFuture(asyncio.Future[Place]):
@@ -65,6 +68,7 @@ class AsyncRecordProducer:
         max_in_flight_records: int = MAX_IN_FLIGHT_RECORDS,
         max_in_flight_bytes: int = MAX_IN_FLIGHT_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        tracer_provider: "TracerProvider | None" = None,
     ) -> None:
         self._process_id = this_process()
         self._encoder = RecordEncoder(
@@ -72,7 +76,9 @@ class AsyncRecordProducer:
         )
         backlog = Backlog(max_in_flight_records, max_in_flight_bytes)
         limit = arguments.seconds(timeout_seconds, "timeout_seconds")
-        self._publisher = Publisher(producer, metadata_store, backlog, limit, clock)
+        self._publisher = Publisher(
+            producer, metadata_store, backlog, limit, clock, tracer_provider
+        )
         self._turn = asyncio.Lock()
 
     @classmethod
@@ -89,6 +95,7 @@ class AsyncRecordProducer:
         key_prefix: str = DEFAULT_KEY_PREFIX,
         ttl_seconds: float = DEFAULT_TTL_SECONDS,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        tracer_provider: "TracerProvider | None" = None,
     ) -> Self:
         """Return a producer with connections of its own; the same as RecordProducer's.
 
@@ -103,6 +110,7 @@ class AsyncRecordProducer:
             servable=servable,
             source=source,
             timeout_seconds=timeout_seconds,
+            tracer_provider=tracer_provider,
         )
 
     async def publish(self, record: Record) -> AsyncPublishFuture:
