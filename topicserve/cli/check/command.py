@@ -13,12 +13,12 @@ from topicserve.cli.check.findings import Finding, Findings, Severity
 from topicserve.cli.config.flags import add_key_arguments, flags_of
 from topicserve.cli.dead_letters.entry import printable
 from topicserve.cli.standard_streams import need_output, write_output
+from topicserve.exit_codes import EXIT_FAILED, EXIT_OK
 from topicserve.producer.json_bytes import json_bytes
 from topicserve.worker.config.loading import find_problems, load_config
 from topicserve.worker.config.schema import LoggingConfig, LogLevel, WorkerConfig
 
 EXAMPLE = "example: topicserve check worker.toml"
-EXIT_PROBLEMS = 1
 DEFAULT_TIMEOUT_SECONDS = 600.0
 _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.PROBLEM: "bold red"}
 
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         _check(arguments, config, findings)
     if not arguments.json:
         _tell_line(f"{findings.problems} problems, {findings.warnings} warnings")
-    return EXIT_PROBLEMS if findings.problems else 0
+    return EXIT_FAILED if findings.problems else EXIT_OK
 
 
 def _read(arguments: argparse.Namespace, findings: Findings) -> WorkerConfig | None:
