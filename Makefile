@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-broker bench-stages bench-handle docs tables chaos lock format
+.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-stages bench-handle docs tables chaos lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ bench-latency: setup ## publish to result at 200 records a second, beside a bare
 
 bench-predict: setup ## a call that waits for its answer, beside the bare round trip
 	$(BIN)/python -m benchmarks.predict
+
+bench-publish: setup ## a million rows of a file, published by a command that is killed twice
+	$(BIN)/python -m benchmarks.publish_resume
 
 bench-broker: setup ## the embedded broker beside Apache Kafka: throughput, wake-up, memory, start
 	$(BIN)/python -m benchmarks.broker
