@@ -39,6 +39,7 @@ class Checkpoint:
         self._lock = _locked(path)
         try:
             self.state = self._read(topic, msgspec.convert(identity, dict[str, int | str]))
+            self._namespace = uuid.UUID(self.state.run)
             self.save(self.state)  # before anything is published: ids come from it
         except BaseException:
             self.close()
@@ -51,7 +52,7 @@ class Checkpoint:
 
     def record_id(self, position: Position) -> str:
         """Return the id of the record at a position, the same in every run."""
-        return str(uuid.uuid5(uuid.UUID(self.state.run), str(position)))
+        return str(uuid.uuid5(self._namespace, str(position)))
 
     def save(self, state: State) -> None:
         """Replace the file; what was there before stays until that is done."""
