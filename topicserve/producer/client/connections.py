@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from topicserve.backends.broker import Consumer
 from topicserve.backends.kafka_clients import open_broker
-from topicserve.backends.kafka_settings import DELIVERY_PLACES
+from topicserve.backends.kafka_settings import DELIVERY_PLACES, unless_set
 from topicserve.producer import arguments
 from topicserve.producer.backlog import Backlog
 from topicserve.producer.client.core import ClientCore
@@ -61,16 +61,17 @@ def open_core(
     )
     store = open_store(redis_url, key_prefix, ttl_seconds)
     servers: dict[str, object] = {"bootstrap.servers": arguments.server_list(bootstrap_servers)}
-    broker = open_broker(client, servers | arguments.settings_of(kafka_settings))
+    settings = arguments.settings_of(kafka_settings)
+    broker = open_broker(client, servers | settings)
     requests = PendingRequests()
 
     def open_consumer() -> Consumer:
-        return broker.consumer(f"{GROUP_PREFIX}{uuid.uuid4()}", _CONSUMER)
+        return broker.consumer(f"{GROUP_PREFIX}{uuid.uuid4()}", unless_set(_CONSUMER, settings))
 
     return ClientCore(
         encoder,
         Publisher(
-            broker.producer(_PRODUCER),
+            broker.producer(unless_set(_PRODUCER, settings)),
             store,
             Backlog(MAX_IN_FLIGHT_RECORDS, MAX_IN_FLIGHT_BYTES),
             DEFAULT_TIMEOUT_SECONDS,
