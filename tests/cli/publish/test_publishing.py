@@ -117,7 +117,7 @@ def test_metadata_needs_a_store_that_answers(setup: Setup) -> None:
     """Said at the first record, rather than when its time has run out."""
     setup.store.fail = lambda: BackendUnavailableError("Redis is not available")
 
-    with pytest.raises(UsageError, match=r"--redis-url: .* redis://127.0.0.1:6379 .* start it"):
+    with pytest.raises(UsageError, match=r"--redis-url: .* redis://127.0.0.1:6379/0 .* start it"):
         setup.publish(line(1, metadata={"row": 1}))
 
     assert setup.log.ids() == []
