@@ -2,6 +2,7 @@
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -23,6 +24,9 @@ from topicserve.backends.kafka_python.workarounds.client import (
 )
 
 T = TypeVar("T")
+
+# How long the first try of a bootstrap address may take where there are others; then twice as long.
+FIRST_TRY_SECONDS = 1.0
 
 
 class ClientNetwork:
@@ -115,10 +119,23 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
         # to create nothing by asking.
         creates = configs.get("allow_auto_create_topics", False)
         self.cluster.config["allow_auto_create_topics"] = creates
+        self._tries: Counter[Any] = Counter()
+        self._all_bootstrap_brokers = self.cluster.bootstrap_brokers
+        self.cluster.bootstrap_brokers = self._least_tried
 
-    def get_connection(self, node_id: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return a connection, as the library's own does."""
-        connection = super().get_connection(node_id, *args, **kwargs)
+    def get_connection(
+        self, node_id: Any, timeout_ms: float | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Return a connection, as the library's own does.
+
+        Only the bootstrap gives a time: all that it has left, though the broker may be silent and
+        the next one answer. So where there is another address, each is given a little at first.
+        """
+        if timeout_ms is not None and len(self._all_bootstrap_brokers()) > 1:
+            longest = FIRST_TRY_SECONDS * 1000 * 2.0 ** min(self._tries[node_id], 16)
+            timeout_ms = min(timeout_ms, longest)
+            self._tries[node_id] += 1
+        connection = super().get_connection(node_id, timeout_ms, *args, **kwargs)
         connection.init_future.add_errback(lambda error: self._on_failure(self, error))
         return connection
 
@@ -132,11 +149,17 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
         known = [broker.node_id for broker in self.cluster.brokers()]
         if any(self._is_reachable(node_id) for node_id in known):
             return found
-        bootstrap = [broker.node_id for broker in self.cluster.bootstrap_brokers()]
+        bootstrap = [broker.node_id for broker in self._all_bootstrap_brokers()]
         choices = [node_id for node_id in bootstrap if not self.connection_delay(node_id)]
         if found is not None:
             choices.append(found)
         return random.choice(choices) if choices else None
+
+    def _least_tried(self) -> list[Any]:
+        """Return the bootstrap brokers of which the library is to choose one at random."""
+        brokers = list(self._all_bootstrap_brokers())
+        fewest = min((self._tries[broker.node_id] for broker in brokers), default=0)
+        return [broker for broker in brokers if self._tries[broker.node_id] == fewest]
 
     def _is_reachable(self, node_id: Any) -> bool:
         connection = self._conns.get(node_id)
