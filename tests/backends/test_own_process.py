@@ -8,8 +8,8 @@ import pytest
 from tests.support.kafka.kafka_doubles import MemoryLog
 from tests.support.stages.fakes import HeldProducer, MemoryMetadataStore
 from topicserve.backends.confluent.admin import ConfluentAdmin
-from topicserve.backends.confluent.consumer import ConfluentConsumer
 from topicserve.backends.confluent.producer import ConfluentProducer
+from topicserve.backends.confluent.reading.consumer import ConfluentConsumer
 from topicserve.backends.errors import ForkedError
 from topicserve.backends.kafka_python.admin import KafkaPythonAdmin
 from topicserve.backends.kafka_python.producer import KafkaPythonProducer

@@ -12,7 +12,7 @@ from tests.support.kafka.kafka_servers import Server
 from tests.support.kafka.port import Port, send
 from tests.support.kafka.tcp_proxy import altering
 from topicserve.backends.broker import OffsetAndMetadata
-from topicserve.backends.confluent.careful import FIRST_BYTES, CarefulReader, known_settings
+from topicserve.backends.confluent.reading.careful import FIRST_BYTES, CarefulReader, known_settings
 from topicserve.wire.kafka_record import (
     KafkaRecord,
     OutgoingRecord,
@@ -79,16 +79,16 @@ CHILD = """
     import time
 
     from tests.support.kafka.port import Port
-    from topicserve.backends.confluent import consumer
-    from topicserve.backends.confluent.stalls import StallWatch
+    from topicserve.backends.confluent.reading import detours
+    from topicserve.backends.confluent.reading.stalls import StallWatch
     from topicserve.backends.errors import BackendError
     from topicserve.backends.kafka_clients import open_broker
 
     servers, topic = sys.argv[1:]
-    consumer._ANSWER_SECONDS = 0.5
+    detours._ANSWER_SECONDS = 0.5
     port = Port(open_broker("confluent", {"bootstrap.servers": servers}))
     member = port.member(topic)
-    member.consumer._stalls = StallWatch(0.5, time.monotonic)
+    member.consumer._detours.stalls = StallWatch(0.5, time.monotonic)
     member.poll_until(lambda: len(member.records) >= 1)
     print("reads", flush=True)
     try:

@@ -8,9 +8,9 @@ from confluent_kafka import KafkaError
 
 from topicserve.backends.confluent.admin import ConfluentAdmin
 from topicserve.backends.confluent.batch_limit import BatchLimit
-from topicserve.backends.confluent.careful import CarefulReader, known_settings
-from topicserve.backends.confluent.consumer import ConfluentConsumer
 from topicserve.backends.confluent.producer import ConfluentProducer
+from topicserve.backends.confluent.reading.careful import CarefulReader, known_settings
+from topicserve.backends.confluent.reading.consumer import ConfluentConsumer
 from topicserve.backends.confluent.settings import opened, to_confluent
 from topicserve.backends.defaults import CONFLUENT
 from topicserve.backends.in_flight import InFlight

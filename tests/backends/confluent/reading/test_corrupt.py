@@ -4,7 +4,7 @@ from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topicserve.backends.confluent.corrupt import MAX_FETCHES, CorruptBatches
+from topicserve.backends.confluent.reading.corrupt import MAX_FETCHES, CorruptBatches
 from topicserve.wire.kafka_record import TopicPartition, UnreadableHeaders
 
 PARTITION = TopicPartition("in", 0)

@@ -1,5 +1,5 @@
 from tests.support.stages.records import ManualClock
-from topicserve.backends.confluent.stalls import ReadPosition, StallWatch
+from topicserve.backends.confluent.reading.stalls import ReadPosition, StallWatch
 from topicserve.wire.kafka_record import TopicPartition
 
 PARTITION = TopicPartition("in", 0)
