@@ -1,8 +1,6 @@
 """What every page says of links, commands, keys, metrics, headers and code is so."""
 
 import argparse
-import ast
-import importlib
 import re
 import shlex
 from functools import cache
@@ -172,20 +170,6 @@ def test_targets_of_make_exist(page: Path) -> None:
     blocks = "\n".join([*pages.indented(page), *pages.inline(page)])
 
     assert set(re.findall(r"^make ([a-z-]+)", blocks, re.MULTILINE)) <= targets
-
-
-@every_page
-def test_python_compiles_and_imports_what_there_is(page: Path) -> None:
-    """Blocks marked as Python."""
-    for kind, text in pages.fenced(page):
-        if kind.startswith("python"):
-            tree = ast.parse(text)
-            for node in ast.walk(tree):
-                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
-                    "topicserve."
-                ):
-                    module = importlib.import_module(node.module or "")
-                    assert [a.name for a in node.names if not hasattr(module, a.name)] == []
 
 
 def test_every_page_is_in_the_navigation() -> None:
