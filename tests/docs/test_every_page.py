@@ -182,6 +182,14 @@ def test_every_page_is_in_the_navigation() -> None:
     assert listed - written == {"changelog.md", "contributing.md", "security.md"}
 
 
+def test_the_first_page_leads_to_every_page() -> None:
+    """Decisions have an index of their own."""
+    linked = {target.partition("#")[0] for target in pages.links(DOCS / "index.md")}
+    written = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+
+    assert {page for page in written - linked if not re.match(r"adr/\d|index", page)} == set()
+
+
 TOP_FOLDERS = "deploy|docs|examples|benchmarks|tests|topicserve|tools"
 # Where pages say that their paths begin: the package, the servables, and their tests.
 ROOTS = ("topicserve", "topicserve/servables", "tests", "tests/servables")
