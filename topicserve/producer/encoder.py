@@ -28,7 +28,9 @@ class EncodedRecord(NamedTuple):
     record_id: str
     outgoing: OutgoingRecord
     metadata: bytes | None
+    """A JSON object; None where there is none to store."""
     size_bytes: int
+    """Of value, key and metadata: what the bound on records in progress counts."""
 
 
 class RecordEncoder:

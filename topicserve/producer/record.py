@@ -47,13 +47,16 @@ class Record:
     servable: str | None = None
     """None takes the producer's."""
     version: int | None = None
+    """None lets the worker choose: a canary, for its share of ids, or the default version."""
     label: str | None = None
     """A version's label; a version or a label, not both."""
     signature_name: str | None = None
+    """None takes `serving_default`."""
     deadline: datetime | None = None
     """With its offset from UTC; past it the record becomes a dead letter, unpredicted.
 
     None, or pandas' NaT, for none.
     """
     traceparent: str | None = None
+    """W3C trace context: it comes back on the result, as does `tracestate`."""
     tracestate: str | None = None

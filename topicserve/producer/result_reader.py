@@ -21,7 +21,15 @@ CHECK_ANSWER_SECONDS = 5.0
 
 
 class ResultReader(TopicReader[Result]):
-    """Yields results; those that the filters leave out are never decoded."""
+    """Yields the results of an output topic; those that the filters leave out are never decoded.
+
+        with ResultReader.connect("kafka:9092", topic="results", servable="digits") as reader:
+            for result in reader.read(limit=100, timeout_seconds=30):
+                print(result.record_id, result.version, result.value, result.metadata)
+
+    Results of aborted transactions are not read. Under at-least-once delivery a result may come
+    twice, with the same record id.
+    """
 
     def __init__(
         self,
@@ -59,7 +67,10 @@ class ResultReader(TopicReader[Result]):
 
         With a `group_id` it goes on where that group last committed, and shares the partitions
         with the group's other members; without one it reads from the beginning, alone.
-        `kafka_settings` are Kafka's own names and values.
+        `servable`, `version` and `metadata_status` leave out all other results, by their headers.
+        `on_invalid` hears of records that are no results; without it `read` raises their error.
+        `kafka_settings` are Kafka's own names and values. Raises BackendConfigError naming the
+        setting or argument that is wrong; whether brokers and topic are there shows in `read`.
         """
         arguments.topic_name(topic)  # before a connection is opened that would stay open
         header_filter(servable, version, metadata_status)
@@ -144,7 +155,10 @@ class DeadLetterReader(TopicReader[DeadLetter]):
         servable: str | None = None,
         on_invalid: OnInvalid | None = None,
     ) -> Self:
-        """Return a reader with a connection of its own; the same as ResultReader's."""
+        """Return a reader with a connection of its own; arguments as ResultReader.connect's.
+
+        Without `on_invalid`, a record of the topic that is no dead letter is raised by `read`.
+        """
         arguments.topic_name(topic)  # before a connection is opened that would stay open
         header_filter(servable, None, None)
         consumer = open_consumer(bootstrap_servers, group_id, client, kafka_settings)

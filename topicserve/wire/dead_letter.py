@@ -40,20 +40,35 @@ class Reason(Enum):
     """Why a record was given up: a closed set, fit for a metric's label."""
 
     INVALID_RECORD = "invalid_record"
+    """The headers or the body cannot be read."""
     UNKNOWN_SERVABLE = "unknown_servable"
+    """The worker serves nothing of that name."""
     UNKNOWN_VERSION = "unknown_version"
+    """No such version or label, and none on its way for a while."""
     UNKNOWN_SIGNATURE = "unknown_signature"
+    """The version has no signature of that name."""
     INVALID_INPUT = "invalid_input"
+    """The record does not fit the signature, or its format cannot hold an output."""
     PREDICT_FAILED = "predict_failed"
+    """The servable failed on this record alone."""
     DEADLINE_EXCEEDED = "deadline_exceeded"
+    """Its deadline had passed before it was predicted."""
     METADATA_MISSING = "metadata_missing"
+    """There was no metadata, and `metadata.on_missing` asks for a dead letter."""
     METADATA_INVALID = "metadata_invalid"
+    """The store has something else than a JSON object under the record id."""
     RESULT_TOO_LARGE = "result_too_large"
+    """The broker takes no result of that size, also predicted alone."""
     KILLED_WORKER = "killed_worker"
+    """Workers died each time they predicted it."""
     TIMED_OUT = "timed_out"
+    """Its prediction did not return in time, each time."""
     RESULT_REFUSED = "result_refused"
+    """The client or the broker refuses the result for another reason."""
     CORRUPT_BATCH = "corrupt_batch"
+    """A batch of the input topic cannot be read; this stands for all of its records."""
     BATCH_TOO_LARGE = "batch_too_large"
+    """A batch decompresses to too much; this stands for all of its records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +76,12 @@ class DeadLetter:
     """A record that was given up, and why."""
 
     record: KafkaRecord
+    """As it was read from its input topic: key, value and headers untouched, unless truncated."""
     reason: Reason
     exception: str
+    """The class of the error, with its module."""
     message: str
+    """The error's text, cut to MAX_MESSAGE_BYTES."""
     truncated: str = ""
     """What of the record is left out, as TRUNCATED_HEADER says; empty where nothing is."""
 

@@ -30,9 +30,11 @@ class MetadataStatus(Enum):
         self.closing = b',"metadata_status":"%b"}' % value.encode()
 
     FOUND = "found"
+    """The store had it, a JSON object."""
     MISSING = "missing"
+    """The store had none under the record id: expired, never stored, or no Redis string."""
     ABSENT = "absent"
-    """The producer declared that there is none."""
+    """The producer declared that there is none; the store was not asked."""
 
 
 class Metadata(msgspec.Struct, frozen=True, gc=False):
@@ -51,21 +53,33 @@ class Result:
     """
 
     record_id: str
+    """`ce_id` of the input record. Two results with one id are the same answer, given twice."""
     key: bytes | None
+    """The Kafka key of the input record."""
     servable: str
     version: int
+    """The version that answered."""
     signature_name: str
     form: Form
+    """The form of the input record, which says what `value` is."""
     value: Any
     metadata: Any
+    """What the producer stored for the record, decoded from JSON; None unless it was found."""
     metadata_status: MetadataStatus
     worker_id: str | None
+    """The worker that answered."""
     trace: tuple[tuple[str, bytes | None], ...]
+    """W3C `traceparent` and `tracestate`, as they came with the input record."""
     record: KafkaRecord
+    """The Kafka record itself: topic, partition, offset, timestamp and all headers."""
 
 
 def decode_result(record: KafkaRecord) -> Result:
-    """Return a result, or raise InvalidRecordError naming the field at fault."""
+    """Return a record of an output topic as a result, JSON or protobuf.
+
+    Numbers of a JSON result are Python's; arrays of a protobuf result have the model's dtypes, with
+    strings as dtype object of bytes. Raises InvalidRecordError naming the field at fault.
+    """
     headers = text_headers(record.headers)
     if headers.get(names.TYPE) != names.RESULT_TYPE:
         raise InvalidRecordError(

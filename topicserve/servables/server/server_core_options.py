@@ -37,8 +37,11 @@ class ServerCoreOptions:
     file_system_poll_wait_seconds: float = 1.0
     """How often base paths and the model config file are looked at. Below 0: never by itself."""
     num_load_threads: int = 2
+    """Versions loaded at the same time; one servable never has all threads of two or more."""
     num_unload_threads: int = 2
+    """Versions unloaded at the same time; waiting for handles takes no thread."""
     max_num_load_retries: int = 5
+    """Tries of a load after the first one; each is of the same loader."""
     load_retry_interval_seconds: float = 1.0
     """The first pause between tries; each next one is twice as long, up to a minute."""
     broken_version_interval_seconds: float = 60.0
@@ -47,11 +50,15 @@ class ServerCoreOptions:
     total_model_memory_limit_bytes: int | None = None
     """Refuse loads beyond it, by the kinds' estimates; None: no limit."""
     on_insufficient_resources: OnInsufficientResources = OnInsufficientResources.FAIL
+    """Whether a load beyond the limit fails, or waits until another version is unloaded."""
     policy: AspiredVersionPolicy = availability_preserving_policy
+    """Which version is loaded or unloaded next: with both in memory for a while, or with a gap."""
     completeness: CompletenessOptions = field(default_factory=CompletenessOptions)
+    """When a version's directory is taken to be written to its end."""
     servable_versions_always_present: bool = True
     """Keep the last version loaded when nothing is found any more under its base path."""
     allow_version_labels: bool = True
+    """Take labels at all; otherwise a configuration or a request with one is refused."""
     allow_version_labels_for_unavailable_models: bool = True
     """Let a label wait for its version; otherwise the version must be available first."""
     guard: SwapGuard | None = None
@@ -59,7 +66,9 @@ class ServerCoreOptions:
     on_removed: Callable[[Sequence[str]], None] = log_removed
     """Told of the servables that a new configuration leaves out, by name."""
     pre_load_hook: PreLoadHook | None = None
+    """Called with a version's id right before it is loaded, on the thread that loads it."""
     clock: Callable[[], float] = time.monotonic
+    """Monotonic seconds, for durations and events."""
     timer: Timer | None = None
     """For retries and polling the model config file; None: a thread of the core's own."""
 
