@@ -14,8 +14,13 @@ _DEFAULTS = BrokerConfig()
 class KafkaServer(ServerProcess):
     """Starts the broker on loopback; port 0 takes a free one, which it keeps when started again.
 
+        with KafkaServer() as kafka:
+            consumer = KafkaConsumer("topic", bootstrap_servers=kafka.bootstrap_servers)
+
     Records live in memory, `retention_bytes` of them over all partitions. With `data_dir` whatever
-    was acknowledged survives the process, also when it is killed.
+    was acknowledged survives the process, also when it is killed. Topics that are asked for are
+    created with `num_partitions`, unless `auto_create_topics` is false. Batches larger than
+    `message_max_bytes` are refused, where a topic has no `max.message.bytes` of its own.
     """
 
     def __init__(

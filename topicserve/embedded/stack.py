@@ -9,7 +9,13 @@ from topicserve.embedded.redis_server import RedisServer
 
 
 class Stack:
-    """A Kafka-protocol and a Redis-protocol server on loopback, started and stopped as one."""
+    """A Kafka-protocol and a Redis-protocol server on loopback, started and stopped as one.
+
+        with Stack() as stack:
+            run(stack.bootstrap_servers, stack.redis_url)
+
+    A port of 0 takes a free one. With `data_dir` records and metadata survive a restart.
+    """
 
     def __init__(
         self, data_dir: Path | None = None, *, kafka_port: int = 0, redis_port: int = 0
