@@ -18,6 +18,7 @@ from topicserve.wire.json_codec.body import (
     row_of,
     tree_of,
 )
+from topicserve.wire.json_codec.number_rows import NumberRows
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits, check_name
 from topicserve.wire.record_id import WANTED
@@ -54,8 +55,8 @@ class InputRecord(msgspec.Struct, frozen=True, gc=False):
     held_bytes: int = 0
     """About how much memory the headers and the decoded content take, once it is unfolded."""
     limits: Limits = DEFAULT_LIMITS
-    layout: RequestLayout | None = None
-    """Protobuf only: where `content`, then the whole message, holds its tensors."""
+    layout: RequestLayout | NumberRows | None = None
+    """Where `content`, then the whole body, holds its numbers; what is between may be no JSON."""
 
     @property
     def is_undecoded(self) -> bool:
@@ -67,7 +68,7 @@ class InputRecord(msgspec.Struct, frozen=True, gc=False):
         """Return the content decoded, or raise InvalidRecordError naming the place at fault."""
         if self.form is _INSTANCE:
             return row_of(self.content, self.limits)
-        if self.layout is not None:
+        if isinstance(self.layout, RequestLayout):
             return self.layout.read(self.content)
         if self.form is Form.TENSORS:
             from topicserve.wire.protobuf_codec import decode_predict_request, unfolded
@@ -105,10 +106,12 @@ def decode_input(record: KafkaRecord, reader: InputReader = _default_reader) -> 
     if record_id is None:
         raise InvalidRecordError(names.ID, f"is missing; it must be {WANTED}")
     target, content, form, rows = envelope.target, lone_row(value), _INSTANCE, 1
+    layout = None
     if content is None:
         body = read_json_body(value, reader.limits)
         target = _with_signature(target, body.signature_name, reader.limits)
         content, form, rows, size = body.content, body.form, body.rows, size + body.held_bytes
+        layout = body.number_rows
     else:
         size += row_bytes(content)
     return InputRecord(
@@ -123,6 +126,7 @@ def decode_input(record: KafkaRecord, reader: InputReader = _default_reader) -> 
         (),
         size,
         reader.limits,
+        layout,
     )
 
 

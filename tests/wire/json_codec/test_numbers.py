@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from topicserve.wire.json_codec import numbers as json_numbers
-from topicserve.wire.json_codec.numbers import read_number_rows
+from topicserve.wire.json_codec.numbers import lone_row_of, read_number_rows
 
 FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 
@@ -21,8 +21,14 @@ def lone_rows(rows: Any) -> list[bytes]:
 
 
 def read(*rows: bytes, shape: tuple[int, ...] = (2,), dtype: np.dtype[Any] = FLOAT64) -> Any:
-    """Read rows of JSON."""
-    return read_number_rows([b'{"instance":%b}' % row for row in rows], shape, dtype)
+    """Read rows of JSON; None also where one of them is several."""
+    return read_bodies([b'{"instance":%b}' % row for row in rows], shape, dtype)
+
+
+def read_bodies(bodies: list[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Read lone rows."""
+    found = read_number_rows(bodies, lone_row_of, shape, dtype)
+    return None if found is None or max(found[1]) > 1 else found[0]
 
 
 _shapes = arrays.array_shapes(min_dims=1, max_dims=4, max_side=4)
@@ -37,7 +43,7 @@ def test_numbers_are_what_they_are_when_read_one_by_one(rows: list[Any]) -> None
     """Both parsers round alike, to the last bit."""
     expected = np.asarray(rows)
 
-    found = read_number_rows(lone_rows(rows), expected.shape[1:], FLOAT64)
+    found = read_bodies(lone_rows(rows), expected.shape[1:], FLOAT64)
 
     assert found is not None
     np.testing.assert_array_equal(found, expected)
@@ -46,7 +52,7 @@ def test_numbers_are_what_they_are_when_read_one_by_one(rows: list[Any]) -> None
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=8))
 def test_integers_keep_all_their_bits(numbers: list[int]) -> None:
     """An id of 64 bits would lose some as a float."""
-    found = read_number_rows(lone_rows(numbers), (), INT64)
+    found = read_bodies(lone_rows(numbers), (), INT64)
 
     assert found is not None
     assert found.tolist() == numbers
@@ -114,7 +120,7 @@ def test_a_long_batch_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_numbers, "_CHUNK_BYTES", 100)
     rows = np.arange(200.0).reshape(100, 2)
 
-    found = read_number_rows(lone_rows(rows.tolist()), (2,), FLOAT64)
+    found = read_bodies(lone_rows(rows.tolist()), (2,), FLOAT64)
 
     assert found is not None
     np.testing.assert_array_equal(found, rows)

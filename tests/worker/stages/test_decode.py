@@ -99,13 +99,13 @@ def test_a_rejection_does_not_keep_what_was_polled_with_it() -> None:
 @pytest.mark.parametrize(
     "tree",
     [
-        {"instances": [[0] * 5000]},
-        {"instances": [[0.5] * 4000]},
-        {"instances": [[]] * 5000},
+        {"instances": [{}, [0] * 5000]},
+        {"instances": [None, [0.5] * 4000]},
+        {"instances": ["", *[[]] * 5000]},
         {"instances": [{"x": n} for n in range(300, 1800)]},
         {"instances": [f"a{n}" for n in range(1500)]},
         {"instances": ["\u0101", "\U0001f600" + "a" * 40] * 150},
-        {"inputs": {"x": [[1.5, 2.5]] * 1500}},
+        {"inputs": {"x": [[1.5, 2.5]] * 1500, "y": 1}},
     ],
     ids=lambda tree: str(tree)[:30],
 )
@@ -115,6 +115,21 @@ def test_a_tree_that_waits_counts_as_it_lies_in_memory(tree: Any) -> None:
 
     assert not request.input.is_undecoded
     assert held * 0.9 < request.size_bytes < held * 7
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [{"instances": [[0.5] * 64] * 32}, {"inputs": [7] * 32}, {"inputs": {"x": [[[1], [2]]] * 32}}],
+)
+def test_rows_of_numbers_wait_as_their_text(tree: Any) -> None:
+    """How many there are is known, and what their columns will take is counted."""
+    record = a_kafka_record(1, value=orjson.dumps(tree))
+    request, held = decoded(record)
+
+    assert request.input.rows == 32
+    assert request.input.is_undecoded
+    assert held < 1.1 * len(record.value or b"") + 1000
+    assert request.size_bytes > len(record.value or b"") + 8 * str(tree).count(",")
 
 
 HEAVY_BYTES = 2 * LARGE_BYTES

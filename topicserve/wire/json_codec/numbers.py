@@ -6,9 +6,8 @@ are compared with those of its shape.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -31,44 +30,77 @@ _parsing = threading.Lock()
 
 
 def read_number_rows(
-    contents: Sequence[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> NDArray[Any] | None:
-    """Return lone rows (`json_body.lone_row`) as an array [rows, *shape].
+    contents: Sequence[Any],
+    rows_of: Callable[[Any], bytes],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> tuple[NDArray[Any], list[int]] | None:
+    """Return the rows of all contents as an array [rows, *shape], and how many each one has.
 
-    Of that dtype, but 64 bits wide where it is of integers. None where any content is something
-    else: of another shape, no JSON, or no integer of 64 bits where one is wanted. Which one it is
-    and why, the caller must find out.
+    `rows_of` gives a content's rows, with commas between them. The array is of that dtype, but 64
+    bits wide where it is of integers. None where any content is something else: of another shape,
+    no JSON, or no integer of 64 bits where one is wanted. Which one it is and why, the caller must
+    find out.
     """
     skeleton = _skeleton(shape)
-    step = max(_CHUNK_BYTES // max(map(len, contents)), 1)
-    array = np.empty((len(contents), prod(shape)), _WIDEST.get(dtype.kind, dtype))
+    arrays, counts = [], []
     try:
-        for start in range(0, len(contents), step):
-            rows = [content[_ROW] for content in contents[start : start + step]]
-            text = b"[%b]" % b",".join(rows)
-            if not _are_of_one_shape(rows, text, skeleton):
+        for parts in _chunks(map(rows_of, contents)):
+            text = b"[%b]" % b",".join(parts)
+            found = _count_rows(parts, text, skeleton)
+            if found is None:
                 return None
-            array[start : start + step] = _read_numbers(text, dtype.kind).reshape(len(rows), -1)
+            numbers = _read_numbers(text, dtype.kind).reshape(sum(found), *shape)
+            arrays.append(numbers.astype(_WIDEST.get(dtype.kind, dtype), copy=False))
+            counts += found
     except (ValueError, TypeError, RuntimeError):  # the last for an integer of over 64 bits
         return None
-    return array.reshape(len(contents), *shape)
+    # Not what the parser gave, which is read-only.
+    return np.concatenate(arrays), counts
 
 
-def _are_of_one_shape(rows: Sequence[bytes], text: bytes, skeleton: NDArray[np.uint8]) -> bool:
-    """Return whether each row has just these brackets and commas, and a comma or the end follows.
+def _chunks(parts: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield what is parsed at once."""
+    chunk: list[bytes] = []
+    size = 0
+    for part in parts:
+        size += len(part)
+        if chunk and size > _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], len(part)
+        chunk.append(part)
+    yield chunk
 
-    `text` is the list of the rows. Strings may hold commas, too, but are no numbers.
+
+def lone_row_of(content: bytes) -> bytes:
+    """Return the row of a `json_codec.body.lone_row`."""
+    return content[_ROW]
+
+
+def _count_rows(
+    parts: Sequence[bytes], text: bytes, skeleton: NDArray[np.uint8]
+) -> list[int] | None:
+    """Return how many rows each part has; None unless all have just these brackets and commas.
+
+    `text` is the list of the parts' rows. A comma or the end follows each row, and a part ends with
+    a row. Strings may hold commas, too, but are no numbers.
     """
     content = np.frombuffer(text, np.uint8)
     structure = (content == _COMMA) | (content == _OPENING) | (content == _CLOSING)
     places = np.flatnonzero(structure)[1:]
-    if places.size != len(rows) * skeleton.size:
-        return False
-    by_row = places.reshape(len(rows), skeleton.size)
-    ends = np.cumsum([len(row) + 1 for row in rows])
+    if places.size % skeleton.size:
+        return None
+    by_row = places.reshape(-1, skeleton.size)
     found = content[by_row]
     found[-1, -1] = _COMMA  # the list's own end stands for the comma that follows a row
-    return bool((by_row[:, -1] == ends).all() and (found == skeleton).all())
+    if not (found == skeleton).all():
+        return None
+    ends = np.cumsum([len(part) + 1 for part in parts])
+    rows_before = np.searchsorted(by_row[:, -1], ends)
+    if rows_before[-1] != len(by_row) - 1 or (by_row[rows_before, -1] != ends).any():
+        return None
+    counts: list[int] = np.diff(rows_before, prepend=-1).tolist()
+    return counts
 
 
 def _read_numbers(text: bytes, kind: str) -> NDArray[Any]:

@@ -1,5 +1,7 @@
 """Protobuf records of one layout share a call, and get what each gets when it is read alone."""
 
+import contextlib
+import json
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -12,6 +14,7 @@ from msgspec.structs import replace
 
 from tests.support.stages.records import a_kafka_record, a_request
 from topicserve.servables.kinds.servable import Scope, Signature, TensorSpec
+from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import InputReader, decode_input
 from topicserve.wire.protobuf_codec import encode_predict_request
 from topicserve.worker.stages.calls.feeds import Feed, build_feeds
@@ -126,3 +129,46 @@ def test_a_servable_may_change_what_it_is_fed_with() -> None:
     assert again.columns["x"][:, 0].tolist() == [0, 1, 2, 3]
     assert halves == [[0, 1], [2, 3]]
     assert ones == [[[n, n]] for n in range(4)]
+
+
+rows = st.lists(st.lists(st.floats(-1e40, 1e40) | st.integers(-3, 2**70), max_size=3), min_size=1)
+
+
+@given(
+    st.lists(rows | st.lists(st.just([0.5, 2])), min_size=1, max_size=4),
+    st.sampled_from(["instances", "inputs", "named"]),
+    st.sampled_from(SIGNATURES),
+)
+def test_rows_of_numbers_are_fed_as_records_that_are_read_alone(
+    bodies: list[Any], form: str, signature: Signature
+) -> None:
+    """Any number of rows of any length, in each of the forms, with the same words."""
+    trees = [{"inputs": {"x": own}} if form == "named" else {form: own} for own in bodies if own]
+    records = [a_kafka_record(n, value=json.dumps(tree).encode()) for n, tree in enumerate(trees)]
+    known = []
+    for record in records:
+        with contextlib.suppress(InvalidRecordError):  # an integer that no float64 holds
+            known.append(replace(a_request(), record=record, input=decode_input(record)))
+    plain = [replace(one, input=replace(one.input, layout=None)) for one in known]
+
+    if known:
+        assert shown(build_feeds(known, signature), known) == shown(
+            build_feeds(plain, signature), plain
+        )
+
+
+def test_many_rows_share_a_call_that_is_read_at_once() -> None:
+    """Each record has as many as it sent."""
+    records = [
+        a_kafka_record(n, value=b'{"instances":[%b]}' % b",".join([b"[1,2]"] * (n + 1)))
+        for n in range(3)
+    ]
+    requests = [replace(a_request(), record=r, input=decode_input(r)) for r in records]
+    assert all(request.input.layout is requests[0].input.layout for request in requests)
+
+    ((feed,), rejections) = build_feeds(requests, SIGNATURES[0])
+
+    assert rejections == []
+    assert feed.counts == [1, 2, 3]
+    assert feed.columns["x"].tolist() == [[1, 2]] * 6
+    assert feed.columns["x"].flags.writeable

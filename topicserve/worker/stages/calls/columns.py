@@ -4,7 +4,7 @@ A batch of lone rows, the common case, is converted in one go. Where that fails,
 converted alone (`record_columns`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from topicserve.servables.kinds.example_rows import examples_of_rows
 from topicserve.servables.kinds.servable import Columns, Signature, TensorSpec
 from topicserve.wire.json_codec.body import Form
-from topicserve.wire.json_codec.numbers import read_number_rows
+from topicserve.wire.json_codec.numbers import lone_row_of, read_number_rows
 from topicserve.wire.json_codec.text import LARGE_BYTES, load_json, one_large_tree
 from topicserve.wire.limits import shortened
 from topicserve.worker.stages.calls.arrays import (
@@ -44,9 +44,9 @@ def columns_at_once(contents: Sequence[bytes], signature: Signature) -> Columns 
     """Return the columns of a batch of lone rows; None where they must be looked at singly."""
     try:
         if sum(map(len, contents)) > FEW_BYTES:
-            columns = _numbers_at_once(contents, signature)
-            if columns is not None:
-                return columns
+            numbers = numbers_at_once(contents, lone_row_of, signature)
+            if numbers is not None and max(numbers[1]) == 1:
+                return numbers[0]
         # Looking for a boolean here saves a look at the type of each number; base64 is decoded
         # record by record.
         if any(b"true" in c or b"false" in c or b'"b64"' in c for c in contents):
@@ -85,8 +85,13 @@ def _rows_at_once(contents: Sequence[bytes]) -> list[Any]:
         return [load_json(content)[Form.INSTANCE.value] for content in contents]
 
 
-def _numbers_at_once(contents: Sequence[bytes], signature: Signature) -> Columns | None:
-    """Return the only input's column, if it is of numbers in a declared shape and the rows fit."""
+def numbers_at_once(
+    contents: Sequence[Any], rows_of: Callable[[Any], bytes], signature: Signature
+) -> tuple[Columns, list[int]] | None:
+    """Return the only input's column, if it is of numbers in a declared shape and all rows fit.
+
+    And how many rows each content has, whose rows `rows_of` gives with commas between them.
+    """
     if len(signature.inputs) != 1:
         return None
     ((name, spec),) = signature.inputs.items()
@@ -96,10 +101,10 @@ def _numbers_at_once(contents: Sequence[bytes], signature: Signature) -> Columns
     known = tuple(size for size in shape if size is not None)
     if len(known) != len(shape):
         return None
-    array = read_number_rows(contents, known, spec.dtype)
-    if array is None or (is_narrow_float(spec) and not np.isfinite(array).all()):
+    found = read_number_rows(contents, rows_of, known, spec.dtype)
+    if found is None or (is_narrow_float(spec) and not np.isfinite(found[0]).all()):
         return None  # simdjson reads finite numbers alone: one of them was out of range
-    return {name: narrow(array, spec, name)}
+    return {name: narrow(found[0], spec, name)}, found[1]
 
 
 def columns_of_rows(

@@ -177,7 +177,7 @@ def build_feeds(
 
 
 def _feed_of_one_layout(requests: Sequence[Request], signature: Signature) -> Feed | None:
-    """Return the feed of protobuf records that differ in their numbers alone; None for others."""
+    """Return the feed of records that differ in their numbers alone; None for others."""
     layout = requests[0].input.layout
     if layout is None or not signature.takes_only_rows:
         return None
@@ -186,14 +186,15 @@ def _feed_of_one_layout(requests: Sequence[Request], signature: Signature) -> Fe
         return None
     try:
         chosen = _choose(requests[0].input.output_filter, {(): signature})
-        columns = read_alike(layout, contents, chosen)
+        if requests[0].input.form is not Form.TENSORS and _lost_in_json(chosen) is not None:
+            return None
+        with np.errstate(over="ignore"):
+            columns, counts = read_alike(layout, contents, chosen)
     # Each is looked at alone, which tells what is wrong with it.
     except Exception:
         return None
-    rows = len(next(iter(columns.values()))) // len(requests)
-    counts = None if rows == 1 else [rows] * len(requests)
     selects = len(chosen.outputs) < len(signature.outputs)
-    return Feed(requests, columns, chosen, counts, selects=selects)
+    return Feed(requests, columns, chosen, None if max(counts) == 1 else counts, selects=selects)
 
 
 def _lost_in_json(signature: Signature) -> InvalidInputError | None:

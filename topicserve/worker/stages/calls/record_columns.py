@@ -17,6 +17,7 @@ from topicserve.servables.kinds.predict_checks import ALONE_REMEDY, shape_fits
 from topicserve.servables.kinds.servable import Columns, Scope, Signature, TensorSpec
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_codec.body import Form
+from topicserve.wire.json_codec.number_rows import NumberRows
 from topicserve.wire.json_codec.text import LARGE_BYTES, one_large_tree
 from topicserve.wire.tensor_layouts.requests import RequestLayout
 from topicserve.worker.stages.calls.arrays import Array, InvalidInputError, dtype_name
@@ -25,6 +26,7 @@ from topicserve.worker.stages.calls.columns import (
     columns_of_rows,
     fit,
     no_rows,
+    numbers_at_once,
     to_array,
     values_by_name,
 )
@@ -82,12 +84,19 @@ def _read(record: InputRecord, signature: Signature) -> RecordColumns:
     )
 
 
-def read_alike(layout: RequestLayout, contents: Sequence[bytes], signature: Signature) -> Columns:
-    """Return the columns of messages of one layout, or raise InvalidInputError.
+def read_alike(
+    layout: RequestLayout | NumberRows, contents: Sequence[bytes], signature: Signature
+) -> tuple[Columns, list[int]]:
+    """Return the columns of bodies of one layout, and their rows, or raise InvalidInputError.
 
     For a signature whose inputs all have rows. What is raised does not tell which record is at
     fault: `read_record` does. Not for a record that must have a call of its own.
     """
+    if isinstance(layout, NumberRows):
+        found = numbers_at_once(contents, layout.rows_of, signature)
+        if found is None or layout.name not in (None, *signature.inputs):
+            raise InvalidInputError("must be read one by one")
+        return found
     tensors = layout.read_all(contents)
     if not tensors or METADATA_UID in signature.inputs or signature.features is not None:
         raise InvalidInputError("must be read one by one")
@@ -95,7 +104,8 @@ def read_alike(layout: RequestLayout, contents: Sequence[bytes], signature: Sign
     if must_be_alone(signature, columns):
         raise InvalidInputError("must have a call of its own")
     _count(columns, signature)
-    return columns
+    rows = len(next(iter(columns.values()))) // len(contents)
+    return columns, [rows] * len(contents)
 
 
 def same_in(array: Array) -> Any:

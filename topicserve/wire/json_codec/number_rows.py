@@ -1,0 +1,75 @@
+"""Bodies of many rows that hold numbers and lists alone, told by a look at their beginning and end.
+
+    {"instances": [[1, 2], ...]}   {"inputs": [[1, 2], ...]}   {"inputs": {"x": [[1, 2], ...]}}
+
+They stay undecoded until their batch is known, which reads the numbers of all its records at once.
+What is between is not looked at here and may be no JSON at all.
+"""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from msgspec import Raw
+
+_OPENING = re.compile(
+    rb'\s*\{\s*"(instances|inputs)"\s*:\s*(?:\{\s*"([^"\\]{1,256})"\s*:\s*)?\[\s*(?=[-\[\d])'
+)
+_OPENINGS = re.compile(rb"(?:\[\s*)+")
+_SPACE = b" \t\n\r"
+
+
+class NumberRows(NamedTuple):
+    """How a body holds its rows: under which key, and below which input's name, if any."""
+
+    key: str
+    name: str | None
+
+    @staticmethod
+    def rows_of(content: Raw) -> bytes:
+        """Return the rows of a body, with commas between them."""
+        body = bytes(content)
+        opening = _OPENING.match(body)
+        assert opening is not None
+        return body[opening.end() : body.rindex(b"]")]
+
+
+def number_rows(body: bytes) -> tuple[NumberRows, int] | None:
+    """Return how a body holds rows of numbers, and how many if all are alike; None for others.
+
+    Nothing else is in the body: that would need another quotation mark.
+    """
+    opening = _OPENING.match(body)
+    if opening is None or body.find(b'"', opening.end()) >= 0:
+        return None
+    end = body.rfind(b"]")
+    name = opening[2]
+    if body[end + 1 :].translate(None, _SPACE) != (b"}" if name is None else b"}}"):
+        return None
+    kind = _kind(opening[1], name)
+    rows = _count(body, opening.end(), end) if kind is not None else None
+    return None if kind is None or rows is None else (kind, rows)
+
+
+@lru_cache(maxsize=256)
+def _kind(key: bytes, name: bytes | None) -> NumberRows | None:
+    if name is None:
+        return NumberRows(key.decode(), None)
+    if key == b"instances":
+        return None  # must be a list
+    try:
+        return NumberRows(key.decode(), name.decode())
+    except UnicodeDecodeError:
+        return None
+
+
+def _count(body: bytes, start: int, end: int) -> int | None:
+    """Return how many rows there are, from what the first has; None where that is no divisor."""
+    openings = _OPENINGS.match(body, start, end)
+    if openings is None:
+        return body.count(b",", start, end) + 1
+    closing = body.find(b"]" * openings[0].count(b"["), start, end)
+    if closing < 0:
+        return None
+    rows, rest = divmod(body.count(b"[", start, end), body.count(b"[", start, closing))
+    return None if rest else rows
