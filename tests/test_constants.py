@@ -1,11 +1,13 @@
 """What is the same everywhere stands in one place."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 import topicserve
+from topicserve import exit_codes
 from topicserve.backends import defaults
 
 PACKAGE = Path(topicserve.__file__).parent
@@ -58,3 +60,12 @@ def test_exit_codes_stand_in_one_place() -> None:
     }
 
     assert declared == set()
+
+
+def test_every_exit_code_is_on_the_page() -> None:
+    """And no code is there that no process ends with."""
+    page = (PACKAGE.parent / "docs/operations.md").read_text()
+    rows = page.partition("### Exit codes")[2].partition("## ")[0]
+
+    codes = {value for name, value in vars(exit_codes).items() if name.startswith("EXIT_")}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", rows, re.MULTILINE)} == codes
