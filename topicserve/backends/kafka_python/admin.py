@@ -1,5 +1,6 @@
 """The broker port's admin on kafka-python."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -13,20 +14,30 @@ from topicserve.backends.broker import GroupDescription, GroupMember, LogOffsets
 from topicserve.backends.errors import UnknownTopicError
 from topicserve.backends.kafka_errors import class_of_code
 from topicserve.backends.kafka_python.connection import ClientNetwork
-from topicserve.backends.kafka_python.errors import translated
+from topicserve.backends.kafka_python.errors import translate, translated
 from topicserve.backends.kafka_python.offsets import from_client
 from topicserve.backends.own_process import own_process
 from topicserve.wire.kafka_record import TopicPartition
 
 T = TypeVar("T")
 
+_NO_COORDINATOR = (
+    errors.CoordinatorLoadInProgressError,
+    errors.CoordinatorNotAvailableError,
+    errors.NotCoordinatorError,
+)
+_COORDINATOR_PAUSE_SECONDS = 0.2
+
 
 @own_process("Kafka admin client")
 class KafkaPythonAdmin:
     """Asks a broker; connects with the first question."""
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
+    def __init__(
+        self, arguments: dict[str, Any], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`arguments` are KafkaAdminClient's."""
+        self._clock = clock
         self._arguments = arguments
         self._client: Any = None
         self._calls = BoundedCalls("kafka-python-admin")
@@ -123,7 +134,7 @@ class KafkaPythonAdmin:
     ) -> dict[TopicPartition, int | None]:
         client = self._opened(timeout_seconds)
         theirs = [kafka.TopicPartition(*partition) for partition in partitions]
-        found = self._ask(
+        found = self._ask_group(
             "list_group_offsets",
             lambda: client.list_group_offsets({group_id: theirs}),
             timeout_seconds,
@@ -151,7 +162,7 @@ class KafkaPythonAdmin:
 
     def describe_group(self, group_id: str, timeout_seconds: float) -> GroupDescription:
         client = self._opened(timeout_seconds)
-        found = self._ask(
+        found = self._ask_group(
             "describe_groups", lambda: client.describe_groups([group_id]), timeout_seconds
         )[group_id]
         members = (_member(one) for one in found["members"])
@@ -178,6 +189,21 @@ class KafkaPythonAdmin:
         except done:
             return False
         return True
+
+    def _ask_group(self, name: str, question: Callable[[], T], timeout_seconds: float) -> T:
+        """Ask again while the group has no coordinator: a cluster makes one with the first group.
+
+        The client asks once, where librdkafka asks until the time is over.
+        """
+        deadline = self._clock() + timeout_seconds
+        while True:
+            try:
+                with translated(*_NO_COORDINATOR):
+                    return self._calls.call(name, question, max(deadline - self._clock(), 0))
+            except _NO_COORDINATOR as error:
+                if self._clock() + _COORDINATOR_PAUSE_SECONDS >= deadline:
+                    raise translate(error) from error
+                time.sleep(_COORDINATOR_PAUSE_SECONDS)
 
     def _ask(self, name: str, question: Callable[[], T], timeout_seconds: float) -> T:
         # Not all of its questions take a time limit, and none in total.
