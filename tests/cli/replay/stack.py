@@ -8,10 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
+
 from tests.support.processes.child_process import ChildProcess
 from tests.support.processes.toml import to_toml
 from tests.support.servables.table import TABLE, table_servable
-from tests.support.stages.records import a_kafka_record
+from tests.support.stages.records import a_kafka_record, an_id
 from topicserve.backends.broker import Broker
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.producer.result_reader import open_consumer
@@ -59,13 +61,17 @@ class Stack(NamedTuple):
 
     def publish(self, topic: str, numbers: Sequence[int], **changes: Any) -> None:
         """Write records, the even ones to partition 0; each tenth asks for an unknown key."""
-        producer = self.broker.producer()
-        with_headers = [
+        records = [
             a_kafka_record(n, f"k{n % 100}" if n % 10 else "unknown", **changes) for n in numbers
         ]
+        self.send(topic, records)
+
+    def send(self, topic: str, records: Sequence[KafkaRecord]) -> None:
+        """Write records, those with even offsets to partition 0, and the others to 1."""
+        producer = self.broker.producer()
         sent = [
             OutgoingRecord(topic, r.key, r.value, r.headers, partition=r.offset % 2)
-            for r in with_headers
+            for r in records
         ]
         try:
             producer.send(sent, lambda _: None)
@@ -124,3 +130,22 @@ class Stack(NamedTuple):
         consumer = open_consumer(self.bootstrap_servers, None, "confluent", None)
         with TopicReader(consumer, topic, lambda record: record) as reader:
             return list(reader.read(timeout_seconds=LIMIT_SECONDS, until_end=True))
+
+
+def a_result(number: int, prediction: Any, version: int = 6, group: str = "") -> KafkaRecord:
+    """Return a result, of a replay where a group is given."""
+    body = {
+        "id": an_id(number),
+        "servable": {"name": "digits", "version": version},
+        "signature_name": "serving_default",
+        "prediction": prediction,
+        "metadata": None,
+        "metadata_status": "absent",
+    }
+    headers = [("ce_type", b"topicserve.result"), ("ce_id", an_id(number).encode())]
+    if group:
+        headers += [
+            ("topicserve-replay-group", group.encode()),
+            ("topicserve-replay-input", f"in:0:{number}".encode()),
+        ]
+    return KafkaRecord("out", 0, number, 0, b"key", orjson.dumps(body), headers)

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.cli.replay.stack import a_result
 from tests.support.stages.dead_letters import a_dead_record
 from tests.support.stages.records import PARTITION, an_id
 from topicserve.cli.replay.comparison import Comparison, Replayed, compare
@@ -20,25 +21,6 @@ def replayed() -> Iterator[Replayed]:
     """Open a replay of ten records."""
     with closing(Replayed(GROUP, {PARTITION: OffsetRange(0, 10)})) as opened:
         yield opened
-
-
-def a_result(number: int, prediction: Any, version: int = 6, group: str = "") -> KafkaRecord:
-    """Return a result, of a replay where a group is given."""
-    body = {
-        "id": an_id(number),
-        "servable": {"name": "digits", "version": version},
-        "signature_name": "serving_default",
-        "prediction": prediction,
-        "metadata": None,
-        "metadata_status": "absent",
-    }
-    headers = [("ce_type", b"topicserve.result"), ("ce_id", an_id(number).encode())]
-    if group:
-        headers += [
-            ("topicserve-replay-group", group.encode()),
-            ("topicserve-replay-input", f"in:0:{number}".encode()),
-        ]
-    return KafkaRecord("out", 0, number, 0, b"key", orjson.dumps(body), headers)
 
 
 def compared(replayed: Replayed, *published: KafkaRecord) -> tuple[Comparison, list[Any]]:

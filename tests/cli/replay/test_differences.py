@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from topicserve.cli.replay.differences import NOT_NUMBERS, largest_difference
@@ -11,9 +11,11 @@ from topicserve.cli.replay.differences import NOT_NUMBERS, largest_difference
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
 )
 
 
+@settings(max_examples=30)
 @given(TREES)
 def test_a_result_is_equal_to_itself(tree: Any) -> None:
     """Whatever a signature answers."""

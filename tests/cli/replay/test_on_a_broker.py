@@ -11,9 +11,13 @@ from contextlib import closing
 import orjson
 import pytest
 
-from tests.cli.replay.stack import LIMIT_SECONDS, Names, Stack
+from tests.cli.replay.stack import LIMIT_SECONDS, Names, Stack, a_result
+from tests.support.kafka.apache_kafka import ApacheKafka
 from tests.support.kafka.topics import delete_records
+from tests.support.processes.scale import CHAOS, EVERY_WAY, chaos_only
 from tests.support.servables.table import TABLE, write_table
+from topicserve.cli.errors import UsageError
+from topicserve.cli.replay.bounds import RangeFinder, read_bound
 from topicserve.embedded.kafka_server import KafkaServer
 from topicserve.embedded.redis_server import RedisServer
 from topicserve.wire.headers import REPLAY_GROUP, REPLAY_INPUT, SERVABLE, SERVABLE_VERSION
@@ -21,8 +25,12 @@ from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 pytestmark = pytest.mark.servers
 
-WAYS = [("kafka-python", "at_least_once"), ("confluent", "exactly_once")]
-OTHER_WAYS = [("kafka-python", "exactly_once"), ("confluent", "at_least_once")]
+BROKERS = [
+    "embedded",
+    pytest.param("apache", marks=[pytest.mark.kafka, chaos_only]),
+]
+WAYS = EVERY_WAY if CHAOS else [("kafka-python", "at_least_once")]
+OTHER_WAYS = EVERY_WAY if CHAOS else [("kafka-python", "exactly_once")]
 # Few records in flight, so that a kill finds some of a replay done and some not.
 SLOW = ["--max-batch-size", "4", "--set", "batching.max_in_flight_records=16"]
 # How long the group waits for a member that was killed.
@@ -30,16 +38,26 @@ SESSION = ["--set", "kafka.consumer_settings.session.timeout.ms=1500"]
 SESSION += ["--set", "kafka.consumer_settings.heartbeat.interval.ms=500"]
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+@pytest.fixture(scope="module", params=BROKERS)
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
     """Run the servers, and write the table."""
     directory = tmp_path_factory.mktemp("replay")
     for version in (1, 2):
         write_table(directory / TABLE, version)
         # So old that it is complete: a version that was just written is looked at twice.
         os.utime(directory / TABLE / str(version), (0, 0))
-    with KafkaServer(auto_create_topics=False) as kafka, RedisServer() as redis:
+    with a_broker(request.param) as kafka, RedisServer() as redis:
         yield Stack(kafka.bootstrap_servers, redis.redis_url, directory)
+
+
+def a_broker(name: str) -> KafkaServer | ApacheKafka:
+    """Return a broker that takes a member for dead soon, and creates no topic by itself."""
+    if name == "apache":
+        own = {"auto.create.topics.enable": "false", "group.min.session.timeout.ms": "1000"}
+        return ApacheKafka(own)
+    return KafkaServer(auto_create_topics=False)
 
 
 def headers(record: KafkaRecord) -> dict[str, str]:
@@ -61,39 +79,43 @@ def expected_places(names: Names, numbers: range) -> set[str]:
 def test_a_range_is_answered_by_the_version_that_is_asked_for(
     client: str, guarantee: str, stack: Stack
 ) -> None:
-    """The account adds up, results say what they are of, and the live group stays where it was."""
-    names = stack.topics()
-    old = (("ce_expirytime", b"2020-01-01T00:00:00Z"), (SERVABLE_VERSION, b"1"))
-    stack.publish(names.input, range(200), headers=list(old))
+    """The account adds up, nothing is answered twice, and the live group stays where it was."""
+    names, group = stack.topics(), f"g-{uuid.uuid4().hex[:8]}"
+    old = [("ce_expirytime", b"2020-01-01T00:00:00Z"), (SERVABLE_VERSION, b"1")]
+    stack.publish(names.input, range(180), headers=old)
+    stack.publish(names.input, range(180, 200), headers=[(SERVABLE, b"another")])
+    words = ["--from", "0:10,1:10", "--to", "0:95,1:95", "--servable", f"{TABLE}=2", "--json"]
+    words += ["--client", client, "--guarantee", guarantee, "--group", group]
 
-    done = stack.replay(
-        *(names, "--from", "0:10,1:10", "--to", "0:90,1:90", "--servable", f"{TABLE}=2"),
-        *("--client", client, "--guarantee", guarantee, "--group", f"g-{names.input}", "--json"),
-    )
+    first = stack.replay(names, *words)
+    second = stack.replay(names, *words)
 
-    assert done.code == 0, done.err
-    account = orjson.loads(done.out)
-    assert account == {
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert first.out == second.out
+    assert "this replay is complete" in second.err
+    assert orjson.loads(first.out) == {
         "complete": True,
-        "read": 160,
+        "read": 170,
         "results": 144,
         "dead_letters": 16,
         "dead_letters_by_reason": {"predict_failed": 16},
-        "other_servable": 0,
+        "other_servable": 10,
         "missing": 0,
-        "offsets": 160,
+        "deleted": 0,
+        "offsets": 170,
         "offsets_left": 0,
-        "ranges": {"0": [10, 90], "1": [10, 90]},
+        "ranges": {"0": [10, 95], "1": [10, 95]},
     }
     results = stack.read(names.output)
     assert places(results) == Counter(expected_places(names, range(20, 180)))
     assert {headers(one)[SERVABLE_VERSION] for one in results} == {"2"}
-    assert {headers(one)[REPLAY_GROUP] for one in results} == {f"g-{names.input}"}
-    assert len(stack.read(f"{names.output}.dead-letter")) == 16
+    assert {headers(one)[REPLAY_GROUP] for one in results} == {group}
     with closing(stack.broker.admin()) as admin:
         partitions = [TopicPartition(names.input, n) for n in (0, 1)]
         live = admin.committed(f"live-{names.input}", partitions, LIMIT_SECONDS)
+        dead = admin.end_offsets(f"{names.output}.dead-letter", LIMIT_SECONDS)
     assert set(live.values()) == {None}
+    assert sum(dead.values()) >= 16  # and the markers of transactions
 
 
 @pytest.mark.parametrize(("client", "guarantee"), OTHER_WAYS)
@@ -153,76 +175,41 @@ def test_replicas_share_a_replay(stack: Stack) -> None:
     assert places(stack.read(names.output)) == Counter(expected_places(names, range(2000)))
 
 
-def test_a_replay_that_is_done_answers_nothing_twice(stack: Stack) -> None:
-    """The same command shows its account again; records for other servables are left out."""
-    names = stack.topics()
-    stack.publish(names.input, range(20))
-    stack.publish(names.input, range(20, 40), headers=[(SERVABLE, b"another")])
-    words = ["--from", "1d", "--servable", f"{TABLE}=1"]
-
-    first = stack.replay(names, *words)
-    second = stack.replay(names, *words)
-
-    assert (first.code, second.code) == (0, 0), first.err + second.err
-    assert first.out.split() == second.out.split()
-    assert "40 records read" in first.out
-    assert "20  for other servables, left out" in first.out
-    assert "this replay is complete" in second.err
-    assert len(stack.read(names.output)) == 18
-
-
 def test_differences_to_what_was_published_are_written(stack: Stack) -> None:
-    """What another version says of the same records, beside what one version has said."""
+    """What a version says of the same records, beside what was published then."""
     names = stack.topics()
     stack.publish(names.input, range(40))
-    words = ["--from", "earliest", "--servable"]
-    before = stack.replay(names, *words, f"{TABLE}=1")
+    live = [a_result(n, f"k{n}@{1 + n % 2}") for n in range(40) if n % 10]
+    stack.send(f"{names.input}.live", live)
     file = stack.directory / "differences.jsonl"
-    other = Names(names.input, f"{names.input}.live")
-    changes = ["--live-topic", names.output, "--set", "topics.output=elsewhere"]
 
-    done = stack.replay(other, *words, f"{TABLE}=2", "--compare", str(file), *changes, "--json")
+    done = stack.replay(
+        *(names, "--from", "1d", "--servable", f"{TABLE}=2", "--compare", str(file), "--json")
+    )
 
-    assert (before.code, done.code) == (0, 0), done.err
+    assert done.code == 0, done.err
     assert orjson.loads(done.out)["compared"] == {
-        "equal": 0,
-        "different": 36,
+        "equal": 20,
+        "different": 16,
         "dead_letters": 0,
         "not_published": 0,
         "largest_difference": 0.0,
     }
     lines = [orjson.loads(line) for line in file.read_bytes().splitlines()]
-    assert len(lines) == 36
-    assert {(one["published"]["version"], one["replayed"]["version"]) for one in lines} == {(1, 2)}
+    assert {one["published"]["prediction"][-2:] for one in lines} == {"@1"}
+    assert {one["replayed"]["version"] for one in lines} == {2}
 
 
-def test_deleted_records_are_refused(stack: Stack) -> None:
-    """Whether they are named by offset, or all of the range's time is gone."""
+def test_offsets_that_were_deleted_are_refused(stack: Stack) -> None:
+    """As the broker tells them."""
     names = stack.topics()
     stack.publish(names.input, range(40))
     delete_records(stack.bootstrap_servers, names.input, 0, 5)
+    partitions = [TopicPartition(names.input, n) for n in (0, 1)]
 
-    by_offset = stack.replay(names, "--from", "0:0", "--servable", TABLE)
-    all_gone = stack.replay(names, "--from", "30d", "--to", "1d", "--servable", TABLE)
-
-    assert (by_offset.code, all_gone.code) == (2, 2)
-    assert (
-        "--from: partition 0: records before offset 5 were deleted by retention; found 0"
-        in by_offset.err
-    )
-    assert "there is no record in this range" in all_gone.err
-    assert "deleted by retention" in all_gone.err
-
-
-def test_an_unknown_version_is_refused(stack: Stack) -> None:
-    """Before a record is read."""
-    names = stack.topics()
-    stack.publish(names.input, range(4))
-
-    done = stack.replay(
-        *(names, "--from", "earliest", "--servable", f"{TABLE}=9"),
-        *("--startup-timeout-seconds", "2"),
-    )
-
-    assert done.code == 2
-    assert "9" in done.err.splitlines()[-1]
+    with closing(stack.broker.admin()) as admin:
+        log = admin.log_offsets(partitions, LIMIT_SECONDS)
+        start = read_bound("--from", "earliest", "0:0")
+        finder = RangeFinder(start, read_bound("--to", "latest", "latest"), log)
+        with pytest.raises(UsageError, match="records before offset 5 were deleted by retention"):
+            finder.find(admin, finder.partitions())

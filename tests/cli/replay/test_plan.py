@@ -74,13 +74,26 @@ def test_a_version_answers_all_records(tmp_path: Path) -> None:
     (served,) = found.config.servables
     assert (served.name, served.versions, served.default_version) == ("digits", (7,), 7)
     assert (served.canary, served.shadow, served.guard_records) == (None, None, 0)
-    assert (found.version, found.config.default_servable) == (7, "")
+    assert (found.version, found.config.default_servable) == (7, "digits")
 
 
 def test_a_label_is_the_version_that_it_stands_for_now(tmp_path: Path) -> None:
     """So that one version answers all of the replay, whatever becomes of the label."""
     assert plan(tmp_path, "--servable", "digits=stable").version == 6
     assert plan(tmp_path, "--servable", "digits=stable").job != plan(tmp_path).job
+
+
+def test_a_pipeline_keeps_the_servables_of_its_steps(tmp_path: Path) -> None:
+    """Only the pipeline's own version is another one."""
+    text = LIVE.replace('base_path = "/models/letters"', 'base_path = "/p"\nkind = "pipeline"')
+
+    found = plan(tmp_path, "--servable", "letters=3", text=text)
+
+    assert [(one.name, one.versions) for one in found.config.servables] == [
+        ("letters", (3,)),
+        ("digits", (5, 6, 8)),
+    ]
+    assert (found.servable, found.config.default_servable) == ("letters", "letters")
 
 
 def test_without_a_version_the_configuration_says_what_answers(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_an_account_adds_up() -> None:
         "dead_letters_by_reason": {"timed_out": 3},
         "other_servable": 1,
         "missing": 0,
+        "deleted": 0,
         "offsets": 1010,
         "offsets_left": 1000,
         "ranges": {"0": [100, 1100], "1": [0, 10]},
@@ -78,11 +79,15 @@ def test_an_account_adds_up() -> None:
     ]
 
 
-@pytest.mark.parametrize(("read", "is_good"), [(6, True), (7, False)])
-def test_a_record_without_an_outcome_makes_the_account_bad(read: int, is_good: bool) -> None:
-    """The command ends with 1 then."""
+@pytest.mark.parametrize(
+    ("read", "deleted", "is_good"), [(6, 0, True), (7, 0, False), (6, 1, False)]
+)
+def test_a_record_without_an_outcome_makes_the_account_bad(
+    read: int, deleted: int, is_good: bool
+) -> None:
+    """So does one that was deleted before it was read. The command ends with 1 then."""
     note = ProgressNote("job", OffsetRange(0, 7), Tally(read, Counter(result=6)))
 
-    account = ReplayAccount(ReplayProgress({FIRST: note}, {FIRST: 7}, {}))
+    account = ReplayAccount(ReplayProgress({FIRST: note}, {FIRST: 7}, {}), deleted)
 
     assert (account.is_complete, account.is_good) == (True, is_good)

@@ -11,8 +11,10 @@ from topicserve.worker.replay.progress_note import RESULT, SKIPPED
 class ReplayAccount:
     """The account that the replay's group has committed, of all replicas together."""
 
-    def __init__(self, progress: ReplayProgress) -> None:
+    def __init__(self, progress: ReplayProgress, deleted: int = 0) -> None:
+        """Take also how many records retention deleted before this process could read them."""
         self._progress = progress
+        self.deleted = deleted
         tally = progress.tally
         self.read = tally.read
         self.results = tally.outcomes[RESULT]
@@ -33,7 +35,7 @@ class ReplayAccount:
     @property
     def is_good(self) -> bool:
         """Return whether all of the range was read, and every record has an outcome."""
-        return self.is_complete and not self.missing
+        return self.is_complete and not self.missing and not self.deleted
 
     def content(self) -> dict[str, Any]:
         """Return the account as a script has it."""
@@ -46,6 +48,7 @@ class ReplayAccount:
             "dead_letters_by_reason": self.dead_letters,
             "other_servable": self.skipped,
             "missing": self.missing,
+            "deleted": self.deleted,
             "offsets": self._progress.total_offsets,
             "offsets_left": sum(self._progress.left.values()),
             "ranges": {
@@ -66,6 +69,8 @@ class ReplayAccount:
             yield f"{self.skipped:>11,}  for other servables, left out"
         if self.missing:
             yield f"{self.missing:>11,}  without an outcome"
+        if self.deleted:
+            yield f"{self.deleted:>11,}  deleted by retention before they were read"
         if not self.is_complete:
             left = sum(self._progress.left.values())
             yield f"not complete: {left:,} of {self._progress.total_offsets:,} offsets are left"

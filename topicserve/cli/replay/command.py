@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
             replica = ReplayReplica(arguments, plan, admin)
             code = replica.run(stop, ready)
             progress = replica.progress()
-            account = ReplayAccount(progress)
+            account = ReplayAccount(progress, replica.deleted_records)
             if account.is_complete and arguments.compare is not None:
                 account.comparison = compare_with_live(
                     arguments.compare, plan.live_topic, plan.config, progress.ranges, admin
@@ -77,6 +77,8 @@ class ReplayReplica:
         self._plan = plan
         self._admin = admin
         self._group_id = plan.config.kafka.group_id
+        self.deleted_records = 0
+        """Of this process: deleted by retention while the replay ran, before they were read."""
         self._finder = self._range_finder(arguments)
         self._ranges = self._find_ranges()
 
@@ -99,7 +101,8 @@ class ReplayReplica:
         # What takes long to import comes after all else is known to be right.
         from topicserve.worker.replay.service import ReplayJob, ReplayService
 
-        job = ReplayJob(self._plan.job, self._ranges, self._plan.version, self._plan.is_wanted)
+        plan = self._plan
+        job = ReplayJob(plan.job, self._ranges, plan.servable, plan.version, plan.is_wanted)
         worker_id = f"{self._group_id}-{socket.gethostname()}-{os.getpid()}"
         service = ReplayService(self._plan.config, worker_id, job)
         with ExitStack() as opened:
@@ -119,7 +122,9 @@ class ReplayReplica:
                 ready.set()
                 watch.start()
 
-            return service.run(stop, on_ready)
+            code = service.run(stop, on_ready)
+        self.deleted_records = service.deleted_records
+        return code
 
     def _range_finder(self, arguments: argparse.Namespace) -> RangeFinder:
         (topic,) = self._plan.config.topics.input

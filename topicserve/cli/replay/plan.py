@@ -25,6 +25,7 @@ from topicserve.worker.config.served import ServedConfig
 from topicserve.worker.replay.stages import asks_for
 
 _LONGEST_VERSION = 19
+_PIPELINE = "pipeline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Plan:
     live_topic: str
     """Where the results are that the worker publishes; empty where that is not known."""
     job: str
+    servable: str
+    """Whose records are replayed; empty: those of all."""
     version: int | None
     answers: str
     """What answers the records, for a person."""
@@ -60,7 +63,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         live,
         servables=served,
         model_config_file="" if arguments.servable else live.model_config_file,
-        default_servable="" if arguments.servable else live.default_servable,
+        default_servable=arguments.servable[0] if arguments.servable else live.default_servable,
         topics=replace(
             live.topics, input=(topic,), output=output, dead_letter=dead_letter, shadow=""
         ),
@@ -81,6 +84,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         config,
         live_topic,
         job,
+        name,
         version,
         _described(name, version),
         asks_for(name, live.default_servable) if name else lambda _: True,
@@ -128,8 +132,10 @@ def _served(
     if found is None:
         known = ", ".join(one.name for one in plain) or "none"
         raise UsageError(f"--servable: {name!r} is none of the [[servables]]; they are: {known}")
+    # A pipeline's steps are servables of their own.
+    others = [one for one in plain if one is not found] if found.kind == _PIPELINE else []
     if not wanted:
-        return (found,), None
+        return (found, *others), None
     version = _version(wanted, found)
     pinned = replace(
         found,
@@ -140,7 +146,7 @@ def _served(
         default_version=version,
         default_label=None,
     )
-    return (pinned,), version
+    return (pinned, *others), version
 
 
 def _version(wanted: str, served: ServedConfig) -> int:

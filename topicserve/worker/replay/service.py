@@ -32,7 +32,9 @@ class ReplayJob:
     job: str
     """Says which command this is; the same for all of its replicas."""
     ranges: Ranges
-    version: int | None
+    servable: str = ""
+    """Whose records are replayed; empty: those of all servables."""
+    version: int | None = None
     """The version that answers every record; None: as the records and the configuration say."""
     is_wanted: Callable[[KafkaRecord], bool] = lambda _: True
 
@@ -47,13 +49,21 @@ class ReplayService(WorkerService):
         self.stages: Stages | None = None
         """Once they are open."""
 
+    @property
+    def deleted_records(self) -> int:
+        """Return how many records retention has deleted before this replica could read them."""
+        (topic,) = self._config.topics.input
+        found = self._registry.get_sample_value(
+            "topicserve_deleted_records_total", {"topic": topic}
+        )
+        return int(found or 0)
+
     def _open_core(self, opened: ExitStack) -> ServerCore:
         core = super()._open_core(opened)
-        version = self._job.version
-        if version is not None:
-            for served in self._config.servables:
-                seconds = self._config.startup_timeout_seconds
-                wait_available(core, served.name, version, seconds)
+        job = self._job
+        if job.version is not None:
+            seconds = self._config.startup_timeout_seconds
+            wait_available(core, job.servable, job.version, seconds)
         return core
 
     def _open_consumer(self, broker: Broker) -> Consumer:
