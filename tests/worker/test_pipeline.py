@@ -31,7 +31,7 @@ from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 from topicserve.worker.assembly import Connections, build_stages
 from topicserve.worker.config.schema import BatchingConfig, DeliveryConfig, Guarantee
-from topicserve.worker.delivery.topic_limit import TopicLimit, TopicLimits
+from topicserve.worker.runtime.topic_limit import TopicLimit, TopicLimits
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import Batch, BatchPrediction
 from topicserve.worker.tracing.opening import Tracing

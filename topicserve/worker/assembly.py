@@ -13,17 +13,18 @@ from topicserve.worker.delivery.at_least_once import AtLeastOnce
 from topicserve.worker.delivery.delivery import Delivery, DeliveryContext
 from topicserve.worker.delivery.exactly_once import ExactlyOnce
 from topicserve.worker.delivery.outcomes import Acknowledgement, Refusals
-from topicserve.worker.delivery.topic_limit import TopicLimits
 from topicserve.worker.health.breaker import Breaker
+from topicserve.worker.health.dead_letter_log import DeadLetterLog
 from topicserve.worker.health.stall_detector import StallDetector
-from topicserve.worker.offsets.rebalance import Rebalance
+from topicserve.worker.health.unavailable_servables import UnavailableServables
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.parts import Inference, Intake, Output, Oversight, Stages
 from topicserve.worker.quarantine.quarantine import Quarantine
 from topicserve.worker.quarantine.timeouts import PredictTimeouts
+from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.metadata_cleaner import MetadataCleaner
-from topicserve.worker.runtime.unavailable_servables import UnavailableServables
+from topicserve.worker.runtime.topic_limit import TopicLimits
 from topicserve.worker.stages.batch import Batcher, PublishOrder
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.calls.second_tries import SecondTries
@@ -34,7 +35,6 @@ from topicserve.worker.stages.join import Joiner
 from topicserve.worker.stages.predict import Predictor, PredictWatch
 from topicserve.worker.stages.publish import Encoder
 from topicserve.worker.stages.routing import Router
-from topicserve.worker.telemetry.event_log import DeadLetterLog
 
 # What the results of one batch may take of `max_in_flight_bytes`, as they are counted: outputs,
 # text and result are held together while they are encoded, by two threads or more.

@@ -10,12 +10,13 @@ from topicserve.backends.broker import Consumer
 from topicserve.worker.delivery.delivery import Delivery
 from topicserve.worker.delivery.outcomes import Refusals
 from topicserve.worker.health.breaker import Breaker
+from topicserve.worker.health.dead_letter_log import DeadLetterLog
 from topicserve.worker.health.stall_detector import StallDetector
-from topicserve.worker.offsets.rebalance import Rebalance
+from topicserve.worker.health.unavailable_servables import UnavailableServables
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.quarantine.quarantine import Quarantine
 from topicserve.worker.quarantine.timeouts import PredictTimeouts
-from topicserve.worker.runtime.unavailable_servables import UnavailableServables
+from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.stages.batch import Batcher, PublishOrder
 from topicserve.worker.stages.consume import FlowControl
 from topicserve.worker.stages.decode import Decoder
@@ -23,7 +24,6 @@ from topicserve.worker.stages.join import Joiner
 from topicserve.worker.stages.predict import Predictor, PredictWatch
 from topicserve.worker.stages.publish import Encoder
 from topicserve.worker.stages.shadow import Shadow
-from topicserve.worker.telemetry.event_log import DeadLetterLog
 
 
 @dataclass(slots=True)

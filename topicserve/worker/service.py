@@ -16,14 +16,13 @@ from topicserve.servables.server.server_core import ServerCore
 from topicserve.worker.assembly import Connections, build_stages
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.config.shown import shown_configuration
-from topicserve.worker.delivery.topic_limit import TopicLimits, batch_settings
 from topicserve.worker.health.broker_watch import BrokerWatch
-from topicserve.worker.health.readiness import WorkerHealth
+from topicserve.worker.health.guarding import swap_guard
 from topicserve.worker.http.server import HttpServer
 from topicserve.worker.parts import Stages
 from topicserve.worker.pipeline import Pipeline
+from topicserve.worker.readiness import WorkerHealth
 from topicserve.worker.runtime.environment import Environment
-from topicserve.worker.runtime.guarding import swap_guard
 from topicserve.worker.runtime.kafka_settings import (
     consumer_settings,
     open_workers_broker,
@@ -39,6 +38,7 @@ from topicserve.worker.runtime.stop_watchdog import (
     frozen_limit_seconds,
     stop_watchdog,
 )
+from topicserve.worker.runtime.topic_limit import TopicLimits, batch_settings
 from topicserve.worker.stages.shadow import Shadow
 from topicserve.worker.status.report import StatusReport, Watched
 from topicserve.worker.telemetry.event_log import log_version

@@ -15,16 +15,16 @@ from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 from topicserve.worker.config.schema import BatchingConfig, DeliveryConfig
 from topicserve.worker.delivery.delivery import Delivery, DeliveryContext
 from topicserve.worker.delivery.outcomes import Acknowledgement, Refusals
-from topicserve.worker.delivery.topic_limit import TopicLimits
 from topicserve.worker.health.breaker import Breaker
+from topicserve.worker.health.dead_letter_log import DeadLetterLog
+from topicserve.worker.health.unavailable_servables import UnavailableServables
 from topicserve.worker.offsets.tracker import OffsetTracker
-from topicserve.worker.runtime.unavailable_servables import UnavailableServables
+from topicserve.worker.runtime.topic_limit import TopicLimits
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.calls.second_tries import SecondTries
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import BatchPrediction, Polled, Rejection
-from topicserve.worker.telemetry.event_log import DeadLetterLog
 
 
 def limit_of(max_bytes: int) -> Callable[[OutgoingRecord], BackendError | None]:

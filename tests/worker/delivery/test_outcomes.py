@@ -8,10 +8,10 @@ from tests.support.stages.records import a_request
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.delivery.outcomes import Acknowledgement
+from topicserve.worker.health.dead_letter_log import DeadLetterLog
 from topicserve.worker.stages.calls.second_tries import SecondTries
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import BatchPrediction, CallOutput, Rejection
-from topicserve.worker.telemetry.event_log import DeadLetterLog
 
 MISSING = Metadata(MetadataStatus.MISSING)
 ENCODER = Encoder("out", "dead", "worker-1")

@@ -18,7 +18,7 @@ from topicserve.backends.errors import (
 )
 from topicserve.wire.kafka_record import OutgoingRecord, batch_bytes
 from topicserve.worker.config.schema import Guarantee
-from topicserve.worker.delivery.topic_limit import (
+from topicserve.worker.runtime.topic_limit import (
     ASK_AGAIN_SECONDS,
     TopicLimit,
     batch_settings,

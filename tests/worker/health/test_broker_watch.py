@@ -9,9 +9,9 @@ from tests.support.stages.records import ManualClock, a_kafka_record
 from topicserve.backends.broker import LogOffsets
 from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.delivery.topic_limit import ASK_AGAIN_SECONDS, TopicLimit
 from topicserve.worker.health.broker_watch import ASK_SECONDS, BrokerWatch
 from topicserve.worker.offsets.tracker import OffsetTracker
+from topicserve.worker.runtime.topic_limit import ASK_AGAIN_SECONDS, TopicLimit
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 PARTITION = TopicPartition("in", 0)

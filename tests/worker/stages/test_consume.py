@@ -10,11 +10,11 @@ from topicserve.backends.broker import Offsets
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.delivery.delivery import Delivery
+from topicserve.worker.health.unavailable_servables import UnavailableServables
 from topicserve.worker.offsets.assignment import PartitionAssignment
-from topicserve.worker.offsets.rebalance import Rebalance
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.quarantine.quarantine import Quarantine
-from topicserve.worker.runtime.unavailable_servables import UnavailableServables
+from topicserve.worker.rebalance import Rebalance
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.consume import FlowControl

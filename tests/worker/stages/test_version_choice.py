@@ -13,7 +13,7 @@ from topicserve.servables.core.errors import DeadlineExceededError, InvalidArgum
 from topicserve.servables.server.swap_guard import GuardLimits, SwapGuard
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.config.schema import BatchingConfig
-from topicserve.worker.runtime.guarding import GuardedResults
+from topicserve.worker.health.guarding import GuardedResults
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.calls.calls import ServableUnavailableError
 from topicserve.worker.stages.predict import Predictor

@@ -14,9 +14,9 @@ from topicserve.servables.server.servable_config import VersionPolicyKind
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.worker.config.schema import TopicsConfig, WorkerConfig
 from topicserve.worker.config.served import CanaryConfig, ServedConfig
+from topicserve.worker.health.dead_letter_log import DeadLetterLog
 from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.status.report import MAX_PARTITIONS, StatusReport, Watched
-from topicserve.worker.telemetry.event_log import DeadLetterLog
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 

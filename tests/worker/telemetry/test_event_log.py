@@ -3,21 +3,12 @@ import logging
 import pytest
 
 from tests.support.stages.logged import Logged
-from tests.support.stages.records import ManualClock, a_request
 from topicserve.backends.errors import FencedError
 from topicserve.servables.core.errors import DataLossError, as_servable_error
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState, ServableState
-from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
-from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.worker.service import exit_code_of
-from topicserve.worker.stages.publish import OutgoingBatch
-from topicserve.worker.telemetry.event_log import (
-    COUNT_SECONDS,
-    DeadLetterLog,
-    log_removed,
-    log_version,
-)
+from topicserve.worker.telemetry.event_log import log_removed, log_version
 
 
 @pytest.fixture(autouse=True)
@@ -29,19 +20,6 @@ def everything(caplog: pytest.LogCaptureFixture) -> None:
 def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, object]]]:
     """Return the events and their fields."""
     return [(record.msg, record.__dict__["fields"]) for record in caplog.records]
-
-
-def acknowledged(*reasons: Reason | None) -> OutgoingBatch:
-    """Return outcomes, each a result or a dead letter."""
-    outgoing = OutgoingBatch("digits", 1)
-    for offset, reason in enumerate(reasons):
-        request = a_request(offset=offset)
-        record = OutgoingRecord("out", None, b"")
-        if reason is not None:
-            letter = DeadLetter.of(request.record, reason, ValueError(f"no {offset}"))
-            record = encode_dead_letter(letter, "dead")
-        outgoing.add(request, record, reason)
-    return outgoing
 
 
 def test_versions_are_told_with_their_servable(caplog: pytest.LogCaptureFixture) -> None:
@@ -81,37 +59,6 @@ def test_a_rollback_to_a_version_that_fails_is_told(caplog: pytest.LogCaptureFix
             "problem": "cut short",
             "remedy": "remove the failed version, too, or correct it",
         }
-    ]
-
-
-def test_the_first_dead_letter_of_a_reason_is_told_and_then_a_count_a_minute(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """The first one says where it is and why; results are not told."""
-    clock = ManualClock()
-    log = DeadLetterLog(clock)
-
-    log.note(acknowledged(None, None))
-    log.note(acknowledged(None, Reason.INVALID_INPUT, Reason.INVALID_INPUT))
-    log.note(acknowledged(Reason.INVALID_INPUT, Reason.INVALID_RECORD))
-    log.tick()
-    clock.advance(COUNT_SECONDS)
-    log.tick()
-    log.tick()
-    clock.advance(COUNT_SECONDS)
-    log.tick()
-
-    place = {"topic": "in", "partition": 0}
-    assert told(caplog) == [
-        (
-            "first_dead_letter",
-            {"reason": "invalid_input", **place, "offset": 1, "problem": "no 1"},
-        ),
-        (
-            "first_dead_letter",
-            {"reason": "invalid_record", **place, "offset": 1, "problem": "no 1"},
-        ),
-        ("dead_letters", {"reason": "invalid_input", "records": 2}),
     ]
 
 

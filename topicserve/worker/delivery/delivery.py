@@ -8,9 +8,9 @@ from topicserve.backends.broker import Consumer, Offsets, Producer
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.delivery.outcomes import Refusals
 from topicserve.worker.health.breaker import Breaker
+from topicserve.worker.health.unavailable_servables import UnavailableServables
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.runtime.environment import Environment
-from topicserve.worker.runtime.unavailable_servables import UnavailableServables
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.publish import OutgoingBatch
 

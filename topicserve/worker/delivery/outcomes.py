@@ -9,14 +9,14 @@ from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.dead_letter import TRUNCATED_HEADER, Reason
 from topicserve.wire.dead_letter_fit import fit_dead_letter, size_bytes
 from topicserve.wire.kafka_record import OutgoingRecord, batch_bytes
-from topicserve.worker.delivery.topic_limit import TopicLimits
+from topicserve.worker.health.dead_letter_log import DeadLetterLog
+from topicserve.worker.health.guarding import GuardedResults
 from topicserve.worker.runtime.environment import Environment
-from topicserve.worker.runtime.guarding import GuardedResults
 from topicserve.worker.runtime.metadata_cleaner import MetadataCleaner
+from topicserve.worker.runtime.topic_limit import TopicLimits
 from topicserve.worker.stages.calls.second_tries import Refusal, SecondTries
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import Polled, Request
-from topicserve.worker.telemetry.event_log import DeadLetterLog
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 

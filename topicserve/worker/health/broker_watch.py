@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from topicserve.backends.broker import LogOffsets, OffsetsAdmin
 from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
 from topicserve.wire.kafka_record import TopicPartition
-from topicserve.worker.delivery.topic_limit import TopicLimit
 from topicserve.worker.offsets.assignment import MAX_GAPS, Gap
 from topicserve.worker.offsets.tracker import OffsetTracker
+from topicserve.worker.runtime.topic_limit import TopicLimit
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 

@@ -17,13 +17,13 @@ from topicserve.servables.core.servable_state import ManagerState
 from topicserve.servables.server.server_core import ServerCore
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.config.served import CanaryConfig, ShadowConfig
+from topicserve.worker.health.dead_letter_log import DeadLetterLog
 from topicserve.worker.http.pages import Health, Page, json_page
 from topicserve.worker.status.history import History
 from topicserve.worker.status.page import status_page
 from topicserve.worker.status.snapshot import Interval, take_snapshot
 from topicserve.worker.status.stages import StageLoad, limiting_stage, stage_loads
 from topicserve.worker.status.state import WorkerState, judge
-from topicserve.worker.telemetry.event_log import DeadLetterLog
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 SCHEMA = 1

@@ -8,7 +8,7 @@ from tests.support.processes.worker_config import MINIMAL, load
 from tests.support.stages.logged import Logged
 from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.worker.config.schema import WorkerConfig
-from topicserve.worker.runtime.guarding import swap_guard
+from topicserve.worker.health.guarding import swap_guard
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from topicserve.worker.health.readiness import WorkerHealth
+from topicserve.worker.readiness import WorkerHealth
 
 
 def stages_without_a_problem() -> Any:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from topicserve.backends.broker import Offsets
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.delivery.delivery import Delivery
+from topicserve.worker.health.unavailable_servables import UnavailableServables
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.quarantine.quarantine import Quarantine
-from topicserve.worker.runtime.unavailable_servables import UnavailableServables
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.consume import FlowControl
 from topicserve.worker.telemetry.logging import log_event

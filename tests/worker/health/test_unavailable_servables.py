@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.stages.logged import Logged
 from tests.support.stages.records import ROUTE, ManualClock
-from topicserve.worker.runtime.unavailable_servables import UnavailableServables
+from topicserve.worker.health.unavailable_servables import UnavailableServables
 from topicserve.worker.stages.request import Route
 
 OTHER = Route("words", None, None, "serving_default")

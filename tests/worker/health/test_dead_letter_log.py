@@ -1,0 +1,54 @@
+import logging
+
+import pytest
+
+from tests.support.stages.records import ManualClock, a_request
+from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
+from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.worker.health.dead_letter_log import COUNT_SECONDS, DeadLetterLog
+from topicserve.worker.stages.publish import OutgoingBatch
+
+
+def acknowledged(*reasons: Reason | None) -> OutgoingBatch:
+    """Return outcomes, each a result or a dead letter."""
+    outgoing = OutgoingBatch("digits", 1)
+    for offset, reason in enumerate(reasons):
+        request = a_request(offset=offset)
+        record = OutgoingRecord("out", None, b"")
+        if reason is not None:
+            letter = DeadLetter.of(request.record, reason, ValueError(f"no {offset}"))
+            record = encode_dead_letter(letter, "dead")
+        outgoing.add(request, record, reason)
+    return outgoing
+
+
+def test_the_first_dead_letter_of_a_reason_is_told_and_then_a_count_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The first one says where it is and why; results are not told."""
+    caplog.set_level(logging.DEBUG, "topicserve")
+    clock = ManualClock()
+    log = DeadLetterLog(clock)
+
+    log.note(acknowledged(None, None))
+    log.note(acknowledged(None, Reason.INVALID_INPUT, Reason.INVALID_INPUT))
+    log.note(acknowledged(Reason.INVALID_INPUT, Reason.INVALID_RECORD))
+    log.tick()
+    clock.advance(COUNT_SECONDS)
+    log.tick()
+    log.tick()
+    clock.advance(COUNT_SECONDS)
+    log.tick()
+
+    place = {"topic": "in", "partition": 0}
+    assert [(record.msg, record.__dict__["fields"]) for record in caplog.records] == [
+        (
+            "first_dead_letter",
+            {"reason": "invalid_input", **place, "offset": 1, "problem": "no 1"},
+        ),
+        (
+            "first_dead_letter",
+            {"reason": "invalid_record", **place, "offset": 1, "problem": "no 1"},
+        ),
+        ("dead_letters", {"reason": "invalid_input", "records": 2}),
+    ]
