@@ -1,10 +1,13 @@
 """What a person reads of a worker is asserted by its value in some test: a name is not enough."""
 
+import pytest
+
 from tests.docs.test_logging import ROWS
 from tests.support.docs.assertions import assertions, settings
 from tools.reference_pages import keys, metric_rows
 from topicserve.worker.telemetry import label_values
 
+pytestmark = pytest.mark.slow
 # It asserts that counters begin at 0, which says nothing of what they count.
 ZEROS = "worker/telemetry/test_metrics.py"
 CLOSED = {

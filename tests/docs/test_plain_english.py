@@ -35,8 +35,13 @@ def modules() -> list[Path]:
 
 
 def prose_of(path: Path) -> Iterator[str]:
-    """Yield a module's docstrings and comments, and, of the program, its texts too."""
+    """Yield a module's docstrings and comments, and, of the program, its texts too.
+
+    Nothing of one that has no such word anywhere, its texts joined: to parse all takes long.
+    """
     source = path.read_text()
+    if not BANNED.search(re.sub(r"[\s\"']+", " ", source)):
+        return
     is_program = path.is_relative_to(CHECKOUT / "topicserve")
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and is_program:

@@ -59,7 +59,8 @@ def names(where: str) -> dict[str, Any]:
         polled = KafkaRecord(*P0, 0, 0, result.key, result.value, result.headers)
         consumer = ReadConsumer(MemoryLog([polled]), P0)
         consumer.lag_records = {P0: 0}
-        made["reader"] = AsyncTopicReader(TopicReader(consumer, "results", decode_result))
+        reader = TopicReader(consumer, "results", decode_result)
+        made["reader"] = AsyncTopicReader(reader) if where.startswith("Async") else reader
     return made
 
 
@@ -90,4 +91,5 @@ def test_the_examples_are_found() -> None:
         "PredictClient.predict",
         "RecordProducer.publish",
         "RecordProducer.publish_rows",
+        "ResultReader",
     }

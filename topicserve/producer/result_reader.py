@@ -23,9 +23,8 @@ CHECK_ANSWER_SECONDS = 5.0
 class ResultReader(TopicReader[Result]):
     """Yields the results of an output topic; those that the filters leave out are never decoded.
 
-        with ResultReader.connect("kafka:9092", topic="results", servable="digits") as reader:
-            for result in reader.read(limit=100, timeout_seconds=30):
-                print(result.record_id, result.version, result.value, result.metadata)
+        for result in reader.read(until_end=True):
+            print(result.record_id, result.version, result.value, result.metadata)
 
     Results of aborted transactions are not read. Under at-least-once delivery a result may come
     twice, with the same record id.
