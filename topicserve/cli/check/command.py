@@ -92,8 +92,10 @@ def _text_teller() -> Callable[[Finding], None]:
     console = Console(highlight=False, soft_wrap=True)
 
     def tell(finding: Finding) -> None:
-        line = Text(f"{finding.severity.value:<8}", _COLOURS[finding.severity])
-        line.append(f" {printable(finding.key)}: {printable(finding.message)}", "")
+        line = Text.assemble(
+            (f"{finding.severity.value:<8}", _COLOURS[finding.severity]),
+            f" {printable(finding.key)}: {printable(finding.message)}",
+        )
         console.print(line)
 
     return tell

@@ -22,7 +22,7 @@ from topicserve.cli.replay.plan import Plan, plan_of
 from topicserve.cli.replay.progress import ReplayScreen
 from topicserve.cli.standard_streams import need_output, write_output
 from topicserve.cli.worker import TENSORFLOW_LOG_LEVEL, run_preflight
-from topicserve.exit_codes import EXIT_FAILED
+from topicserve.exit_codes import EXIT_BREAKER_OPEN, EXIT_FAILED
 from topicserve.producer.json_bytes import json_bytes
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import WorkerConfig
@@ -35,6 +35,10 @@ from topicserve.worker.runtime.stop_signals import stop_signals
 from topicserve.worker.telemetry.logging import configure_logging, libraries_silenced
 
 CLOSE_SECONDS = 5.0
+_TOO_MANY_DEAD_LETTERS = (
+    "stopped: the share of dead letters exceeded delivery.max_dead_letter_share; correct the "
+    "cause, or raise it with --set delivery.max_dead_letter_share=1"
+)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -65,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     _print(arguments, account)
     if account.comparison is not None and not arguments.json:
         _print_lines(account.comparison.lines(plan.live_topic))
+    if code == EXIT_BREAKER_OPEN:
+        print(_TOO_MANY_DEAD_LETTERS, file=sys.stderr)
     if not account.is_complete:
         print("run the same command again to go on", file=sys.stderr)
     return code if code or account.is_good else EXIT_FAILED

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from topicserve.cli.progress import duration
 from topicserve.worker.replay.progress import ReplayProgress
@@ -34,7 +34,7 @@ class ReplayScreen:
         self._moved_at = self._told_at = clock()
         self._bar: Progress | None = None
         if self._stream.isatty():
-            columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
+            columns = (BarColumn(), TextColumn("{task.description}"))
             self._bar = Progress(*columns, console=Console(file=self._stream), transient=True)
             self._task = self._bar.add_task(self._text(before), total=before.total_offsets)
             self._bar.update(self._task, completed=before.done_offsets)

@@ -19,7 +19,7 @@ from topicserve.cli.status.sample import Sample, take_sample
 from topicserve.cli.status.screen import open_console, rendered
 from topicserve.cli.status.status import Status
 from topicserve.cli.status.workers import ask_workers
-from topicserve.exit_codes import EXIT_FAILED
+from topicserve.exit_codes import EXIT_FAILED, EXIT_OK
 from topicserve.producer.json_bytes import json_bytes
 
 # Topics are read through a group, which takes brokers some seconds to form.
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
             looks.wait()
             status = looks.look(first)
             _show(arguments, open_console(), status)
-            return EXIT_FAILED if status.waiting_for else 0
+            return EXIT_FAILED if status.waiting_for else EXIT_OK
         _watch(arguments, looks, first)
     return 0
 
