@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-stages bench-handle docs tables chaos lock format
+.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-kinds bench-stages bench-handle docs tables chaos lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ bench-publish: setup ## a million rows of a file, published by a command that is
 
 bench-broker: setup ## the embedded broker beside Apache Kafka: throughput, wake-up, memory, start
 	$(BIN)/python -m benchmarks.broker
+
+bench-kinds: setup ## drain a backlog of each kind of record, on Apache Kafka
+	$(BIN)/python -m benchmarks.kinds
 
 bench-stages: setup ## what a record of each kind costs between the Kafka clients and the model
 	$(BIN)/python -m benchmarks.stages

@@ -104,26 +104,27 @@ def _echo(client: str, module: str) -> Competitor:
     return Competitor("bare echo", client, "none", Shape.TOPICSERVE, hand_loop(module))
 
 
-def _topicserve(client: str, guarantee: str) -> Competitor:
-    return Competitor("topicserve", client, guarantee, Shape.TOPICSERVE, worker(client, guarantee))
+def topicserve(client: str, guarantee: str, shape: Shape = Shape.TOPICSERVE) -> Competitor:
+    """Return a worker with its defaults, that reads records of a shape."""
+    return Competitor("topicserve", client, guarantee, shape, worker(client, guarantee))
 
 
 STRONG = _hand_loop("confluent", "confluent_loop")
 
 DRAIN = (
     STRONG,
-    _topicserve("confluent", "at_least_once"),
-    _topicserve("confluent", "exactly_once"),
+    topicserve("confluent", "at_least_once"),
+    topicserve("confluent", "exactly_once"),
     _hand_loop("kafka-python", "kafka_python_loop"),
-    _topicserve("kafka-python", "at_least_once"),
-    _topicserve("kafka-python", "exactly_once"),
+    topicserve("kafka-python", "at_least_once"),
+    topicserve("kafka-python", "exactly_once"),
     _hand_loop("aiokafka", "aiokafka_loop"),
 )
 
 LATENCY = (
     _echo("confluent", "confluent_echo"),
     STRONG,
-    _topicserve("confluent", "at_least_once"),
+    topicserve("confluent", "at_least_once"),
     _echo("kafka-python", "kafka_python_echo"),
-    _topicserve("kafka-python", "at_least_once"),
+    topicserve("kafka-python", "at_least_once"),
 )

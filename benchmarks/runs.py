@@ -14,7 +14,7 @@ from benchmarks.verify import Answers
 from benchmarks.workload import Workload
 from tests.support.kafka.topics import open_topics
 from tests.support.processes.child_process import ChildProcess
-from tests.support.servables.models import Network, export_networks
+from tests.support.servables.models import FEATURES, Network, export_networks
 
 WARM_UP_RECORDS = 256
 START_LIMIT_SECONDS = 90.0
@@ -33,12 +33,19 @@ class Bench:
     directory: Path
 
     @classmethod
-    def prepare(cls, servers: Servers, directory: Path, records: int) -> "Bench":
+    def prepare(
+        cls,
+        servers: Servers,
+        directory: Path,
+        records: int,
+        features: int = FEATURES,
+        rows: int = 1,
+    ) -> "Bench":
         """Export the network, make the records and store their metadata."""
-        network = Network()
+        network = Network(layers=(features, *Network().layers[1:]))
         model_base_path = directory / "network"
         export_networks(model_base_path, {1: network})
-        workload = Workload.make(records + WARM_UP_RECORDS)
+        workload = Workload.make(records + WARM_UP_RECORDS, features, rows)
         store_metadata(servers.redis_url, workload)
         return cls(servers, workload, network, model_base_path, directory)
 

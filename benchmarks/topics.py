@@ -77,7 +77,7 @@ class InputTopic:
             self._topic,
             self._workload.value(index, self._shape),
             key=record_id.encode(),
-            headers=input_headers(record_id),
+            headers=input_headers(record_id, self._shape),
         )
 
     def _flush(self, producer: Producer) -> None:

@@ -5,9 +5,13 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from benchmarks.workload import Workload
 from tests.support.servables.models import Network
+from topicserve.wire.json_codec.body import Form
+from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.wire.result import decode_result
 
 CHECK_EVERY = 100
 TOLERANCE = 1e-4
@@ -19,7 +23,7 @@ class Answers:
     def __init__(self, workload: Workload, network: Network) -> None:
         self._workload, self._network = workload, network
         self._seen: set[bytes] = set()
-        self._kept: list[bytes] = []
+        self._kept: list[Any] = []
         self.duplicates = 0
 
     def __len__(self) -> int:
@@ -34,7 +38,7 @@ class Answers:
                 continue
             self._seen.add(key)
             if len(self._seen) % CHECK_EVERY == 0:
-                self._kept.append(message.value())
+                self._kept.append(message)
 
     def check(self) -> None:
         """Raise AssertionError unless ids are the workload's, and what was kept is right."""
@@ -42,17 +46,28 @@ class Answers:
         if unknown:
             raise AssertionError(f"{len(unknown)} results have ids that were never sent")
         index_of = {record_id: index for index, record_id in enumerate(self._workload.ids)}
-        bodies = [orjson.loads(value) for value in self._kept]
-        indexes = [index_of[body["id"]] for body in bodies]
-        found = np.array([_prediction(body) for body in bodies])
-        wanted = self._network.predict(self._workload.rows[indexes])
-        if not np.allclose(found, wanted, atol=TOLERANCE):
+        answers = [_read(message) for message in self._kept]
+        indexes = [index_of[record_id] for record_id, _, _ in answers]
+        found = np.concatenate([predictions for _, predictions, _ in answers])
+        wanted = [self._network.predict(self._workload.rows_of(index)) for index in indexes]
+        if not np.allclose(found, np.concatenate(wanted), atol=TOLERANCE):
             raise AssertionError("predictions differ from the network's")
-        for body, index in zip(bodies, indexes, strict=True):
-            if body["metadata"] != orjson.loads(self._workload.metadata(index)):
-                raise AssertionError(f"wrong metadata for {body['id']}: {body['metadata']}")
+        for (record_id, _, metadata), index in zip(answers, indexes, strict=True):
+            if metadata != orjson.loads(self._workload.metadata(index)):
+                raise AssertionError(f"wrong metadata for {record_id}: {metadata}")
 
 
-def _prediction(body: dict[str, Any]) -> Any:
-    """Return the probabilities in our result or in a hand loop's."""
-    return body["prediction"] if "prediction" in body else body["y"]
+def _read(message: Any) -> tuple[str, NDArray[Any], Any]:
+    """Return the record id, the probabilities by row and the metadata of our result, or another's.
+
+    A hand loop's is known by its member "y".
+    """
+    value, headers = message.value(), message.headers() or []
+    if b'"y":' in value:
+        body = orjson.loads(value)
+        return body["id"], np.atleast_2d(body["y"]), body["metadata"]
+    record = KafkaRecord(message.topic(), 0, 0, 0, message.key(), value, headers)
+    result = decode_result(record)
+    tensors = result.form is Form.TENSORS
+    predictions = next(iter(result.value.values())) if tensors else result.value
+    return result.record_id, np.atleast_2d(predictions), result.metadata

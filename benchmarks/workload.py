@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tests.support.servables.models import FEATURES
 from topicserve.wire import headers as names
+from topicserve.wire.protobuf_codec import encode_predict_request
 
 SERVABLE = "network"
 HAND_LOOP_PREFIX = "meta:"
@@ -23,32 +24,48 @@ class Shape(Enum):
     """`{"instance": [...]}`, the id in the header ce_id."""
     HAND_LOOP = "hand loop"
     """`{"id": ..., "inputs": [{"data": [...]}]}`, as the strong hand loop reads it."""
+    INSTANCES = "instances"
+    """`{"instances": [[...], ...]}`, with all rows of a record."""
+    PROTOBUF = "protobuf"
+    """TensorFlow Serving's PredictRequest, with all rows of a record."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Record ids and their rows, float64 [records, 64] of six decimals: 680 bytes as JSON.
+    """Record ids and their rows, float64 [records * rows, features] of six decimals.
 
-    Both shapes carry the same rows under the same key and headers, so that what is moved and
-    parsed differs by the shape alone.
+    A row of 64 has 680 bytes as JSON. All shapes carry the same rows under the same key and
+    headers, so that what is moved and parsed differs by the shape alone.
     """
 
     ids: list[str]
     rows: NDArray[np.float64]
+    rows_of_a_record: int = 1
 
     @classmethod
-    def make(cls, records: int, seed: int = 0) -> "Workload":
+    def make(
+        cls, records: int, features: int = FEATURES, rows: int = 1, seed: int = 0
+    ) -> "Workload":
         """Return that many records, the same for the same seed."""
         rng = np.random.default_rng(seed)
         ids = [str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in range(records)]
-        return cls(ids, np.round(rng.standard_normal((records, FEATURES)), 6))
+        return cls(ids, np.round(rng.standard_normal((records * rows, features)), 6), rows)
+
+    def rows_of(self, index: int) -> NDArray[np.float64]:
+        """Return one record's rows."""
+        start = index * self.rows_of_a_record
+        return self.rows[start : start + self.rows_of_a_record]
 
     def value(self, index: int, shape: Shape) -> bytes:
         """Return one record's body."""
-        row = self.rows[index]
-        if shape is Shape.TOPICSERVE:
-            return orjson.dumps({"instance": row}, option=orjson.OPT_SERIALIZE_NUMPY)
-        body = {"id": self.ids[index], "inputs": [{"data": row}]}
+        rows = self.rows_of(index)
+        if shape is Shape.PROTOBUF:
+            return encode_predict_request({"x": rows.astype(np.float32)}, servable_name=SERVABLE)
+        body: dict[str, object] = {"instance": rows[0]}
+        if shape is Shape.INSTANCES:
+            body = {"instances": rows}
+        elif shape is Shape.HAND_LOOP:
+            body = {"id": self.ids[index], "inputs": [{"data": rows[0]}]}
         return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
     def metadata(self, index: int) -> bytes:
@@ -56,13 +73,15 @@ class Workload:
         return orjson.dumps({"row": index, "source": "benchmark", "label": index % 10})
 
 
-def input_headers(record_id: str) -> list[tuple[str, bytes]]:
+def input_headers(record_id: str, shape: Shape) -> list[tuple[str, bytes]]:
     """Return the CloudEvents headers of an input record."""
+    is_protobuf = shape is Shape.PROTOBUF
+    content_type = names.PROTOBUF_CONTENT_TYPE if is_protobuf else names.JSON_CONTENT_TYPE
     return [
         (names.SPECVERSION, names.SPECVERSION_VALUE.encode()),
         (names.ID, record_id.encode()),
         (names.SOURCE, b"/benchmark"),
         (names.TYPE, names.INPUT_TYPE.encode()),
         (names.SERVABLE, SERVABLE.encode()),
-        (names.CONTENT_TYPE, names.JSON_CONTENT_TYPE.encode()),
+        (names.CONTENT_TYPE, content_type.encode()),
     ]

@@ -1,0 +1,117 @@
+"""How fast, and for how much CPU, a worker drains a backlog of each kind of record.
+
+    python -m benchmarks.kinds [--only TEXT] [--records 40000] [--rounds 1] [--write-docs]
+
+On Apache Kafka and Valkey, at least once, with both clients: a row as JSON and as protobuf, of 64
+and of 784 floats, and 32 rows of 64 in a record. The last column compares rows of one run.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.competitors import topicserve
+from benchmarks.docs import markdown, replace_section
+from benchmarks.drain import drain
+from benchmarks.drain_report import Outcome
+from benchmarks.options import only
+from benchmarks.runs import Bench
+from benchmarks.servers import Servers, open_servers
+from benchmarks.workload import Shape
+
+_COLUMNS = ("record", "client", "records/s", "CPU us/record", "CPU us/row", "CPU x the row as JSON")
+_CLIENTS = ("confluent", "kafka-python")
+_LIMIT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of record."""
+
+    shape: Shape
+    features: int
+    rows: int = 1
+
+
+KINDS: Mapping[str, Kind] = {
+    "JSON, one row of 64": Kind(Shape.TOPICSERVE, 64),
+    "protobuf, one row of 64": Kind(Shape.PROTOBUF, 64),
+    "JSON, 32 rows of 64": Kind(Shape.INSTANCES, 64, 32),
+    "JSON, one row of 784": Kind(Shape.TOPICSERVE, 784),
+    "protobuf, one row of 784": Kind(Shape.PROTOBUF, 784),
+}
+Found = dict[tuple[str, str], list[Outcome]]
+
+
+def measure(
+    servers: Servers, directory: Path, kinds: Mapping[str, Kind], records: int, rounds: int
+) -> Found:
+    """Return what every round of each kind took, by its name and the client."""
+    found: Found = {}
+    benches: dict[tuple[int, int], Bench] = {}
+    for number in range(rounds):
+        for name, kind in kinds.items():
+            place = kind.features, kind.rows
+            if place not in benches:
+                own = directory / f"{number}-{len(benches)}"
+                own.mkdir()
+                count = max(records * 4 // (kind.rows + 3), 1)
+                benches[place] = Bench.prepare(servers, own, count, *place)
+            for client in _CLIENTS:
+                competitor = topicserve(client, "at_least_once", kind.shape)
+                outcome = drain(benches[place], competitor, _LIMIT_SECONDS)
+                found.setdefault((name, client), []).append(outcome)
+                print(f"{name}, {client}: {outcome}", file=sys.stderr)
+    return found
+
+
+def rows_of(found: Found) -> list[list[str]]:
+    """Return the table: medians of the rounds."""
+    cpu = {
+        key: median(one.cpu_us_per_record for one in outcomes) for key, outcomes in found.items()
+    }
+    table = []
+    for (name, client), outcomes in found.items():
+        kind = KINDS[name]
+        as_json = cpu.get((f"JSON, one row of {kind.features}", client))
+        per_row = cpu[name, client] / kind.rows
+        table.append(
+            [
+                *(name, client),
+                f"{median(one.records_per_second for one in outcomes):,.0f}",
+                f"{cpu[name, client]:.1f}",
+                f"{per_row:.1f}",
+                "" if as_json is None else f"{per_row / as_json:.2f}",
+            ]
+        )
+    return table
+
+
+def main() -> int:
+    """Measure, print the table, and write it to the page where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", metavar="TEXT", help="kinds whose name contains it")
+    parser.add_argument("--records", type=int, default=40_000)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
+    arguments = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="topicserve-bench-") as directory,
+        open_servers(None, None) as servers,
+    ):
+        kinds = only(arguments.only, KINDS)
+        found = measure(servers, Path(directory), kinds, arguments.records, arguments.rounds)
+    table = rows_of(found)
+    print("\n".join(markdown(_COLUMNS, table)))
+    if arguments.write_docs:
+        command = f"python -m benchmarks.kinds --records {arguments.records}"
+        replace_section("kinds", f"{command} --rounds {arguments.rounds}", _COLUMNS, table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
