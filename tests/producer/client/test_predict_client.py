@@ -208,6 +208,29 @@ def test_closing_fails_the_requests_that_wait(traffic: Traffic) -> None:
         client.predict({"x": [1.0]})
 
 
+def test_closing_ends_the_wait_for_a_connection(traffic: Traffic) -> None:
+    """A request that waits for a broker does not wait for its timeout."""
+    opening, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        opening.set()
+        assert go_on.wait(LIMIT_SECONDS)
+
+    traffic.fail_open = hold
+    client = a_client(traffic, timeout_seconds=LIMIT_SECONDS * 6)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.predict, {"x": [1.0]})
+        assert opening.wait(LIMIT_SECONDS)
+        closing = threading.Thread(target=client.close)
+        closing.start()
+        error = waiting.exception(LIMIT_SECONDS)
+        go_on.set()
+        closing.join(LIMIT_SECONDS)
+
+    assert str(error) == "the client was closed"
+    assert traffic.log.ids() == []
+
+
 def test_it_reads_from_the_end_that_the_topics_had(traffic: Traffic) -> None:
     """What was polled from before is not looked at, and no request is published earlier."""
     published_at_open: list[int] = []

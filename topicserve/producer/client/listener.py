@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import closing, suppress
 from typing import NamedTuple, Protocol
 
@@ -101,7 +101,9 @@ class ResultListener:
         """Stop reading, and wait a little for the consumer to leave its group."""
         self._closed.set()
         with self._lock:
-            thread = self._thread
+            thread, ready = self._thread, self._ready
+        with suppress(InvalidStateError):  # it was ready
+            ready.set_exception(BackendUnavailableError("the client was closed"))
         if thread is not None:
             thread.join(_CLOSE_SECONDS + POLL_SECONDS)
 
@@ -127,7 +129,8 @@ class ResultListener:
                 for record in positions.wanted(consumer, polled):
                     self._answers.answer(record)
                 if positions.are_begun and not self._ready.done():
-                    self._ready.set_result(None)
+                    with suppress(InvalidStateError):  # closed meanwhile
+                        self._ready.set_result(None)
                 if self._clock() - told_at >= _STATS_SECONDS:
                     told_at = self._clock()
                     self._progress = positions.progress(consumer.stats())
