@@ -1,5 +1,6 @@
 import argparse
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Setup:
             arguments, producer, self.store, self.progress, checkpoint, self.pace
         )
         try:
-            with producer:
+            with suppress(PublishError), producer:  # as the command does
                 publishing.run(source)
         finally:
             publishing.window.finish(complete=False)
@@ -132,26 +133,30 @@ def test_records_without_metadata_need_no_store(setup: Setup) -> None:
     assert setup.log.ids() == [an_id(1)]
 
 
-def test_a_record_that_is_not_acknowledged_fails_the_command(setup: Setup) -> None:
-    """It is counted out, and told at the end."""
+def test_a_record_that_is_not_acknowledged_is_a_failure(setup: Setup) -> None:
+    """It is counted out, and told at the end with its place."""
     setup.kafka.fail_send = lambda _: RecordTooLargeError("larger than 1 MiB")
 
-    with pytest.raises(PublishError, match="1 MiB"):
-        setup.publish(line(1))
+    publishing = setup.publish(line(1))
 
     assert setup.progress.count == 0
+    assert publishing.window.failure is not None
+    assert publishing.window.failure[0] == f"{setup.file}:1"
 
 
 def test_refused_records_may_be_skipped(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
     """As invalid ones are; the others go."""
     error = RecordTooLargeError("larger than 1 MiB")
     setup.kafka.fail_send = failing(2, error)
+    lines = b"".join(line(n) for n in range(1, 5))
 
-    with pytest.raises(PublishError):  # told by the producer, which the command does not show
-        setup.publish(b"".join(line(n) for n in range(1, 5)), "--skip-invalid")
+    publishing = setup.publish(lines, "--skip-invalid", f"--checkpoint={setup.checkpoint}")
 
     assert setup.log.ids() == [an_id(1), an_id(3), an_id(4)]
+    assert publishing.window.failure is None
     assert "digits.jsonl:2: larger than 1 MiB" in capsys.readouterr().err
+    state = orjson.loads(Path(setup.checkpoint).read_bytes())
+    assert (state["published"], state["skipped"], state["complete"]) == (3, 1, True)
 
 
 def failing(number: int, error: Exception) -> Any:
@@ -215,11 +220,12 @@ def test_a_failure_is_where_the_next_command_goes_on(setup: Setup) -> None:
     setup.kafka.fail_send = failing(3, DeliveryTimeoutError("late"))
     lines = b"".join(line(n) for n in range(1, 6))
 
-    with pytest.raises(PublishError):
-        setup.publish(lines, f"--checkpoint={setup.checkpoint}")
+    failed = setup.publish(lines, f"--checkpoint={setup.checkpoint}")
     setup.kafka.fail_send = lambda _: None
     publishing = setup.run(f"--checkpoint={setup.checkpoint}")
 
+    assert failed.window.failure is not None
+    assert failed.window.failure[0] == f"{setup.file}:3"
     assert publishing.window.failure is None
     ids = setup.log.ids()
     assert set(ids) == {an_id(n) for n in range(1, 6)}

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -16,6 +17,7 @@ from topicserve.cli.progress import CountProgress
 from topicserve.cli.publish.checkpoint import Checkpoint
 from topicserve.cli.publish.rows import MAX_TOLD, Position, Row, RowSource
 from topicserve.cli.publish.window import Window
+from topicserve.producer.errors import PublishError
 from topicserve.producer.publish_future import PublishFuture
 from topicserve.producer.record import Record, StoredElsewhere
 from topicserve.producer.record_producer import RecordProducer
@@ -59,7 +61,8 @@ class Publishing:
                 self.window.add(row, self._publish(row))
                 if self.window.failure is not None:
                     return
-            self._producer.flush()
+            with suppress(PublishError):  # the window knows which row it is, and if it is skipped
+                self._producer.flush()
             is_complete = next(rows, None) is None if self._arguments.limit else True
         finally:
             self.window.finish(complete=is_complete)
