@@ -154,7 +154,7 @@ class RecordProducer:
 
         Rows are encoded and taken 1,000 at a time: an invalid one raises InvalidRecordError naming
         its row before any of its thousand is published. Give a very large table in parts: a future
-        takes about a kilobyte.
+        takes about two kilobytes.
         """
         mapping = RowMapping(
             inputs=inputs,
