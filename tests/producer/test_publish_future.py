@@ -9,7 +9,7 @@ def test_waiting_has_a_limit_of_its_own() -> None:
     """A record of which nothing is heard is told as such, also where the wait has no limit."""
     future = PublishFuture("7", limit_seconds=0.01)
 
-    with pytest.raises(BackendUnavailableError, match="nothing was heard of record 7"):
+    with pytest.raises(BackendUnavailableError, match="no acknowledgement of record 7"):
         future.result()
     with pytest.raises(BackendUnavailableError):
         future.exception()

@@ -170,7 +170,7 @@ def _contents(answer: object, asked: int, secrets: Collection[str]) -> list[byte
     """
     if not isinstance(answer, list) or len(answer) != asked:
         # A connection that is out of step: it is closed, and the next one asked.
-        raise BackendUnavailableError("Redis gave an answer to something else")
+        raise BackendUnavailableError("Redis answered another request")
     if not _PLAIN.issuperset(map(type, answer)):
         passing = [one for one in map(_passing, answer) if one is not None]
         if (error := worst(passing, secrets)) is not None:

@@ -77,6 +77,6 @@ def _array_of(value: Any, field: str) -> NDArray[Any]:
         raise InvalidRecordError(field, f"is no array: {error}") from None
     if array.dtype.kind in "iufc":
         raise InvalidRecordError(
-            field, "is of numbers whose dtype is open; give numpy.asarray(..., numpy.float32)"
+            field, "has no definite dtype; give numpy.asarray(..., numpy.float32)"
         )
     return array

@@ -52,7 +52,9 @@ def json_body(form: str, content: Any) -> bytes:
     plain = _plain_tree(content, form)
     for place, leaf in _leaves(plain, form):
         if leaf is None:
-            raise InvalidRecordError(place, "is None, and no tensor holds that; NaN is a number")
+            raise InvalidRecordError(
+                place, "is None, which no tensor can hold; use NaN for a missing number"
+            )
     return json.dumps({form: plain}, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -47,5 +47,5 @@ class PublishFuture(Future[Place]):
             if timeout is not None:
                 raise
             raise BackendUnavailableError(
-                f"nothing was heard of record {self.record_id} within {self._limit_seconds:g} s"
+                f"no acknowledgement of record {self.record_id} within {self._limit_seconds:g} s"
             ) from None

@@ -152,7 +152,9 @@ def decode_dead_letter(record: KafkaRecord) -> DeadLetter:
     try:
         known = Reason(reason)
     except ValueError:
-        raise InvalidRecordError(REASON_HEADER, f"is no reason of ours: {reason[:64]!r}") from None
+        raise InvalidRecordError(
+            REASON_HEADER, f"is not a reason that workers write: {reason[:64]!r}"
+        ) from None
     return DeadLetter(
         original,
         known,
@@ -170,7 +172,7 @@ def cut_text(text: str, max_bytes: int) -> bytes:
 
 def _header(headers: Mapping[str, bytes], name: str) -> bytes:
     if name not in headers:
-        raise InvalidRecordError(name, "is missing; this is no dead letter of ours")
+        raise InvalidRecordError(name, "is missing; this is not a dead letter of a worker")
     return headers[name]
 
 

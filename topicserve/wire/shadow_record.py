@@ -32,9 +32,9 @@ def decode_shadow_record(record: KafkaRecord) -> ShadowRecord:
         body = orjson.loads(record.value or b"")
         record_id, primary, shadow = body["id"], body["primary"], body["shadow"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidRecordError("value", f"is no shadow's record: {error!r}") from None
+        raise InvalidRecordError("value", f"is not a shadow record: {error!r}") from None
     if not (isinstance(record_id, str) and isinstance(primary, dict) and isinstance(shadow, dict)):
         raise InvalidRecordError(
-            "value", "is no shadow's record: it must hold an id and two results"
+            "value", "is not a shadow record: it must hold an id and two results"
         )
     return ShadowRecord(record_id, primary, shadow, record)

@@ -479,9 +479,9 @@ def test_labels_can_be_switched_off(tmp_path: Path, start: Start) -> None:
     """In requests and in the configuration."""
     core = start(a_config("table", tmp_path), allow_version_labels=False)
 
-    with pytest.raises(InvalidArgumentError, match="switched off"):
+    with pytest.raises(InvalidArgumentError, match="disabled"):
         core.core.get_servable_handle(labelled("table", "stable"))
-    with pytest.raises(FailedPreconditionError, match="switched off"):
+    with pytest.raises(FailedPreconditionError, match="disabled"):
         core.core.reload([a_config("table", tmp_path, version_labels={"stable": 1})])
 
 

@@ -216,7 +216,9 @@ def test_being_refused_is_not_waited_out() -> None:
 
     with pytest.raises(ConfigError, match=r"^metadata\.redis_url: redis://redis:6379/0: no"):
         preflight().check_store(backend.ping)
-    with pytest.raises(ConfigError, match=r"^kafka\.settings: the broker refuses us: no"):
+    with pytest.raises(
+        ConfigError, match=r"^kafka\.settings: the broker refuses the connection: no"
+    ):
         preflight().check_broker(backend)
     assert backend.asked == 2
 

@@ -68,7 +68,9 @@ class ClientNetwork:
         """Raise AuthenticationError if a connection was refused since the last time."""
         refused, self._refused = self._refused, None
         if refused is not None:
-            raise AuthenticationError(f"Kafka refused us: {refused}; check credentials and TLS")
+            raise AuthenticationError(
+                f"Kafka refused the connection: {refused}; check credentials and TLS"
+            )
 
     def held(self) -> AbstractContextManager[None]:
         """Let the I/O thread sleep meanwhile: it finds all that is sent at once."""

@@ -39,7 +39,7 @@ def check_kafka(config: WorkerConfig, findings: Findings) -> None:
     except BackendUnavailableError as error:
         findings.problem("kafka.bootstrap_servers", f"no broker answers at {where} ({error})")
     except AuthenticationError as error:
-        findings.problem("kafka.settings", f"the broker refuses us: {error}")
+        findings.problem("kafka.settings", f"the broker refuses the connection: {error}")
     except BackendError as error:
         findings.problem("kafka.bootstrap_servers", f"{where}: {error}")
 

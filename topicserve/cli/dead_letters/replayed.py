@@ -111,7 +111,7 @@ def _decode(text: str, base: int) -> list[tuple[int, int]]:
         elif text.startswith(_PLAIN):
             pairs = text.removeprefix(_PLAIN)
         else:
-            raise ValueError("no text of ours")
+            raise ValueError("a text that no replay wrote")
         ranges, position = [], base
         for pair in filter(None, pairs.split(",")):
             gap, count = map(int, pair.split("+"))

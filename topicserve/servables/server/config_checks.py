@@ -30,7 +30,7 @@ def check_configs(
             )
         if config.version_labels and not allow_version_labels:
             raise FailedPreconditionError(
-                f"servable {config.name} has version labels, which are switched off"
+                f"servable {config.name} has version labels, which are disabled"
             )
         for label in (config.default_label, *config.reserved_labels):
             if label is not None and label not in config.version_labels:

@@ -125,13 +125,13 @@ class ModelConfigFile:
                 return
             self._text = text  # before anything can fail: a bad file is refused once
             if is_unset(text):  # as ServerCore::ReloadConfig of TF Serving
-                _logger.warning("model config file %s is empty, the old one stays", self._path)
+                _logger.warning("model config file %s is empty, the previous one stays", self._path)
                 return
             self._take_over(self._parse(text))
         except ServableError as error:
-            _logger.error("model config file refused, the old one stays: %s", error)
+            _logger.error("model config file rejected, the previous one stays: %s", error)
         else:
-            _logger.info("model config file %s taken over", self._path)
+            _logger.info("model config file %s applied", self._path)
 
     def _read_text(self) -> str:
         try:

@@ -72,7 +72,7 @@ class RequestResolver:
         if request.label is None:
             return request
         if not self._allow_version_labels:
-            raise InvalidArgumentError(f"{request}: version labels are switched off")
+            raise InvalidArgumentError(f"{request}: version labels are disabled")
         return ServableRequest.specific(
             request.name, self._labels.resolve(request.name, request.label)
         )

@@ -122,7 +122,7 @@ class MonitoredServable:
                 loaded = "; what is loaded stays loaded"
             _logger.warning("servable %s: %s%s", servable.name, complaint, loaded)
         else:
-            _logger.info("servable %s: all is found again", servable.name)
+            _logger.info("servable %s: its versions are found again", servable.name)
 
 
 @dataclass(frozen=True, slots=True)

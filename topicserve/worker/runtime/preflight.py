@@ -70,7 +70,9 @@ class Preflight:
                 "start it, or correct the address",
             ) from error
         except AuthenticationError as error:
-            raise ConfigError("kafka.settings", f"the broker refuses us: {error}") from error
+            raise ConfigError(
+                "kafka.settings", f"the broker refuses the connection: {error}"
+            ) from error
 
     def check_store(self, ping: Callable[[], None]) -> None:
         """Raise ConfigError where the metadata store does not answer."""

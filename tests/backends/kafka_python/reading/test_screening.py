@@ -28,6 +28,6 @@ def test_a_missing_codec_is_named_once_a_look(
 
     assert found == []
     assert [record.getMessage() for record in caplog.records] == [
-        "batches were not looked at before they are fetched: UnsupportedCodecError: Libraries "
+        "batches are not checked before they are fetched: UnsupportedCodecError: Libraries "
         "for lz4 compression codec not found; install topicserve[codecs]"
     ]

@@ -100,7 +100,7 @@ class CarefulReader:
         except BackendError as error:
             # A way to log in that librdkafka alone has is not tried again at each assignment.
             self._is_refused = isinstance(error, AuthenticationError | BackendConfigError)
-            log.warning("batches were not looked at before they are fetched: %s", error)
+            log.warning("batches are not checked before they are fetched: %s", error)
             return {}
 
     def look_at(self, partition: TopicPartition, position: int) -> Detour | None:

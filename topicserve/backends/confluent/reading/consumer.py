@@ -188,7 +188,7 @@ class ConfluentConsumer:
                 self._calls.call("close", lambda: self._leave(timeout_seconds), timeout_seconds)
         except BackendUnavailableError as error:
             # The group finds out by itself, after the session timeout.
-            log.warning("left without saying so: %s", error)
+            log.warning("could not leave the group cleanly: %s", error)
 
     def _leave(self, timeout_seconds: float) -> None:
         # A cooperative member without partitions leaves only if it unsubscribes; closed without,

@@ -79,7 +79,7 @@ class Detours:
         try:
             offsets = committed(partitions, _COMMITTED_SECONDS)
         except BackendUnavailableError as error:
-            log.warning("batches were not looked at before they are fetched: %s", error)
+            log.warning("batches are not checked before they are fetched: %s", error)
             return
         known = {p: int(offset) for p, offset in offsets.items() if offset is not None}
         self._partitions.starts.update(known)
@@ -106,7 +106,7 @@ class Detours:
         records, done = self._careful.read(max_records, self._partitions.paused)
         for partition, offset in done.items():
             self._careful.forget(partition)
-            log.warning("%s-%s: is read with librdkafka again", *partition)
+            log.warning("%s-%s: read with librdkafka again", *partition)
             if partition in self._partitions.paused:
                 self._partitions.sought[partition] = offset
                 continue

@@ -156,7 +156,7 @@ class KafkaPythonConsumer:
                 self._client.close(autocommit=False, timeout_ms=timeout_seconds * 1000)
         except BackendUnavailableError as error:
             # The group finds out by itself, after the session timeout.
-            log.warning("left without saying so: %s", error)
+            log.warning("could not leave the group cleanly: %s", error)
 
     def _opened(self, timeout_seconds: float) -> Any:
         if self._closed:

@@ -152,7 +152,7 @@ class _ScreenedRecords(ReadableRecords):
             return
         self._missing.add(str(error))
         log.warning(
-            "batches were not looked at before they are fetched: %s; install topicserve[codecs]",
+            "batches are not checked before they are fetched: %s; install topicserve[codecs]",
             str(error),
         )
 
@@ -181,7 +181,7 @@ def _check(batch: Any) -> None:
         if size < 0 or position > end:
             raise UnsoundBatchError("its records are cut off")
     if position != end:
-        raise UnsoundBatchError("more than its records is in it")
+        raise UnsoundBatchError("it has bytes behind its records")
 
 
 def _varint(content: Any, position: int) -> tuple[int, int]:

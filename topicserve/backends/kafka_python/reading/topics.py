@@ -69,7 +69,9 @@ class SubscribedTopics:
                 self._ids[topic] = topic_id
         if found:
             self.unread.update(self.partitions_of(found))
-            log.warning("created again, and read from auto.offset.reset on: %s", sorted(found))
+            log.warning(
+                "topics were created again and are read from auto.offset.reset: %s", sorted(found)
+            )
         return found
 
     def partitions_of(self, topics: Collection[str]) -> list[TopicPartition]:
@@ -114,4 +116,4 @@ class SubscribedTopics:
         topic_id = self._gone.pop(topic)
         if topic_id is not None and topic_id == self._ids.get(topic):
             self.unread.difference_update(self.partitions_of({topic}))  # it was there all along
-        log.warning('the topic "%s" is there again', topic)
+        log.warning('the topic "%s" exists again', topic)
