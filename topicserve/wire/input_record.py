@@ -38,8 +38,8 @@ class InputRecord(msgspec.Struct, frozen=True, gc=False):
     and for Form.TENSORS the whole message where its `layout` is known, else numpy arrays by input
     name, folded where they repeat a value. Content that is large, or takes many times its text in
     memory, is the body itself as Raw (`is_undecoded`).
-    `rows` is how many rows it has: exact for the two row formats, and else an estimate, since the
-    signature says which inputs have rows.
+    `rows` is how many rows it has: exact for the two row formats where rows are alike, and else an
+    estimate, since the signature says which inputs have rows.
     """
 
     record_id: str
