@@ -110,7 +110,7 @@ def _published(bootstrap_servers: str) -> list[tuple[int, bytes]]:
     partitions = [TopicPartition(TOPIC, number, 0) for number in range(PARTITIONS)]
     consumer.assign(partitions)
     left = sum(consumer.get_watermark_offsets(one)[1] for one in partitions)
-    found = []
+    found: list[tuple[int, bytes]] = []
     while len(found) < left:
         for message in consumer.consume(_CHUNK_ROWS, 1.0):
             row = orjson.loads(message.value())["instance"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topicserve.wire.json_codec import text as json_text
-from topicserve.wire.json_codec.text import load_json
+from topicserve.wire.json_codec.text import count_byte, load_json
 
 _leaves = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text()
 _texts = st.text(st.sampled_from('NaInfity"\\-,[{ '), max_size=12)
@@ -68,3 +68,14 @@ def test_text_without_tokens_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert load_json(b'["NaN", "-Infinity", 1]') == ["NaN", "-Infinity", 1]
     assert load_json(orjson.dumps([1.5])) == [1.5]
+
+
+@given(st.text("[{a", max_size=40), st.integers(0, 5000), st.integers(0, 5000))
+def test_bytes_are_counted_in_long_texts_as_in_short_ones(text: str, start: int, end: int) -> None:
+    """Whichever way is faster, and only between two places."""
+    content = (text + "b" * 20).encode() * 100
+
+    for byte in (b"[", b"{", b"x"):
+        end = min(end, len(content))
+        assert count_byte(content, byte, start, end) == content.count(byte, start, end)
+        assert count_byte(content, byte) == content.count(byte)

@@ -14,7 +14,6 @@ from enum import Enum
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec import UNSET, Raw, UnsetType
 
 from topicserve.wire.errors import InvalidRecordError
@@ -25,6 +24,7 @@ from topicserve.wire.json_codec.text import (
     LARGE_BYTES,
     LONE_ROW_CLOSING,
     LONE_ROW_OPENING,
+    count_byte,
     load_json,
     load_with_tokens,
     one_large_tree,
@@ -81,9 +81,6 @@ _COLUMN_NUMBER_BYTES, _COLUMN_STRING_BYTES = 16, 80
 # A tree that takes no more than so many times its text is kept, if the text is not large; and that
 # of a text so small, whatever it takes.
 _KEPT_TIMES, _SMALL_BYTES = 12, 16 * 1024
-# From here on numpy counts commas faster, which are every few bytes.
-_MANY_BYTES = 6 * 1024
-_COMMA = ord(",")
 # A lone row that is smaller counts as its text alone: to count its commas would cost too much.
 _SMALL_ROW_BYTES = 4096
 
@@ -183,9 +180,12 @@ def tree_bytes(content: bytes) -> int:
     four bytes. Commas and brackets within strings count, too.
     """
     value = _STRING_BYTES if b'"' in content else _NUMBER_BYTES
-    lists, objects = _LIST_BYTES * content.count(b"["), _DICT_BYTES * content.count(b"{")
+    lists, objects = (
+        _LIST_BYTES * count_byte(content, b"["),
+        _DICT_BYTES * count_byte(content, b"{"),
+    )
     text = len(content) if content.isascii() else 4 * len(content)
-    return text + value * content.count(b",") + lists + objects
+    return text + value * count_byte(content, b",") + lists + objects
 
 
 def built_bytes(content: bytes) -> int:
@@ -194,16 +194,10 @@ def built_bytes(content: bytes) -> int:
     Lists become dimensions, which take nothing; objects may become serialized tf.Examples.
     """
     if b'"' not in content:
-        objects = _COLUMN_STRING_BYTES * content.count(b"{")
-        return _COLUMN_NUMBER_BYTES * _commas(content) + objects
-    items = _commas(content) + content.count(b"{")
+        objects = _COLUMN_STRING_BYTES * count_byte(content, b"{")
+        return _COLUMN_NUMBER_BYTES * count_byte(content, b",") + objects
+    items = count_byte(content, b",") + count_byte(content, b"{")
     return len(content) + _COLUMN_STRING_BYTES * items
-
-
-def _commas(content: bytes) -> int:
-    if len(content) < _MANY_BYTES:
-        return content.count(b",")
-    return int(np.count_nonzero(np.frombuffer(content, np.uint8) == _COMMA))
 
 
 def tree_of(content: Raw, form: Form, limits: Limits = DEFAULT_LIMITS) -> Any:

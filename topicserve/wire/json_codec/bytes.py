@@ -12,6 +12,7 @@ import numpy as np
 
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.json_codec.base64_text import decode_base64
+from topicserve.wire.json_codec.text import count_byte
 from topicserve.wire.limits import exceeds, shortened
 
 _STRING = re.compile(rb'"[^"\\\\]*(?:\\\\.[^"\\\\]*)*"', re.DOTALL)
@@ -46,7 +47,7 @@ def with_bytes(tree: Any, content: bytes, field: str, max_depth: int) -> Any:
 
 
 def _is_nested_deeper(content: bytes, max_depth: int) -> bool:
-    if content.count(b"[") + content.count(b"{") <= max_depth:
+    if count_byte(content, b"[") + count_byte(content, b"{") <= max_depth:
         return False
     if b'"' in content:
         content = _STRING.sub(b"", content)

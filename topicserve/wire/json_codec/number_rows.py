@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from msgspec import Raw
 
+from topicserve.wire.json_codec.text import count_byte
+
 _OPENING = re.compile(
     rb'\s*\{\s*"(instances|inputs)"\s*:\s*(?:\{\s*"([^"\\]{1,256})"\s*:\s*)?\[\s*(?=[-\[\d])'
 )
@@ -67,9 +69,9 @@ def _count(body: bytes, start: int, end: int) -> int | None:
     """Return how many rows there are, from what the first has; None where that is no divisor."""
     openings = _OPENINGS.match(body, start, end)
     if openings is None:
-        return body.count(b",", start, end) + 1
+        return count_byte(body, b",", start, end) + 1
     closing = body.find(b"]" * openings[0].count(b"["), start, end)
     if closing < 0:
         return None
-    rows, rest = divmod(body.count(b"[", start, end), body.count(b"[", start, closing))
+    rows, rest = divmod(count_byte(body, b"[", start, end), count_byte(body, b"[", start, closing))
     return None if rest else rows

@@ -11,6 +11,7 @@ import re
 import threading
 from typing import Any
 
+import numpy as np
 import orjson
 
 from topicserve.wire.limits import shortened
@@ -25,6 +26,9 @@ one_large_tree = threading.RLock()
 To parse and to convert holds the interpreter's lock anyway, so that nothing is lost by it.
 """
 
+# From here on numpy counts faster.
+_MANY_BYTES = 2048
+
 # A string that does not end matches, too: each quotation mark is looked at once, whatever follows.
 _STRING_OR_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|NaN|-?Infinity', re.DOTALL)
 _STRING_OR_NUMBER = re.compile(
@@ -33,6 +37,17 @@ _STRING_OR_NUMBER = re.compile(
 # What orjson says of the place of an error.
 _PLACE = re.compile(r": line \d+ column \d+ \(char \d+\)$")
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+
+
+def count_byte(content: bytes, byte: bytes, start: int = 0, end: int | None = None) -> int:
+    """Return how often a byte is in a text, as `bytes.count` does, which looks at each in turn."""
+    end = len(content) if end is None else end
+    if end - start < _MANY_BYTES:
+        return content.count(byte, start, end)
+    if content.find(byte, start, end) < 0:
+        return 0
+    octets = np.frombuffer(content, np.uint8, end - start, start)
+    return int(np.count_nonzero(octets == byte[0]))
 
 
 def load_json(content: bytes | str) -> Any:
