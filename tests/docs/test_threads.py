@@ -16,13 +16,10 @@ def names() -> Iterator[str]:
         for path in (CHECKOUT / "topicserve" / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Thread"):
-                    yield from (
-                        value.value
-                        for keyword in node.keywords
-                        if keyword.arg == "name"
-                        for value in ast.walk(keyword.value)
-                        if isinstance(value, ast.Constant) and str(value.value).strip("-")
-                    )
+                    texts = [one.value for one in node.keywords if one.arg == "name"]
+                    for text in (part for one in texts for part in ast.walk(one)):
+                        if isinstance(text, ast.Constant) and str(text.value).strip("-"):
+                            yield str(text.value)
 
 
 @pytest.mark.parametrize("name", sorted(set(names())))
