@@ -365,12 +365,14 @@ class BrokenEncoder(Encoder):
 
 
 def test_a_bug_in_a_stage_stops_the_worker(guarantee: Guarantee) -> None:
-    """It comes out of `run`, and nothing is committed behind its back."""
+    """It comes out of `run` with its own traceback, and nothing is committed behind its back."""
     world = World(records(20), guarantee)
     world.stages.output.encoder = BrokenEncoder("out", "dead", "worker-1")
 
-    with pytest.raises(KeyError, match="a bug"):
+    with pytest.raises(KeyError, match="a bug") as caught:
         world.run()
+
+    assert caught.traceback[-1].frame.code.name == "encode"
 
     assert all(offset == partition.partition for partition, offset in world.log.committed.items())
 

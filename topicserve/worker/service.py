@@ -70,7 +70,8 @@ def exit_code_of(run: Callable[[], None]) -> int:
         # Expected where another process has the same name: it needs no traceback.
         log_event("worker_fenced", logging.ERROR, problem=str(error))
         return EXIT_FAILED
-    except Exception as error:
+    # Whatever ended a thread of the worker, SystemExit included, is told with its traceback.
+    except BaseException as error:
         problem = f"{type(error).__name__}: {error}"
         log_event("worker_failed", logging.ERROR, problem=problem, traceback_of=error)
         return EXIT_FAILED

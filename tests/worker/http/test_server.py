@@ -36,6 +36,10 @@ class Answers:
     def get(self, path: str, accept: str) -> Page:
         if path == "/broken":
             raise ValueError("a secret")
+        if path == "/ending":
+            raise SystemExit(3)
+        if path == "/stopping":
+            raise StopIteration
         if path == "/slow":
             self.waiting.release()
             self.let_go.wait(LIMIT_SECONDS)
@@ -116,6 +120,21 @@ def test_a_page_that_fails_is_a_500_and_the_log_says_more(
         {"path": "/broken", "status": 500},
         {"path": "/x", "status": 200},
     ]
+
+
+@pytest.mark.parametrize("path", ["/ending", "/stopping"])
+def test_a_page_that_raises_anything_ends_no_thread(
+    path: str, server: PageServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often: a kind's signatures are on a page, and may raise what they like."""
+    answers = [request(server, path) for _ in range(MAX_PAGES + 1)]
+
+    assert {(status, json.loads(body)["error"]) for status, body in answers} == {
+        (500, "RuntimeError; the log says more")
+    }
+    assert request(server, "/x")[0] == 200
+    lines = [one for one in caplog.records if one.msg == "http_answer_failed"]
+    assert all(one.exc_info and one.exc_info[1] and one.exc_info[1].__cause__ for one in lines)
 
 
 def test_what_is_not_http_is_refused(server: PageServer) -> None:

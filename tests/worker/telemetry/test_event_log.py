@@ -72,13 +72,14 @@ def test_a_worker_that_is_fenced_says_so(caplog: pytest.LogCaptureFixture) -> No
     assert told(caplog) == [("worker_fenced", {"problem": "a newer member"})]
 
 
+@pytest.mark.parametrize("error", [KeyError("a bug"), SystemExit("a bug")])
 def test_a_fatal_error_is_told_with_its_traceback(
-    caplog: pytest.LogCaptureFixture, logged: Logged
+    error: BaseException, caplog: pytest.LogCaptureFixture, logged: Logged
 ) -> None:
-    """The text alone rarely says where."""
+    """The text alone rarely says where; what would end a thread silently is an error, too."""
 
     def run() -> None:
-        raise KeyError("a bug")
+        raise error
 
     assert exit_code_of(run) == 1
     (line,) = caplog.records
@@ -86,7 +87,7 @@ def test_a_fatal_error_is_told_with_its_traceback(
     assert line.exc_info is not None
     assert line.exc_info[2] is not None
     assert exit_code_of(lambda: None) == 0
-    assert logged("worker_failed") == [{"problem": "KeyError: 'a bug'"}]
+    assert logged("worker_failed") == [{"problem": f"{type(error).__name__}: {error}"}]
 
 
 def test_a_loaders_bug_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:

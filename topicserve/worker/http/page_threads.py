@@ -61,12 +61,22 @@ class PageThreads:
             make, loop, done = call
             try:
                 page, error = make(), None
-            except Exception as raised:
-                page, error = None, raised
+            # A kind of a user's own may raise anything, SystemExit included: it ends no thread.
+            except BaseException as raised:
+                page, error = None, _as_exception(raised)
             with self._lock:
                 self._pages -= 1
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(_complete, done, page, error)
+
+
+def _as_exception(raised: BaseException) -> Exception:
+    """Return what an asyncio future can carry, and what ends no loop."""
+    if isinstance(raised, Exception) and not isinstance(raised, StopIteration):
+        return raised
+    error = RuntimeError(f"the page raised {type(raised).__name__}")
+    error.__cause__ = raised
+    return error
 
 
 def _complete(done: "asyncio.Future[Page]", page: Page | None, error: Exception | None) -> None:
