@@ -129,17 +129,7 @@ def _inference(
     config, metrics, clock = environment.config, environment.metrics, environment.clock
     return Inference(
         Batcher(config.batching, sizer, clock),
-        Predictor(
-            servables,
-            config.batching,
-            config.delivery.unknown_version_seconds,
-            sizer,
-            metrics,
-            clock,
-            guard=guard,
-            check_batches=config.batching.check_batches,
-            tries=tries,
-        ),
+        Predictor(environment, servables, sizer, guard=guard, tries=tries),
         PredictWatch(clock),
         Joiner(connections.store, config.metadata, environment.retry_loop, metrics, clock),
     )

@@ -215,15 +215,11 @@ class WorkerService:
 
     def _watch_broker(self, stages: Stages, opened: ExitStack) -> BrokerWatch:
         watch = BrokerWatch(
+            self._environment,
             open_workers_broker(self._config, self._environment.worker_id).admin,
-            self._config.kafka.group_id,
-            self._config.topics.input,
             stages.intake.tracker,
-            stages.intake.flow.is_pausing,
-            stages.intake.flow.know_ends,
-            self._metrics,
-            self._config.kafka.unreachable_seconds,
-            limits=self._limits,
+            stages.intake.flow,
+            self._limits,
         )
         watch.start()
         opened.callback(watch.close, CLOSE_TIMEOUT_SECONDS)

@@ -4,12 +4,14 @@ from prometheus_client import CollectorRegistry
 from tests.support.kafka.kafka_servers import Server
 from tests.support.kafka.port import LIMIT_SECONDS, Member, Port, eventually, numbered, send, unique
 from tests.support.kafka.topics import delete_records
+from tests.support.stages.environments import an_environment
 from tests.support.stages.records import ManualClock
 from topicserve.backends.broker import LogOffsets, OffsetAndMetadata, metadata_of
 from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.config.schema import KafkaConfig, TopicsConfig
 from topicserve.worker.health.broker_watch import ASK_SECONDS, BrokerWatch
 from topicserve.worker.offsets.tracker import OffsetTracker
-from topicserve.worker.telemetry.metrics import WorkerMetrics
+from topicserve.worker.stages.consume import FlowControl
 
 
 def test_a_log_begins_where_records_were_deleted(port: Port, server: Server) -> None:
@@ -98,19 +100,15 @@ class Watched:
         self.registry = CollectorRegistry()
         self.tracker, self.clock, self._topic = OffsetTracker(), ManualClock(), topic
         self.member: Member = port.member(topic, group)
-        metrics = WorkerMetrics(self.registry)
-        metrics.expect_topics([topic])
-        self.watch = BrokerWatch(
-            port.broker.admin,
-            group,
-            [topic],
-            self.tracker,
-            lambda: False,
-            lambda _: None,
-            metrics,
-            15.0,
+        environment = an_environment(
+            self.registry,
             self.clock,
+            topics=TopicsConfig((topic,), "out"),
+            kafka=KafkaConfig(group_id=group),
         )
+        environment.metrics.expect_topics([topic])
+        flow = FlowControl(environment, self.member.consumer, self.tracker)
+        self.watch = BrokerWatch(environment, port.broker.admin, self.tracker, flow)
         self._assigned = False
 
     def poll(self) -> list[int]:

@@ -11,15 +11,18 @@ from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.retry import RetryLoop
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
+TOPICS = TopicsConfig(("in",), "out", "dead")
+
 
 def an_environment(
     registry: CollectorRegistry | None = None,
     clock: Callable[[], float] = time.monotonic,
+    topics: TopicsConfig = TOPICS,
     **config: Any,
 ) -> Environment:
     """Return the environment of worker-1, which reads `in` and writes `out`; it retries at once."""
     return Environment(
-        WorkerConfig(TopicsConfig(("in",), "out", "dead"), (), **config),
+        WorkerConfig(topics, (), **config),
         "worker-1",
         WorkerMetrics(registry or CollectorRegistry()),
         RetryLoop(max_pause_seconds=0.001),

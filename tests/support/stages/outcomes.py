@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from tests.support.servables.servables import Served
+from tests.support.stages.environments import an_environment
 from tests.support.stages.records import ROUTE, ManualClock
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.worker.config.schema import BatchingConfig
@@ -13,7 +12,6 @@ from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.predict import Predictor
 from topicserve.worker.stages.publish import Encoder
 from topicserve.worker.stages.request import Batch, Request, Route
-from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 _NO_METADATA = Metadata(MetadataStatus.ABSENT)
 
@@ -22,15 +20,9 @@ def a_predictor(
     servable: Any, allowed_batch_sizes: tuple[int, ...] = (), check_batches: int = 0
 ) -> Predictor:
     """Return a predictor with one version."""
-    return Predictor(
-        Served({1: servable}),
-        BatchingConfig(allowed_batch_sizes=allowed_batch_sizes),
-        30.0,
-        BatchSizer(1024, 0),
-        WorkerMetrics(CollectorRegistry()),
-        ManualClock(),
-        check_batches=check_batches,
-    )
+    batching = BatchingConfig(allowed_batch_sizes=allowed_batch_sizes, check_batches=check_batches)
+    environment = an_environment(clock=ManualClock(), batching=batching)
+    return Predictor(environment, Served({1: servable}), BatchSizer(1024, 0))
 
 
 def outcomes(

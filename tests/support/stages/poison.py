@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import orjson
-from prometheus_client import CollectorRegistry
 
 from tests.support.servables.servables import Served
+from tests.support.stages.environments import an_environment
 from tests.support.stages.records import PARTITION, ManualClock, a_kafka_record, an_id
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.servables.kinds.servable import Signature, TensorSpec
@@ -15,9 +15,8 @@ from topicserve.wire.dead_letter import Reason, decode_dead_letter
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 from topicserve.wire.limits import Limits
 from topicserve.wire.result import decode_result
-from topicserve.worker.config.schema import BatchingConfig, MetadataConfig
+from topicserve.worker.config.schema import BatchingConfig, DeliveryConfig, MetadataConfig
 from topicserve.worker.offsets.assignment import PartitionAssignment
-from topicserve.worker.runtime.retry import RetryLoop
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.decode import Decoder
 from topicserve.worker.stages.join import Joiner
@@ -25,7 +24,6 @@ from topicserve.worker.stages.predict import Predictor
 from topicserve.worker.stages.publish import Encoder
 from topicserve.worker.stages.request import Batch
 from topicserve.worker.stages.routing import Router
-from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 LARGE = np.dtype(np.float32)
 SIGNATURES = {
@@ -101,25 +99,21 @@ class Line:
         limits: Limits | None = None,
         **batching: Any,
     ) -> None:
-        metrics = WorkerMetrics(CollectorRegistry())
-        clock = ManualClock()
-        served = Served({1: servable or Echo()})
-        router = Router((), lambda: ["digits"], "", metrics)
-        self.decoder = Decoder(router, limits or Limits())
-        self.predictor = Predictor(
-            served,
-            BatchingConfig(**batching),
-            0.0,
-            BatchSizer(1024, 0),
-            metrics,
-            clock,
+        environment = an_environment(
+            clock=ManualClock(),
+            batching=BatchingConfig(**{"check_batches": 0} | batching),
+            delivery=DeliveryConfig(unknown_version_seconds=0.0),
         )
+        served = Served({1: servable or Echo()})
+        router = Router((), lambda: ["digits"], "", environment.metrics)
+        self.decoder = Decoder(router, limits or Limits())
+        self.predictor = Predictor(environment, served, BatchSizer(1024, 0))
         self.joiner = Joiner(
             Store(metadata or {}),  # type: ignore[arg-type]  # the other calls are not made
             MetadataConfig(),
-            RetryLoop(0.001),
-            metrics,
-            clock,
+            environment.retry_loop,
+            environment.metrics,
+            environment.clock,
         )
         self.encoder = Encoder("out", "dead", "worker-1")
         self.assignment = PartitionAssignment(PARTITION)

@@ -1,18 +1,20 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.support.stages.environments import an_environment
 from tests.support.stages.logged import Logged
 from tests.support.stages.records import ManualClock, a_kafka_record
 from topicserve.backends.broker import LogOffsets
 from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
 from topicserve.wire.kafka_record import TopicPartition
+from topicserve.worker.config.schema import KafkaConfig
 from topicserve.worker.health.broker_watch import ASK_SECONDS, BrokerWatch
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.runtime.topic_limit import ASK_AGAIN_SECONDS, TopicLimit
-from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 PARTITION = TopicPartition("in", 0)
 LIMIT_SECONDS = 10
@@ -78,21 +80,21 @@ class World:
         self.ends: dict[TopicPartition, int] = {}
         self.paused = False
         self.limit = TopicLimit("out", self.clock)
-        metrics = WorkerMetrics(self.registry)
-        metrics.expect_topics(["in"])
-        self.watch = BrokerWatch(
-            lambda: self.admin,  # type: ignore[arg-type,return-value]
-            "group",
-            ["in"],
-            self.tracker,
-            lambda: self.paused,
-            self.know_ends,
-            metrics,
-            15.0,
-            self.clock,
-            lambda: self.clock() + STARTED_AT - START,
-            limits=[self.limit],
+        environment = replace(
+            an_environment(self.registry, self.clock, kafka=KafkaConfig(group_id="group")),
+            wall_clock=lambda: self.clock() + STARTED_AT - START,
         )
+        environment.metrics.expect_topics(["in"])
+        self.watch = BrokerWatch(
+            environment,
+            lambda: self.admin,  # type: ignore[arg-type,return-value]
+            self.tracker,
+            self,
+            [self.limit],
+        )
+
+    def is_pausing(self) -> bool:
+        return self.paused
 
     def know_ends(self, ends: Mapping[TopicPartition, int]) -> None:
         self.ends.update(ends)

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.support.servables.servables import Doubling, Served
+from tests.support.stages.environments import an_environment
 from tests.support.stages.records import ROUTE, ManualClock, a_request
 from topicserve.servables.core.errors import (
     DeadlineExceededError,
@@ -20,7 +21,6 @@ from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.calls.calls import ServableUnavailableError
 from topicserve.worker.stages.predict import Predictor
 from topicserve.worker.stages.request import Batch, BatchPrediction, Request, Route
-from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 FLOAT32 = np.dtype(np.float32)
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -34,16 +34,9 @@ class World:
         self.served = Served({1: self.servable})
         self.registry = CollectorRegistry()
         self.clock = ManualClock()
-        metrics = WorkerMetrics(self.registry)
-        self.predictor = Predictor(
-            self.served,
-            BatchingConfig(**batching),
-            30.0,
-            BatchSizer(1024, 0),
-            metrics,
-            self.clock,
-            lambda: NOW,
-        )
+        config = BatchingConfig(**{"check_batches": 0} | batching)
+        environment = an_environment(self.registry, self.clock, batching=config)
+        self.predictor = Predictor(environment, self.served, BatchSizer(1024, 0), now=lambda: NOW)
 
     def predict(self, *requests: Request, route: Route = ROUTE) -> BatchPrediction:
         """Predict one batch."""

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from tests.support.servables.servables import Doubling, Served
+from tests.support.stages.environments import an_environment
 from tests.support.stages.logged import Logged
 from tests.support.stages.records import ROUTE, ManualClock, a_request
 from topicserve.servables.core.errors import DeadlineExceededError, InvalidArgumentError
@@ -19,7 +20,6 @@ from topicserve.worker.stages.calls.calls import ServableUnavailableError
 from topicserve.worker.stages.predict import Predictor
 from topicserve.worker.stages.publish import Encoder
 from topicserve.worker.stages.request import Batch, BatchPrediction, Route
-from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 CANARY = Route("digits", 2, None, "serving_default", is_canary=True)
 LABELLED = Route("digits", None, "next", "serving_default", is_canary=True)
@@ -48,17 +48,10 @@ class World:
             "digits", lambda: sorted(self.served.versions), lambda found: found[::-1]
         )
         self.registry = CollectorRegistry()
-        metrics = WorkerMetrics(self.registry)
-        self.results = GuardedResults(self.guard, metrics)
-        self.predictor = Predictor(
-            self.served,
-            BatchingConfig(),
-            30.0,
-            BatchSizer(1024, 0),
-            metrics,
-            ManualClock(),
-            guard=self.guard,
-        )
+        batching = BatchingConfig(check_batches=0)
+        environment = an_environment(self.registry, ManualClock(), batching=batching)
+        self.results = GuardedResults(self.guard, environment.metrics)
+        self.predictor = Predictor(environment, self.served, BatchSizer(1024, 0), guard=self.guard)
 
     def predict(self, *values: float, route: Route = ROUTE) -> BatchPrediction:
         requests = [a_request(value) for value in values]

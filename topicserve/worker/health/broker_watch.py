@@ -6,19 +6,19 @@ worker asks nothing: records and commits show that a broker answers.
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Protocol
 
 from topicserve.backends.broker import LogOffsets, OffsetsAdmin
 from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.offsets.assignment import MAX_GAPS, Gap
 from topicserve.worker.offsets.tracker import OffsetTracker
+from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.topic_limit import TopicLimit
 from topicserve.worker.telemetry.logging import log_event
-from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 STEP_SECONDS = 1.0
 # How often paused partitions' ends and gaps are asked for, and how soon a silent broker is.
@@ -27,40 +27,44 @@ ANSWER_SECONDS = 5.0
 _MAX_FAILURES = 3
 
 
+class PausesPartitions(Protocol):
+    """What the watch asks of flow control, and tells it."""
+
+    def is_pausing(self) -> bool:
+        """Return whether any partition is paused."""
+
+    def know_ends(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Note where partitions end by now."""
+
+
 class BrokerWatch:
     """Keeps what the broker was last asked. `step` belongs to one thread."""
 
     def __init__(
         self,
+        environment: Environment,
         open_admin: Callable[[], OffsetsAdmin],
-        group_id: str,
-        topics: Sequence[str],
         tracker: OffsetTracker,
-        paused: Callable[[], bool],
-        know_ends: Callable[[Mapping[TopicPartition, int]], None],
-        metrics: WorkerMetrics,
-        unreachable_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
+        flow: PausesPartitions,
         limits: Sequence[TopicLimit] = (),
     ) -> None:
+        config = environment.config
         self._open_admin = open_admin
-        self._group_id = group_id
-        self._topics = topics
+        self._group_id = config.kafka.group_id
+        self._topics = config.topics.input
         self._tracker = tracker
-        self._paused = paused
-        self._know_ends = know_ends
-        self._metrics = metrics
-        self._unreachable_seconds = unreachable_seconds
-        self._clock = clock
-        self._wall_clock = wall_clock
+        self._flow = flow
+        self._metrics = environment.metrics
+        self._unreachable_seconds = config.kafka.unreachable_seconds
+        self._clock = environment.clock
+        self._wall_clock = environment.wall_clock
         self._limits = limits
         self._admin: OffsetsAdmin | None = None
         self._failures = 0
         self._last_error = ""
         self._missing_topics: list[str] = []
         self._gaps: list[Gap] = []
-        self._heard_at = self._asked_at = clock()
+        self._heard_at = self._asked_at = self._clock()
         self._activity = (0, 0)
         self._away = False
         self._stopping = False
@@ -68,7 +72,7 @@ class BrokerWatch:
         self._thread = threading.Thread(
             target=self._run, name="topicserve-broker-watch", daemon=True
         )
-        metrics.broker_reachable.set(1)
+        self._metrics.broker_reachable.set(1)
 
     def start(self) -> None:
         """Begin to watch."""
@@ -110,7 +114,7 @@ class BrokerWatch:
         if (
             new
             or is_wanted
-            or (due and (self._gaps or silent or self._missing_topics or self._paused()))
+            or (due and (self._gaps or silent or self._missing_topics or self._flow.is_pausing()))
         ):
             self._asked_at = self._clock()
             self._ask(new)
@@ -167,7 +171,7 @@ class BrokerWatch:
             return
         stood = self._admin.committed(self._group_id, new, ANSWER_SECONDS) if new else {}
         found = self._admin.log_offsets(sorted(wanted), ANSWER_SECONDS)
-        self._know_ends({partition: offsets.end for partition, offsets in found.items()})
+        self._flow.know_ends({partition: offsets.end for partition, offsets in found.items()})
         starts = {}
         for partition, offset in stood.items():
             if offset is not None:

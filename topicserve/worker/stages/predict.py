@@ -15,7 +15,7 @@ from topicserve.servables.core.errors import (
 from topicserve.servables.kinds.pipeline.pins import BuiltOnServables
 from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.dead_letter import Reason
-from topicserve.worker.config.schema import BatchingConfig
+from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.calls.calls import Calls, ServableUnavailableError
 from topicserve.worker.stages.calls.second_tries import SecondTries
@@ -31,7 +31,6 @@ from topicserve.worker.stages.request import (
 )
 from topicserve.worker.stages.routing import unknown_servable
 from topicserve.worker.stages.version_choice import VersionChoice, request_of
-from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
 class DeadlineError(TopicserveError):
@@ -43,25 +42,26 @@ class Predictor:
 
     def __init__(
         self,
+        environment: Environment,
         servables: Servables,
-        config: BatchingConfig,
-        unknown_version_seconds: float,
         sizer: BatchSizer,
-        metrics: WorkerMetrics,
-        clock: Callable[[], float],
+        *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         guard: SwapGuard | None = None,
-        check_batches: int = 0,
         tries: SecondTries | None = None,
     ) -> None:
+        config, metrics, clock = environment.config, environment.metrics, environment.clock
+        batching = config.batching
         self._servables = servables
         self._choice = VersionChoice(servables, guard, metrics)
-        self._unknown_version_seconds = unknown_version_seconds
+        self._unknown_version_seconds = config.delivery.unknown_version_seconds
         self._sizer = sizer
         self._metrics = metrics
         self._clock = clock
         self._now = now
-        self._calls = Calls(config.allowed_batch_sizes, check_batches, metrics, clock, tries)
+        self._calls = Calls(
+            batching.allowed_batch_sizes, batching.check_batches, metrics, clock, tries
+        )
 
     def predict(self, batch: Batch) -> BatchPrediction:
         """Return what became of each request.
