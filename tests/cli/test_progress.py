@@ -79,7 +79,7 @@ def test_a_known_total_is_told() -> None:
 
 def test_the_time_that_is_left_is_told() -> None:
     """By the total, or by the part of a file that was read."""
-    for bound in ({"total": 1000}, {"fraction": lambda: 0.25}):
+    for bound in ({"total": 1000}, {"fraction": iter([0.0, 0.25]).__next__}):
         stream, clock = io.StringIO(), ManualClock()
         with CountProgress("published", stream, clock, **bound) as progress:
             clock.advance(1200)
@@ -89,6 +89,21 @@ def test_the_time_that_is_left_is_told() -> None:
             f"published 250{of} records in 1200.0 s (0/s, 1:00:00 left)",
             f"published 250{of} records in 1200.0 s (0/s)",
         ]
+
+
+def test_the_time_that_is_left_does_not_count_what_was_done_before() -> None:
+    """A command that goes on in the middle of a file takes as long as the rest of it."""
+    stream, clock = io.StringIO(), ManualClock()
+    read = 0.0
+
+    with CountProgress("published", stream, clock, fraction=lambda: read) as progress:
+        read = 0.5
+        progress.advance()
+        clock.advance(600)
+        read = 0.75
+        progress.advance()
+
+    assert stream.getvalue().splitlines()[0].endswith("0:10:00 left)")
 
 
 def test_a_bar_is_shown_where_the_end_is_known() -> None:

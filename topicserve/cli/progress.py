@@ -40,6 +40,8 @@ class CountProgress:
         self._verb = verb
         self._total = total
         self._fraction = fraction
+        self._passed: float | None = None
+        """Which part was read before the first record was dealt with: others have done it."""
         self._of = "" if total is None else f" of {total:,}"
         self._stream = stream or sys.stderr
         self._clock = clock
@@ -67,6 +69,8 @@ class CountProgress:
     def advance(self, records: int = 1) -> None:
         """Count one record, or several."""
         with self._lock:
+            if not self._count:
+                self._passed = self._fraction()
             self._count += records
             now = self._clock()
             # A terminal may be told often; a log would only grow.
@@ -105,7 +109,12 @@ class CountProgress:
 
     def _done(self) -> float | None:
         """Return which part is done, where that is known."""
-        return self._count / self._total if self._total else self._fraction()
+        if self._total:
+            return self._count / self._total
+        read = self._fraction()
+        if read is None or self._passed is None:
+            return read
+        return (read - self._passed) / max(1.0 - self._passed, 1e-9)
 
     def _text(self, done: float | None = None) -> str:
         """Return what there is to say; while records are left, with the time that they take."""

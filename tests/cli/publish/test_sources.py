@@ -1,6 +1,7 @@
 import argparse
 import io
 import sys
+import tracemalloc
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
 from topicserve.cli.errors import UsageError
-from topicserve.cli.publish import add_arguments
+from topicserve.cli.publish import add_arguments, arrow_tables
 from topicserve.cli.publish.sources import open_source
+from topicserve.cli.publish.table_source import TableSource
 from topicserve.producer.encoder import RecordEncoder
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire.errors import InvalidRecordError
@@ -283,3 +285,32 @@ def test_any_bytes_are_rows_or_an_error_of_one_line(
 
     with suppress(UsageError, InvalidRecordError):
         assert isinstance(read(path), list)
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_memory_does_not_grow_with_the_file(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor with a row group: one is read in pages. Of CSV 32 blocks at most are read ahead."""
+    monkeypatch.setattr(arrow_tables, "_CSV_BLOCK_BYTES", 64 * 1024)
+    path = tmp_path / f"rows.{form}"
+    table = pa.table({"x": np.random.default_rng(0).random(1_200_000)})
+    if form == "parquet":
+        parquet.write_table(table, path, row_group_size=len(table))
+    else:
+        csv.write_csv(table, path)
+    size = path.stat().st_size
+    del table
+    before, most, rows = pa.total_allocated_bytes(), 0, 0
+    tracemalloc.start()  # what Python reads for Arrow is not in Arrow's own account
+
+    with closing(open_source(parsed(path))) as source:
+        assert isinstance(source, TableSource)
+        for chunk in source._table.chunks(0):
+            rows += chunk.rows
+            most = max(most, pa.total_allocated_bytes() - before)
+    _, read = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert rows == 1_200_000
+    assert most + read < 6 * 1024 * 1024 < size

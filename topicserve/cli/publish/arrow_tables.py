@@ -32,9 +32,19 @@ class CsvTable:
         self._delimiter = delimiter
         self._skip_invalid = skip_invalid
         self.skipped_rows = 0
-        self.fraction = opened.fraction
+        self._row_bytes = 0.0
+        self._rows_read = 0
         self.identity = opened.identity
         self.close = opened.close
+
+    def fraction(self) -> float | None:
+        """Return which part of the rows was read, by the size of those of the first block.
+
+        The file itself is read further ahead: up to 32 blocks.
+        """
+        if not self._input.size:
+            return None
+        return min(self._rows_read * self._row_bytes / self._input.size, 1.0)
 
     def rows(self) -> int | None:
         """Return None: rows are not counted before they are read."""
@@ -45,8 +55,14 @@ class CsvTable:
         first = 0
         with _readable(self.name, _CSV_REMEDY):
             for batch in self._open():
-                yield from _chunks(batch, first, max(start - first, 0))
+                if not self._row_bytes:
+                    size = min(self._input.size or 0, _CSV_BLOCK_BYTES)
+                    self._row_bytes = size / max(batch.num_rows, 1)
+                for chunk in _chunks(batch, first, max(start - first, 0)):
+                    self._rows_read = chunk.start
+                    yield chunk
                 first += batch.num_rows
+                self._rows_read = first
 
     def _open(self) -> Any:
         from pyarrow import csv
