@@ -16,6 +16,7 @@ CLOSED = {
     "metadata_lookups": label_values.METADATA_STATUSES,
     "commits": label_values.COMMIT_OUTCOMES,
     "transactions": label_values.TRANSACTION_OUTCOMES,
+    "batches": label_values.BATCH_ENDS,
     "retries": label_values.RETRY_STAGES,
     "rebalances": label_values.REBALANCE_EVENTS,
     "shadow_comparisons": label_values.SHADOW_OUTCOMES,
@@ -23,18 +24,19 @@ CLOSED = {
 
 
 def names_of(metric: str) -> set[str]:
-    """Return how tests may write a metric's name: helpers add the prefix or the suffix."""
+    """Return how tests may write a metric's name: helpers add the prefix."""
     short = metric.removeprefix("topicserve_")
-    suffixes = ("", "_count", "_sum", "_bucket")
-    names = {short + suffix for suffix in suffixes} | {short.removesuffix("_total")}
+    names = {short + suffix for suffix in ("", "_count", "_sum", "_bucket")}
     return names | {f"topicserve_{name}" for name in names}
 
 
 def is_asserted(metric: str, *values: str) -> bool:
     """Return whether a test compares a metric, and these values of its labels."""
     names = names_of(metric)
+    # Where a helper adds the prefix and the suffix.
+    parts = {metric.removeprefix("topicserve_").removesuffix("_total"), "topicserve_", "_total"}
     return any(
-        one.words & names and one.words.issuperset(values)
+        (one.words & names or one.words >= parts) and one.words.issuperset(values)
         for one in assertions()
         if one.path != ZEROS
     )

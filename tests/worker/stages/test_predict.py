@@ -17,6 +17,7 @@ from topicserve.servables.kinds.servable import Scope, Signature, TensorSpec
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.json_codec.body import Form
 from topicserve.worker.config.schema import BatchingConfig
+from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.calls.calls import ServableUnavailableError
 from topicserve.worker.stages.predict import Predictor
@@ -101,6 +102,31 @@ def test_a_bug_of_a_kind_is_logged_with_its_traceback(
     of = {"servable": "digits", "version": 1, "signature": "serving_default"}
     assert [line.__dict__["fields"] for line in lines] == [of] * traces
     assert [bool(line.exc_info and line.exc_info[2]) for line in lines] == [True] * traces
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "config", "seconds"),
+    [
+        ("rows", {"max_batch_size": 2}, 0),
+        ("bytes", {"max_batch_bytes": 25}, 0),
+        ("timeout", {"batch_timeout_seconds": 0.5}, 1),
+        ("gathered", {}, 0),
+    ],
+)
+def test_what_ended_a_batch_is_counted(ended_by: str, config: Any, seconds: float) -> None:
+    """Whether larger batches would come of other limits can be seen."""
+    world, batching = World(), BatchingConfig(**config)
+    batcher = Batcher(batching, BatchSizer(batching.max_batch_size, 0), world.clock)
+    batcher.add([a_request(1.0, size_bytes=10) for _ in range(3)], [], 0)
+    world.clock.advance(seconds)
+
+    batch = batcher.take()
+    assert batch is not None
+    world.predictor.predict(batch)
+
+    for value in ("rows", "bytes", "timeout", "gathered"):
+        found = world.registry.get_sample_value("topicserve_batches_total", {"ended_by": value})
+        assert found == (1 if value == ended_by else 0)
 
 
 class InPlace:

@@ -30,7 +30,7 @@ class KafkaMetrics:
         )
         self.commit_seconds = declare.histogram(
             "topicserve_commit_seconds",
-            "One offset commit, or one transaction's.",
+            "One offset commit, or one transaction from its begin to its commit.",
             buckets=CALL_BUCKETS_SECONDS,
         )
         self.transactions = declare.counter(

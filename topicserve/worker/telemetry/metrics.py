@@ -88,7 +88,7 @@ class WorkerMetrics(KafkaMetrics):
     def _declare_records(self, declare: Declare) -> None:
         self.records_consumed = declare.counter(
             "topicserve_records_consumed",
-            "Records polled, by input topic.",
+            "Records polled, by input topic; those that are read again count again.",
             ["topic"],
         )
         self.results_published = declare.counter(
@@ -187,7 +187,7 @@ class WorkerMetrics(KafkaMetrics):
         )
         self.metadata_lookups = declare.counter(
             "topicserve_metadata_lookups",
-            "Records whose metadata was looked up: found, missing, absent, invalid.",
+            "Records by what became of their metadata: found, missing, absent, invalid.",
             ["status"],
         )
 
