@@ -1,5 +1,6 @@
 import argparse
 import io
+import os
 import sys
 import tracemalloc
 from contextlib import closing, suppress
@@ -204,6 +205,14 @@ def test_a_folder_of_images_is_read_in_order_of_names(tmp_path: Path) -> None:
     assert elsewhere.metadata is STORED_ELSEWHERE
 
 
+def test_an_image_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
+    """It could be neither metadata nor a position."""
+    (tmp_path / os.fsdecode(b"a\xff.png")).write_bytes(b"a")
+
+    with pytest.raises(UsageError, match=r"'a\\udcff.png' is not UTF-8; rename the file"):
+        read(tmp_path)
+
+
 def test_an_image_that_cannot_be_read_is_a_row_of_its_own(tmp_path: Path) -> None:
     """It may be skipped as an invalid row."""
     (tmp_path / "a.png").symlink_to(tmp_path / "missing")
@@ -220,6 +229,7 @@ def test_an_image_that_cannot_be_read_is_a_row_of_its_own(tmp_path: Path) -> Non
     ("content", "flags", "problem"),
     [
         (b"x,y\n1,2\n3\n", (), "Expected 2 columns, got 1.*--skip-invalid"),
+        (b"x,x\n1,2\n", (), "two columns named 'x'"),
         (b"", (), "Empty CSV file"),
         (b"x\n1\n", ("--format=parquet",), "is it a Parquet file"),
         (b"x\n1\n", ("--format=npy",), "cannot be read as numpy's file"),

@@ -237,6 +237,7 @@ def test_metadata_may_be_stored_elsewhere_and_fields_be_common() -> None:
         (np.array(1.0), {}, "without rows"),
         ({"x": [1], "y": [1, 2]}, {}, "different lengths"),
         (pd.DataFrame([[1, 2]], columns=["x", "x"]), {}, "two columns named 'x'"),
+        (pa.table([[1], [2]], names=["x", "x"]), {}, "two columns named 'x'"),
         (COLUMNS, {"metadata": ["w"]}, "there is no column 'w', only 'x', 'n'"),
         (COLUMNS, {"metadata": "user"}, r"give \['user'\]"),
         (COLUMNS, {"inputs": "w"}, "inputs: there is no column 'w'"),

@@ -9,7 +9,8 @@ from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.files import Input
 from topicserve.cli.publish.rows import MAX_TOLD
 from topicserve.cli.publish.table_source import Columns
-from topicserve.producer.rows.chunks import CHUNK_ROWS, Chunk
+from topicserve.producer.rows.chunks import CHUNK_ROWS, Chunk, distinct
+from topicserve.wire.errors import InvalidRecordError
 
 _CSV_REMEDY = (
     "name columns that are text with --text-columns, or pass --skip-invalid for rows with too few "
@@ -163,12 +164,14 @@ def _readable(name: str, remedy: str = "") -> Iterator[None]:
     """Raise UsageError for what a file holds."""
     try:
         yield
+    except InvalidRecordError as error:
+        raise UsageError(f"{name}: {error}") from error
     except (pyarrow().ArrowException, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{name}: {error}{'; ' if remedy else ''}{remedy}") from error
 
 
 def _chunks(batch: Any, first: int, skipped: int) -> Iterator[Chunk]:
-    names = batch.schema.names
+    names = distinct(batch.schema.names)
     for start in range(skipped, batch.num_rows, CHUNK_ROWS):
         part = batch.slice(start, CHUNK_ROWS)
         columns = {name: part.column(index) for index, name in enumerate(names)}

@@ -27,6 +27,9 @@ class ImageSource:
         self.name = name
         self._folder = Path(name)
         self._files = sorted(_images(self._folder))
+        unnamed = next((file for file in self._files if not _is_text(file)), None)
+        if unnamed is not None:
+            raise UsageError(f"{name}: the name {unnamed!a} is not UTF-8; rename the file")
         if not self._files:
             raise UsageError(f"{name}: holds no images ({', '.join(sorted(SUFFIXES))})")
         if columns.inputs is None:
@@ -66,6 +69,15 @@ class ImageSource:
         except InvalidRecordError as error:
             raise UsageError(f"{self.name}: {error}") from error
         return record
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name can be metadata, and a position in a checkpoint."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _images(folder: Path) -> Iterator[str]:

@@ -3,7 +3,7 @@
 Neither pandas nor pyarrow is imported for a table that is not theirs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,18 +81,23 @@ def _cut(column: Any, start: int, stop: int) -> Any:
 
 
 def _series(frame: Any) -> Iterator[tuple[str, Any]]:
-    names = [str(name) for name in frame.columns]
+    names = distinct([str(name) for name in frame.columns])
+    for index, name in enumerate(names):
+        yield name, frame.iloc[:, index]
+
+
+def distinct(names: Sequence[str]) -> Sequence[str]:
+    """Return the columns' names; raises InvalidRecordError where two are the same."""
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InvalidRecordError("rows", f"has two columns named {twice!r}")
-    for index, name in enumerate(names):
-        yield name, frame.iloc[:, index]
+    return names
 
 
 def _of_batches(batches: Iterator[Any], max_rows: int) -> Iterator[Chunk]:
     start = 0
     for batch in batches:
-        names = batch.schema.names
+        names = distinct(batch.schema.names)
         for first in range(0, batch.num_rows, max_rows):
             part = batch.slice(first, max_rows)
             columns = {name: part.column(i) for i, name in enumerate(names)}
