@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -10,6 +11,17 @@ settings.register_profile("topicserve", deadline=None)
 # For `make quick`, which asks for it; everything else has the usual number of examples.
 settings.register_profile("quick", settings.get_profile("topicserve"), max_examples=10)
 settings.load_profile("topicserve")
+
+
+@pytest.fixture(autouse=True)
+def restored_loggers() -> Iterator[None]:
+    """Give the process its loggers back: commands set them up for a process of their own."""
+    root, ours = logging.getLogger(), logging.getLogger("topicserve")
+    handlers, level, our_level = root.handlers, root.level, ours.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    ours.setLevel(our_level)
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 import argparse
 import io
-import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +13,8 @@ from topicserve.cli.config.flags import flags_of
 from topicserve.cli.errors import UsageError
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import Client, Guarantee, HttpConfig
-from topicserve.worker.telemetry.logging import LOGGER
 
 NEEDED = ["--input-topic", "in", "--output-topic", "out", "--servable", "digits=/models/digits"]
-
-
-@pytest.fixture(autouse=True)
-def restored_loggers() -> Iterator[None]:
-    """Give the process its loggers back."""
-    root = logging.getLogger()
-    before = (root.handlers, root.level, LOGGER.level)
-    yield
-    root.handlers = before[0]
-    root.setLevel(before[1])
-    LOGGER.setLevel(before[2])
 
 
 def parse(*argv: str) -> argparse.Namespace:

@@ -1,9 +1,6 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
-
-import pytest
 
 from topicserve.worker.config.schema import LogFormat, LoggingConfig, LogLevel
 from topicserve.worker.telemetry.logging import (
@@ -29,17 +26,6 @@ class ManualClock:
 
     def __call__(self) -> float:
         return self.seconds
-
-
-@pytest.fixture(autouse=True)
-def restored_loggers() -> Iterator[None]:
-    """Give the process its loggers back."""
-    root = logging.getLogger()
-    before = (root.handlers, root.level, LOGGER.level)
-    yield
-    root.handlers = before[0]
-    root.setLevel(before[1])
-    LOGGER.setLevel(before[2])
 
 
 def log_to(
