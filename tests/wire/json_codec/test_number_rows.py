@@ -19,6 +19,7 @@ INSTANCES, INPUTS, NAMED = (
     NumberRows("inputs", None),
     NumberRows("inputs", "x"),
 )
+OBJECTS = NumberRows("instances", "x", in_objects=True)
 FLOAT64 = np.dtype(np.float64)
 
 
@@ -30,6 +31,8 @@ FLOAT64 = np.dtype(np.float64)
         (b' { "instances" : [ [ -1 , 2 ] ] } \n', (INSTANCES, 1)),
         (b'{"inputs":[[[1],[2]],[[3],[4]]]}', (INPUTS, 2)),
         (b'{"inputs": {"x": [[1], [2]]}}', (NAMED, 2)),
+        (b'{"instances":[{"x":[1,2]},{"x":[3,4]}]}', (OBJECTS, 2)),
+        (b'{"instances": [{"x": 1.0}, {"x": 2.0}]}', (OBJECTS, 2)),
         (b'{"instances":[[[]],[[]],[[]]]}', (INSTANCES, 3)),
     ],
 )
@@ -46,7 +49,11 @@ def test_rows_of_numbers_are_known(body: bytes, found: Any) -> None:
         b"[]",
         b'{"instances":[]}',
         b'{"instances":[["a"]]}',
-        b'{"instances":[{"x":1}]}',
+        b'{"instances":[{"x":"a"}]}',
+        b'{"instances":[{"x":1},{"y":2}]}',
+        b'{"instances":[{"x":1,"y":2}]}',
+        b'{"instances":[{}]}',
+        b'{"inputs":[{"x":1}]}',
         b'{"instances":{"x":[1]}}',
         b'{"instances":[[1]],"signature_name":"s"}',
         b'{"signature_name":"s","instances":[[1]]}',
@@ -82,9 +89,10 @@ def test_a_signature_may_be_named_beside_the_rows() -> None:
         assert tree_of(found.content, found.form) in ([[1], [2]], {"x": [[1], [2]]})
 
 
-def read(*bodies: bytes, shape: tuple[int, ...] = (2,)) -> Any:
+def read(*bodies: bytes, shape: tuple[int, ...] = (2,), kind: NumberRows = INSTANCES) -> Any:
     """Read the rows of bodies at once; None where they are something else."""
-    return read_number_rows([Raw(body) for body in bodies], NumberRows.rows_of, shape, FLOAT64)
+    contents = [Raw(body) for body in bodies]
+    return read_number_rows(contents, kind.rows_of, shape, FLOAT64, in_objects=kind.in_objects)
 
 
 def test_each_body_has_its_own_rows() -> None:
@@ -115,6 +123,29 @@ def test_what_is_something_else_is_left_to_the_caller(bodies: tuple[bytes, ...])
     assert read(b'{"instances":[[7,8]]}', *bodies, b'{"instances":[[7,8]]}') is None
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"instances":[{"x":[1,2]]}',
+        b'{"instances":[{"x":[1,2]],{"x":[3,4}}]}',
+        b'{"instances":[{"x":[1,2]},{"x":{"x":[3,4]}}]}',
+        b'{"instances":[{"x":[1,2]},[3,4]]}',
+        b'{"instances":[{"x":[1,{"x":2}]}]}',
+        b'{"instances":[{"x":5[1,2]}]}',
+        b'{"instances":[{"x":[1,2]5}]}',
+        b'{"instances":[{"x":[1,2]},{}]}',
+        b'{"instances":[{"x":[1,2]},{"x":[3,4],{}}]}',
+        b'{"instances":[{"x":[1,2]}]]}',
+    ],
+)
+def test_objects_that_are_something_else_are_left_to_the_caller(body: bytes) -> None:
+    """No JSON, or not one value in each: none passes for rows."""
+    good = b'{"instances":[{"x":[7,8]}]}'
+
+    assert read(good, body, good, kind=OBJECTS) is None
+    assert read(good, good, kind=OBJECTS)[0].tolist() == [[7, 8], [7, 8]]
+
+
 texts = st.text("[]{},:. \n0123456789-eEx", max_size=24).map(str.encode)
 
 
@@ -125,16 +156,20 @@ def test_any_rows_are_read_as_a_parser_reads_them(text: bytes) -> None:
         (b'{"instances":[%b]}' % text, Form.INSTANCES),
         (b'{"instances":%b}' % text, Form.INSTANCES),
         (b'{"inputs":{"x":%b}}' % text, Form.INPUTS),
+        (b'{"instances":[{"x":%b}]}' % text, Form.INSTANCES),
+        (b'{"instances":[{"x":%b},{"x":%b}]}' % (text, text[::-1]), Form.INSTANCES),
     ):
-        if number_rows(body) is None:
+        known = number_rows(body)
+        if known is None:
             continue
         try:
             tree = tree_of(Raw(body), form)
         except InvalidRecordError:
             tree = None
         for shape in ((), (1,), (2,), (1, 2), (3,)):
-            found = read(body, shape=shape)
+            found = read(body, shape=shape, kind=known[0])
             if found is not None:
                 rows = tree["x"] if form is Form.INPUTS else tree
+                rows = [row["x"] for row in rows] if known[0].in_objects else rows
                 assert found[0].tolist() == np.array(rows, np.float64).tolist()
                 assert found[1] == [len(rows)] == [read_json_body(body).rows]

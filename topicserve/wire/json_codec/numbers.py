@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from topicserve.wire.json_codec.text import LONE_ROW_CLOSING, LONE_ROW_OPENING
 
 _COMMA, _OPENING, _CLOSING = b",[]"
+_BRACES = b"{}"
+_WITHOUT_BRACES = bytes.maketrans(_BRACES, b"  ")
 _ROW = slice(len(LONE_ROW_OPENING), -len(LONE_ROW_CLOSING))
 _WIDEST: dict[str, Any] = {"i": np.int64, "u": np.uint64}
 # What is parsed at once: it and its tape stay in the processor's cache, and the parser, which
@@ -34,15 +36,18 @@ def read_number_rows(
     rows_of: Callable[[Any], bytes],
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
+    *,
+    in_objects: bool = False,
 ) -> tuple[NDArray[Any], list[int]] | None:
     """Return the rows of all contents as an array [rows, *shape], and how many each one has.
 
-    `rows_of` gives a content's rows, with commas between them. The array is of that dtype, but 64
+    `rows_of` gives a content's rows, with commas between them, and each in braces where it is an
+    object, whose name is left out. The array is of that dtype, but 64
     bits wide where it is of integers. None where any content is something else: of another shape,
     no JSON, or no integer of 64 bits where one is wanted. Which one it is and why, the caller must
     find out.
     """
-    skeleton = _skeleton(shape)
+    skeleton = _skeleton(shape, in_objects)
     arrays, counts = [], []
     try:
         for parts in _chunks(map(rows_of, contents)):
@@ -50,6 +55,8 @@ def read_number_rows(
             found = _count_rows(parts, text, skeleton)
             if found is None:
                 return None
+            if in_objects:
+                text = text.translate(_WITHOUT_BRACES)
             numbers = _read_numbers(text, dtype.kind).reshape(sum(found), *shape)
             arrays.append(numbers.astype(_WIDEST.get(dtype.kind, dtype), copy=False))
             counts += found
@@ -87,6 +94,8 @@ def _count_rows(
     """
     content = np.frombuffer(text, np.uint8)
     structure = (content == _COMMA) | (content == _OPENING) | (content == _CLOSING)
+    if skeleton[0] == _BRACES[0]:
+        structure |= (content == _BRACES[0]) | (content == _BRACES[1])
     places = np.flatnonzero(structure)[1:]
     if places.size % skeleton.size:
         return None
@@ -125,9 +134,11 @@ def count_items(text: bytes) -> int | None:
 
 
 @lru_cache(maxsize=64)
-def _skeleton(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _skeleton(shape: tuple[int, ...], in_objects: bool) -> NDArray[np.uint8]:
     """Return the brackets and commas of a row of that shape, and the comma that follows it."""
     skeleton = b""
     for size in reversed(shape):
         skeleton = b"[%b]" % b",".join([skeleton] * size)
+    if in_objects:
+        skeleton = b"{%b}" % skeleton
     return np.frombuffer(skeleton + b",", np.uint8)

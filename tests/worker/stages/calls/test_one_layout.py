@@ -136,15 +136,22 @@ rows = st.lists(st.lists(st.floats(-1e40, 1e40) | st.integers(-3, 2**70), max_si
 
 @given(
     st.lists(rows | st.lists(st.just([0.5, 2])), min_size=1, max_size=4),
-    st.sampled_from(["instances", "inputs", "named"]),
+    st.sampled_from(["instances", "inputs", "named", "objects"]),
     st.sampled_from(SIGNATURES),
 )
 def test_rows_of_numbers_are_fed_as_records_that_are_read_alone(
     bodies: list[Any], form: str, signature: Signature
 ) -> None:
     """Any number of rows of any length, in each of the forms, with the same words."""
-    trees = [{"inputs": {"x": own}} if form == "named" else {form: own} for own in bodies if own]
-    records = [a_kafka_record(n, value=json.dumps(tree).encode()) for n, tree in enumerate(trees)]
+    trees: list[Any] = [{form: own} for own in bodies if own]
+    if form == "named":
+        trees = [{"inputs": {"x": own}} for own in bodies if own]
+    elif form == "objects":
+        trees = [{"instances": [{"x": row} for row in own]} for own in bodies if own]
+    records = [
+        a_kafka_record(n, value=json.dumps(tree, separators=(",", ":")).encode())
+        for n, tree in enumerate(trees)
+    ]
     known = []
     for record in records:
         with contextlib.suppress(InvalidRecordError):  # an integer that no float64 holds

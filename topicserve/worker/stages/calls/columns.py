@@ -86,7 +86,11 @@ def _rows_at_once(contents: Sequence[bytes]) -> list[Any]:
 
 
 def numbers_at_once(
-    contents: Sequence[Any], rows_of: Callable[[Any], bytes], signature: Signature
+    contents: Sequence[Any],
+    rows_of: Callable[[Any], bytes],
+    signature: Signature,
+    *,
+    in_objects: bool = False,
 ) -> tuple[Columns, list[int]] | None:
     """Return the only input's column, if it is of numbers in a declared shape and all rows fit.
 
@@ -101,7 +105,7 @@ def numbers_at_once(
     known = tuple(size for size in shape if size is not None)
     if len(known) != len(shape):
         return None
-    found = read_number_rows(contents, rows_of, known, spec.dtype)
+    found = read_number_rows(contents, rows_of, known, spec.dtype, in_objects=in_objects)
     if found is None or (is_narrow_float(spec) and not np.isfinite(found[0]).all()):
         return None  # simdjson reads finite numbers alone: one of them was out of range
     return {name: narrow(found[0], spec, name)}, found[1]

@@ -93,7 +93,7 @@ def read_alike(
     fault: `read_record` does. Not for a record that must have a call of its own.
     """
     if isinstance(layout, NumberRows):
-        found = numbers_at_once(contents, layout.rows_of, signature)
+        found = numbers_at_once(contents, layout.rows_of, signature, in_objects=layout.in_objects)
         if found is None or layout.name not in (None, *signature.inputs):
             raise InvalidInputError("must be read one by one")
         return found
