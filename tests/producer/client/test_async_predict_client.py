@@ -113,7 +113,7 @@ def test_a_request_without_an_answer_times_out(traffic: Traffic) -> None:
         core = traffic.core()
         async with AsyncPredictClient(core) as client:
             with pytest.raises(PredictTimeoutError, match="in-0 offset 0"):
-                await client.predict({"x": [1.0]}, timeout=0.05)
+                await client.predict({"x": [1.0]}, timeout=0.5)
             assert len(core.requests) == 0
 
     asyncio.run(ask())

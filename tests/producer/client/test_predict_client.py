@@ -129,7 +129,7 @@ def test_a_request_without_an_answer_says_where_its_record_is(traffic: Traffic) 
         a_client(traffic) as client,
         pytest.raises(PredictTimeoutError, match=r"in-0 offset 0; .*is a worker reading"),
     ):
-        client.predict({"x": [1.0]}, timeout=0.05)
+        client.predict({"x": [1.0]}, timeout=0.5)
 
 
 def test_a_reader_that_is_behind_says_so(traffic: Traffic, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_a_reader_that_is_behind_says_so(traffic: Traffic, monkeypatch: pytest.M
         client.predict({"x": [1.0]})
         traffic.answer = lambda _: []
         with pytest.raises(PredictTimeoutError, match="reader of results is 4,200 records behind"):
-            client.predict({"x": [1.0]}, timeout=0.05)
+            client.predict({"x": [1.0]}, timeout=0.5)
 
 
 def test_a_record_that_cannot_be_published_fails_its_request(traffic: Traffic) -> None:
