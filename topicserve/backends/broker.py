@@ -6,6 +6,9 @@ from typing import Any, NamedTuple, Protocol
 from topicserve.backends.errors import BackendError
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, Place, TopicPartition
 
+MAX_OFFSET_TEXT_BYTES = 4095
+"""The longest text beside an offset: `offset.metadata.max.bytes` less the zero byte behind it."""
+
 
 class OffsetAndMetadata(int):
     """An offset, and the text that is committed beside it (Kafka's offset metadata).

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topicserve.backends.broker import OffsetAndMetadata
-from topicserve.cli.dead_letters.replayed import MAX_TEXT_BYTES, ReplayedOffsets
+from topicserve.backends.broker import MAX_OFFSET_TEXT_BYTES, OffsetAndMetadata
+from topicserve.cli.dead_letters.replayed import ReplayedOffsets
 from topicserve.cli.errors import UsageError
 
 
@@ -58,7 +58,7 @@ def test_thousands_of_ranges_fit() -> None:
 
     committed = replayed.committed()
 
-    assert len(committed.metadata) <= MAX_TEXT_BYTES
+    assert len(committed.metadata) <= MAX_OFFSET_TEXT_BYTES
     again = ReplayedOffsets.of(committed, 0)
     assert [o for o in range(8000) if o in again] == [o for o in range(8000) if o in replayed]
 

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import orjson
 import pytest
@@ -14,8 +14,9 @@ import pytest
 from tests.cli.replay.stack import LIMIT_SECONDS, Names, Stack, a_result
 from tests.support.kafka.apache_kafka import ApacheKafka
 from tests.support.kafka.topics import delete_records
-from tests.support.processes.scale import CHAOS, EVERY_WAY, chaos_only
+from tests.support.processes.scale import CHAOS, EVERY_WAY, SCALE, chaos_only
 from tests.support.servables.table import TABLE, write_table
+from topicserve.backends.broker import OffsetsAdmin
 from topicserve.cli.errors import UsageError
 from topicserve.cli.replay.bounds import RangeFinder, read_bound
 from topicserve.embedded.kafka_server import KafkaServer
@@ -147,17 +148,60 @@ def test_a_replay_that_is_killed_goes_on_with_an_exact_account(
         assert set(found.values()) == {1}
 
 
-def wait_for_progress(stack: Stack, names: Names, group: str) -> int:
-    """Wait until some of the range is committed; return how much."""
-    partitions = [TopicPartition(names.input, n) for n in (0, 1)]
+def wait_for_progress(stack: Stack, names: Names, group: str, beyond: int = 0) -> int:
+    """Wait until more of the range is committed; return how much."""
     deadline = time.monotonic() + LIMIT_SECONDS
     with closing(stack.broker.admin()) as admin:
         while time.monotonic() < deadline:
-            found = admin.committed(group, partitions, LIMIT_SECONDS)
-            done = sum(offset or 0 for offset in found.values())
-            if done:
+            done = committed_of(admin, names, group)
+            if done > beyond:
                 return done
-    raise AssertionError("nothing was committed")
+    raise AssertionError("nothing more was committed")
+
+
+def wait_for_more(stack: Stack, names: Names, group: str) -> None:
+    """Wait until more is committed than now, or all of it is."""
+    with closing(stack.broker.admin()) as admin:
+        before = committed_of(admin, names, group)
+    if before < 40_000:
+        wait_for_progress(stack, names, group, before)
+
+
+def committed_of(admin: OffsetsAdmin, names: Names, group: str) -> int:
+    """Return how many offsets the group has committed."""
+    partitions = [TopicPartition(names.input, n) for n in (0, 1)]
+    return sum(offset or 0 for offset in admin.committed(group, partitions, LIMIT_SECONDS).values())
+
+
+@chaos_only
+@pytest.mark.parametrize(("client", "guarantee"), EVERY_WAY)
+def test_replicas_that_are_killed_again_and_again_lose_nothing(
+    client: str, guarantee: str, stack: Stack
+) -> None:
+    """Three at a time, and SCALE.kills kills; exactly once no result is there twice."""
+    names, group, numbers = stack.topics(), f"g-{uuid.uuid4().hex[:8]}", range(40_000)
+    stack.publish(names.input, numbers)
+    words = ["--from", "earliest", "--servable", TABLE, "--client", client, "--json"]
+    words += ["--guarantee", guarantee, "--group", group, *SLOW, *SESSION]
+
+    with ExitStack() as opened:
+        replicas = [opened.enter_context(stack.process(names, *words)) for _ in range(3)]
+        for kill in range(SCALE.kills):
+            replica = replicas[kill % 3]
+            wait_for_more(stack, names, group)
+            if not all(one.running for one in replicas):
+                break
+            replica.kill()
+            replica.start()
+        ended = [replica.wait(LIMIT_SECONDS) for replica in replicas]
+    account = orjson.loads(stack.replay(names, *words).out)
+
+    assert ended == [0, 0, 0]
+    assert (account["read"], account["results"], account["missing"]) == (40_000, 36_000, 0)
+    found = places(stack.read(names.output))
+    assert found.keys() == expected_places(names, numbers)
+    if guarantee == "exactly_once":
+        assert set(found.values()) == {1}
 
 
 def test_replicas_share_a_replay(stack: Stack) -> None:

@@ -1,3 +1,5 @@
+from contextlib import closing
+
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
@@ -6,7 +8,13 @@ from tests.support.kafka.port import LIMIT_SECONDS, Member, Port, eventually, nu
 from tests.support.kafka.topics import delete_records
 from tests.support.stages.environments import an_environment
 from tests.support.stages.records import ManualClock
-from topicserve.backends.broker import LogOffsets, OffsetAndMetadata, metadata_of
+from topicserve.backends.broker import (
+    MAX_OFFSET_TEXT_BYTES,
+    LogOffsets,
+    OffsetAndMetadata,
+    metadata_of,
+)
+from topicserve.backends.kafka_clients import open_broker
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import KafkaConfig, TopicsConfig
 from topicserve.worker.health.broker_watch import ASK_SECONDS, BrokerWatch
@@ -60,6 +68,24 @@ def test_committed_offsets_come_with_their_texts(port: Port) -> None:
 
     assert found == 2
     assert metadata_of(found) == "a text"
+
+
+def test_texts_are_read_by_the_other_client_as_they_were(port: Port, server: Server) -> None:
+    """A group may change its client; the longest text is taken, and none stays none."""
+    topic, group = port.topic(partitions=2), unique("group")
+    first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    text = "x" * MAX_OFFSET_TEXT_BYTES
+    member = port.member(topic, group)
+    member.poll_until(lambda: len(member.assigned) == 2)
+    send(port.producer(), numbered(topic, 8))
+    member.consumer.commit({first: OffsetAndMetadata(1, text), second: 1}, LIMIT_SECONDS)
+
+    for client in ("kafka-python", "confluent"):
+        admin = open_broker(client, {"bootstrap.servers": server.bootstrap_servers}).admin()
+        with closing(admin):
+            found = admin.committed(group, [first, second], LIMIT_SECONDS)
+        texts = [metadata_of(found[one] or 0) for one in (first, second)]
+        assert texts == [text, ""]
 
 
 def test_an_offset_is_found_by_time(port: Port) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topicserve.backends.broker import OffsetAndMetadata, metadata_of
+from topicserve.backends.broker import MAX_OFFSET_TEXT_BYTES, OffsetAndMetadata, metadata_of
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.replay.progress_note import (
     RESULT,
@@ -42,7 +42,7 @@ def test_a_full_note_fits_beside_an_offset() -> None:
 
     committed = note.beside(OffsetAndMetadata(7, f"topicserve1 working=12345678 {given_up}"))
 
-    assert len(metadata_of(committed).encode()) <= 4096
+    assert len(metadata_of(committed).encode()) <= MAX_OFFSET_TEXT_BYTES
 
 
 @given(st.text() | st.text().map(lambda text: f"replay1 {text}"))

@@ -6,13 +6,14 @@ import kafka
 from kafka import structs
 
 from topicserve.backends.broker import OffsetAndMetadata, Offsets, metadata_of
+from topicserve.backends.offset_texts import read, written
 
 
 def to_client(offsets: Offsets) -> dict[Any, Any]:
     """Return what kafka-python commits."""
     return {
         kafka.TopicPartition(*partition): structs.OffsetAndMetadata(
-            int(offset), metadata_of(offset), -1
+            int(offset), written(metadata_of(offset)), -1
         )
         for partition, offset in offsets.items()
     }
@@ -22,4 +23,4 @@ def from_client(committed: Any) -> OffsetAndMetadata | None:
     """Return what kafka-python found committed."""
     if committed is None:
         return None
-    return OffsetAndMetadata(committed.offset, committed.metadata or "")
+    return OffsetAndMetadata(committed.offset, read(committed.metadata or ""))

@@ -10,10 +10,9 @@ import binascii
 import zlib
 from bisect import bisect_right
 
-from topicserve.backends.broker import OffsetAndMetadata, metadata_of
+from topicserve.backends.broker import MAX_OFFSET_TEXT_BYTES, OffsetAndMetadata, metadata_of
 from topicserve.cli.errors import UsageError
 
-MAX_TEXT_BYTES = 4096  # offset.metadata.max.bytes
 _PLAIN = "replayed1 "
 _COMPRESSED = "replayed1z "
 _MAX_PLAIN_BYTES = 512
@@ -59,11 +58,11 @@ class ReplayedOffsets:
     def committed(self) -> OffsetAndMetadata:
         """Return what to commit. Raises UsageError where the text is too long for Kafka."""
         text = _encode(self.base, self._ranges)
-        if len(text) > MAX_TEXT_BYTES:
+        if len(text) > MAX_OFFSET_TEXT_BYTES:
             raise UsageError(
                 "the filters leave out too many dead letters between those that are replayed: "
-                f"what was replayed does not fit into the {MAX_TEXT_BYTES} bytes that Kafka keeps "
-                "beside an offset; replay with fewer filters, or with another --group"
+                f"what was replayed does not fit into the {MAX_OFFSET_TEXT_BYTES} bytes that Kafka "
+                "keeps beside an offset; replay with fewer filters, or with another --group"
             )
         return OffsetAndMetadata(self.base, text)
 
