@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,8 @@ def test_no_room_in_time_is_told(setup: Setup) -> None:
         await producer.publish(numbered(1)[0])
         with pytest.raises(BacklogFullError):
             await producer.publish(numbered(2)[1])
-        await producer.close()
+        with suppress(PublishError):  # it may end before its thread took the first record
+            await producer.close()
 
     asyncio.run(publish())
 

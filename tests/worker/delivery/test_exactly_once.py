@@ -44,11 +44,14 @@ def world(request: pytest.FixtureRequest) -> Iterator[Deliveries]:
 
 
 def wait_for_commits(world: Deliveries, count: int = 1) -> None:
-    """Wait until that many transactions are committed."""
+    """Wait until that many transactions are committed, and what follows a commit is done."""
     committed = world.context.tracker.wait_until(
         lambda: world.producer.commits >= count, LIMIT_SECONDS
     )
     assert committed
+    assert isinstance(world.delivery, ExactlyOnce)
+    assert world.delivery._transaction.acquire(timeout=LIMIT_SECONDS)
+    world.delivery._transaction.release()
 
 
 def wait_for_abort(world: Deliveries) -> None:

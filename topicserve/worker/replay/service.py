@@ -20,6 +20,7 @@ from topicserve.worker.replay.progress_note import Ranges
 from topicserve.worker.replay.range_consumer import RangeConsumer
 from topicserve.worker.replay.stages import ReplayDecoder, ReplayEncoder
 from topicserve.worker.service import WorkerService
+from topicserve.worker.telemetry.kafka_metrics import DELETED_RECORDS
 
 _LOOK_SECONDS = 0.1
 _LOADING = (ManagerState.START, ManagerState.LOADING)
@@ -53,9 +54,7 @@ class ReplayService(WorkerService):
     def deleted_records(self) -> int:
         """Return how many records retention has deleted before this replica could read them."""
         (topic,) = self._config.topics.input
-        found = self._registry.get_sample_value(
-            "topicserve_deleted_records_total", {"topic": topic}
-        )
+        found = self._registry.get_sample_value(f"{DELETED_RECORDS}_total", {"topic": topic})
         return int(found or 0)
 
     def _open_core(self, opened: ExitStack) -> ServerCore:

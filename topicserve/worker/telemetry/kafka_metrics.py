@@ -10,6 +10,9 @@ from topicserve.worker.telemetry.label_values import (
     at_zero,
 )
 
+DELETED_RECORDS = "topicserve_deleted_records"
+"""A replay reads it back for its account."""
+
 
 class KafkaMetrics:
     """The part of WorkerMetrics that is about Kafka."""
@@ -63,7 +66,7 @@ class KafkaMetrics:
             "Partitions paused because the in-flight limit was reached or the breaker is open.",
         )
         self.deleted_records = declare.counter(
-            "topicserve_deleted_records",
+            DELETED_RECORDS,
             "Offsets that the group did not read before the log began behind them (retention).",
             ["topic"],
         )
