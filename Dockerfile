@@ -8,7 +8,7 @@ COPY topicserve topicserve
 RUN sed -E '/^ +--hash/d; s/ *\\$//' requirements.lock > constraints.txt \
     && python -m venv /opt/topicserve \
     && /opt/topicserve/bin/pip install --no-cache-dir --disable-pip-version-check \
-       --constraint constraints.txt '.[worker,confluent]'
+       --constraint constraints.txt '.[worker,confluent,fast]'
 
 FROM python:3.11-slim
 COPY --from=build /opt/topicserve /opt/topicserve
