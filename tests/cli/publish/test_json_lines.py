@@ -101,3 +101,24 @@ def test_a_line_without_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(json_lines, "MAX_LINE_BYTES", 4)
 
     assert list(numbered_lines(io.BytesIO(b"abcdefghij\nk\n"))) == [(1, b"abcd"), (2, b"k\n")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 1_020,
+        b"[" * 50_000,
+        b'{"instance":' + b'{"a":' * 1_030 + b"1" + b"}" * 1_031,
+        b'{"instance":[NaN,' + b"[" * 1_030 + b"]" * 1_031 + b"}",
+    ],
+)
+def test_a_line_nested_too_deeply_names_the_limit(line: bytes) -> None:
+    """Whatever the parser calls it."""
+    with pytest.raises(InvalidRecordError, match=r"line: .*limits\.max_nesting_depth"):
+        read_record(line)
+
+
+def test_a_long_key_is_told_by_its_beginning() -> None:
+    """One of a megabyte does not fill the screen."""
+    with pytest.raises(InvalidRecordError, match=rf"^{'k' * 64}\.\.\.: is not among id"):
+        read_record(b'{"%b":1}' % (b"k" * 1_000_000))

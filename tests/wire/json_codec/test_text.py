@@ -79,3 +79,23 @@ def test_bytes_are_counted_in_long_texts_as_in_short_ones(text: str, start: int,
         end = min(end, len(content))
         assert count_byte(content, byte, start, end) == content.count(byte, start, end)
         assert count_byte(content, byte) == content.count(byte)
+
+
+@pytest.mark.parametrize("strings", [b"", b'"[\\"[\\\\",'])
+@pytest.mark.parametrize("closed", [b"", b"]"])
+@pytest.mark.parametrize("depth", [1_020, 1_030, 100_000])
+def test_text_nested_too_deeply_is_told_by_its_error(
+    depth: int, closed: bytes, strings: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parsers name it in several ways; callers look for one, whatever the size."""
+    monkeypatch.setattr(json_text, "_DEPTH_CHUNK_BYTES", 300)
+    content = b"[" + strings + b"[" * depth + closed * depth
+
+    with pytest.raises(RecursionError):
+        load_json(content)
+
+
+def test_brackets_within_strings_nest_nothing() -> None:
+    """A text that is no JSON for another reason is not called nested too deeply."""
+    with pytest.raises(ValueError, match="unexpected end"):
+        load_json(b'["\\"' + b"[" * 2_000 + b'"')

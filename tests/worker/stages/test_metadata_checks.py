@@ -20,3 +20,15 @@ def test_metadata_of_the_deepest_nesting_is_taken_and_no_deeper() -> None:
 
     with pytest.raises(ValueError, match=f"nested more than {MAX_METADATA_DEPTH} deep"):
         check_metadata(b'{"a":[' + b"[" * inner + b"]" * inner + b"]}", Limits())
+
+
+@pytest.mark.parametrize("closed", [b"", b"]"])
+@pytest.mark.parametrize("depth", [1_020, 1_030, 100_000])
+def test_metadata_that_no_parser_reads_is_called_nested_too_deeply(
+    depth: int, closed: bytes
+) -> None:
+    """Each parser names it otherwise, and one as a fault of memory."""
+    content = b'{"a":' + b"[" * depth + closed * depth + b"}"
+
+    with pytest.raises(ValueError, match=f"nested more than {MAX_METADATA_DEPTH} deep"):
+        check_metadata(content, Limits())

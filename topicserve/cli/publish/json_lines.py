@@ -6,7 +6,9 @@ from typing import IO, Any
 
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.json_codec.bytes import too_deep
 from topicserve.wire.json_codec.text import load_json
+from topicserve.wire.limits import DEFAULT_LIMITS, shortened
 from topicserve.wire.rfc3339 import read_time
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -50,13 +52,15 @@ def read_record(line: bytes, *, metadata_elsewhere: bool = False) -> Record:
     """
     try:
         body = load_json(line)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise too_deep("line", DEFAULT_LIMITS.max_nesting_depth) from None
+    except ValueError as error:
         raise InvalidRecordError("line", f"is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise InvalidRecordError("line", "must be a JSON object")
     unknown = next((key for key in body if key not in KEYS), None)
     if unknown is not None:
-        raise InvalidRecordError(unknown, f"is not among {', '.join(KEYS)}")
+        raise InvalidRecordError(shortened(unknown), f"is not among {', '.join(KEYS)}")
     return Record(
         instance=body.get("instance"),
         instances=body.get("instances"),

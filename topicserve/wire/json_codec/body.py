@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.json_codec.bytes import with_bytes
+from topicserve.wire.json_codec.bytes import too_deep, with_bytes
 from topicserve.wire.json_codec.number_rows import NumberRows, number_rows
 from topicserve.wire.json_codec.numbers import count_items
 from topicserve.wire.json_codec.text import (
@@ -137,7 +137,7 @@ def _read_number_rows(value: bytes, signature_name: str | None = None) -> JsonBo
 
 
 def _read(value: bytes, limits: Limits) -> JsonBody:
-    body, tree = _read_body(value)
+    body, tree = _read_body(value, limits)
     if body.instances is UNSET and body.inputs is UNSET and body.instance is not UNSET:
         row = bytes(body.instance) if tree is None else json.dumps(tree[_INSTANCE]).encode()
         content = LONE_ROW_OPENING + row + LONE_ROW_CLOSING
@@ -145,7 +145,7 @@ def _read(value: bytes, limits: Limits) -> JsonBody:
     return _read_many(value, body, tree, limits)
 
 
-def _read_body(value: bytes) -> tuple[_Body, Any]:
+def _read_body(value: bytes, limits: Limits) -> tuple[_Body, Any]:
     """Return a body; and its tree, if it had to be read as a whole."""
     try:
         try:
@@ -159,7 +159,9 @@ def _read_body(value: bytes) -> tuple[_Body, Any]:
             return _decode(plain), load_with_tokens(value, plain)
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
-    except (ValueError, RecursionError) as error:  # msgspec.DecodeError is a ValueError
+    except RecursionError:
+        raise too_deep("value", limits.max_nesting_depth) from None
+    except ValueError as error:  # msgspec.DecodeError is one
         raise InvalidRecordError("value", why_not_json(value, error)) from None
 
 
@@ -167,7 +169,9 @@ def read_tree(content: bytes, field: str, limits: Limits = DEFAULT_LIMITS) -> An
     """Return undecoded JSON as a tree with bytes in place of every `{"b64": ...}`."""
     try:
         tree = load_json(content)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise too_deep(field, limits.max_nesting_depth) from None
+    except ValueError as error:
         raise InvalidRecordError(field, why_not_json(content, error, is_part=True)) from None
     return with_bytes(tree, content, field, limits.max_nesting_depth)
 
@@ -202,7 +206,7 @@ def built_bytes(content: bytes) -> int:
 
 def tree_of(content: Raw, form: Form, limits: Limits = DEFAULT_LIMITS) -> Any:
     """Return the tree of a body that was left undecoded, or raise InvalidRecordError."""
-    body, tree = _read_body(bytes(content))
+    body, tree = _read_body(bytes(content), limits)
     text = bytes(getattr(body, form.value))
     return _with_bytes(text, tree, form, limits)
 

@@ -4,19 +4,14 @@ Both are told level by level, a whole level at once: a body of a megabyte may ha
 lists within one another, and is read on the thread that polls.
 """
 
-import re
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.json_codec.base64_text import decode_base64
-from topicserve.wire.json_codec.text import count_byte
+from topicserve.wire.json_codec.text import count_byte, nesting_depth
 from topicserve.wire.limits import exceeds, shortened
 
-_STRING = re.compile(rb'"[^"\\\\]*(?:\\\\.[^"\\\\]*)*"', re.DOTALL)
-_OPENING, _CLOSING = (91, 123), (93, 125)
 # Up to here an error names the place in the tree; finding it in a larger one takes too long.
 _PLACED_BYTES = 64 * 1024
 
@@ -29,7 +24,7 @@ def with_bytes(tree: Any, content: bytes, field: str, max_depth: int) -> Any:
     """
     if b'"b64"' not in content and b"\\" not in content:
         if _is_nested_deeper(content, max_depth):
-            raise _too_deep(field, max_depth)
+            raise too_deep(field, max_depth)
         return tree
     root = [tree]
     level: list[Any] = [root]
@@ -43,17 +38,13 @@ def with_bytes(tree: Any, content: bytes, field: str, max_depth: int) -> Any:
         level = below
         if not level:
             return root[0]
-    raise _too_deep(field, max_depth)
+    raise too_deep(field, max_depth)
 
 
 def _is_nested_deeper(content: bytes, max_depth: int) -> bool:
     if count_byte(content, b"[") + count_byte(content, b"{") <= max_depth:
         return False
-    if b'"' in content:
-        content = _STRING.sub(b"", content)
-    text = np.frombuffer(content, np.uint8)
-    steps = np.isin(text, _OPENING).astype(np.int8) - np.isin(text, _CLOSING)
-    return bool(np.cumsum(steps, dtype=np.int32).max(initial=0) > max_depth + 1)
+    return nesting_depth(content) > max_depth + 1
 
 
 def _is_bytes(node: Any) -> bool:
@@ -84,5 +75,6 @@ def _place_of(wanted: Any, node: Any) -> str | None:
     return None
 
 
-def _too_deep(field: str, max_depth: int) -> InvalidRecordError:
+def too_deep(field: str, max_depth: int) -> InvalidRecordError:
+    """Return the error for JSON that is nested too deeply."""
     return exceeds(field, "is nested too deeply", "max_nesting_depth", max_depth)

@@ -28,8 +28,13 @@ To parse and to convert holds the interpreter's lock anyway, so that nothing is 
 
 # From here on numpy counts faster.
 _MANY_BYTES = 2048
+# Parsers refuse about 1,000 levels, each in words of its own, some as if it were another fault.
+_READABLE_LEVELS = 512
+_DEPTH_CHUNK_BYTES = 1024 * 1024
 
 # A string that does not end matches, too: each quotation mark is looked at once, whatever follows.
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+_OPENING, _CLOSING = (91, 123), (93, 125)
 _STRING_OR_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|NaN|-?Infinity', re.DOTALL)
 _STRING_OR_NUMBER = re.compile(
     rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)', re.DOTALL
@@ -51,15 +56,31 @@ def count_byte(content: bytes, byte: bytes, start: int = 0, end: int | None = No
 
 
 def load_json(content: bytes | str) -> Any:
-    """Return what a JSON text holds, or raise ValueError or RecursionError."""
+    """Return what a JSON text holds, or raise ValueError; RecursionError if it is too deep."""
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         text = content.encode() if isinstance(content, str) else content
+        if nesting_depth(text) > _READABLE_LEVELS:
+            raise RecursionError("is nested too deeply") from None
         plain = without_number_tokens(text)
         if plain is None:
             raise
         return load_with_tokens(text, plain)
+
+
+def nesting_depth(content: bytes) -> int:
+    """Return how many lists and objects stand within one another in a text, JSON or not."""
+    if b'"' in content:
+        content = _STRING.sub(b"", content)
+    depth = deepest = 0
+    for start in range(0, len(content), _DEPTH_CHUNK_BYTES):
+        text = np.frombuffer(content[start : start + _DEPTH_CHUNK_BYTES], np.uint8)
+        steps = np.isin(text, _OPENING).astype(np.int8) - np.isin(text, _CLOSING)
+        depths = np.cumsum(steps, dtype=np.int32)
+        deepest = max(deepest, depth + int(depths.max()))
+        depth += int(depths[-1])
+    return deepest
 
 
 def load_with_tokens(text: bytes, plain: bytes) -> Any:

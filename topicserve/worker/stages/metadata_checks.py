@@ -2,7 +2,7 @@
 
 import orjson
 
-from topicserve.wire.json_codec.text import without_number_tokens
+from topicserve.wire.json_codec.text import nesting_depth, without_number_tokens
 from topicserve.wire.limits import Limits
 
 # Readers count the result around the metadata, too, and their parsers allow fewer levels than ours.
@@ -20,12 +20,18 @@ def check_metadata(content: bytes, limits: Limits) -> None:
     try:
         tree = orjson.loads(content)
     except (orjson.JSONDecodeError, RecursionError) as error:
+        if nesting_depth(content) > MAX_METADATA_DEPTH:
+            raise _too_deep() from None
         problem = f"the metadata stored is not a JSON object: {_describe(content, error)}"
         raise ValueError(problem) from None
     if type(tree) is not dict:
         raise ValueError("the metadata stored is not a JSON object: it is something else")
     if content.count(b"[") + content.count(b"{") > _FEW_BRACKETS and _is_too_deep(tree):
-        raise ValueError(f"the metadata stored is nested more than {MAX_METADATA_DEPTH} deep")
+        raise _too_deep()
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"the metadata stored is nested more than {MAX_METADATA_DEPTH} deep")
 
 
 def _is_too_deep(tree: object) -> bool:
