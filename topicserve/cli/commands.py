@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from importlib import import_module, metadata
 from typing import NoReturn
@@ -10,6 +9,7 @@ from typing import NoReturn
 from topicserve.backends.errors import BackendError
 from topicserve.cli.errors import UsageError
 from topicserve.cli.standard_streams import drop_output
+from topicserve.cli.terminal import printable, say
 from topicserve.exit_codes import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from topicserve.producer.errors import PublishError
 from topicserve.servables.core.errors import ServableError
@@ -47,7 +47,7 @@ def run_command(command: str | None, words: Sequence[str]) -> int:
     try:
         return _run(command, words)
     except (*_USAGE, PublishError) as error:
-        print(f"topicserve: {_line(error)}", file=sys.stderr)
+        say(f"topicserve: {_line(error)}")
         return EXIT_FAILED if isinstance(error, PublishError) else EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -108,7 +108,7 @@ class _Parser(argparse.ArgumentParser):
         if kind in ("unrecognized arguments", "ambiguous option"):
             flags = [word.partition("=")[0] for word in words.split() if word.startswith("--")]
             message = f"{kind}{colon}{' '.join(flags) or 'a word where none belongs'}"
-        super().error(message)
+        super().error(printable(message))
 
 
 def _add_arguments(command: str, parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,6 @@
 """`topicserve demo`: the whole service on real input, in under two minutes."""
 
 import argparse
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from topicserve.cli.connection import (
     partitions_of,
 )
 from topicserve.cli.errors import UsageError
+from topicserve.cli.terminal import say
 from topicserve.demo.deployment import Servers
 from topicserve.demo.errors import DemoError
 from topicserve.demo.run import RECORDS_PER_SECOND, DemoOptions, run_demo
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return run_demo(options, Screen())
     except DemoError as error:
-        print(f"topicserve demo: {error}", file=sys.stderr)
+        say(f"topicserve demo: {error}")
         return EXIT_FAILED
 
 

@@ -1,7 +1,6 @@
 """`topicserve results`: one result, shadow record or dead letter, a line of JSON each."""
 
 import argparse
-import sys
 from contextlib import suppress
 from typing import Any
 
@@ -11,9 +10,9 @@ from topicserve.cli.connection import add_kafka_arguments, kafka_settings, need_
 from topicserve.cli.errors import UsageError
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.standard_streams import need_output, write_output
+from topicserve.cli.terminal import json_line, say
 from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.arguments import topic_name
-from topicserve.producer.json_bytes import json_bytes
 from topicserve.producer.result_reader import DeadLetterReader, header_filter, open_consumer
 from topicserve.producer.topic_reader import OnInvalid, TopicReader
 from topicserve.wire.dead_letter import DeadLetter
@@ -150,7 +149,7 @@ def line_of(item: Item) -> bytes:
         content = shadow_object(item)
     else:
         content = dead_letter_object(item)
-    return json_bytes(content, "line") + b"\n"
+    return json_line(content) + b"\n"
 
 
 def result_object(result: Result) -> dict[str, Any]:
@@ -220,4 +219,4 @@ class InvalidRecords:
         self.count += 1
         if self.count <= MAX_TOLD:
             place = f"{record.topic}-{record.partition} offset {record.offset}"
-            print(f"passed over {place}: {error}", file=sys.stderr)
+            say(f"passed over {place}: {error}")

@@ -4,11 +4,11 @@ import argparse
 import json
 import re
 import signal
-import sys
 from pathlib import Path
 
 from topicserve.cli.argument_types import port
 from topicserve.cli.errors import UsageError
+from topicserve.cli.terminal import say
 from topicserve.embedded.redis_server import need_server
 from topicserve.embedded.server_process import ServerStartError
 from topicserve.embedded.stack import Stack
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         while signal.sigtimedwait(_END, _LOOK_SECONDS) is None:
             if not stack.running:
-                print("topicserve: a server has ended by itself", file=sys.stderr)
+                say("topicserve: a server has ended by itself")
                 return EXIT_FAILED
     finally:
         stack.stop()

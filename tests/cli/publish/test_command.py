@@ -86,8 +86,13 @@ def test_a_failure_is_told_with_its_place(
     assert f"{file}: row 2 was not published: " in told
     assert "run the same command again" in told
 
+    assert "--kafka-setting max.request.size=BYTES, and max.message.bytes" in told
+
     assert main([*words, "--skip-invalid"]) == 0
-    assert "skipped 1 invalid or refused records" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"{file}: row 2: " in told
+    assert "--kafka-setting max.request.size=BYTES, and max.message.bytes" in told
+    assert "skipped 1 invalid or refused records" in told
     values = Counter(record.payload["x"] for record in published(stack, "failing"))
     assert set(values) == {"a", "b"}
     assert values["a"] == 1

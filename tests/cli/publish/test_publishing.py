@@ -154,7 +154,9 @@ def test_refused_records_may_be_skipped(setup: Setup, capsys: pytest.CaptureFixt
 
     assert setup.log.ids() == [an_id(1), an_id(3), an_id(4)]
     assert publishing.window.failure is None
-    assert "digits.jsonl:2: larger than 1 MiB" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "digits.jsonl:2: larger than 1 MiB; make the record smaller, or allow larger" in told
+    assert "--kafka-setting max.request.size=BYTES" in told
     state = orjson.loads(Path(setup.checkpoint).read_bytes())
     assert (state["published"], state["skipped"], state["complete"]) == (3, 1, True)
 

@@ -11,10 +11,9 @@ from rich.text import Text
 from topicserve.cli.argument_types import seconds
 from topicserve.cli.check.findings import Finding, Findings, Severity
 from topicserve.cli.config.flags import add_key_arguments, flags_of
-from topicserve.cli.dead_letters.entry import printable
-from topicserve.cli.standard_streams import need_output, write_output
+from topicserve.cli.standard_streams import need_output
+from topicserve.cli.terminal import printable, write_json, write_line
 from topicserve.exit_codes import EXIT_FAILED, EXIT_OK
-from topicserve.producer.json_bytes import json_bytes
 from topicserve.worker.config.loading import find_problems, load_config
 from topicserve.worker.config.schema import LoggingConfig, LogLevel, WorkerConfig
 
@@ -50,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     if config is not None:
         _check(arguments, config, findings)
     if not arguments.json:
-        _tell_line(f"{findings.problems} problems, {findings.warnings} warnings")
+        write_line(f"{findings.problems} problems, {findings.warnings} warnings", flush=True)
     return EXIT_FAILED if findings.problems else EXIT_OK
 
 
@@ -85,7 +84,7 @@ def _check(arguments: argparse.Namespace, config: WorkerConfig, findings: Findin
 
 
 def _json_teller(finding: Finding) -> None:
-    write_output(json_bytes(finding.content(), "finding") + b"\n", flush=True)
+    write_json(finding.content(), flush=True)
 
 
 def _text_teller() -> Callable[[Finding], None]:
@@ -99,7 +98,3 @@ def _text_teller() -> Callable[[Finding], None]:
         console.print(line)
 
     return tell
-
-
-def _tell_line(text: str) -> None:
-    write_output(text.encode() + b"\n", flush=True)

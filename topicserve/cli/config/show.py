@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from topicserve.cli.config.flags import add_config_arguments, flags_of
-from topicserve.cli.dead_letters.entry import printable
 from topicserve.cli.standard_streams import need_output, write_output
-from topicserve.producer.json_bytes import json_bytes
+from topicserve.cli.terminal import printable, write_json, write_line
 from topicserve.worker.config.loading import LoadedConfig, load_with_sources
 from topicserve.worker.config.shown import shown_configuration
 
@@ -37,8 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
     need_output()
     loaded = load_with_sources(arguments.config, os.environ, flags_of(arguments))
     rows = [row for row in rows_of(loaded) if not arguments.changed or row.source != DEFAULT]
-    for line in _json_lines(rows) if arguments.json else _text_lines(rows):
-        write_output(line + b"\n")
+    if arguments.json:
+        for row in rows:
+            write_json(row._asdict())
+    else:
+        for line in _text_lines(rows):
+            write_line(line)
     write_output(b"", flush=True)
     return 0
 
@@ -49,14 +52,8 @@ def rows_of(loaded: LoadedConfig) -> Iterator[ShownKey]:
         yield ShownKey(key, value, loaded.sources.get(key, DEFAULT))
 
 
-def _text_lines(rows: list[ShownKey]) -> Iterator[bytes]:
+def _text_lines(rows: list[ShownKey]) -> Iterator[str]:
     key_width = max((len(row.key) for row in rows), default=0)
     value_width = min(max((len(row.value) for row in rows), default=0), 60)
     for row in rows:
-        text = f"{row.key:<{key_width}}  {printable(row.value):<{value_width}}  {row.source}"
-        yield text.encode(errors="replace")
-
-
-def _json_lines(rows: list[ShownKey]) -> Iterator[bytes]:
-    for row in rows:
-        yield json_bytes(row._asdict(), "line")
+        yield f"{row.key:<{key_width}}  {printable(row.value):<{value_width}}  {row.source}"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
-from topicserve.cli.dead_letters.entry import printable
+from topicserve.cli.terminal import printable
 
 
 class Skip(Enum):

@@ -90,11 +90,3 @@ def time_text(timestamp_ms: int) -> str | None:
         return write_time(datetime.fromtimestamp(timestamp_ms / 1000, UTC))
     except (OverflowError, ValueError, OSError):
         return None
-
-
-def printable(text: str) -> str:
-    """Return text in one line that cannot change a terminal: the rest is escaped."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )

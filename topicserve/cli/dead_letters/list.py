@@ -1,13 +1,12 @@
 """`topicserve dead-letters list`: counts by reason, then the dead letters, oldest first."""
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from topicserve.cli.argument_types import count
-from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry, printable
+from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry
 from topicserve.cli.dead_letters.filters import Filter, add_filter_arguments
 from topicserve.cli.dead_letters.topic import (
     add_topic_arguments,
@@ -17,8 +16,8 @@ from topicserve.cli.dead_letters.topic import (
 )
 from topicserve.cli.results import InvalidRecords
 from topicserve.cli.standard_streams import need_output, write_output
+from topicserve.cli.terminal import json_line, printable, say, write_line
 from topicserve.exit_codes import EXIT_FAILED
-from topicserve.producer.json_bytes import json_bytes
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord
 
@@ -51,12 +50,16 @@ def run(arguments: argparse.Namespace) -> int:
     invalid = InvalidRecords()
     ends = ends_of(log_offsets_of(arguments))
     found = Listing.of(scan_all(arguments, ends), Filter(arguments), arguments.limit, invalid)
-    for line in found.json_lines() if arguments.json else found.text_lines():
-        write_output(line.encode(errors="replace") + b"\n")
+    if arguments.json:
+        for encoded in found.json_lines():
+            write_output(encoded + b"\n")
+    else:
+        for line in found.text_lines():
+            write_line(line)
     write_output(b"", flush=True)
     if found.matched > len(found.listed):
         rest = found.matched - len(found.listed)
-        print(f"{rest:,} more match; list more with --limit", file=sys.stderr)
+        say(f"{rest:,} more match; list more with --limit")
     return EXIT_FAILED if invalid.count else 0
 
 
@@ -98,7 +101,7 @@ class Listing:
         if len(self.listed) < self._limit:
             self.listed.append(entry.summary())
 
-    def json_lines(self) -> Iterable[str]:
+    def json_lines(self) -> Iterable[bytes]:
         """Yield the counts, then the dead letters."""
         counts = {
             "read": self.read,
@@ -108,7 +111,7 @@ class Listing:
             "servables": dict(self.servables.most_common()),
         }
         for content in (counts, *self.listed):
-            yield json_bytes(content, "line").decode()
+            yield json_line(content)
 
     def text_lines(self) -> Iterable[str]:
         """Yield a table of reasons, then one of dead letters."""

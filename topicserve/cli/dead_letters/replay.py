@@ -1,7 +1,6 @@
 """`topicserve dead-letters replay`: publish dead letters to the topics that they came from."""
 
 import argparse
-import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from typing import Protocol, TypeVar
@@ -30,9 +29,9 @@ from topicserve.cli.errors import UsageError
 from topicserve.cli.pace import Pace
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.standard_streams import need_output, write_output
+from topicserve.cli.terminal import say, write_json, write_line
 from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.arguments import topic_name
-from topicserve.producer.json_bytes import json_bytes
 from topicserve.producer.result_reader import open_consumer
 from topicserve.wire.kafka_record import TopicPartition
 
@@ -53,14 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
         planned = replay.plan()
         if not arguments.yes:
             _print(arguments, planned, is_dry_run=True)
-            print("this was a dry run: nothing was published; publish with --yes", file=sys.stderr)
+            say("this was a dry run: nothing was published; publish with --yes")
             return 0
         if not planned.published:
             _print(arguments, planned, is_dry_run=False)
             return 0
         # Before anything is published: what has lost its metadata, above all.
         for line in planned.lines(is_dry_run=True):
-            print(line, file=sys.stderr)
+            say(line)
         return _publish(arguments, replay, planned.published.total())
 
 
@@ -227,11 +226,10 @@ class Replay:
 
 def _print(arguments: argparse.Namespace, account: Account, *, is_dry_run: bool) -> None:
     if arguments.json:
-        content = account.content(is_dry_run=is_dry_run)
-        write_output(json_bytes(content, "account") + b"\n", flush=True)
+        write_json(account.content(is_dry_run=is_dry_run), flush=True)
         return
     for line in account.lines(is_dry_run=is_dry_run):
-        write_output(line.encode(errors="replace") + b"\n")
+        write_line(line)
     write_output(b"", flush=True)
 
 

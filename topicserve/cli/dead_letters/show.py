@@ -4,13 +4,12 @@ import argparse
 import base64
 import json
 import re
-import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 
 from topicserve.backends.broker import Offsets
-from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry, printable, time_text
+from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry, time_text
 from topicserve.cli.dead_letters.filters import Places, read_places
 from topicserve.cli.dead_letters.topic import (
     add_topic_arguments,
@@ -21,7 +20,7 @@ from topicserve.cli.dead_letters.topic import (
 from topicserve.cli.errors import UsageError
 from topicserve.cli.results import dead_letter_object
 from topicserve.cli.standard_streams import need_output, write_output
-from topicserve.producer.json_bytes import json_bytes
+from topicserve.cli.terminal import printable, say, write_json, write_line
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 from topicserve.wire.record_id import canonical_record_id
@@ -53,14 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
     entry = found[-1]
     if len(found) > 1:
         others = ", ".join(other.place for other in found[:-1])
-        print(f"the newest of several with this id; the others: {others}", file=sys.stderr)
+        say(f"the newest of several with this id; the others: {others}")
     if arguments.json:
         place = {"partition": entry.record.partition, "offset": entry.record.offset}
         content = {"id": entry.record_id, "place": place, **dead_letter_object(entry.letter)}
-        write_output(json_bytes(content, "line") + b"\n", flush=True)
+        write_json(content, flush=True)
         return 0
     for line in lines_of(entry, arguments.bytes):
-        write_output(line.encode(errors="replace") + b"\n")
+        write_line(line)
     write_output(b"", flush=True)
     return 0
 

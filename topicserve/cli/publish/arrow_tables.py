@@ -1,6 +1,5 @@
 """CSV and Parquet files, read by pyarrow in flat memory."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +8,7 @@ from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.files import Input
 from topicserve.cli.publish.rows import MAX_TOLD
 from topicserve.cli.publish.table_source import Columns
+from topicserve.cli.terminal import say
 from topicserve.producer.rows.chunks import CHUNK_ROWS, Chunk, distinct
 from topicserve.wire.errors import InvalidRecordError
 
@@ -86,10 +86,9 @@ class CsvTable:
             return "error"
         self.skipped_rows += 1
         if self.skipped_rows <= MAX_TOLD:
-            print(
+            say(
                 f"{self.name}: a row has {row.actual_columns} values in place of "
-                f"{row.expected_columns}: {row.text[:_MAX_SHOWN]!r}",
-                file=sys.stderr,
+                f"{row.expected_columns}: {row.text[:_MAX_SHOWN]!r}"
             )
         return "skip"
 

@@ -1,16 +1,16 @@
 """`topicserve publish`: opens what the flags name, and says what became of it."""
 
 import argparse
-import sys
 from contextlib import ExitStack, closing, suppress
 
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.connection import need_topic, open_broker_of
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.publish.checkpoint import Checkpoint
-from topicserve.cli.publish.publishing import Publishing, metadata_of
+from topicserve.cli.publish.publishing import Publishing, metadata_of, problem_of
 from topicserve.cli.publish.rows import RowSource
 from topicserve.cli.publish.sources import open_source
+from topicserve.cli.terminal import say
 from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.arguments import topic_name
 from topicserve.producer.errors import PublishError
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
                 Checkpoint(arguments.checkpoint, arguments.topic, source.identity())
             )
             if checkpoint.state.complete:
-                print(f"nothing is left: {_done(checkpoint)}", file=sys.stderr)
+                say(f"nothing is left: {_done(checkpoint)}")
                 return 0
         store = RedisMetadataStore(
             arguments.redis_url,
@@ -57,7 +57,7 @@ def _publish(
 ) -> int:
     start = checkpoint.state.position if checkpoint else None
     if checkpoint is not None and checkpoint.is_begun:
-        print(f"going on behind {start}: {_done(checkpoint)}", file=sys.stderr)
+        say(f"going on behind {start}: {_done(checkpoint)}")
     total = source.left(start)
     if total is not None and arguments.limit is not None:
         total = min(total, arguments.limit)
@@ -76,12 +76,12 @@ def _told(publishing: Publishing, source: RowSource, checkpoint: Checkpoint | No
     window = publishing.window
     skipped = window.skipped + source.skipped_rows
     if skipped:
-        print(f"skipped {skipped:,} invalid or refused records", file=sys.stderr)
+        say(f"skipped {skipped:,} invalid or refused records")
     if window.failure is None:
         return 0
     place, error = window.failure
     again = "run the same command again to go on from there" if checkpoint else "correct the cause"
-    print(f"topicserve: {place} was not published: {error}; {again}", file=sys.stderr)
+    say(f"topicserve: {place} was not published: {problem_of(error)}; {again}")
     return EXIT_FAILED
 
 

@@ -1,7 +1,6 @@
 """Publishes the rows of a source, one after another."""
 
 import argparse
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -9,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from topicserve.backends.errors import RecordTooLargeError
 from topicserve.backends.metadata_store import MetadataStore
 from topicserve.cli.connection import need_store
 from topicserve.cli.errors import UsageError
@@ -17,11 +17,17 @@ from topicserve.cli.progress import CountProgress
 from topicserve.cli.publish.checkpoint import Checkpoint
 from topicserve.cli.publish.rows import MAX_TOLD, Position, Row, RowSource
 from topicserve.cli.publish.window import Window
+from topicserve.cli.terminal import say
 from topicserve.producer.errors import PublishError
 from topicserve.producer.publish_future import PublishFuture
 from topicserve.producer.record import Record, StoredElsewhere
 from topicserve.producer.record_producer import RecordProducer
 from topicserve.wire.errors import InvalidRecordError
+
+_TOO_LARGE = (
+    "make the record smaller, or allow larger ones: --kafka-setting max.request.size=BYTES, and "
+    "max.message.bytes of the topic (message.max.bytes of the broker)"
+)
 
 
 class Publishing:
@@ -105,7 +111,12 @@ class Publishing:
     def _tell(self, place: str, error: Exception) -> None:
         self._told += 1
         if self._told <= MAX_TOLD:
-            print(f"{place}: {error}", file=sys.stderr)
+            say(f"{place}: {problem_of(error)}")
+
+
+def problem_of(error: BaseException) -> str:
+    """Return why a record was not published, with the remedy where the error has none."""
+    return f"{error}; {_TOO_LARGE}" if isinstance(error, RecordTooLargeError) else str(error)
 
 
 def metadata_of(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import argparse
 import os
 import socket
-import sys
 import threading
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
@@ -21,9 +20,9 @@ from topicserve.cli.replay.compare import check_comparison, compare_with_live
 from topicserve.cli.replay.plan import Plan, plan_of
 from topicserve.cli.replay.progress import ReplayScreen
 from topicserve.cli.standard_streams import need_output, write_output
+from topicserve.cli.terminal import say, write_json, write_line
 from topicserve.cli.worker import TENSORFLOW_LOG_LEVEL, run_preflight
 from topicserve.exit_codes import EXIT_BREAKER_OPEN, EXIT_FAILED
-from topicserve.producer.json_bytes import json_bytes
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.replay.progress import ReplayProgress, read_progress
@@ -70,9 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
     if account.comparison is not None and not arguments.json:
         _print_lines(account.comparison.lines(plan.live_topic))
     if code == EXIT_BREAKER_OPEN:
-        print(_TOO_MANY_DEAD_LETTERS, file=sys.stderr)
+        say(_TOO_MANY_DEAD_LETTERS)
     if not account.is_complete:
-        print("run the same command again to go on", file=sys.stderr)
+        say("run the same command again to go on")
     return code if code or account.is_good else EXIT_FAILED
 
 
@@ -98,10 +97,10 @@ class ReplayReplica:
         """Work until the group is done or `stop` is set; return the exit code."""
         before = self._own_progress()
         for warning in self._finder.warnings:
-            print(warning, file=sys.stderr)
-        print(self._summary(before), file=sys.stderr)
+            say(warning)
+        say(self._summary(before))
         if before.is_complete:
-            print("this replay is complete; --group starts another one", file=sys.stderr)
+            say("this replay is complete; --group starts another one")
             return 0
         bound_heap()
         # What takes long to import comes after all else is known to be right.
@@ -186,12 +185,12 @@ def _admin(config: WorkerConfig) -> OffsetsAdmin:
 
 def _print(arguments: argparse.Namespace, account: ReplayAccount) -> None:
     if arguments.json:
-        write_output(json_bytes(account.content(), "account") + b"\n", flush=True)
+        write_json(account.content(), flush=True)
         return
     _print_lines(account.lines())
 
 
 def _print_lines(lines: Iterable[str]) -> None:
     for line in lines:
-        write_output(line.encode(errors="replace") + b"\n")
+        write_line(line)
     write_output(b"", flush=True)

@@ -14,7 +14,7 @@ from typing import IO, Any
 import orjson
 
 from topicserve.cli.replay.differences import NOT_NUMBERS, answer_of, largest_difference
-from topicserve.producer.json_bytes import json_bytes
+from topicserve.cli.terminal import json_line
 from topicserve.wire import headers as names
 from topicserve.wire.dead_letter import decode_dead_letter
 from topicserve.wire.errors import InvalidRecordError
@@ -163,7 +163,7 @@ def _compare_one(
         if difference != NOT_NUMBERS:
             line["difference"] = difference
             found.largest_difference = max(found.largest_difference, difference)
-    differences.write(json_bytes(line, "line") + b"\n")
+    differences.write(json_line(line) + b"\n")
 
 
 def _difference(before: Result, now: Result) -> float:

@@ -1,7 +1,6 @@
 """Shows a status once, or again and again."""
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -12,15 +11,15 @@ from rich.live import Live
 from topicserve.backends.broker import OffsetsAdmin
 from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.cli.errors import UsageError
-from topicserve.cli.standard_streams import need_output, write_output
+from topicserve.cli.standard_streams import need_output
 from topicserve.cli.status.flags import Deployment, deployment_of
 from topicserve.cli.status.recent import Recent, read_recent
 from topicserve.cli.status.sample import Sample, take_sample
 from topicserve.cli.status.screen import open_console, rendered
 from topicserve.cli.status.status import Status
 from topicserve.cli.status.workers import ask_workers
+from topicserve.cli.terminal import say, write_json
 from topicserve.exit_codes import EXIT_FAILED, EXIT_OK
-from topicserve.producer.json_bytes import json_bytes
 
 # Topics are read through a group, which takes brokers some seconds to form.
 RECENT_SECONDS = 15.0
@@ -107,7 +106,7 @@ def _repeat(looks: Looks, before: Sample, show: Callable[[Status], None]) -> Non
         try:
             status = looks.look(before)
         except BackendError as error:
-            print(f"topicserve: {error}", file=sys.stderr)
+            say(f"topicserve: {error}")
             continue
         before = status.sample
         show(status)
@@ -115,6 +114,6 @@ def _repeat(looks: Looks, before: Sample, show: Callable[[Status], None]) -> Non
 
 def _show(arguments: argparse.Namespace, console: Console, status: Status) -> None:
     if arguments.json:
-        write_output(json_bytes(status.content(), "status") + b"\n", flush=True)
+        write_json(status.content(), flush=True)
     else:
         console.print(rendered(status))

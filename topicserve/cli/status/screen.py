@@ -7,8 +7,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from topicserve.cli.dead_letters.entry import printable
 from topicserve.cli.status.status import Status
+from topicserve.cli.terminal import printable
 
 # What is not a terminal has no width: nothing is cut there.
 _WIDTH = 200
@@ -18,7 +18,9 @@ _GOOD, _BAD, _DIM = "green", "red", "dim"
 def open_console() -> Console:
     """Return standard output; rich leaves colours out where it is no terminal, or for NO_COLOR."""
     is_terminal = sys.stdout.isatty()
-    return Console(file=sys.stdout, width=None if is_terminal else _WIDTH, highlight=False)
+    width = None if is_terminal else _WIDTH
+    # Names that others chose are shown as they are: [x] is no markup, and :x: no emoji.
+    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
 
 
 def rendered(status: Status) -> RenderableType:
@@ -45,7 +47,7 @@ def _parts(status: Status) -> Iterator[RenderableType]:
 def _summary(status: Status) -> Text:
     state = status.sample.group.state
     text = Text(f"group {printable(status.deployment.group_id)}  ")
-    text.append(state, _GOOD if state == "Stable" else _BAD)
+    text.append(printable(state), _GOOD if state == "Stable" else _BAD)
     text.append(f"  lag {status.lag:,}  ")
     text.append(f"drained in {_duration(status.drain_seconds)}  ")
     text.append(f"written {_rate(status.total('written_per_second'))}  ")
@@ -60,7 +62,7 @@ def _partitions(status: Status) -> Table:
     )
     for one in status.partitions:
         table.add_row(
-            f"{one.partition.topic}-{one.partition.partition}",
+            f"{printable(one.partition.topic)}-{one.partition.partition}",
             f"{one.end:,}",
             "-" if one.committed is None else f"{one.committed:,}",
             Text(f"{one.lag:,}", _BAD if one.lag and one.drain_seconds is None else ""),
@@ -88,7 +90,7 @@ def _versions(status: Status) -> Table:
     """Return what each worker serves, as it says, and what it answered lately."""
     table = _table("worker", "serves", "answered lately", numbers=())
     for worker in status.workers:
-        table.add_row(worker.url, _served(worker.versions or {}), "")
+        table.add_row(printable(worker.url), _served(worker.versions or {}), "")
     for name, answers in sorted(status.recent.answers.items()):
         said = ", ".join(f"{printable(answer)} ({n})" for answer, n in answers.most_common())
         table.add_row(printable(name), "", said)
@@ -97,7 +99,7 @@ def _versions(status: Status) -> Table:
 
 def _served(versions: dict[str, dict[str, str]]) -> str:
     return ", ".join(
-        f"{printable(name)} {version} {state}"
+        printable(f"{name} {version} {state}")
         for name, states in versions.items()
         for version, state in states.items()
     )

@@ -1,0 +1,56 @@
+"""What commands print: text that others chose cannot change the terminal that shows it.
+
+Producers choose ids, keys, headers and bodies, and those who start workers choose their names.
+Every line that a command prints goes through here, on both standard streams.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from topicserve.cli.standard_streams import write_output
+from topicserve.producer.json_bytes import json_bytes
+
+
+def printable(text: str) -> str:
+    """Return text in one line that cannot change a terminal: the rest is escaped."""
+    if text.isprintable():
+        return text
+    return _escaped(text, lambda letter: letter.encode("unicode_escape").decode())
+
+
+def json_line(content: Any) -> bytes:
+    """Return JSON in one line that cannot change a terminal, with the same content."""
+    encoded = json_bytes(content, "line")
+    # JSON writers escape what comes before the space. The rest needs to be looked for.
+    if encoded.isascii() and b"\x7f" not in encoded:
+        return encoded
+    text = encoded.decode()
+    return encoded if text.isprintable() else _escaped(text, _json_escape).encode()
+
+
+def write_line(text: str, *, flush: bool = False) -> None:
+    """Print one line on standard output."""
+    write_output(printable(text).encode() + b"\n", flush=flush)
+
+
+def write_json(content: Any, *, flush: bool = False) -> None:
+    """Print one line of JSON on standard output."""
+    write_output(json_line(content) + b"\n", flush=flush)
+
+
+def say(text: str) -> None:
+    """Print one line on standard error."""
+    print(printable(text), file=sys.stderr)
+
+
+def _escaped(text: str, escape: Callable[[str], str]) -> str:
+    # Bodies may have megabytes: what they are made of is looked at once, not each letter.
+    return text.translate(
+        {ord(letter): escape(letter) for letter in set(text) if not letter.isprintable()}
+    )
+
+
+def _json_escape(letter: str) -> str:
+    units = letter.encode("utf-16-be")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
