@@ -2,9 +2,11 @@
 
 import gc
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
@@ -23,9 +25,10 @@ from tests.support.stages.outcomes import a_predictor, outcomes, outcomes_of
 from tests.support.stages.records import a_request
 from topicserve.servables.core.errors import InternalError, UnavailableError
 from topicserve.servables.core.servable_id import ServableId
-from topicserve.servables.kinds.servable import Columns, Signature, TensorSpec
+from topicserve.servables.kinds.servable import Columns, Scope, Signature, TensorSpec
 from topicserve.wire.json_codec.body import Form
 from topicserve.worker.config.schema import BatchingConfig
+from topicserve.worker.stages.calls import company_check
 from topicserve.worker.stages.calls.calls import ServableUnavailableError
 from topicserve.worker.stages.calls.company_check import (
     MAX_SIGNATURES,
@@ -36,6 +39,7 @@ from topicserve.worker.stages.calls.company_check import (
 from topicserve.worker.stages.request import Request
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
+DIGITS = {"servable": "digits"}
 ALL = {**NUMBERS, **TEXTS}
 VALUES: dict[bool, list[Any]] = {
     False: [3.0, 1.0, 2.0, 40.0, 7.0, 9.0, 12.0],
@@ -281,6 +285,86 @@ def test_a_failure_that_does_not_repeat_decides_nothing(fails: int, times: int) 
     assert servable.sizes[0] == 2
 
 
+class Beside(Computing):
+    """Gives a whole output of the call beside one by row."""
+
+    def __init__(self, compute: Any, whole: Array) -> None:
+        super().__init__(compute)
+        signature = self.signatures["serving_default"]
+        outputs = dict(signature.outputs) | {"w": TensorSpec(whole.dtype, None, Scope.CALL)}
+        self.signatures = {"serving_default": replace(signature, outputs=outputs)}
+        self.whole = whole
+
+    def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
+        return {**super().predict(inputs, signature_name), "w": self.whole}
+
+
+WHOLE = [
+    np.array(0.5, np.float32),
+    np.array(float("nan")),
+    np.array(1 + 2j, np.complex64),
+    np.array(2, ml_dtypes.bfloat16),
+    np.array(True),
+    np.array(b"ab", object),
+    np.array(3, np.int64),
+    np.zeros((0, 2), np.float32),
+    np.array(["a", "bc"]),
+]
+
+
+@pytest.mark.parametrize("sizes", [(), (16,)], ids=["unpadded", "padded"])
+@pytest.mark.parametrize("whole", WHOLE, ids=lambda one: f"{one.dtype.name}{one.shape}")
+def test_an_output_for_the_whole_call_switches_no_check_off(
+    whole: Array, sizes: tuple[int, ...]
+) -> None:
+    """Of any dtype, without dimensions or without elements; no record becomes a dead letter."""
+    predictor = a_predictor(Beside(minus_mean, whole), sizes, check_batches=2)
+    x = [{"x": np.array([value], np.float32)} for value in (1.0, 3.0, 8.0)]
+    requests = [a_request(one, form=Form.TENSORS) for one in x]
+    alone: dict[str, Any] = {}
+    for request in requests:
+        alone |= outcomes(Beside(minus_mean, whole), [request])
+
+    for batch in [requests] * 4 + [[request] for request in requests]:
+        found = outcomes_of(predictor, batch)
+        assert found == {one.input.record_id: alone[one.input.record_id] for one in batch}
+
+
+@pytest.mark.parametrize("sizes", [(), (16,)], ids=["unpadded", "padded"])
+def test_a_bug_of_the_check_is_no_fault_of_the_servable(
+    sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged with its traceback, and records have calls of their own from then on."""
+
+    def raises(*_: Any, **__: Any) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(company_check, "first_difference", raises)
+    servable = Computing(minus_mean)
+    predictor = a_predictor(servable, sizes, check_batches=2)
+    requests = lone_rows([1.0, 3.0, 8.0])
+    alone: dict[str, Any] = {}
+    for request in requests:
+        alone |= outcomes(Computing(minus_mean), [request])
+
+    for _ in range(4):
+        assert outcomes_of(predictor, requests) == alone
+
+    assert servable.sizes == [16 if sizes else 3, *[1] * 12]
+    assert [one.msg for one in caplog.records if one.levelname == "ERROR"] == [
+        "company_check_raised"
+    ]
+    (bug,) = [one for one in caplog.records if one.msg == "company_check_raised"]
+    assert bug.__dict__["fields"] == DIGITS | {"version": 1, "signature": "serving_default"}
+    assert bug.exc_info is not None
+    assert isinstance(bug.exc_info[1], TypeError)
+    registry = predictor._metrics.registry
+    assert registry.get_sample_value("topicserve_unjoined_signatures_total", DIGITS) == 1
+    assert not registry.get_sample_value(
+        "topicserve_predict_failures_total", DIGITS | {"code": "UNKNOWN"}
+    )
+
+
 @pytest.mark.parametrize("error", [UnavailableError("remote"), MemoryError()])
 def test_a_passing_failure_decides_nothing(error: Exception) -> None:
     """The batch keeps its answers, and another one is checked in its place."""
@@ -294,6 +378,21 @@ def test_a_passing_failure_decides_nothing(error: Exception) -> None:
     outcomes_of(predictor, lone_rows([1.0, 2.0]))
 
     assert servable.sizes == [2, 1, 2, 1, 2, 1, 2, 1, 1]
+
+
+def test_a_shape_or_a_later_call_is_not_checked_by_a_failure_that_passes() -> None:
+    """The next call is checked in its place, as with the first ones."""
+    servable = Moody(1, error=UnavailableError("remote"), times=0)
+    predictor = a_predictor(servable, check_batches=1)
+    for _ in range(RECHECK_CALLS - 1):
+        outcomes_of(predictor, lone_rows([1.0, 2.0]))
+    servable.sizes.clear()
+    servable.times = 2
+
+    for _ in range(4):
+        outcomes_of(predictor, lone_rows([1.0, 2.0]))
+
+    assert servable.sizes == [2, 1, 2, 1, 2, 1, 1, 2]
 
 
 def test_a_passing_failure_of_the_batch_is_waited_for() -> None:

@@ -15,6 +15,7 @@ from collections import OrderedDict
 import numpy as np
 
 from topicserve.errors import TopicserveError
+from topicserve.servables.core.errors import error_text
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.kinds.predict_checks import ALONE_REMEDY
 from topicserve.servables.kinds.servable import Scope, Servable, Signature
@@ -71,19 +72,20 @@ class Company:
         """
         if not self._batches:
             return
-        names, company = self._take(feed, answers)
+        names, company = self._to_check(feed, answers)
         if not names:
             return
         try:
             difference = first_difference(servable, self._signature_name, feed, answers, names)
-        except UndecidedError:
-            with self._lock:
-                for name in names:
-                    self._left[name, company] += 1
-            return
+        except (UndecidedError, MemoryError):
+            return  # a later call is checked in its place
+        except Exception as error:
+            self._note_own_error(error)
+            raise NotAsAloneError from None
         if difference is not None:
             self.keep_apart(difference)
             raise NotAsAloneError
+        self._count(names, company, answers)
 
     @property
     def is_open(self) -> bool:
@@ -124,26 +126,40 @@ class Company:
             remedy=REMEDY,
         )
 
-    def _take(self, feed: Feed, answers: CallOutput) -> tuple[list[str], str]:
-        """Return the outputs to check in this call, counted as checked, and the call's company."""
+    def _note_own_error(self, error: Exception) -> None:
+        """Keep records apart that cannot be compared: that is right, whatever a check would say."""
+        log_event(
+            "company_check_raised",
+            logging.ERROR,
+            servable=self._id.name,
+            version=self._id.version,
+            signature=self._signature_name,
+            traceback_of=error,
+        )
+        self.keep_apart(Difference("", f"answers could not be compared: {error_text(error)}"))
+
+    def _to_check(self, feed: Feed, answers: CallOutput) -> tuple[list[str], str]:
+        """Return the outputs to check in this call, and the call's company."""
         company = "others" if len(feed.requests) > 1 else "padding"
         self._calls += 1  # a call that is counted twice or not at all does no harm
         due = self._due(answers, company)
-        if not due:
-            return [], company
-        if company == "others" and _are_equal(feed):
+        if due and company == "others" and _are_equal(feed):
             company = "equals"
             due = self._due(answers, company)
+        return due, company
+
+    def _count(self, names: list[str], company: str, answers: CallOutput) -> None:
+        """Count a call as checked, once it was; threads may check a few more at the same time."""
         with self._lock:
-            for name in due:
+            self._calls %= RECHECK_CALLS
+            for name in names:
                 self._left[name, company] = self._left.get((name, company), self._batches) - 1
                 shapes = self._shapes.setdefault(name, set())
                 if len(shapes) < MAX_SHAPES:
                     shapes.add(answers.outputs[name].shape[1:])
-        return due, company
 
     def _due(self, answers: CallOutput, company: str) -> list[str]:
-        if self._calls % RECHECK_CALLS == 0:
+        if self._calls >= RECHECK_CALLS:
             return list(answers.outputs)
         return [
             name

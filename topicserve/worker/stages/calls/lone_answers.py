@@ -164,13 +164,14 @@ def scale_of(column: NDArray[Any], *, has_rows: bool) -> Any:
     """
     if column.dtype.kind not in _FLOATS:
         return 0.0
+    if not column.size:
+        return 0.0
     with np.errstate(all="ignore"):
         sizes = np.abs(column.astype(np.complex128 if column.dtype.kind == "c" else np.float64))
-        sizes[~np.isfinite(sizes)] = 0.0
-    if not sizes.size:
-        return 0.0
+    # Without dimensions these are numpy's scalars, which take no assignment.
+    sizes = np.where(np.isfinite(sizes), sizes, 0.0)
     typical = _MUCH_SMALLER * float(np.quantile(sizes, 0.5, method="lower"))
-    if not has_rows or len(sizes) < 2 or not sizes.ndim:
+    if not has_rows or not sizes.ndim or len(sizes) < 2:
         return typical
     return np.maximum(np.quantile(sizes, 0.5, axis=0, method="lower"), typical)
 
@@ -184,7 +185,7 @@ def is_same(first: NDArray[Any], second: NDArray[Any], scale: Any) -> bool:
         return bool(first.tolist() == second.tolist())
     width = np.dtype(first.dtype).itemsize
     relative = _OF_NARROW_FLOATS.get(width, RELATIVE_TOLERANCE)
-    wide = np.complex128 if first.dtype.kind == "c" else np.float64
+    wide = np.complex128 if "c" in (first.dtype.kind, second.dtype.kind) else np.float64
     with np.errstate(all="ignore"):
         one, other = first.astype(wide), second.astype(wide)
         near = np.isclose(one, other, relative, ABSOLUTE_TOLERANCE * scale, equal_nan=True)
