@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -584,6 +585,32 @@ def test_finishing_commits_what_is_under_way(world: Deliveries) -> None:
     world.publish(*world.polled(0, 1))
 
     assert world.delivery.finish(LIMIT_SECONDS)
+
+    assert world.log.committed == {PARTITION: 2}
+
+
+def test_finishing_seals_what_is_open_when_a_commit_ends_meanwhile(world: Deliveries) -> None:
+    """Otherwise it would wait for an epoch that no one seals, for as long as it may."""
+    may_commit = threading.Event()
+
+    def held() -> None:
+        may_commit.wait(LIMIT_SECONDS)
+
+    world.producer.fail_commit = held
+    world.publish(*world.polled(0))
+    world.commit_when_due()
+    world.publish(*world.polled(1), epoch=1)
+    assert isinstance(world.delivery, ExactlyOnce)
+    seal, epochs = world.delivery._seal, world.delivery._epochs
+
+    def seal_before_the_commit_ends() -> None:
+        seal()
+        may_commit.set()
+        epochs.wait_committed(0, LIMIT_SECONDS)
+
+    world.delivery._seal = seal_before_the_commit_ends  # type: ignore[method-assign]
+
+    assert world.delivery.finish(1.0)
 
     assert world.log.committed == {PARTITION: 2}
 

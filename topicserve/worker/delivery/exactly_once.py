@@ -171,10 +171,11 @@ class ExactlyOnce(Delivery):
     def finish(self, timeout_seconds: float) -> bool:
         deadline = self._clock() + timeout_seconds
         while self._tracker.in_flight_records and self._epochs.abort_reason is None:
+            # Looked at first: where this epoch's commit ends after `_seal` found it in progress,
+            # the next one is still open, and would never be committed.
+            committing = self._epochs.committing_epoch
             self._seal()
-            if not self._epochs.wait_committed(
-                self._epochs.committing_epoch, deadline - self._clock()
-            ):
+            if not self._epochs.wait_committed(committing, deadline - self._clock()):
                 return False
         return self._epochs.abort_reason is None
 
