@@ -97,6 +97,20 @@ def test_json_lines_keep_numbers_and_never_lose_their_own_fields() -> None:
     }
 
 
+def test_json_lines_are_printable_with_the_same_content() -> None:
+    """What a producer chose cannot change the terminal that shows the log; other text stays."""
+    stream = log_to(line_format=LogFormat.JSON)
+    problem = "a\x1b[31m \x9b31m \u202e \x7f \u2028b"
+
+    log_event("record_rejected", problem=problem)
+    log_event("record_rejected", problem="für")
+
+    hostile, plain = stream.getvalue().split("\n")[:2]
+    assert hostile.isprintable()
+    assert json.loads(hostile)["problem"] == problem
+    assert '"für"' in plain
+
+
 def test_each_line_says_whose_it_is_where_several_write() -> None:
     """The replicas of one supervisor share its standard error."""
     stream = log_to(worker_id="w-1")

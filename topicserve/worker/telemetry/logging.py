@@ -193,7 +193,9 @@ class JsonLines(Lines):
             line[f"{name}_" if name in line else name] = (
                 value if isinstance(value, (bool, int, float)) else _text(value)
             )
-        return json.dumps(line, ensure_ascii=False)
+        text = json.dumps(line, ensure_ascii=False)
+        # What producers chose must not change the terminal that shows the log.
+        return text if text.isprintable() else json.dumps(line)
 
 
 def _time(record: logging.LogRecord) -> str:
