@@ -3,8 +3,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from topicserve.backends.bounded_calls import TransactionalCalls
 from topicserve.backends.errors import BackendUnavailableError
-from topicserve.backends.transactional_calls import TransactionalCalls
 
 LIMIT = 10.0
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
+from topicserve.backends.bounded_calls import TransactionalCalls
 from topicserve.backends.broker import Offsets, OnDelivery, Places
 from topicserve.backends.confluent.batch_limit import BatchLimit, is_broker_refusal
 from topicserve.backends.confluent.delivery_reports import (
@@ -29,7 +30,6 @@ from topicserve.backends.errors import (
 )
 from topicserve.backends.in_flight import InFlight
 from topicserve.backends.own_process import own_process
-from topicserve.backends.transactional_calls import TransactionalCalls
 from topicserve.wire.kafka_record import OutgoingRecord
 
 # librdkafka's word for no limit of its own: not all of its calls keep to one, and none goes on

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from kafka import errors
 
+from topicserve.backends.bounded_calls import TransactionalCalls
 from topicserve.backends.broker import Offsets, OnDelivery, Places
 from topicserve.backends.errors import (
     BackendUnavailableError,
@@ -28,7 +29,6 @@ from topicserve.backends.kafka_python.transactions import (
 from topicserve.backends.kafka_python.workarounds.client import forget_aborted_offsets
 from topicserve.backends.kafka_python.workarounds.nulls import has_nulls, send_with_nulls
 from topicserve.backends.own_process import own_process
-from topicserve.backends.transactional_calls import TransactionalCalls
 from topicserve.wire.kafka_record import OutgoingRecord
 
 T = TypeVar("T")
