@@ -1,4 +1,4 @@
-"""Blocking calls of a client that know no time limit of their own, and a producer's transactions."""
+"""Blocking calls of a client that have no time limit of their own, and transactional ones."""
 
 import threading
 from collections.abc import Callable
