@@ -31,6 +31,7 @@ from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 from topicserve.worker.assembly import Connections, build_stages
 from topicserve.worker.config.schema import BatchingConfig, DeliveryConfig, Guarantee
+from topicserve.worker.config.served import ServedConfig
 from topicserve.worker.runtime.topic_limit import TopicLimit, TopicLimits
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import Batch, BatchPrediction
@@ -54,6 +55,7 @@ class World:
         limit: TopicLimit | None = None,
         letters: TopicLimit | None = None,
         tracer_provider: TracerProvider | None = None,
+        servables: tuple[ServedConfig, ...] = (),
         **delivery: Any,
     ) -> None:
         self.log = log or MemoryLog(records)
@@ -65,6 +67,7 @@ class World:
         environment = an_environment(
             self.registry,
             clock,
+            servables=servables,
             batching=BatchingConfig(max_batch_size=7, max_in_flight_records=40),
             delivery=DeliveryConfig(
                 guarantee=guarantee,

@@ -40,7 +40,7 @@ class OutgoingBatch:
     sizes: list[int] = field(default_factory=list)
     """The bytes that were counted for each outcome; empty before they are counted."""
     evidence: dict[int, Evidence] = field(default_factory=dict)
-    """What results say about versions on probation, by the id of their record."""
+    """What results say about versions on probation and canaries, by the id of their record."""
     alone: set[int] = field(default_factory=set)
     """The ids of records that had a call of their own."""
     again: list[Request] = field(default_factory=list)

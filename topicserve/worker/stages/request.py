@@ -99,7 +99,7 @@ class Batch:
 
 
 class Trial(NamedTuple):
-    """A version that is on probation after a swap."""
+    """A version that another one stands in for: on probation after a swap, or a canary's."""
 
     name: str
     version: int
@@ -112,6 +112,13 @@ class Evidence(NamedTuple):
     """Those that took part in it."""
     failed: frozenset[Trial] = frozenset()
     """Those in whose place the version before took part, since they had failed."""
+    canary: Trial | None = None
+    """The version that answered a canary's record; it is on probation only if named above."""
+
+    @property
+    def replaceable(self) -> frozenset[Trial]:
+        """Return the versions without which a refused result is predicted again."""
+        return self.answered if self.canary is None else self.answered | {self.canary}
 
 
 @dataclass(slots=True)
@@ -127,7 +134,7 @@ class CallOutput:
     version: int | None = None
     """Which version answered, where that is not the batch's."""
     evidence: Evidence | None = None
-    """None where no version on probation had to do with it."""
+    """None where no version on probation and no canary had to do with it."""
     is_shared: bool = False
     """Whether the call had other records beside these."""
 

@@ -1,5 +1,6 @@
 """A result that is refused costs no record but its own the answer."""
 
+import uuid
 from collections import Counter
 from typing import Any
 
@@ -11,12 +12,15 @@ from hypothesis import strategies as st
 
 from tests.support.servables.servables import Doubling, Served
 from tests.support.stages.deliveries import limit_of
+from tests.support.stages.logged import Logged
 from tests.support.stages.records import PARTITION, a_kafka_record, a_request, an_id
 from tests.worker.test_pipeline import World, records
-from topicserve.backends.errors import RecordRefusedError
+from topicserve.backends.errors import BackendError, RecordRefusedError, RecordTooLargeError
 from topicserve.servables.kinds.servable import Signature, TensorSpec
 from topicserve.wire.dead_letter import Reason
+from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.worker.config.schema import Guarantee
+from topicserve.worker.config.served import CanaryConfig, ServedConfig
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.calls.second_tries import (
     MAX_RECORDS,
@@ -94,6 +98,62 @@ def test_a_result_that_is_refused_for_another_reason_is_given_up_at_once(
     assert reasons == {None: 5, "result_refused": 1}
 
 
+def too_large(sent: OutgoingRecord) -> BackendError | None:
+    """Refuse every result of an `x` of 1 modulo 3 by version 2, and some by version 1, for size."""
+    return RecordTooLargeError("9 MB") if is_refused(sent) else None
+
+
+def not_taken(sent: OutgoingRecord) -> BackendError | None:
+    """Refuse the same for another reason."""
+    return RecordRefusedError("its header") if is_refused(sent) else None
+
+
+def is_refused(sent: OutgoingRecord) -> bool:
+    """Return whether it is a result that these tests refuse: of the default, that of 7 alone."""
+    number, version = number_of(sent), version_of(sent)
+    return (version == b"2" and number % 3 == 1) or (version == b"1" and number == 7)
+
+
+def number_of(sent: OutgoingRecord) -> int:
+    """Return the number of a record, by the id that it names."""
+    return uuid.UUID((dict(sent.headers)["ce_id"] or b"").decode()).int
+
+
+def version_of(sent: OutgoingRecord) -> bytes | None:
+    """Return the version of a result; None for a dead letter."""
+    return dict(sent.headers).get("ce_servableversion")
+
+
+@GUARANTEES
+@pytest.mark.parametrize("label", [None, "next"])
+@pytest.mark.parametrize("refuse", [too_large, not_taken])
+def test_what_is_refused_of_a_canary_the_default_answers(
+    refuse: Any, label: str | None, guarantee: Guarantee, logged: Logged
+) -> None:
+    """Counted as a fallback; a record of which both results are refused is given up, once."""
+    served = Served({1: Doubling(), 2: Doubling()})
+    served.default = lambda: 1
+    served.labels["next"] = 2
+    canary = CanaryConfig(1.0, label=label, version=None if label else 2)
+    entry = ServedConfig("digits", "/models/digits", canary=canary)
+    world = World(records(12), guarantee, served, servables=(entry,))
+    world.producer.fail_send = refuse
+
+    world.run()
+
+    found = {number_of(one): one for one in world.log.published}
+    assert len(found) == len(world.log.published) == 12
+    reason = "result_too_large" if refuse is too_large else "result_refused"
+    assert {n: reason_of(one) for n, one in found.items() if reason_of(one)} == {7: reason}
+    versions = {n: version_of(one) for n, one in found.items()}
+    assert versions == {n: b"1" if n % 3 == 1 else b"2" for n in range(12)} | {7: None}
+    fallbacks = world.metric("canary_fallbacks_total", servable="digits") or 0
+    # An aborted transaction's records are predicted again, and counted so.
+    assert fallbacks == 4 if guarantee is Guarantee.AT_LEAST_ONCE else fallbacks >= 4
+    assert {one["version"] for one in logged("canary_failed")} == {2}
+    assert world.stages.intake.tracker.outcome_bytes == world.served.open_handles == 0
+
+
 TOO_LARGE = Refusal(Reason.RESULT_TOO_LARGE, ValueError("1 MB"))
 NEW = Evidence(frozenset({Trial("digits", 2)}))
 
@@ -110,6 +170,21 @@ def test_a_record_is_tried_alone_and_then_without_each_version_that_was_refused(
 
     assert again == [True, True, True, False]
     assert tries.of([request]) == {}
+
+
+def test_a_canary_is_replaced_beside_what_is_on_probation() -> None:
+    """Its default answers, or the step before of its pipeline: each refusal is noted apart."""
+    tries, request = SecondTries(), a_request()
+    canary = Trial("digits", 2)
+    both = Evidence(frozenset({Trial("step", 5)}), canary=canary)
+    alone = Evidence(frozenset(), canary=canary)
+
+    again = [
+        tries.note(request, TOO_LARGE, is_alone=True, evidence=evidence)
+        for evidence in (both, alone, alone)
+    ]
+
+    assert again == [True, True, False]
 
 
 def test_a_record_read_again_is_known_by_its_place() -> None:

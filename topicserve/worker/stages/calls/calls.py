@@ -70,6 +70,7 @@ class Calls:
         probation that take part.
         """
         name = route.signature_name
+        evidence = Evidence(trials, canary=Trial(*handle.id) if route.is_canary else None)
         predicted = BatchPrediction(route.servable, handle.id.version, name, [], [])
         alone = self._tries.of(requests) if self._tries else {}
         shared = [one for one in requests if id(one) not in alone] if alone else requests
@@ -81,12 +82,12 @@ class Calls:
                 self._predict_feed(servable, feed, predicted, company)
         for request in requests if alone else ():
             if id(request) in alone:
-                self._try_again(servable, request, alone[id(request)], predicted, handle, trials)
+                self._try_again(servable, request, alone[id(request)], predicted, handle, evidence)
         labels = (predicted.servable, str(predicted.version))
         self._metrics.predict_seconds.labels(*labels).observe(self._clock() - started)
-        if trials:
+        if evidence.replaceable:
             for answers in predicted.answers:
-                answers.evidence = Evidence(trials)
+                answers.evidence = evidence
         return predicted
 
     def _try_again(
@@ -96,10 +97,10 @@ class Calls:
         second: SecondTry,
         predicted: BatchPrediction,
         handle: Handle,
-        trials: frozenset[Trial],
+        evidence: Evidence,
     ) -> None:
         """Predict a record alone, unless what these versions answered to it was refused before."""
-        refusal = second.refused.get(trials)
+        refusal = second.refused.get(evidence.replaceable)
         if refusal is not None:
             predicted.rejections.append(Rejection(request, *refusal))
             return

@@ -2,7 +2,8 @@
 
 A result may be too large only because its record shared a call, such as with one that a layer pads
 all others to: the record is predicted alone. And it may be refused because a new version writes
-what cannot be published: while that is on probation, the version before it predicts the record.
+what cannot be published: while that is on probation, the version before it predicts the record, and
+what a canary writes so, the default predicts.
 """
 
 import threading
@@ -31,7 +32,7 @@ class SecondTry:
     """How a record is predicted the next time: alone, and not by what was refused."""
 
     refused: dict[frozenset[Trial], Refusal] = field(default_factory=dict)
-    """By the versions on probation that had answered."""
+    """By the versions on probation, and the canary, that had answered."""
 
 
 class SecondTries:
@@ -62,7 +63,7 @@ class SecondTries:
             if known is None and not is_alone and refusal.reason is not Reason.RESULT_REFUSED:
                 self._add(place, SecondTry())
                 return True
-            answered = evidence.answered if evidence is not None else frozenset()
+            answered = evidence.replaceable if evidence is not None else frozenset()
             known = known or SecondTry()
             if answered and answered not in known.refused and len(known.refused) < MAX_REFUSALS:
                 known.refused[answered] = refusal
