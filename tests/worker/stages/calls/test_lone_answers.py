@@ -14,7 +14,10 @@ from topicserve.servables.core.errors import FailedPreconditionError
 from topicserve.worker.stages.calls.lone_answers import is_same, scale_of
 from topicserve.worker.stages.calls.outputs import _ML_DTYPES, _NUMBERS, check_outputs
 
-DTYPES = [*map(np.dtype, sorted(_NUMBERS)), *(np.dtype(getattr(ml_dtypes, n)) for n in _ML_DTYPES)]
+DTYPES = [
+    *map(np.dtype, sorted(_NUMBERS)),
+    *(np.dtype(getattr(ml_dtypes, n)) for n in sorted(_ML_DTYPES)),
+]
 TEXTS = [np.dtype("S3"), np.dtype("U3"), np.dtype(object)]
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
 
