@@ -16,6 +16,7 @@ from kafka.producer.record_accumulator import RecordAccumulator
 from kafka.record.memory_records import MemoryRecords
 
 from topicserve.backends.kafka_python.bulk_append import BulkAppend, Listener, runs
+from topicserve.backends.kafka_python.workarounds.nulls import _NullableHeaders
 from topicserve.wire.kafka_record import OutgoingRecord, Place
 
 pytest.importorskip("aiokafka")
@@ -266,3 +267,17 @@ print(compiled_records.is_available(), ReadableRecords._at_once)
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert found.stdout == "False False\n", found.stderr
+
+
+@given(st.lists(st.tuples(st.none() | bodies, st.none() | bodies, headers), max_size=20))
+def test_what_send_appends_joins_a_batch_that_was_opened_here(contents: list[Any]) -> None:
+    """Records without key and value, and headers without values: as dead letters keep them."""
+    producer = Producer()
+    append(producer, [a_result(b"first")])
+    for key, value, given_headers in contents:
+        producer._accumulator.append(PARTITION, None, key, value, _NullableHeaders(given_headers))
+    append(producer, [a_result(b"last")])
+
+    (batch,) = producer.batches
+    expected = [(key, value, given_headers) for key, value, given_headers in contents]
+    assert [(key, value, found) for _, key, value, found in read(batch)[1:-1]] == expected

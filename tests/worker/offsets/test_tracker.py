@@ -428,3 +428,25 @@ def test_a_position_before_what_is_read_again_is_no_other_log() -> None:
     tracker.finish(track(tracker, [10, 11]))
 
     assert tracker.commits.committable() == {PARTITION: 12}
+
+
+@pytest.mark.parametrize("finished", ["before", "after"])
+def test_what_was_answered_is_committed_whatever_offsets_another_partition_has(
+    finished: str,
+) -> None:
+    """One odd batch, whose offsets go back, keeps no other partition's results uncommitted."""
+    other = TopicPartition("in", 1)
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION, other])
+    track(tracker, [5], partition=1)
+    records = track(tracker, [0, 1, 2])
+    if finished == "before":
+        tracker.finish(records)
+
+    track(tracker, [5], partition=1)
+    tracker.finish(records)
+
+    assert all_that_would_be_committed(tracker)[PARTITION] == 3
+    assert tracker.commits.committable()[PARTITION] == 3
+    tracker.commits.committed(tracker.commits.committable())
+    assert PARTITION not in all_that_would_be_committed(tracker)

@@ -176,9 +176,24 @@ class _Builder:
         self._compiled = CompiledBuilder(
             _MAGIC, _NO_COMPRESSION, is_transactional, *_NO_PRODUCER, batch_size
         )
-        self.append = self._compiled.append
         self.size = self._compiled.size
         self.build = self._compiled.build
+
+    def append(
+        self,
+        offset: int,
+        timestamp_ms: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Any,
+    ) -> Any:
+        """Append a record, also one that `send` puts behind ours; None if there is no room.
+
+        Compiled code takes a list and nothing that is derived from one.
+        """
+        if type(headers) is not list:
+            headers = list(headers)
+        return self._compiled.append(offset, timestamp_ms, key, value, headers)
 
     def set_producer_state(
         self, producer_id: int, producer_epoch: int, base_sequence: int, _: bool

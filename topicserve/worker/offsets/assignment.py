@@ -39,6 +39,7 @@ class PartitionAssignment:
         "committed_note",
         "cut",
         "first_offset",
+        "log_doubted",
         "log_replaced",
         "next_offset",
         "note",
@@ -57,7 +58,9 @@ class PartitionAssignment:
         """What is committed beside the next offset (see quarantine/note.py)."""
         self.committed_note = ""
         self.log_replaced = False
-        """Whether another log seems to have taken its log's place: nothing is committed to that."""
+        """Whether the consumer reads another log by now: nothing is committed to that."""
+        self.log_doubted = False
+        """Whether another partition of the topic has a new log: no note alone is committed."""
         self.cut = 0
         """How many batches with records of this assignment were cut."""
         self.settled = 0
@@ -77,7 +80,7 @@ class PartitionAssignment:
         gap = self._come_to(offsets[0])
         if self.first_offset is None:
             self.first_offset = offsets[0]
-        self._rewound = self.log_replaced = False
+        self._rewound = self.log_replaced = self.log_doubted = False
         self._pending.extend(offsets)
         self._timestamps.append((offsets[0], timestamp_ms))
         return gap
@@ -149,7 +152,7 @@ class PartitionAssignment:
             return None
         finished_to = self.finished_to
         has_moved = finished_to is not None and finished_to != self.committed
-        if not has_moved and self.note == self.committed_note:
+        if not has_moved and (self.log_doubted or self.note == self.committed_note):
             return None
         known = (finished_to, self.committed, self.first_offset)
         offset = next((one for one in known if one is not None), None)

@@ -53,20 +53,27 @@ class Assignments:
         else:
             assignment.closed = True
         self.started[partition] = True
-        self.mark_replaced(assignment)
+        self._doubt_others(assignment)
         new = self.current[partition] = PartitionAssignment(partition)
         return new
 
     def mark_replaced(self, assignment: PartitionAssignment) -> None:
-        """Commit nothing more for the topic's partitions, each until a record of it comes.
+        """Commit nothing more for a partition whose log is another one, until a record comes."""
+        self._doubt_others(assignment)
+        assignment.log_replaced = True
 
-        A topic that was created again has new logs in all of its partitions, most likely. A note
-        committed beside an old offset would have the new log read from there.
+    def _doubt_others(self, assignment: PartitionAssignment) -> None:
+        """Commit no note alone for the topic's partitions, each until a record of it comes.
+
+        A topic that was created again has new logs in all of its partitions. A note that is
+        committed beside an old offset would have the new log read from there. Offsets of records
+        that were answered are committed all the same: it may be this one partition alone whose
+        offsets went back, by an odd batch or a lost end, and the others' results are published.
         """
-        if not assignment.log_replaced:  # or else it was marked with the first one
+        if not (assignment.log_replaced or assignment.log_doubted):  # else it was not the first
             for other in self.current.values():
                 if other.partition.topic == assignment.partition.topic:
-                    other.log_replaced = True
+                    other.log_doubted = True
 
     def forget_finished(self, assignment: PartitionAssignment) -> None:
         """Drop an assignment whose offsets went back, once all of its records are finished."""

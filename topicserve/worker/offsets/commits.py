@@ -49,7 +49,7 @@ class Commits:
                 if (
                     assignment.note != assignment.committed_note or assignment.partition in in_doubt
                 )
-                and not assignment.log_replaced
+                and not (assignment.log_replaced or assignment.log_doubted)
                 and assignment.partition not in self._assignments.replaced
             }
             return {
@@ -75,8 +75,8 @@ class Commits:
                 and not assignment.log_replaced
                 and (
                     end != assignment.committed
-                    or assignment.note != assignment.committed_note
                     or assignment.in_flight
+                    or (assignment.note != assignment.committed_note and not assignment.log_doubted)
                 )
             }
 
@@ -96,6 +96,7 @@ class Commits:
                 for assignment, offset in cut.items()
                 if self._current.get(assignment.partition) is assignment
                 and not assignment.log_replaced
+                and not (assignment.log_doubted and offset == assignment.committed)
             }
 
     def committed(
