@@ -14,6 +14,7 @@ from topicserve.worker.stages.calls.company_check import Company, CompanyCheck, 
 from topicserve.worker.stages.calls.feeds import Feed, build_feeds
 from topicserve.worker.stages.calls.lone_answers import Difference
 from topicserve.worker.stages.calls.second_tries import SecondTries, SecondTry
+from topicserve.worker.stages.calls.untold_outputs import with_whole_outputs
 from topicserve.worker.stages.handles import Handle
 from topicserve.worker.stages.request import (
     BatchPrediction,
@@ -163,9 +164,9 @@ class Calls:
             answers = feed.answers(outputs, size)
             if not is_alone:
                 company.check(servable, feed, answers)
-            elif feed.signature.has_untold_outputs:
+            elif feed.signature.has_untold_outputs and company.looks_at_rows:
                 name = predicted.signature_name
-                answers = company.untold.settle(servable, name, feed, answers)
+                answers = with_whole_outputs(servable, name, feed, answers)
         except NotAsAloneError:
             self._predict_apart(servable, feed, predicted, company)
         except RowCountError as error:

@@ -26,7 +26,6 @@ from topicserve.worker.stages.calls.lone_answers import (
     fails_always,
     first_difference,
 )
-from topicserve.worker.stages.calls.untold_outputs import UntoldOutputs
 from topicserve.worker.stages.request import CallOutput
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -52,8 +51,8 @@ class Company:
     ) -> None:
         self.is_apart = False
         """Whether each record has a call of its own, unpadded."""
-        self.untold = UntoldOutputs(batches)
-        """What is known of outputs that may have rows or not."""
+        self.looks_at_rows = batches > 0
+        """Whether outputs that may have rows or not are looked at by a second call."""
         self._id = servable_id
         self._signature_name = signature_name
         self._batches = batches
