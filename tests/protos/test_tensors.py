@@ -155,9 +155,11 @@ def test_big_endian_is_turned_round() -> None:
 
 
 def test_any_byte_but_zero_is_true() -> None:
-    """A boolean is read as C reads it."""
+    """A boolean is read as C reads it, where TensorFlow refuses the tensor."""
     proto = pb.TensorProto(dtype=pb.DT_BOOL, tensor_content=b"\x00\x01\x02")
     proto.tensor_shape.dim.add(size=3)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.raw_ops.ParseTensor(serialized=proto.SerializeToString(), out_type=tf.bool)
 
     assert from_tensor_proto(proto).tolist() == [False, True, True]
 
@@ -226,6 +228,49 @@ def with_shape(proto: pb.TensorProto, *sizes: int) -> pb.TensorProto:
 def test_what_does_not_fit_is_refused(proto: pb.TensorProto, problem: str) -> None:
     """The error says what is wrong with the tensor."""
     with pytest.raises(TensorProtoError, match=problem):
+        from_tensor_proto(proto)
+
+
+DROPPED: list[tuple[pb.TensorProto, Any]] = [
+    (with_shape(pb.TensorProto(dtype=pb.DT_FLOAT, float_val=[1, 2, 3]), 2), [1, 2]),
+    (with_shape(pb.TensorProto(dtype=pb.DT_INT16, int_val=[1, 2]), 1), [1]),
+    (with_shape(pb.TensorProto(dtype=pb.DT_STRING, string_val=[b"a", b"b"]), 1), [b"a"]),
+    (with_shape(pb.TensorProto(dtype=pb.DT_HALF, half_val=[0x3C00, 0]), 1), [1]),
+    (with_shape(pb.TensorProto(dtype=pb.DT_COMPLEX64, scomplex_val=[1, 2, 3, 4]), 1), [1 + 2j]),
+    (with_shape(pb.TensorProto(dtype=pb.DT_COMPLEX64, scomplex_val=[1, 2, 3]), 1), [1 + 2j]),
+    (with_shape(pb.TensorProto(dtype=pb.DT_UINT8, int_val=[300]), 1), [44]),
+    (
+        pb.TensorProto(
+            dtype=pb.DT_FLOAT,
+            tensor_shape=pb.TensorShapeProto(unknown_rank=True),
+            float_val=[1],
+        ),
+        1,
+    ),
+    (
+        with_shape(
+            pb.TensorProto(
+                dtype=pb.DT_FLOAT,
+                tensor_shape=pb.TensorShapeProto(unknown_rank=True),
+                float_val=[1, 2],
+            ),
+            2,
+        ),
+        [1, 2],
+    ),
+    (with_shape(pb.TensorProto(dtype=pb.DT_FLOAT, tensor_content=bytes(8)), 1, 0), [[]]),
+    (with_shape(pb.TensorProto(dtype=pb.DT_STRING, tensor_content=b"ab"), 0), []),
+    (with_shape(pb.TensorProto(dtype=pb.DT_FLOAT, float_val=[1, 2]), 0), []),
+]
+
+
+@pytest.mark.parametrize(("proto", "read"), DROPPED)
+def test_what_tensorflow_drops_of_a_tensor_is_refused(proto: pb.TensorProto, read: Any) -> None:
+    """It would read a part of what was sent; docs/wire_format.md lists these."""
+    parsed = tf.raw_ops.ParseTensor(serialized=proto.SerializeToString(), out_type=proto.dtype)
+    assert parsed.numpy().tolist() == read
+
+    with pytest.raises(TensorProtoError):
         from_tensor_proto(proto)
 
 
