@@ -330,16 +330,20 @@ def test_an_output_for_the_whole_call_switches_no_check_off(
         assert found == {one.input.record_id: alone[one.input.record_id] for one in batch}
 
 
+@pytest.mark.parametrize("part", ["first_difference", "_are_equal"])
 @pytest.mark.parametrize("sizes", [(), (16,)], ids=["unpadded", "padded"])
 def test_a_bug_of_the_check_is_no_fault_of_the_servable(
-    sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    sizes: tuple[int, ...],
+    part: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It is logged with its traceback, and records have calls of their own from then on."""
 
     def raises(*_: Any, **__: Any) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr(company_check, "first_difference", raises)
+    monkeypatch.setattr(company_check, part, raises)
     servable = Computing(minus_mean)
     predictor = a_predictor(servable, sizes, check_batches=2)
     requests = lone_rows([1.0, 3.0, 8.0])

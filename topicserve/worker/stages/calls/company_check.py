@@ -71,20 +71,21 @@ class Company:
         """
         if not self._batches:
             return
-        names, company = self._to_check(feed, answers)
-        if not names:
-            return
         try:
+            names, company = self._to_check(feed, answers)
+            if not names:
+                return
             difference = first_difference(servable, self._signature_name, feed, answers, names)
+            if difference is None:
+                self._count(names, company, answers)
+                return
         except (UndecidedError, MemoryError):
             return  # a later call is checked in its place
         except Exception as error:
             self._note_own_error(error)
             raise NotAsAloneError from None
-        if difference is not None:
-            self.keep_apart(difference)
-            raise NotAsAloneError
-        self._count(names, company, answers)
+        self.keep_apart(difference)
+        raise NotAsAloneError
 
     @property
     def is_open(self) -> bool:
