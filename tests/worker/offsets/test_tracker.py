@@ -391,8 +391,7 @@ def all_that_would_be_committed(tracker: OffsetTracker) -> dict[TopicPartition, 
     }
 
 
-@pytest.mark.parametrize("sign", ["a record of another partition", "the consumer's position"])
-def test_no_note_brings_an_old_offset_to_a_topic_that_was_created_again(sign: str) -> None:
+def test_no_note_brings_an_old_offset_to_a_topic_that_was_created_again() -> None:
     """A partition of which no record came since keeps quiet, until one comes."""
     other, elsewhere = TopicPartition("in", 1), TopicPartition("elsewhere", 0)
     tracker = OffsetTracker()
@@ -401,20 +400,39 @@ def test_no_note_brings_an_old_offset_to_a_topic_that_was_created_again(sign: st
     tracker.track([a_kafka_record(5, topic="elsewhere")])
     tracker.commits.committed(tracker.commits.committable())
 
-    if sign == "the consumer's position":
-        tracker.reading.pass_to({PARTITION: 18, other: 0})
-        quiet = {PARTITION, other}
-    else:
-        track(tracker, [0], partition=1)
-        quiet = {PARTITION}
+    track(tracker, [0], partition=1)
     for partition in (PARTITION, other, elsewhere):
         tracker.commits.note(partition, "given up in order")
 
-    assert not all_that_would_be_committed(tracker).keys() & quiet
+    assert PARTITION not in all_that_would_be_committed(tracker)
     assert elsewhere in all_that_would_be_committed(tracker)
     tracker.finish(track(tracker, [0]))
     assert all_that_would_be_committed(tracker)[PARTITION] == 1
-    assert tracker.release([PARTITION, other]).get(other) == (None if other in quiet else 0)
+    assert tracker.release([PARTITION, other]) == {PARTITION: 1, other: 0}
+
+
+@pytest.mark.parametrize("in_flight", [False, True])
+def test_where_a_new_log_is_read_is_committed_in_the_place_of_the_old_logs_offset(
+    in_flight: bool,
+) -> None:
+    """An old offset may have reached the new topic before the consumer knew of that."""
+    other = TopicPartition("in", 1)
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION, other])
+    tracker.finish([*track(tracker, [17]), *track(tracker, [30], partition=1)])
+    tracker.commits.committed(tracker.commits.committable())
+    old = track(tracker, [18]) if in_flight else []
+
+    tracker.reading.pass_to({PARTITION: 0, other: 31})
+    tracker.finish(old)
+    tracker.commits.note(PARTITION, "given up in order")
+
+    assert all_that_would_be_committed(tracker) == {PARTITION: 0}
+    tracker.commits.committed(tracker.commits.committable())
+    tracker.reading.pass_to({PARTITION: 0, other: 31})
+    assert all_that_would_be_committed(tracker) == {}
+    tracker.finish(track(tracker, [0]))
+    assert all_that_would_be_committed(tracker) == {PARTITION: 1}
 
 
 def test_a_position_before_what_is_read_again_is_no_other_log() -> None:

@@ -40,7 +40,7 @@ class PartitionAssignment:
         "cut",
         "first_offset",
         "log_doubted",
-        "log_replaced",
+        "new_log_position",
         "next_offset",
         "note",
         "partition",
@@ -57,8 +57,8 @@ class PartitionAssignment:
         self.note = ""
         """What is committed beside the next offset (see quarantine/note.py)."""
         self.committed_note = ""
-        self.log_replaced = False
-        """Whether the consumer reads another log by now: nothing is committed to that."""
+        self.new_log_position: int | None = None
+        """Where the consumer reads another log by now: nothing else is committed to that."""
         self.log_doubted = False
         """Whether another partition of the topic has a new log: no note alone is committed."""
         self.cut = 0
@@ -80,7 +80,8 @@ class PartitionAssignment:
         gap = self._come_to(offsets[0])
         if self.first_offset is None:
             self.first_offset = offsets[0]
-        self._rewound = self.log_replaced = self.log_doubted = False
+        self._rewound = self.log_doubted = False
+        self.new_log_position = None
         self._pending.extend(offsets)
         self._timestamps.append((offsets[0], timestamp_ms))
         return gap
@@ -119,7 +120,7 @@ class PartitionAssignment:
         self.committed, self.start_offset = before.committed, before.start_offset
         self.note, self.committed_note = before.note, before.committed_note
         self._rewound = before.position is not None
-        if before.log_replaced:
+        if before.new_log_position is not None:
             return None
         return before.first_offset if before.committed is None else before.committed
 
@@ -148,8 +149,10 @@ class PartitionAssignment:
     @property
     def to_commit(self) -> OffsetAndMetadata | None:
         """Return the next offset and the note, if either was not committed yet."""
-        if self.log_replaced:
-            return None
+        if self.new_log_position is not None:
+            # An offset of the old log may have been committed before this was known.
+            is_known = self.new_log_position == self.committed
+            return None if is_known else OffsetAndMetadata(self.new_log_position, self.note)
         finished_to = self.finished_to
         has_moved = finished_to is not None and finished_to != self.committed
         if not has_moved and (self.log_doubted or self.note == self.committed_note):
@@ -157,6 +160,15 @@ class PartitionAssignment:
         known = (finished_to, self.committed, self.first_offset)
         offset = next((one for one in known if one is not None), None)
         return None if offset is None else OffsetAndMetadata(offset, self.note)
+
+    @property
+    def noted_offset(self) -> int | None:
+        """Return the offset beside which a note alone is committed; None where none is."""
+        if self.new_log_position is not None:
+            return self.new_log_position
+        if self.log_doubted:
+            return None
+        return self.first_offset if self.committed is None else self.committed
 
     @property
     def position(self) -> int | None:

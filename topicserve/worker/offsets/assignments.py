@@ -57,10 +57,10 @@ class Assignments:
         new = self.current[partition] = PartitionAssignment(partition)
         return new
 
-    def mark_replaced(self, assignment: PartitionAssignment) -> None:
-        """Commit nothing more for a partition whose log is another one, until a record comes."""
+    def mark_replaced(self, assignment: PartitionAssignment, position: int) -> None:
+        """Commit nothing but this position for a partition, until a record of its new log comes."""
         self._doubt_others(assignment)
-        assignment.log_replaced = True
+        assignment.new_log_position = position
 
     def _doubt_others(self, assignment: PartitionAssignment) -> None:
         """Commit no note alone for the topic's partitions, each until a record of it comes.
@@ -70,7 +70,8 @@ class Assignments:
         that were answered are committed all the same: it may be this one partition alone whose
         offsets went back, by an odd batch or a lost end, and the others' results are published.
         """
-        if not (assignment.log_replaced or assignment.log_doubted):  # else it was not the first
+        # Where it is marked or doubted itself, it is not the first one.
+        if assignment.new_log_position is None and not assignment.log_doubted:
             for other in self.current.values():
                 if other.partition.topic == assignment.partition.topic:
                     other.log_doubted = True

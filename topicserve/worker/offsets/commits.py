@@ -42,14 +42,11 @@ class Commits:
         """
         with self._changed:
             found = {
-                assignment.partition: assignment.first_offset
-                if assignment.committed is None
-                else assignment.committed
+                assignment.partition: assignment.noted_offset
                 for assignment in self._current.values()
                 if (
                     assignment.note != assignment.committed_note or assignment.partition in in_doubt
                 )
-                and not (assignment.log_replaced or assignment.log_doubted)
                 and assignment.partition not in self._assignments.replaced
             }
             return {
@@ -66,13 +63,16 @@ class Commits:
                 if assignment.first_offset is None
                 else assignment.position
                 for assignment in self._current.values()
+                if assignment.new_log_position is None
             }
+            for assignment in self._current.values():
+                if assignment.new_log_position is not None:
+                    ends[assignment] = assignment.new_log_position
             # Said again, an offset that is committed could reach a log that took the log's place.
             return {
                 assignment: end
                 for assignment, end in ends.items()
                 if end is not None
-                and not assignment.log_replaced
                 and (
                     end != assignment.committed
                     or assignment.in_flight
@@ -95,7 +95,7 @@ class Commits:
                 assignment.partition: OffsetAndMetadata(offset, assignment.note)
                 for assignment, offset in cut.items()
                 if self._current.get(assignment.partition) is assignment
-                and not assignment.log_replaced
+                and assignment.new_log_position in (None, offset)
                 and not (assignment.log_doubted and offset == assignment.committed)
             }
 

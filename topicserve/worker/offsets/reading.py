@@ -45,7 +45,7 @@ class Reading:
                 if assignment is None:
                     continue
                 if assignment.is_behind(offset):
-                    self._assignments.mark_replaced(assignment)
+                    self._assignments.mark_replaced(assignment, offset)
                 else:
                     self._assignments.note_gap(assignment.pass_to(offset))
 
