@@ -39,6 +39,7 @@ from topicserve.worker.tracing.opening import Tracing
 
 PARTITIONS = [TopicPartition("in", number) for number in range(3)]
 LIMIT_SECONDS = 30
+SMALL_BATCHES = BatchingConfig(max_batch_size=7, max_in_flight_records=40)
 
 
 class World:
@@ -56,10 +57,12 @@ class World:
         letters: TopicLimit | None = None,
         tracer_provider: TracerProvider | None = None,
         servables: tuple[ServedConfig, ...] = (),
+        consumer: Callable[[MemoryLog], MemoryConsumer] = MemoryConsumer,
+        batching: BatchingConfig = SMALL_BATCHES,
         **delivery: Any,
     ) -> None:
         self.log = log or MemoryLog(records)
-        self.consumer = MemoryConsumer(self.log)
+        self.consumer = consumer(self.log)
         self.producer = MemoryProducer(self.log)
         self.store = FakeStore({an_id(r.offset): b'{"n":%d}' % r.offset for r in records})
         self.served = served or Served({1: Doubling()})
@@ -68,7 +71,7 @@ class World:
             self.registry,
             clock,
             servables=servables,
-            batching=BatchingConfig(max_batch_size=7, max_in_flight_records=40),
+            batching=batching,
             delivery=DeliveryConfig(
                 guarantee=guarantee,
                 drain_seconds=LIMIT_SECONDS,
