@@ -5,13 +5,17 @@ Names follow OpenTelemetry's conventions for messaging and Kafka, 1.44. Only the
 program that uses this one configures, or `opentelemetry-instrument` does.
 """
 
+import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from topicserve.wire.kafka_record import Headers, OutgoingRecord
+
+_logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -120,6 +124,15 @@ def operation(
         DESTINATION: destination,
         **(attributes or {}),
     }
+
+
+@contextmanager
+def harmless() -> Generator[None]:
+    """Log what an SDK raises, and let the record that is traced go on without."""
+    try:
+        yield
+    except Exception:
+        _logger.warning("a span could not be written", exc_info=True)
 
 
 def current_trace_id() -> str | None:

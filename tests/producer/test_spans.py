@@ -1,5 +1,5 @@
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -94,3 +94,17 @@ def test_a_record_that_is_not_published_is_an_error(setup: Setup) -> None:
     (span,) = setup.spans()
     assert (span.attributes or {})["error.type"] == "RecordTooLargeError"
     assert span.status.status_code is StatusCode.ERROR
+
+
+def test_an_sdk_that_raises_keeps_no_record_from_being_published(setup: Setup) -> None:
+    """It goes without a span."""
+
+    class Raising(SpanProcessor):
+        def on_start(self, span: object, parent_context: object = None) -> None:  # noqa: ARG002
+            raise RuntimeError("the exporter is broken")
+
+    setup.provider.add_span_processor(Raising())
+
+    setup.producer.publish(Record(instance=1.0)).result()
+
+    assert len(setup.log.published) == 1

@@ -46,3 +46,15 @@ def test_a_worker_without_a_broker_is_alive_and_not_ready() -> None:
         "the consumer's last error: in-3: leader not available (for 5 s)",
     ]
     assert health.live() == []
+
+
+def test_a_worker_for_which_the_group_has_no_partition_is_ready() -> None:
+    """It stands by; one that the group has not taken in is not ready."""
+    stages = stages_without_a_problem()
+    stages.intake.rebalance.joined = False
+    health = WorkerHealth(stages, list, 60.0)
+
+    stages.intake.flow.has_joined = False
+    assert health.ready()[0] == "the consumer group has not been joined yet"
+    stages.intake.flow.has_joined = True
+    assert health.ready() == []

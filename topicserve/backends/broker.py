@@ -77,6 +77,8 @@ class ConsumerStats(NamedTuple):
     problem: str = ""
     """The last error that the client retries by itself, with its partition or topic where it is one
     partition's; empty once records have come since."""
+    is_member: bool = False
+    """Whether the group has taken this member in, also where it has no partition for it."""
 
 
 class Consumer(Protocol):

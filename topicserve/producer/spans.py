@@ -27,25 +27,28 @@ class PublishSpans:
         outgoing = encoded.outgoing
         parent = tracing.context_of(outgoing.headers)
         named = tracing.span_context_of(parent).is_valid
-        span = self._tracer.start_span(
-            f"publish {outgoing.topic}",
-            parent if named else None,
-            SpanKind.PRODUCER,
-            tracing.operation(
-                "publish", "send", outgoing.topic, {tracing.MESSAGE_ID: encoded.record_id}
-            ),
-        )
-        future.add_done_callback(lambda done: _end(span, done))
-        return encoded._replace(outgoing=tracing.with_trace(outgoing, span))
+        with tracing.harmless():
+            span = self._tracer.start_span(
+                f"publish {outgoing.topic}",
+                parent if named else None,
+                SpanKind.PRODUCER,
+                tracing.operation(
+                    "publish", "send", outgoing.topic, {tracing.MESSAGE_ID: encoded.record_id}
+                ),
+            )
+            future.add_done_callback(lambda done: _end(span, done))
+            outgoing = tracing.with_trace(outgoing, span)
+        return encoded._replace(outgoing=outgoing)
 
 
 def _end(span: "Span", done: Future[Any]) -> None:
-    if done.cancelled():
-        tracing.fail(span, "cancelled", "the record was not sent")
-    elif (error := done.exception()) is not None:
-        tracing.fail(span, type(error).__name__, str(error))
-    else:
-        place: Place = done.result()
-        span.set_attribute(tracing.PARTITION, str(place.partition))
-        span.set_attribute(tracing.OFFSET, place.offset)
-    span.end()
+    with tracing.harmless():
+        if done.cancelled():
+            tracing.fail(span, "cancelled", "the record was not sent")
+        elif (error := done.exception()) is not None:
+            tracing.fail(span, type(error).__name__, str(error))
+        else:
+            place: Place = done.result()
+            span.set_attribute(tracing.PARTITION, str(place.partition))
+            span.set_attribute(tracing.OFFSET, place.offset)
+        span.end()

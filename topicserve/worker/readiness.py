@@ -33,11 +33,12 @@ class WorkerHealth:
     def ready(self) -> list[str]:
         """Return what is missing before records can be served."""
         missing = []
-        if not self._stages.intake.rebalance.joined:
+        intake = self._stages.intake
+        if not (intake.rebalance.joined or intake.flow.has_joined):
             missing.append("the consumer group has not been joined yet")
         if (problem := self._broker_problem()) is not None:
             missing.append(problem)
-        if missing and (problem := self._stages.intake.flow.consumer_problem()):
+        if missing and (problem := intake.flow.consumer_problem()):
             missing.append(f"the consumer's last error: {problem}")
         missing += [
             f"servable {name!r} has no available default version{self._because(name)}"

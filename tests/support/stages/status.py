@@ -109,7 +109,13 @@ def a_status(**changes: Any) -> dict[str, Any]:
             "partitions": [{"topic": "in", "partition": 3, "records": 40, "seconds": 1.5}],
         },
         "servables": [],
-        "dead_letters": {"topic": "dead", "total": 0, "by_reason": {}, "newest": []},
+        "dead_letters": {
+            "topic": "dead",
+            "replay_command": "topicserve dead-letters replay",
+            "total": 0,
+            "by_reason": {},
+            "newest": [],
+        },
         "history": [],
         "configuration": {},
     }

@@ -50,10 +50,12 @@ def test_no_secret_is_shown() -> None:
     )
     metadata = MetadataConfig(f"rediss://user:{SECRET}@store:6380/1?password={SECRET}")
     own = {"password": SECRET, "threads": 4}
+    remote = {"channel_options": {"grpc.http_proxy": f"http://u:{SECRET}@proxy:3128"}}
     served = ServedConfig("digits", "/models", kind="company.module:make_adapter", options=own)
+    other = ServedConfig("remote", f"s3://key:{SECRET}@bucket/a", kind="tf_serving", options=remote)
 
     shown = shown_configuration(
-        WorkerConfig(TopicsConfig(("in",), "out"), (served,), kafka=kafka, metadata=metadata)
+        WorkerConfig(TopicsConfig(("in",), "out"), (served, other), kafka=kafka, metadata=metadata)
     )
 
     assert SECRET not in str(shown)
@@ -62,4 +64,5 @@ def test_no_secret_is_shown() -> None:
     assert shown["servables.digits.options.threads"] == "4"
     assert shown["kafka.settings.session.timeout.ms"] == "45000"
     assert shown["kafka.settings.security.protocol"] == "SASL_SSL"
+    assert shown["servables.remote.base_path"] == f"s3://{REDACTED}@bucket/a"
     assert shown["metadata.redis_url"] == "rediss://store:6380/1"

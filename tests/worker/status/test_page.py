@@ -82,6 +82,7 @@ def hostile_status() -> dict[str, Any]:
         ],
         "dead_letters": {
             "topic": HOSTILE,
+            "replay_command": HOSTILE,
             "total": 1,
             "by_reason": {"invalid_input": 1},
             "newest": [letter],

@@ -53,6 +53,7 @@ class World:
                 core=self.core.core,
                 dead_letters=self.dead_letters,
                 metrics=self.metrics,
+                running_for=lambda _: [],
                 configuration={"kafka.group_id": "g"},
             ),
             self.clock,
@@ -133,6 +134,10 @@ def test_the_newest_dead_letters_are_told_with_where_they_came_from(world: World
     dead_letters = world.get()["dead_letters"]
 
     assert dead_letters["topic"] == "in.dead-letter"
+    assert dead_letters["replay_command"] == (
+        "topicserve dead-letters replay --topic in.dead-letter --bootstrap-servers 127.0.0.1:9092 "
+        "--client kafka-python --redis-url redis://127.0.0.1:6379/0"
+    )
     assert (dead_letters["total"], dead_letters["by_reason"]) == (7, {"invalid_input": 7})
     assert [one["offset"] for one in dead_letters["newest"]] == [6, 5, 4, 3, 2]
     newest = dead_letters["newest"][0]

@@ -87,3 +87,16 @@ def test_where_no_stage_is_busy_none_is_blamed() -> None:
 
     assert state.limited_by is None
     assert state.sentence.endswith("the oldest for 60 s.")
+
+
+def test_a_prediction_that_does_not_return_is_told_of_while_it_lasts() -> None:
+    """No share of the time counts it yet, and what the lag did before says nothing."""
+    numbers = Numbers()
+    numbers.behind(900, 60.0)
+
+    state = judge(
+        HEALTHY, numbers.since(numbers.take(), 10.0), lags(950, 900), None, hanging="digits"
+    )
+
+    assert (state.word, state.limited_by) == ("falling_behind", "predict")
+    assert state.sentence.endswith("; a prediction of 'digits' has not returned for 5 s or more.")

@@ -32,7 +32,8 @@ def test_rates_add_up_and_the_worst_state_is_that_of_all() -> None:
 
     assert found["state"] == {
         "word": "falling_behind",
-        "sentence": "1 of 2 replicas keep up: 1,500 records/s, 5,020 records wait, 61.0 s behind.",
+        "sentence": "1 of 2 replicas keep up: 1,500 records/s, 5,020 records wait, 61.0 s behind."
+        " Replica 1: It is falling_behind.",
     }
     assert [one["state"]["word"] for one in found["replicas"]] == ["keeping_up", "falling_behind"]
 
@@ -45,6 +46,7 @@ def test_a_replica_that_does_not_answer_is_not_ready() -> None:
 
     assert found["state"]["word"] == "not_ready"
     assert found["state"]["sentence"].startswith("1 of 4 replicas keep up")
+    assert " Replicas 1, 2, 3: no answer" in found["state"]["sentence"]
     assert found["replicas"][1:] == [None, None, None]
 
 

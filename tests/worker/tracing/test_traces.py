@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -193,6 +193,35 @@ def test_a_batch_is_linked_to_as_many_records_as_sdks_keep() -> None:
     from topicserve.tracing import links_to
 
     assert len(links_to(record.headers for record in traced(MAX_LINKS + 50))) == MAX_LINKS
+
+
+class RaisingProcessor(SpanProcessor):
+    """An SDK's part that raises at the beginning or at the end of each span."""
+
+    def __init__(self, when: str) -> None:
+        self._when = when
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002
+        if self._when == "start":
+            raise RuntimeError("the exporter is broken")
+
+    def on_end(self, span: Any) -> None:  # noqa: ARG002
+        if self._when == "end":
+            raise RuntimeError("the exporter is broken")
+
+
+@pytest.mark.parametrize("when", ["start", "end"])
+def test_an_sdk_that_raises_harms_no_record(when: str, guarantee: Guarantee) -> None:
+    """Every record is answered and committed; the log tells what is wrong."""
+    provider = TracerProvider()
+    provider.add_span_processor(RaisingProcessor(when))
+    world = World(traced(20), guarantee, tracer_provider=provider)
+
+    world.run()
+
+    assert sorted(world.log.ids()) == sorted(an_id(number) for number in range(20))
+    assert sum(world.log.committed.values()) == sum(range(18, 21))
+    assert world.stages.intake.tracker.in_flight_records == 0
 
 
 def one_id(record: OutgoingRecord) -> str:

@@ -1,5 +1,6 @@
 """The effective configuration as people may see it: flat keys, and no secret."""
 
+import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
@@ -33,6 +34,10 @@ _KAFKA_TABLES = ("kafka.settings", "kafka.consumer_settings", "kafka.producer_se
 _OUR_KINDS = frozenset(
     {"hashmap", "pipeline", "saved_model", "tf_serving", "transform", "vocabulary"}
 )
+
+
+# Of any URL: what stands before the host may have a password.
+_USER_OF_URL = re.compile(r"(\w+://)[^/\s]*@")
 
 
 def shown_configuration(config: WorkerConfig) -> dict[str, str]:
@@ -88,4 +93,4 @@ def _text(value: object) -> str:
         return ", ".join(_text(one) for one in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {_text(inner)}" for name, inner in value.items())
-    return "" if value is None else str(value)
+    return "" if value is None else _USER_OF_URL.sub(rf"\1{REDACTED}@", str(value))

@@ -37,6 +37,8 @@ class FlowControl:
         self._paused: set[TopicPartition] = set()
         self._held: set[TopicPartition] = set()
         self._problem: tuple[str, float] | None = None
+        self.has_joined = False
+        """Whether the group has ever taken this worker in, with partitions or without."""
         self._lag = LagGauges(tracker, self._metrics, environment.wall_clock)
 
     def regulate(self, held: Collection[TopicPartition], *, is_paused: bool) -> int:
@@ -105,6 +107,7 @@ class FlowControl:
         self._lag.observe(stats)
         since = now if self._problem is None else self._problem[1]
         self._problem = (stats.problem, since) if stats.problem else None
+        self.has_joined = self.has_joined or stats.is_member
 
     def _hold(self, wanted: set[TopicPartition]) -> None:
         """Keep these partitions paused, and no others, whatever there is room for."""

@@ -11,6 +11,8 @@ from topicserve.worker.status.stages import StageLoad
 # As far behind as a worker may be that keeps up: the age of what it works on.
 _KEEPS_UP_SECONDS = 5.0
 _TREND_POINTS = 6
+HANGING_SECONDS = 5.0
+"""A prediction that has taken so long is told of before it returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,12 @@ def judge(
     since: Interval,
     points: Sequence[Point],
     limiting: StageLoad | None,
+    hanging: str = "",
 ) -> WorkerState:
-    """Return the state: what is wrong comes first, then what the last minute was like."""
+    """Return the state: what is wrong comes first, then what the last minute was like.
+
+    `hanging` is a servable whose prediction has not returned for long: no share counts that yet.
+    """
     stalled, missing = tuple(health.live()), tuple(health.ready())
     if stalled:
         return WorkerState("stalled", _sentence("Stalled", stalled[0]), (*stalled, *missing))
@@ -49,9 +55,12 @@ def judge(
         return WorkerState("keeping_up", f"Keeping up: {speed}, {behind:.1f} s behind.")
     why = "" if limiting is None else f"; {limiting.name} is what holds it up"
     limited_by = None if limiting is None else limiting.name
+    if hanging:
+        why = f"; a prediction of {hanging!r} has not returned for {HANGING_SECONDS:.0f} s or more"
+        limited_by = "predict"
     shrinks_by = -_trend(points)
     waiting = f"{_count(lag)} records wait, the oldest for {_duration(behind)}"
-    if shrinks_by > 0:
+    if shrinks_by > 0 and not hanging:
         left = _duration(lag / shrinks_by)
         sentence = f"Catching up: {speed}, {waiting}; about {left} to go{why}."
         return WorkerState("catching_up", sentence, (), limited_by)

@@ -69,8 +69,24 @@ class TogetherStatus:
         well = sum(status["state"]["word"] in ("keeping_up", "idle") for status in found)
         return (
             f"{well} of {len(self.replicas)} replicas keep up: {rate:,.0f} records/s, "
-            f"{waiting:,.0f} records wait, {behind:.1f} s behind."
+            f"{waiting:,.0f} records wait, {behind:.1f} s behind.{self._worst()}"
         )
+
+    def _worst(self) -> str:
+        """Return what is said of the replica that needs a look most, if any does."""
+        if None in self.replicas:
+            silent = [str(number) for number, one in enumerate(self.replicas) if one is None]
+            which = "Replica" if len(silent) == 1 else "Replicas"
+            return f" {which} {', '.join(silent)}: no answer; what they read is not counted here."
+        word = self._word()
+        if word in ("keeping_up", "idle"):
+            return ""
+        number, worst = next(
+            (number, status)
+            for number, status in enumerate(self._answered())
+            if status["state"]["word"] == word
+        )
+        return f" Replica {number}: {worst['state']['sentence']}"
 
 
 def _status(answer: Answer) -> Mapping[str, Any] | None:

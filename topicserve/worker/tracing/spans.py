@@ -10,7 +10,15 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from opentelemetry.trace import Link, Span, SpanKind, Tracer, get_current_span
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanKind,
+    Tracer,
+    get_current_span,
+    use_span,
+)
 
 from topicserve import tracing
 from topicserve.wire.kafka_record import Headers, KafkaRecord, OutgoingRecord
@@ -57,7 +65,7 @@ class WorkerSpans:
     def step(self, name: str, **attributes: Any) -> Generator[Span]:
         """Be at one step of what this thread processes."""
         told = {f"topicserve.{key}": value for key, value in attributes.items()}
-        with self._tracer.start_as_current_span(name, attributes=told) as span:
+        with self._current(name, attributes=told) as span:
             yield span
 
     @contextmanager
@@ -74,16 +82,17 @@ class WorkerSpans:
             if not tracing.is_sampled(polled.record.headers):
                 continue
             record, reason = outgoing.records[index], outgoing.reasons[index]
-            span = self._tracer.start_span(
-                f"send {record.topic}",
-                tracing.context_of(polled.record.headers),
-                SpanKind.PRODUCER,
-                tracing.operation("send", "send", record.topic, self._common | _place(polled)),
-                [batch],
-            )
-            if reason is not None:
-                tracing.fail(span, reason.value, "the record became a dead letter")
-            outgoing.records[index] = self._with_trace(record, span)
+            with tracing.harmless():
+                span = self._tracer.start_span(
+                    f"send {record.topic}",
+                    tracing.context_of(polled.record.headers),
+                    SpanKind.PRODUCER,
+                    tracing.operation("send", "send", record.topic, self._common | _place(polled)),
+                    [batch],
+                )
+                if reason is not None:
+                    tracing.fail(span, reason.value, "the record became a dead letter")
+                outgoing.records[index] = self._with_trace(record, span)
             begun += 1
             if begun == tracing.MAX_LINKS:
                 return
@@ -96,9 +105,10 @@ class WorkerSpans:
             with self._lock:
                 span = self._sending.pop(_traceparent(record.headers), None)
             if span is not None:
-                if error is not None:
-                    tracing.fail(span, type(error).__name__, str(error))
-                span.end()
+                with tracing.harmless():
+                    if error is not None:
+                        tracing.fail(span, type(error).__name__, str(error))
+                    span.end()
 
     def _with_trace(self, record: OutgoingRecord, span: Span) -> OutgoingRecord:
         told = tracing.with_trace(record, span)
@@ -108,8 +118,22 @@ class WorkerSpans:
             if len(self._sending) > MAX_OPEN_SPANS:
                 oldest = self._sending.pop(next(iter(self._sending)))
         if oldest is not None:
-            oldest.end()
+            with tracing.harmless():
+                oldest.end()
         return told
+
+    @contextmanager
+    def _current(self, name: str, **options: Any) -> Generator[Span]:
+        """Be in a span; where the SDK raises there is none, and what is within goes on."""
+        span: Span = INVALID_SPAN
+        with tracing.harmless():
+            span = self._tracer.start_span(name, **options)
+        try:
+            with use_span(span):
+                yield span
+        finally:
+            with tracing.harmless():
+                span.end()
 
     @contextmanager
     def _operation(
@@ -121,7 +145,7 @@ class WorkerSpans:
         attributes: dict[str, Any] | None = None,
         links: Sequence[Link] = (),
     ) -> Generator[None]:
-        with self._tracer.start_as_current_span(
+        with self._current(
             f"{name} {destination}",
             kind=span_kind,
             attributes=tracing.operation(

@@ -82,6 +82,7 @@ class ConfluentConsumer:
             )
         self._is_static = is_static
         self._closed = False
+        self._is_member = False
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
         self._listener = listener
@@ -175,6 +176,7 @@ class ConfluentConsumer:
             self._partitions.lag_records(),
             dict(self._ends),
             self._problem,
+            self._is_member,
         )
 
     def close(self, timeout_seconds: float) -> None:
@@ -301,6 +303,7 @@ class ConfluentConsumer:
 
     def _on_assigned(self, partitions: list[TopicPartition]) -> None:
         assert self._listener is not None
+        self._is_member = True
         if partitions:
             self._assigned.update(partitions)
             self._found_topics.update(partition.topic for partition in partitions)

@@ -139,7 +139,12 @@ class KafkaPythonConsumer:
             lag_records,
             positions,
             self._problem,
+            self._is_member(),
         )
+
+    def _is_member(self) -> bool:
+        coordinator = getattr(self._client, "_coordinator", None)
+        return coordinator is not None and coordinator.generation_if_stable() is not None
 
     def close(self, timeout_seconds: float) -> None:
         if self._closed:
