@@ -76,3 +76,30 @@ def test_a_seek_that_is_refused_at_first_is_tried_again() -> None:
     consumer.seek = refuse  # type: ignore[method-assign]
 
     assert read(consumer, {DEAD: 4, OTHER: 0}, {DEAD: 1}) == [1, 2, 3]
+
+
+class LateConsumer(ReadConsumer):
+    """Tells the end of before its first seek, and reads from where it was sought the next time."""
+
+    seeks = 0
+
+    def seek(self, offsets: Offsets) -> None:
+        self.seeks += 1
+        super().seek(offsets if self.seeks > 1 else dict.fromkeys(offsets, 4))
+
+
+def test_an_end_of_before_the_seek_is_not_taken_for_the_end() -> None:
+    """Where nothing was read although there is something, the start is sought once more."""
+    log = MemoryLog([a_dead_record(offset) for offset in range(4)])
+
+    assert read(LateConsumer(log, DEAD, OTHER), {DEAD: 4, OTHER: 0}, {DEAD: 1}) == [1, 2, 3]
+
+
+def test_a_topic_of_which_nothing_can_be_read_ends_all_the_same() -> None:
+    """Its records were deleted, or are markers alone."""
+
+    class AtEnd(ReadConsumer):
+        def seek(self, offsets: Offsets) -> None:
+            super().seek(dict.fromkeys(offsets, 4))
+
+    assert read(AtEnd(MemoryLog(), DEAD, OTHER), {DEAD: 4, OTHER: 0}, {DEAD: 1}) == []

@@ -42,6 +42,8 @@ class Scan:
         self._next: dict[TopicPartition, int] = {}
         self._seeks: dict[TopicPartition, int] = {}
         self._seek_problem = ""
+        self._unseen: dict[TopicPartition, int] = {}
+        """Where partitions were begun of which nothing has come yet."""
 
     def read(self) -> Iterator[list[KafkaRecord]]:
         """Yield what each poll brings; everything before is done with when the next one begins.
@@ -59,6 +61,7 @@ class Scan:
             wanted = [r for r in records if r.offset < self._ends.get(_partition(r), 0)]
             for record in records:
                 self._next[_partition(record)] = record.offset + 1
+                self._unseen.pop(_partition(record), None)
             if wanted:
                 yield wanted
                 silent_since = self._clock()
@@ -89,6 +92,7 @@ class Scan:
         starts = self._starts(new)
         self._seeks.update(starts)
         self._next.update(starts)
+        self._unseen.update(starts)
         kept = [record for record in records if _partition(record) not in self._seeks]
         for partition, offset in list(self._seeks.items()):
             try:
@@ -102,9 +106,15 @@ class Scan:
 
     def _is_over(self) -> bool:
         stats = self._consumer.stats()
-        return bool(stats.assigned) and all(
+        if not stats.assigned or not all(
             self._is_read(partition, stats.positions) for partition in stats.assigned
-        )
+        ):
+            return False
+        # Where nothing came, the end may be that of before the seek: so it is sought once more.
+        again = {p: start for p, start in self._unseen.items() if start < self._ends.get(p, 0)}
+        self._unseen.clear()
+        self._seeks.update(again)
+        return not again
 
     def _is_read(self, partition: TopicPartition, positions: Mapping[TopicPartition, int]) -> bool:
         end = self._ends.get(partition, 0)
