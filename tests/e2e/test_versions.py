@@ -1,6 +1,5 @@
 """Which version answers under traffic: canary, shadow, rollout, rollback, guard, in one worker."""
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 
 from tests.support.processes.deployment import Deployment
 from tests.support.processes.worker_process import WorkerProcess
-from tests.support.servables.table import ENTRIES
+from tests.support.servables.table import ENTRIES, write_table
 from tests.support.traffic.accounts import Sent, a_record
 from topicserve.embedded.stack import Stack
 from topicserve.wire.result import Result
@@ -38,9 +37,9 @@ class Rollouts:
         self.versions: dict[str, list[int]] = defaultdict(list)
         self.by_key: dict[bytes, int] = {}
         for name in SERVABLES:
-            write_version(path / name, 1)
+            write_table(path / name, 1)
         for name in ("shared", "labelled"):
-            write_version(path / name, 2)
+            write_table(path / name, 2)
         servables = [
             {"name": name, "base_path": str(path / name), "kind": "hashmap", **keys}
             for name, keys in SERVABLES.items()
@@ -102,19 +101,6 @@ def rollouts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rollouts]:
             yield made
 
 
-def write_version(base_path: Path, version: int, content: str = "") -> None:
-    """Write a version, by default one that maps "k7" to "k7@<version>"; it is loaded at once."""
-    lines = [f"k{number},k{number}@{version}\n" for number in range(ENTRIES)]
-    content = content or "".join(lines)
-    unfinished = base_path / f".{version}"
-    unfinished.mkdir(parents=True)
-    (unfinished / "hashmap.csv").write_text(content)
-    # With its check sums, it is complete at the first look.
-    check_sum = hashlib.sha256(content.encode()).hexdigest()
-    (unfinished / "SHA256SUMS").write_text(f"{check_sum}  hashmap.csv\n")
-    unfinished.rename(base_path / str(version))
-
-
 def table(title: str, rows: Mapping[str, object]) -> None:
     """Print what was counted; pytest shows it with -s."""
     print(f"\n{title}")
@@ -163,7 +149,7 @@ def test_a_missing_canary_falls_back_until_it_is_there(rollouts: Rollouts) -> No
     """Its records are answered by the default, at once and counted."""
     missing = rollouts.answered("waiting")
     fallbacks = rollouts.metric("canary_fallbacks", servable="waiting")
-    write_version(rollouts.path / "waiting", 9)
+    write_table(rollouts.path / "waiting", 9)
     rollouts.until("waiting", rollouts.is_in("waiting", 9, "AVAILABLE"))
     found = Counter(rollouts.answered("waiting"))
 
@@ -181,10 +167,10 @@ def test_a_rollout_with_a_label_never_goes_back_to_an_older_version(rollouts: Ro
     base_path = rollouts.path / name
     before = rollouts.answered(name)
 
-    write_version(base_path, 6, "no comma\n")
+    write_table(base_path, 6, "no comma\n")
     broken = rollouts.until(name, rollouts.is_in(name, 6, "LOADING"))
     broken += rollouts.answered(name)
-    write_version(base_path, 7)
+    write_table(base_path, 7)
     rollout = rollouts.until(name, lambda: rollouts.versions[name][-1] == 7)
     after = rollouts.answered(name)
     stable = rollouts.answered(name, ce_servablelabel="stable")
@@ -215,11 +201,11 @@ def test_a_version_that_fails_is_given_up_without_a_dead_letter(rollouts: Rollou
     base_path = rollouts.path / name
     before = rollouts.answered(name)
 
-    write_version(base_path, 2, "k0,k0@2\n")  # every other key is missing
+    write_table(base_path, 2, "k0,k0@2\n")  # every other key is missing
     swap = rollouts.until(name, lambda: rollouts.metric("rejected_versions", servable=name) == 1)
     after = rollouts.answered(name)
     status, page = rollouts.worker.get(f"/v1/models/{name}/versions/2")
-    write_version(base_path, 3)
+    write_table(base_path, 3)
     better = rollouts.until(name, lambda: not rollouts.is_in(name, 1, "AVAILABLE")())
 
     table(

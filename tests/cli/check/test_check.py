@@ -1,6 +1,5 @@
 """The command without servers: the configuration, the HTTP port and the models."""
 
-import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +17,6 @@ def a_config(directory: Path, table: Mapping[str, Any] | None = None, **changes:
     """Write a configuration of a table with versions 1 and 2."""
     for version in (1, 2):
         write_table(directory / TABLE, version)
-        # So old that it is complete: a version that was just written is looked at twice.
-        os.utime(directory / TABLE / str(version), (0, 0))
     servable = {**table_servable(directory / TABLE), **(table or {})}
     content = {"topics": {"input": ["in"], "output": "out"}, "servables": [servable]}
     path = directory / "worker.toml"
@@ -89,14 +86,14 @@ def test_a_version_that_does_not_load_is_a_problem(
 ) -> None:
     """With its reason, beside the one that does."""
     path = a_config(tmp_path, {"num_versions": 2})
-    (tmp_path / TABLE / "2" / "hashmap.csv").write_text("no table")
+    write_table(tmp_path / TABLE, 3, "no table")
 
     code, found = check(capsys, str(path))
 
     assert code == 1
     ((key, message),) = found["problem"]
     assert key == f"servables.{TABLE}"
-    assert message.startswith("version 2: ")
+    assert message.startswith("version 3: ")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The whole command as processes, on one embedded broker and one Redis."""
 
-import os
 import signal
 import time
 import uuid
@@ -48,8 +47,6 @@ def stack(
     directory = tmp_path_factory.mktemp("replay")
     for version in (1, 2):
         write_table(directory / TABLE, version)
-        # So old that it is complete: a version that was just written is looked at twice.
-        os.utime(directory / TABLE / str(version), (0, 0))
     with a_broker(request.param) as kafka, RedisServer() as redis:
         yield Stack(kafka.bootstrap_servers, redis.redis_url, directory)
 

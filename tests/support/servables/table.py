@@ -1,23 +1,30 @@
 """A look-up table as a servable: it starts without TensorFlow, and its answers name its version."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tests.support.traffic.accounts import Sent, a_record
+from topicserve.servables.sources.completeness import MANIFEST
 from topicserve.wire.result import MetadataStatus, Result
 
 TABLE = "table"
 ENTRIES = 100
 
 
-def write_table(base_path: Path, version: int) -> None:
-    """Write a version of the table that maps "k7" to "k7@<version>"; it appears whole."""
+def write_table(base_path: Path, version: int, content: str = "") -> None:
+    """Write a version of the table that maps "k7" to "k7@<version>", or another content.
+
+    Its manifest says that it is complete at the first look: no test waits for the second one.
+    """
     unfinished = base_path.parent / f".{base_path.name}-{version}"
     unfinished.mkdir(parents=True)
     lines = [f"k{number},k{number}@{version}\n" for number in range(ENTRIES)]
-    (unfinished / "hashmap.csv").write_text("".join(lines))
+    table = (content or "".join(lines)).encode()
+    (unfinished / "hashmap.csv").write_bytes(table)
+    (unfinished / MANIFEST).write_text(f"{hashlib.sha256(table).hexdigest()}  hashmap.csv\n")
     base_path.mkdir(exist_ok=True)
     unfinished.rename(base_path / str(version))
 

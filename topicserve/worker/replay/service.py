@@ -111,6 +111,6 @@ def wait_available(
             state = core.monitor.versions(name).get(version)
             is_loading = state is not None and state.manager_state in _LOADING
             if not is_loading and clock() >= give_up_at:
-                problem = core.problem(name) or "is not under its base path"
+                problem = core.problem(name) or "is not under its base path, or not complete yet"
                 raise NotFoundError(f"servable {name}: version {version}: {problem}") from None
             sleep(_LOOK_SECONDS)

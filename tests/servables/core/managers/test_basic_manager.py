@@ -54,6 +54,13 @@ def missing(manager: BasicManager, request: ServableRequest) -> bool:
     return False
 
 
+def state_of(manager: BasicManager, name: str, version: int) -> HarnessState:
+    """Return where a version's harness is, as a policy sees it."""
+    snapshot = manager.get_managed_servable_state_snapshot(ServableId(name, version))
+    assert snapshot is not None
+    return snapshot.state
+
+
 def test_an_unknown_stream_is_not_found(two: TwoByTwo) -> None:
     """At once."""
     with pytest.raises(NotFoundError, match="unknown"):
@@ -447,6 +454,29 @@ def test_an_unload_that_fails_ends_in_error(two: TwoByTwo) -> None:
     assert two.state(A, 7) is S.END
     assert missing(two.manager, ServableRequest.specific(A, 7))
     two.manager.stop_managing(ServableId(A, 7))
+
+
+@pytest.mark.parametrize("is_failing", [False, True])
+def test_an_unload_has_ended_once_its_memory_is_free(threads: Threads, is_failing: bool) -> None:
+    """A policy that loads the next version when this one has gone would have both in memory."""
+
+    def unload_loader() -> None:
+        if is_failing:
+            raise OSError("busy")
+
+    seen: list[HarnessState] = []
+
+    def look() -> None:
+        seen.append(state_of(manager, A, 7))
+
+    manager = BasicManager(Watched(threads).options_with(release_memory=look))
+    manager.manage(a_version(A, 7, FakeLoader(on_unload=unload_loader)))
+    load(manager, threads, ServableId(A, 7))
+
+    unload(manager, threads, ServableId(A, 7))
+
+    assert seen == [HarnessState.UNLOADING]
+    assert state_of(manager, A, 7) is (HarnessState.ERROR if is_failing else HarnessState.DISABLED)
 
 
 def test_closing_leaves_what_is_held(real_threads: Threads) -> None:

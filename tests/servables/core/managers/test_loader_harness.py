@@ -81,15 +81,17 @@ def test_an_unload_goes_by_way_of_quiescing() -> None:
     for step in (harness.unload_requested, harness.start_quiescing, harness.done_quiescing):
         step()
         states.append((harness.state, loader.unload_calls))
-    harness.unload()
+    for step in (harness.unload, harness.unloaded):
+        step()
+        states.append((harness.state, loader.unload_calls))
 
     assert states == [
         (HarnessState.UNLOAD_REQUESTED, 0),
         (HarnessState.QUIESCING, 0),
         (HarnessState.QUIESCED, 0),
+        (HarnessState.UNLOADING, 1),
+        (HarnessState.DISABLED, 1),
     ]
-    assert harness.state is HarnessState.DISABLED
-    assert loader.unload_calls == 1
 
 
 def test_a_failing_load_raises_its_error_and_leaves_the_rest_to_the_manager() -> None:
@@ -171,14 +173,15 @@ def test_a_load_cancelled_meanwhile_is_undone() -> None:
     with pytest.raises(CancelledError, match="no longer aspired"):
         harness.load()
 
+    harness.unloaded()
     assert harness.state is HarnessState.DISABLED
     assert isinstance(harness.error, CancelledError)
     assert (len(loader.load_calls), loader.unload_calls) == (1, 1)
     assert harness.pinned is None
 
 
-def test_a_failing_unload_ends_in_error() -> None:
-    """It is our own fault, and names the version."""
+def test_a_failing_unload_is_raised() -> None:
+    """It is our own fault, and names the version; the manager says when it has ended."""
 
     def fail() -> None:
         raise OSError("still mapped")
@@ -191,7 +194,7 @@ def test_a_failing_unload_ends_in_error() -> None:
     with pytest.raises(InternalError, match=r"version: 1.*still mapped"):
         harness.unload()
 
-    assert harness.state is HarnessState.ERROR
+    assert harness.state is HarnessState.UNLOADING
 
 
 def test_what_a_version_takes_is_asked_before_and_after_its_load() -> None:

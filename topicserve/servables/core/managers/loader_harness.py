@@ -163,7 +163,7 @@ class LoaderHarness:
     def load(self) -> None:
         """Load, once, or raise what the loader did; the state stays LOADING.
 
-        A load that succeeds but is no longer wanted is undone at once: CancelledError, DISABLED.
+        A load that succeeds but is no longer wanted is undone at once: CancelledError, UNLOADING.
         """
         loader = self._the_loader()
         self.load_attempts += 1
@@ -210,10 +210,15 @@ class LoaderHarness:
             self._transition(HarnessState.QUIESCING, HarnessState.QUIESCED)
 
     def unload(self) -> None:
-        """Unload. What the loader raises ends in ERROR, and is raised."""
+        """Unload, or raise what the loader did, as an InternalError; the state stays UNLOADING."""
         with self._lock:
             self._transition(HarnessState.QUIESCED, HarnessState.UNLOADING)
         self._unload(self._the_loader())
+
+    def unloaded(self) -> None:
+        """Mark it as gone. Its memory is free by then."""
+        with self._lock:
+            self._transition(HarnessState.UNLOADING, HarnessState.DISABLED)
 
     def fail(self, error: ServableError) -> None:
         """End it with an error."""
@@ -240,12 +245,8 @@ class LoaderHarness:
         try:
             loader.unload()
         except BaseException as error:
-            failure = InternalError(f"unloading {self.id} failed: {error_text(error)}")
-            self.fail(failure)
-            raise failure from error
-        with self._lock:
-            self._transition(HarnessState.UNLOADING, HarnessState.DISABLED)
-            self._loader = None
+            raise InternalError(f"unloading {self.id} failed: {error_text(error)}") from error
+        self._loader = None
 
     def _the_loader(self) -> Loader:
         if self._loader is None:

@@ -7,7 +7,7 @@ from topicserve.servables.core.concurrency.executor import Executor
 from topicserve.servables.core.concurrency.retry import RetriedCall, RetryPolicy
 from topicserve.servables.core.concurrency.timer import Timer
 from topicserve.servables.core.errors import CancelledError, ServableError
-from topicserve.servables.core.managers.loader_harness import LoaderHarness
+from topicserve.servables.core.managers.loader_harness import HarnessState, LoaderHarness
 from topicserve.servables.core.managers.managed_servables import ManagedServables
 from topicserve.servables.core.resources.admission import Admission
 from topicserve.servables.core.servable_id import ServableId
@@ -155,9 +155,11 @@ class _Load:
                 self._managed.publish()
                 self._managed.emit(self.harness, ManagerState.AVAILABLE, seconds=seconds)
             else:
-                # Undoing a cancelled load may have ended it already.
+                # A cancelled load that was undone has its error already.
                 if self.harness.error is None:
                     self.harness.fail(error)
+                elif self.harness.state is HarnessState.UNLOADING:
+                    self.harness.unloaded()
                 self._managed.emit(self.harness, ManagerState.END, self.harness.error, seconds)
             self._loading.ended(self.harness)
             self._loading.reconsider()

@@ -75,6 +75,11 @@ class Unloading:
         self._release_memory()
         with self._managed.lock:
             seconds = self._clock() - started
+            # Under the lock, as the event: no policy sees that it is gone before listeners do.
+            if failure is None:
+                harness.unloaded()
+            else:
+                harness.fail(failure)
             self._managed.emit(harness, ManagerState.END, failure, seconds)
             self._released()
         self._managed.deliver()
