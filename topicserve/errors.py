@@ -10,9 +10,15 @@ TopicserveError
   UsageError          a command's arguments: exit code 2
 """
 
+from topicserve.redact import redact_urls
+
 
 class TopicserveError(Exception):
     """Anything that Topicserve raises on purpose; docs/errors.md says what each kind asks for.
 
-    Others, such as TypeError, are bugs: of the caller or of Topicserve.
+    Others, such as TypeError, are bugs: of the caller or of Topicserve. No message has the secrets
+    of a URL: errors are logged, shown on pages and published in dead letters.
     """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(redact_urls(one) if isinstance(one, str) else one for one in arguments))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from topicserve.backends.defaults import CONFLUENT, KAFKA_PYTHON
 from topicserve.backends.errors import BackendConfigError
-from topicserve.backends.redact import REDACTED
+from topicserve.redact import REDACTED
 
 
 @dataclass(frozen=True, slots=True)

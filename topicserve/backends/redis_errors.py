@@ -12,7 +12,7 @@ from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
 )
-from topicserve.backends.redact import redact
+from topicserve.redact import redact
 
 _REFUSED = (
     redis.AuthenticationError,

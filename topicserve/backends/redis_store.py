@@ -13,8 +13,8 @@ from redis.retry import Retry
 
 from topicserve.backends.defaults import DEFAULT_KEY_PREFIX
 from topicserve.backends.errors import BackendConfigError, BackendUnavailableError
-from topicserve.backends.redact import redact_url
 from topicserve.backends.redis_errors import translated, worst
+from topicserve.redact import redact_url
 
 DEFAULT_TTL_SECONDS = 24 * 3600
 # Long enough to hide the round trip, short enough that one command never holds the server up.

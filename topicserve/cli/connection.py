@@ -8,8 +8,8 @@ from topicserve.backends.defaults import CLIENTS, DEFAULT_BOOTSTRAP_SERVERS
 from topicserve.backends.errors import BackendBusyError, BackendUnavailableError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.metadata_store import MetadataStore
-from topicserve.backends.redact import redact_url
 from topicserve.cli.errors import UsageError
+from topicserve.redact import redact_url
 
 REACH_SECONDS = 10.0
 

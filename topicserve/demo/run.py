@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from topicserve.backends.defaults import DEFAULT_CLIENT
-from topicserve.backends.redact import redact_url
 from topicserve.demo import report
 from topicserve.demo.deployment import (
     Servers,
@@ -21,6 +20,7 @@ from topicserve.demo.screen import Screen
 from topicserve.demo.stage import Stage
 from topicserve.demo.summary import Summary, summarize
 from topicserve.exit_codes import EXIT_FAILED
+from topicserve.redact import redact_url
 
 RECORDS_PER_SECOND = 600.0
 WEAK_EPOCHS, GOOD_EPOCHS = 1, 40

@@ -1,12 +1,14 @@
 """Versions in an object store, here fsspec's own in memory."""
 
 import os
+import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.support.servables.streams import Heard, a_path
-from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError
+from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError, ServableError
 from topicserve.servables.core.loader import Loader
 from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.resources.resource_allocation import main_ram
@@ -14,6 +16,8 @@ from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.simple_loader import SimpleLoaderSourceAdapter
 from topicserve.servables.core.source import connect_source_to_target
 from topicserve.servables.core.storage_path import StoragePath
+from topicserve.servables.server.config_checks import check_base_paths
+from topicserve.servables.server.servable_config import ServableConfig
 from topicserve.servables.sources.completeness import CompletenessOptions
 from topicserve.servables.sources.file_system import FsspecFileSystem, file_system_of
 from topicserve.servables.sources.file_system_storage_path_source import (
@@ -21,9 +25,10 @@ from topicserve.servables.sources.file_system_storage_path_source import (
     FileSystemStoragePathSourceConfig,
 )
 from topicserve.servables.sources.local_copy_loader import LocalCopySourceAdapter
-from topicserve.servables.sources.monitored_servable import ServableToMonitor
+from topicserve.servables.sources.monitored_servable import MonitoredServable, ServableToMonitor
 
 fsspec = pytest.importorskip("fsspec")
+AbstractFileSystem: Any = fsspec.AbstractFileSystem
 
 BASE = "memory://models/digits"
 
@@ -71,6 +76,68 @@ def test_an_unknown_kind_of_url_is_an_error_that_names_it() -> None:
     """No traceback of fsspec's."""
     with pytest.raises(InvalidArgumentError, match="nosuch://bucket"):
         file_system_of("nosuch://bucket").list_directories("nosuch://bucket/models")
+
+
+SECRET = "hunter2"
+
+
+class Refusing(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A store whose errors name all that it was given."""
+
+    protocol = "refusing"
+
+    def __init__(self, url: str = "", **options: object) -> None:
+        super().__init__(**options)
+        self.url = url
+
+    @classmethod
+    def _get_kwargs_from_urls(cls, path: str) -> dict[str, str]:
+        return {"url": path}
+
+    def ls(self, path: str, detail: bool = True, **options: object) -> list[str]:  # noqa: ARG002
+        """Refuse."""
+        user, _, rest = self.url.partition("://")[2].partition("@")
+        raise RuntimeError(f"denied: {self.url}; {user.partition(':')[2]} {rest.split('?')[1]}")
+
+
+@pytest.mark.parametrize("method", ["list_directories", "list_files", "sha256"])
+@pytest.mark.parametrize("scheme", ["refusing", "nosuch", "memory"])
+def test_no_error_shows_the_secrets_of_a_url(method: str, scheme: str) -> None:
+    """Whatever a store raises, it is an error of ours, and neither it nor its traceback tells."""
+    fsspec.register_implementation("refusing", Refusing, clobber=True)
+    url = f"{scheme}://{SECRET}:{SECRET}@bucket/models?signature={SECRET}"
+
+    try:
+        getattr(file_system_of(url), method)(url)
+    except ServableError as error:
+        told = "".join(traceback.format_exception(error))
+        assert scheme in told
+        assert SECRET not in told.replace(f'SECRET = "{SECRET}"', "")
+    else:
+        assert (scheme, method) == ("memory", "list_files")
+
+
+@pytest.mark.parametrize("scheme", ["refusing", "nosuch", "memory"])
+def test_neither_the_start_nor_the_log_shows_the_secrets_of_a_base_path(
+    scheme: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error at the start, and what each look for versions says."""
+    fsspec.register_implementation("refusing", Refusing, clobber=True)
+    url = f"{scheme}://user:{SECRET} x/@bucket/models?signature={SECRET}"
+    monitored = MonitoredServable(
+        ServableToMonitor("digits", url),
+        CompletenessOptions(stable_scans=1),
+        lambda *_: None,
+        versions_always_present=False,
+    )
+
+    with pytest.raises(InvalidArgumentError, match="servable digits") as at_start:
+        check_base_paths([ServableConfig("digits", url, "hashmap")])
+    with pytest.raises(ServableError) as at_a_look:
+        monitored.poll()
+
+    assert SECRET not in f"{at_start.value} {at_a_look.value} {caplog.text}"
+    assert "digits" in caplog.text
 
 
 def test_files_are_listed_with_what_tells_a_change() -> None:

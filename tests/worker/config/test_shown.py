@@ -1,4 +1,4 @@
-from topicserve.backends.redact import REDACTED
+from topicserve.redact import REDACTED
 from topicserve.worker.config.schema import (
     KafkaConfig,
     MetadataConfig,
@@ -48,11 +48,18 @@ def test_no_secret_is_shown() -> None:
     kafka = KafkaConfig(
         settings={**hidden, **plain}, consumer_settings=hidden, producer_settings=hidden
     )
-    metadata = MetadataConfig(f"rediss://user:{SECRET}@store:6380/1?password={SECRET}")
+    metadata = MetadataConfig(
+        f"rediss://user:{SECRET}@store:6380/1?password={SECRET}",
+        key_prefix=f"redis://:{SECRET}@store/?password={SECRET}:",
+    )
     own = {"password": SECRET, "threads": 4}
-    remote = {"channel_options": {"grpc.http_proxy": f"http://u:{SECRET}@proxy:3128"}}
+    remote = {
+        "target": f"user:{SECRET}@serving:8500",
+        "channel_options": {"grpc.http_proxy": f"http://u:{SECRET}@proxy:3128"},
+    }
     served = ServedConfig("digits", "/models", kind="company.module:make_adapter", options=own)
-    other = ServedConfig("remote", f"s3://key:{SECRET}@bucket/a", kind="tf_serving", options=remote)
+    signed = f"s3://key:{SECRET}@bucket/a?X-Amz-Signature={SECRET}"
+    other = ServedConfig("remote", signed, kind="tf_serving", options=remote)
 
     shown = shown_configuration(
         WorkerConfig(TopicsConfig(("in",), "out"), (served, other), kafka=kafka, metadata=metadata)
@@ -64,5 +71,6 @@ def test_no_secret_is_shown() -> None:
     assert shown["servables.digits.options.threads"] == "4"
     assert shown["kafka.settings.session.timeout.ms"] == "45000"
     assert shown["kafka.settings.security.protocol"] == "SASL_SSL"
-    assert shown["servables.remote.base_path"] == f"s3://{REDACTED}@bucket/a"
+    assert shown["servables.remote.base_path"] == f"s3://{REDACTED}@bucket/a?{REDACTED}"
+    assert shown["servables.remote.options.target"] == f"{REDACTED}@serving:8500"
     assert shown["metadata.redis_url"] == "rediss://store:6380/1"

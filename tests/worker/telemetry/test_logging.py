@@ -129,6 +129,24 @@ def test_long_values_are_cut() -> None:
     assert json.loads(stream.getvalue())["problem"] == "x" * MAX_VALUE_CHARACTERS + "..."
 
 
+def test_no_secret_of_a_url_is_logged() -> None:
+    """In fields, other libraries' lines and tracebacks; nor the half of one that is cut."""
+    url = "s3://user:hunter2@bucket/models?sig=hunter2"
+    cut = "x" * (MAX_VALUE_CHARACTERS - 16) + f" {url}"
+    for line_format in LogFormat:
+        stream = log_to(line_format=line_format)
+
+        log_event("failed", problem=f"base path {url}: refused", other=cut)
+        logging.getLogger("fsspec").warning("retrying %s", url)
+        try:
+            raise OSError(f"{url} is away")
+        except OSError as error:
+            log_event("crashed", traceback_of=error)
+
+        assert "hunter2" not in stream.getvalue()
+        assert "base path s3://***@bucket/models?***" in stream.getvalue()
+
+
 def test_a_traceback_stays_on_the_line_and_keeps_its_end() -> None:
     """The end says what was raised."""
     stream = log_to(line_format=LogFormat.JSON)

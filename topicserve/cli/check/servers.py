@@ -11,9 +11,9 @@ from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
 )
-from topicserve.backends.redact import redact_url
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.check.findings import Findings
+from topicserve.redact import redact_url
 from topicserve.worker.config.schema import HttpConfig, WorkerConfig
 from topicserve.worker.runtime.kafka_settings import (
     consumer_settings,

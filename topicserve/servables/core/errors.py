@@ -19,6 +19,7 @@ ServableError
 from typing import ClassVar
 
 from topicserve.errors import TopicserveError
+from topicserve.redact import redact_urls
 
 
 class ServableError(TopicserveError):
@@ -119,7 +120,8 @@ def error_text(error: BaseException) -> str:
     """
     name = type(error).__name__
     try:
-        text = f"{name}: {error}"
+        # Before it is cut: of half a URL it cannot be told what a secret is.
+        text = redact_urls(f"{name}: {error}")
     except BaseException as second:
         text = f"{name}: its message cannot be read, which raises {type(second).__name__}"
     return text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[:MAX_ERROR_CHARACTERS]}..."

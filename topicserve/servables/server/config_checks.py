@@ -2,7 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from topicserve.servables.core.errors import FailedPreconditionError, InvalidArgumentError
+from topicserve.servables.core.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    ServableError,
+)
 from topicserve.servables.server.servable_config import ServableConfig
 from topicserve.servables.sources.file_system import file_system_of
 
@@ -44,5 +48,5 @@ def check_base_paths(configs: Iterable[ServableConfig]) -> None:
     for config in configs:
         try:
             file_system_of(config.base_path).list_directories(config.base_path)
-        except (InvalidArgumentError, OSError) as error:
+        except (ServableError, OSError) as error:
             raise InvalidArgumentError(f"servable {config.name}: {error}") from error

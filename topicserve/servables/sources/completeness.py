@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from topicserve.redact import redact_address
 from topicserve.servables.core.errors import as_servable_error
 from topicserve.servables.sources.file_system import FileEntry, FileSystem
 
@@ -142,7 +143,7 @@ class Completeness:
         """Log what is wrong with a version when that changes, not at every look."""
         if self._complaints.get(path) != complaint:
             self._complaints[path] = complaint
-            _logger.warning("version %s is left out: %s", path, complaint[:500])
+            _logger.warning("version %s is left out: %s", redact_address(path), complaint[:500])
 
 
 def _only(found: dict[str, T], present: set[str]) -> dict[str, T]:

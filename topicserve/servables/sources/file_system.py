@@ -2,10 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-from topicserve.servables.core.errors import InvalidArgumentError
+from topicserve.redact import redact, redact_address, secrets_of
+from topicserve.servables.core.errors import (
+    InvalidArgumentError,
+    ServableError,
+    UnknownError,
+    error_text,
+)
 from topicserve.servables.sources.regular_files import (
     MAX_FILES,
     open_regular_file,
@@ -98,6 +105,19 @@ class LocalFileSystem:
         return os.path.join(path, name)
 
 
+@contextmanager
+def _translated(url: str) -> Generator[None]:
+    """Raise what a file system raises as ServableError, without the secrets of the URL."""
+    try:
+        yield
+    except ServableError:
+        raise
+    except Exception as error:
+        # Without its cause: a traceback would print the secrets.
+        problem = redact(error_text(error), secrets_of(url))
+        raise UnknownError(f"{redact_address(url)}: {problem}") from None
+
+
 class FsspecFileSystem:
     """URLs that fsspec knows, such as s3://bucket/models; needs the extra [fsspec].
 
@@ -106,47 +126,53 @@ class FsspecFileSystem:
 
     def list_directories(self, path: str) -> list[str]:
         """Return the names of the directories in one; "directories" are what has children."""
-        try:
-            return _children(path, "directory")
-        except FileNotFoundError:
-            raise missing_base_path(path) from None
+        with _translated(path):
+            try:
+                return _children(path, "directory")
+            except FileNotFoundError:
+                raise missing_base_path(path) from None
 
     def list_file_names(self, path: str) -> list[str]:
         """Return the names of the files at a URL itself."""
-        try:
-            return _children(path, "file")
-        except FileNotFoundError:
-            return []
+        with _translated(path):
+            try:
+                return _children(path, "file")
+            except FileNotFoundError:
+                return []
 
     def list_files(self, path: str) -> list[FileEntry]:
         """Return all files under a URL."""
-        file_system, root = _open(path)
-        file_system.invalidate_cache()
-        found = file_system.find(root, detail=True)
-        _refuse_strange(path, found)
-        return sorted(
-            FileEntry(
-                name.removeprefix(root.rstrip("/") + "/"),
-                info.get("size") or 0,
-                next((str(info[key]) for key in _STAMPS if info.get(key)), ""),
-                None,
+        with _translated(path):
+            file_system, root = _open(path)
+            file_system.invalidate_cache()
+            found = file_system.find(root, detail=True)
+            _refuse_strange(path, found)
+            return sorted(
+                FileEntry(
+                    name.removeprefix(root.rstrip("/") + "/"),
+                    info.get("size") or 0,
+                    next((str(info[key]) for key in _STAMPS if info.get(key)), ""),
+                    None,
+                )
+                for name, info in found.items()
             )
-            for name, info in found.items()
-        )
 
     def read(self, path: str, max_bytes: int) -> bytes:
         """Return a file's content."""
-        file_system, root = _open(path)
-        content: bytes = file_system.cat_file(root, end=max_bytes + 1)
-        if len(content) > max_bytes:
-            raise InvalidArgumentError(f"{path}: must have at most {max_bytes} bytes")
-        return content
+        with _translated(path):
+            file_system, root = _open(path)
+            content: bytes = file_system.cat_file(root, end=max_bytes + 1)
+            if len(content) > max_bytes:
+                shown = redact_address(path)
+                raise InvalidArgumentError(f"{shown}: must have at most {max_bytes} bytes")
+            return content
 
     def sha256(self, path: str) -> str:
         """Return the digest of an object, read in pieces."""
-        file_system, root = _open(path)
-        with file_system.open(root, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with _translated(path):
+            file_system, root = _open(path)
+            with file_system.open(root, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
 
     def join(self, path: str, name: str) -> str:
         """Return the URL of something under one."""
@@ -154,8 +180,9 @@ class FsspecFileSystem:
 
     def download(self, path: str, local_path: str) -> None:
         """Copy all files under a URL into a local directory."""
-        file_system, root = _open(path)
-        file_system.get(f"{root.rstrip('/')}/", f"{local_path}/", recursive=True)
+        with _translated(path):
+            file_system, root = _open(path)
+            file_system.get(f"{root.rstrip('/')}/", f"{local_path}/", recursive=True)
 
 
 # What file systems call the thing that changes with the content.
@@ -184,9 +211,10 @@ def file_system_of(path: str) -> FileSystem:
 
 def missing_base_path(path: str) -> InvalidArgumentError:
     """Return the error for a base path that is not there."""
+    shown = redact_address(path)
     return InvalidArgumentError(
-        f"base path {path} is not a directory that can be read: create it, with one directory a "
-        f"version in it (such as {path.rstrip('/')}/1), or correct base_path"
+        f"base path {shown} is not a directory that can be read: create it, with one directory a "
+        f"version in it (such as {shown.rstrip('/')}/1), or correct base_path"
     )
 
 
@@ -199,12 +227,13 @@ def _is_directory(child: "os.DirEntry[str]") -> bool:
 
 def _refuse_strange(url: str, found: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise InvalidArgumentError for what must not be copied into a directory of this machine."""
+    shown = redact_address(url)
     if len(found) > MAX_FILES:
-        raise InvalidArgumentError(f"{url}: must have at most {MAX_FILES} files")
+        raise InvalidArgumentError(f"{shown}: must have at most {MAX_FILES} files")
     for name, info in found.items():
         # Object stores have files alone, but their names may be anything.
         if info.get("type", "file") != "file" or ".." in name.split("/"):
-            raise InvalidArgumentError(f"{url}: must have regular files alone, found {name}")
+            raise InvalidArgumentError(f"{shown}: must have regular files alone, found {name}")
 
 
 def _open(url: str) -> tuple[Any, str]:
@@ -212,10 +241,12 @@ def _open(url: str) -> tuple[Any, str]:
         import fsspec.core
     except ImportError:
         raise InvalidArgumentError(
-            f"base path {url} is a URL, and fsspec is not installed: pip install topicserve[fsspec]"
+            f"base path {redact_address(url)} is a URL, and fsspec is not installed: "
+            "pip install topicserve[fsspec]"
         ) from None
     try:
         file_system, root = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise InvalidArgumentError(f"base path {url}: {error}") from error
+        problem = redact(str(error), secrets_of(url))
+        raise InvalidArgumentError(f"base path {redact_address(url)}: {problem}") from None
     return file_system, root

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from topicserve.redact import redact_address
 from topicserve.servables.core.concurrency.executor import Executor, ThreadPoolExecutor
 from topicserve.servables.core.errors import (
     FailedPreconditionError,
@@ -208,5 +209,6 @@ def _check_not_empty(servable: ServableToMonitor) -> None:
     )
     if not probe.poll():
         raise NotFoundError(
-            f"unable to find a version of servable {servable.name} under {servable.base_path}"
+            f"unable to find a version of servable {servable.name} under "
+            f"{redact_address(servable.base_path)}"
         )

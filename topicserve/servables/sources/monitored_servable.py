@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from topicserve.redact import redact_address
 from topicserve.servables.core.errors import NotFoundError, ServableError, as_servable_error
 from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
@@ -179,17 +180,17 @@ class _Place:
         self, aspired: list[ServableData[StoragePath]], directories: Sequence[str]
     ) -> str:
         """Return what should be there and is not; empty where nothing is missing."""
-        base_path = self.servable.base_path
+        base_path, shown = self.servable.base_path, redact_address(self.servable.base_path)
         found = {one.id.version for one in aspired}
         if not found:
             seen = ""
             if not parse_versions(directories):
                 files = self.file_system.list_file_names(base_path)
-                seen = what_was_seen(base_path, directories, files)
-            none = f"there is no complete version under base path {base_path}"
+                seen = what_was_seen(shown, directories, files)
+            none = f"there is no complete version under base path {shown}"
             return f"{none}: {seen}" if seen else none
         if self.servable.version_policy.kind is VersionPolicyKind.SPECIFIC:
             missing = sorted(set(self.servable.version_policy.versions) - found)
             if missing:
-                return f"versions {missing} are not under {base_path}, or incomplete"
-        return beside_versions(base_path, directories)
+                return f"versions {missing} are not under {shown}, or incomplete"
+        return beside_versions(shown, directories)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec.inspect as types
 
+from topicserve.redact import redact_address
 from topicserve.worker.config.flags import FLAG_BY_KEY
 from topicserve.worker.config.schema import ConfigError
 
@@ -189,7 +190,7 @@ def shown(value: object, key: str = "") -> str:
         return "a list"
     if is_secret(key):
         return "something that is not shown"
-    text = repr(value)
+    text = repr(redact_address(value) if isinstance(value, str) else value)
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
 
 

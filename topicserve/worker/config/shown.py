@@ -1,13 +1,12 @@
 """The effective configuration as people may see it: flat keys, and no secret."""
 
-import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
 import msgspec
 
-from topicserve.backends.redact import REDACTED, redact_url
+from topicserve.redact import REDACTED, redact_address, redact_url
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.config.served import ServedConfig
 
@@ -36,15 +35,11 @@ _OUR_KINDS = frozenset(
 )
 
 
-# Of any URL: what stands before the host may have a password.
-_USER_OF_URL = re.compile(r"(\w+://)[^/\s]*@")
-
-
 def shown_configuration(config: WorkerConfig) -> dict[str, str]:
     """Return every key with its value as text; a table's keys have its name and a dot before them.
 
-    Hidden are passwords in URLs, and texts that may be secrets: of Kafka settings, and of options
-    of kinds that are not ours.
+    Hidden are users, passwords and queries in URLs, and texts that may be secrets: of Kafka
+    settings, and of options of kinds that are not ours.
     """
     return dict(_flat("", config))
 
@@ -93,4 +88,4 @@ def _text(value: object) -> str:
         return ", ".join(_text(one) for one in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {_text(inner)}" for name, inner in value.items())
-    return "" if value is None else _USER_OF_URL.sub(rf"\1{REDACTED}@", str(value))
+    return "" if value is None else redact_address(str(value))

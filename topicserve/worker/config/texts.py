@@ -15,6 +15,7 @@ from topicserve.worker.config.faults import (
     is_secret,
     item_key,
     join,
+    shown,
     without_none,
 )
 from topicserve.worker.config.schema import ConfigError
@@ -82,8 +83,9 @@ def _items(value: object, key: str) -> object:
     """Return the items of a list that was typed, or of a single text."""
     if isinstance(value, Text):
         if value.text.startswith("[") and value.text.endswith("]"):
-            found = "" if is_secret(key) else f", found {value.text[:64]!r}"
-            raise ConfigError(key, f"must be written as a,b without brackets{found}")
+            raise ConfigError(
+                key, f"must be written as a,b without brackets, found {shown(value.text, key)}"
+            )
         return split_list(value)
     return [value] if isinstance(value, str) else value
 

@@ -19,9 +19,9 @@ from topicserve.backends.errors import (
     BackendError,
     BackendUnavailableError,
 )
-from topicserve.backends.redact import redact_url
 from topicserve.backoff import Backoff
 from topicserve.errors import TopicserveError
+from topicserve.redact import redact_url
 from topicserve.worker.config.schema import ConfigError, WorkerConfig
 from topicserve.worker.telemetry.logging import log_event
 

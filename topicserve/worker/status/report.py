@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from topicserve.backends.redact import redact_url
+from topicserve.redact import redact_url
 from topicserve.servables.core.errors import NotFoundError
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TextIO
 
+from topicserve.redact import redact_urls
 from topicserve.tracing import current_trace_id
 from topicserve.worker.config.schema import LogFormat, LoggingConfig
 
@@ -165,7 +166,7 @@ class Lines(logging.Formatter):
             yield "not_shown", record.not_shown
         if record.exc_info:
             # The end of a traceback says what was raised.
-            trace = self.formatException(record.exc_info)
+            trace = redact_urls(self.formatException(record.exc_info))
             yield "traceback", _Whole(trace[-MAX_TRACEBACK_CHARACTERS:])
 
 
@@ -215,7 +216,7 @@ class _Whole(str):
 
 
 def _text(value: object) -> str:
-    text = str(value)
+    text = redact_urls(str(value))  # before it is cut: half a URL does not show that it is one
     if isinstance(value, _Whole) or len(text) <= MAX_VALUE_CHARACTERS:
         return text
     return text[:MAX_VALUE_CHARACTERS] + "..."

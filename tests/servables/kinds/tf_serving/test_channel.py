@@ -1,6 +1,7 @@
 """Calls are tried again as often and as long as they may be."""
 
 from collections.abc import Iterator
+from traceback import format_exception
 
 import grpc
 import numpy as np
@@ -93,3 +94,16 @@ def test_closed_connection_is_not_tried_again(target: str, model: HalfPlusTwo) -
         channel.predict(request())
 
     assert model.calls == 1
+
+
+@pytest.mark.parametrize("scheme", ["", "dns:///"])
+def test_no_error_shows_a_password_in_the_target(scheme: str) -> None:
+    """GRPC's own words name the target, too; the errors become dead letters and log lines."""
+    options = TfServingOptions(target=f"{scheme}user:hunter2@127.0.0.1:1", max_attempts=1)
+    channel = PredictionChannel(options)
+
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1") as caught:
+        channel.predict(request())
+
+    assert "hunter2" not in "".join(format_exception(caught.value))
+    channel.close()

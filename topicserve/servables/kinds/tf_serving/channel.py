@@ -13,6 +13,7 @@ from topicserve.protos.get_model_metadata_pb2 import (
     GetModelMetadataResponse,
 )
 from topicserve.protos.predict_pb2 import PredictRequest, PredictResponse
+from topicserve.redact import redact, redact_address, secrets_of
 from topicserve.servables.core.errors import InvalidArgumentError, ServableError, UnavailableError
 from topicserve.servables.kinds.status_errors import error_of_status
 from topicserve.servables.kinds.tf_serving.options import TfServingOptions, TlsOptions
@@ -43,7 +44,8 @@ class PredictionChannel:
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], object] | None = None,
     ) -> None:
-        self._target = options.target
+        self._target = redact_address(options.target)
+        self._secrets = secrets_of(options.target)
         self._timeout_seconds = options.timeout_seconds
         self._max_attempts = options.max_attempts
         self._backoff = Backoff(options.retry_backoff_seconds, _MAX_PAUSE_SECONDS, jitter=0.5)
@@ -93,7 +95,9 @@ class PredictionChannel:
                 is_away = error.code() is grpc.StatusCode.UNAVAILABLE
                 is_time_up = self._clock() + seconds >= deadline
                 if not is_away or is_time_up or attempt == self._max_attempts:
-                    raise self._translated(error) from error
+                    # Without the cause where a secret is in it: a traceback would print it.
+                    cause = None if self._secrets else error
+                    raise self._translated(error) from cause
             self._pause(seconds)
             if self._is_closed.is_set():
                 raise UnavailableError(f"the connection to TF Serving at {self._target} is closed")
@@ -101,7 +105,8 @@ class PredictionChannel:
 
     def _translated(self, error: grpc.RpcError) -> ServableError:
         name = error.code().name
-        message = f"TF Serving at {self._target}: {name}: {error.details()}"
+        details = redact(str(error.details()), self._secrets)
+        message = f"TF Serving at {self._target}: {name}: {details}"
         return error_of_status("UNAVAILABLE" if name in _PASSING else name, message)
 
 
