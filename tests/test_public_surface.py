@@ -10,7 +10,7 @@ def loaded_by(statement: str) -> set[str]:
     """Return the top-level modules that are loaded once a new interpreter has run a statement."""
     code = f"{statement}\nimport sys\nprint(*{{m.partition('.')[0] for m in sys.modules}})"
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True
     )
     return set(run.stdout.split())
 

@@ -80,7 +80,7 @@ def test_client_libraries_are_heard_only_when_asked_for() -> None:
     ]
 
     quiet, verbose = (
-        subprocess.run([*command, *flags], capture_output=True, text=True, timeout=60, check=False)
+        subprocess.run([*command, *flags], capture_output=True, text=True, timeout=300, check=False)
         for flags in ([], ["--verbose"])
     )
 

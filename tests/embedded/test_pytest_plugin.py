@@ -36,7 +36,7 @@ def test_fixtures_serve_a_users_own_tests(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

@@ -18,7 +18,7 @@ def generate(into: Path) -> list[Path]:
         [*protoc, f"--python_out={into}", f"--pyi_out={into}", *sources],
         cwd=CHECKOUT,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     made = sorted(path.relative_to(into) for path in (into / PROTOS).glob("*_pb2.py*"))
     for path in made:

@@ -27,7 +27,7 @@ def run(*command: str) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     return done.stdout
 

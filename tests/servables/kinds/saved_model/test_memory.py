@@ -22,7 +22,7 @@ def reload(path: str, times: int) -> list[tuple[int, int]]:
         str(times),
     ]
     done = subprocess.run(
-        command, cwd=CHECKOUT, check=True, capture_output=True, text=True, timeout=150
+        command, cwd=CHECKOUT, check=True, capture_output=True, text=True, timeout=300
     )
     pairs = [line.split() for line in done.stdout.splitlines()]
     return [(int(loaded), int(unloaded)) for loaded, unloaded in pairs]
