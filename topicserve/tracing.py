@@ -6,6 +6,7 @@ program that uses this one configures, or `opentelemetry-instrument` does.
 """
 
 import logging
+import re
 import sys
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -33,8 +34,14 @@ MESSAGE_COUNT, MESSAGE_ID = "messaging.batch.message_count", "messaging.message.
 OFFSET = "messaging.kafka.offset"
 ERROR_TYPE = "error.type"
 
-# Sampled is the last bit of the last byte of a traceparent.
-_SAMPLED = frozenset(b"13579bdf")
+# W3C Trace Context: 00 has four fields, a later version may have more behind them, ff is none.
+_TRACEPARENT = re.compile(
+    rb"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})"
+    rb"-(?!0{16})[0-9a-f]{16}-[0-9a-f](?P<flag>[0-9a-f])(?P<more>-.*)?",
+    re.DOTALL,
+)
+# Sampled is the last bit of the flags.
+_SAMPLED = frozenset((b"1", b"3", b"5", b"7", b"9", b"b", b"d", b"f"))
 
 
 def open_tracer(provider: "TracerProvider | None" = None) -> "Tracer | None":
@@ -56,10 +63,26 @@ def open_tracer(provider: "TracerProvider | None" = None) -> "Tracer | None":
 
 def is_sampled(headers: Iterable[tuple[str, bytes | None]]) -> bool:
     """Tell whether a record's headers say that its trace is kept; most have none."""
-    return any(
-        name == TRACEPARENT and value is not None and value[-1:] and value[-1] in _SAMPLED
-        for name, value in headers
-    )
+    found = _traceparent(headers)
+    return found is not None and found["flag"] in _SAMPLED
+
+
+def trace_of(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, Any]:
+    """Return the field `trace_id` for a log line about a record; none where it has no trace."""
+    found = _traceparent(headers)
+    return {} if found is None else {"trace_id": found["trace"].decode()}
+
+
+def _traceparent(headers: Iterable[tuple[str, bytes | None]]) -> "re.Match[bytes] | None":
+    """Return the fields of the last traceparent; None where there is none, or it is not valid."""
+    value = None
+    for name, content in headers:
+        if name == TRACEPARENT:
+            value = content
+    found = _TRACEPARENT.fullmatch(value) if value else None
+    if found is None or (found["version"] == b"00" and found["more"] is not None):
+        return None
+    return found
 
 
 def context_of(headers: Headers) -> "Context":

@@ -23,7 +23,8 @@ from topicserve.cli.dead_letters.entry import decode_entry
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.json_lines import read_record
 from topicserve.cli.results import InvalidRecords, line_of
-from topicserve.cli.terminal import json_line, printable
+from topicserve.cli.terminal import json_line
+from topicserve.printable import printable
 from topicserve.wire.errors import InvalidRecordError
 
 FOLDER = Path(cli.__file__).parent

@@ -16,7 +16,7 @@ def stages_without_a_problem() -> Any:
         ),
         inference=SimpleNamespace(joiner=SimpleNamespace(unavailable=None)),
         oversight=SimpleNamespace(
-            breaker=SimpleNamespace(open=False),
+            breaker=SimpleNamespace(problems=()),
             stall_detector=SimpleNamespace(stalled_seconds=lambda: 0.0),
             is_draining=False,
         ),
@@ -32,6 +32,19 @@ def test_readiness_says_why_a_servable_has_no_version() -> None:
     assert health.ready() == [
         "servable 'broken' has no available default version: version 1: a file is missing",
         "servable 'coming' has no available default version",
+    ]
+
+
+def test_an_open_breaker_comes_before_what_may_pass() -> None:
+    """A restart is needed, whatever else is missing."""
+    stages = stages_without_a_problem()
+    stages.oversight.breaker.problems = ("the breaker is open", "the last of them")
+    health = WorkerHealth(stages, lambda: ["broken"], 60.0)
+
+    assert health.ready() == [
+        "the breaker is open",
+        "the last of them",
+        "servable 'broken' has no available default version",
     ]
 
 

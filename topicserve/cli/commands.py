@@ -9,8 +9,9 @@ from typing import NoReturn
 from topicserve.backends.errors import BackendError
 from topicserve.cli.errors import UsageError
 from topicserve.cli.standard_streams import drop_output
-from topicserve.cli.terminal import printable, say
+from topicserve.cli.terminal import say
 from topicserve.exit_codes import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from topicserve.printable import printable
 from topicserve.producer.errors import PublishError
 from topicserve.servables.core.errors import ServableError
 from topicserve.wire.errors import InvalidRecordError

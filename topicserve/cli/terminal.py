@@ -5,18 +5,11 @@ Every line that a command prints goes through here, on both standard streams.
 """
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from topicserve.cli.standard_streams import write_output
+from topicserve.printable import escape_unprintable, printable
 from topicserve.producer.json_bytes import json_bytes
-
-
-def printable(text: str) -> str:
-    """Return text in one line that cannot change a terminal: the rest is escaped."""
-    if text.isprintable():
-        return text
-    return _escaped(text, lambda letter: letter.encode("unicode_escape").decode())
 
 
 def json_line(content: Any) -> bytes:
@@ -26,7 +19,7 @@ def json_line(content: Any) -> bytes:
     if encoded.isascii() and b"\x7f" not in encoded:
         return encoded
     text = encoded.decode()
-    return encoded if text.isprintable() else _escaped(text, _json_escape).encode()
+    return encoded if text.isprintable() else escape_unprintable(text, _json_escape).encode()
 
 
 def write_line(text: str, *, flush: bool = False) -> None:
@@ -42,13 +35,6 @@ def write_json(content: Any, *, flush: bool = False) -> None:
 def say(text: str) -> None:
     """Print one line on standard error."""
     print(printable(text), file=sys.stderr)
-
-
-def _escaped(text: str, escape: Callable[[str], str]) -> str:
-    # Bodies may have megabytes: what they are made of is looked at once, not each letter.
-    return text.translate(
-        {ord(letter): escape(letter) for letter in set(text) if not letter.isprintable()}
-    )
 
 
 def _json_escape(letter: str) -> str:

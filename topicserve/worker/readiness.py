@@ -48,14 +48,10 @@ class WorkerHealth:
             missing.append(
                 f"the metadata store is not available: {self._stages.inference.joiner.unavailable}"
             )
-        if self._stages.oversight.breaker.open:
-            missing.append(
-                "the share of records given up exceeded max_dead_letter_share; consumption is "
-                "paused. Fix the cause and restart the worker"
-            )
         if self._stages.oversight.is_draining:
             missing.append("the worker is shutting down")
-        return missing
+        # First: nothing else that passes lets the worker go on.
+        return [*self._stages.oversight.breaker.problems, *missing]
 
     def _because(self, name: str) -> str:
         problem = self._problem_of(name)

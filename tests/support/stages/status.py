@@ -18,9 +18,9 @@ class Numbers:
         self.metrics = WorkerMetrics(CollectorRegistry())
         self.now = 0.0
 
-    def take(self) -> Snapshot:
+    def take(self, *, forget: bool = False) -> Snapshot:
         """Return the numbers of now."""
-        return take_snapshot(self.metrics, self.now)
+        return take_snapshot(self.metrics, self.now, forget=forget)
 
     def since(self, before: Snapshot, seconds: float) -> Interval:
         """Return what happened since a snapshot, so many seconds ago."""
@@ -79,7 +79,7 @@ def a_status(**changes: Any) -> dict[str, Any]:
             "results_per_second": 12.0,
             "dead_letters_per_second": 3.0,
         },
-        "latency": {"publish_to_result_seconds": {"p50": None, "p99": 0.25}},
+        "latency": {"publish_to_result_seconds": {"p50": None, "p99": 0.25, "max": 0.5}},
         "stages": [
             {
                 "name": "predict",

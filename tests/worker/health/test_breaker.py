@@ -73,3 +73,19 @@ def test_what_opens_it_and_all_that_follows_is_held_back(
     fields = line.__dict__["fields"]
     assert (fields["records"], fields["dead_letters"]) == (10, 10)
     assert (fields["reason"], fields["problem"]) == ("invalid_record", "no JSON")
+
+
+def test_an_open_breaker_says_why_and_what_to_do() -> None:
+    """For pages that people look at when nothing is answered any more."""
+    breaker = Breaker(window_records=10, max_dead_letter_share=0.5)
+    observe(breaker, 5, 5)
+    assert not breaker.problems
+
+    observe(breaker, 1_000, 995)
+
+    assert breaker.problems == (
+        "the breaker is open: 995 of the newest 1,000 records would have become dead letters "
+        "(delivery.max_dead_letter_share is 0.5), so consumption is paused. Fix the cause, then "
+        "restart the worker",
+        "the last of them as invalid_record: no JSON",
+    )

@@ -1,12 +1,14 @@
 import logging
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.stages.records import ManualClock, a_request
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.worker.health.dead_letter_log import COUNT_SECONDS, DeadLetterLog
 from topicserve.worker.stages.publish import OutgoingBatch
+from topicserve.worker.telemetry.logging import TextLines
 
 
 def acknowledged(*reasons: Reason | None) -> OutgoingBatch:
@@ -20,6 +22,24 @@ def acknowledged(*reasons: Reason | None) -> OutgoingBatch:
             record = encode_dead_letter(letter, "dead")
         outgoing.add(request, record, reason)
     return outgoing
+
+
+def test_the_first_dead_letter_names_its_records_trace(caplog: pytest.LogCaptureFixture) -> None:
+    """Its line is written later than the batch's span, on another thread."""
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    request = a_request()
+    traceparent = f"00-{trace_id}-b7ad6b7169203331-01".encode()
+    record = replace(request.record, headers=[("traceparent", traceparent)])
+    request = replace(request, record=record)
+    outgoing = OutgoingBatch("digits", 1)
+    letter = DeadLetter.of(request.record, Reason.INVALID_INPUT, ValueError("no"))
+    outgoing.add(request, encode_dead_letter(letter, "dead"), Reason.INVALID_INPUT)
+
+    DeadLetterLog(ManualClock()).note(outgoing)
+
+    (line,) = caplog.records
+    assert line.__dict__["fields"]["trace_id"] == trace_id
+    assert f" trace_id={trace_id}" in TextLines().format(line)
 
 
 def test_the_first_dead_letter_of_a_reason_is_told_and_then_a_count_a_minute(

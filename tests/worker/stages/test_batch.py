@@ -11,7 +11,7 @@ from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
-from topicserve.worker.stages.request import Batch, Polled, Rejection, Request, Route
+from topicserve.worker.stages.request import Batch, EndedBy, Polled, Rejection, Request, Route
 
 CANARY = Route("digits", 2, None, "serving_default")
 
@@ -244,6 +244,37 @@ def test_the_size_follows_the_target_latency(cost_seconds: float) -> None:
         sizer.observe(ROUTE, rows, rows * cost_seconds)
 
     assert sizer.limit(ROUTE) == pytest.approx(min(256, 0.05 / cost_seconds), abs=1)
+
+
+def test_a_batch_that_a_lower_limit_ended_is_not_called_full() -> None:
+    """The first batches of a route are small, to see how large their results are."""
+    sizer = BatchSizer(8, 0, max_result_bytes=1000)
+    batcher = Batcher(BatchingConfig(max_batch_size=8), sizer, ManualClock())
+    batcher.add([a_request() for _ in range(20)], [], 0)
+    first = take(batcher)
+    for _ in range(2):
+        batcher.note_results(Batch(first.route, 0, [], [], 8, 0.0), 8)
+    full, rest = take(batcher), take(batcher)
+    batcher.add([a_request()], [], 0)
+    last = take(batcher)
+
+    ends = [(batch.rows, batch.ended_by) for batch in (first, full, rest, last)]
+
+    assert ends == [
+        (1, EndedBy.LIMIT),
+        (8, EndedBy.ROWS),
+        (8, EndedBy.ROWS),
+        (4, EndedBy.GATHERED),
+    ]
+
+
+def test_what_is_left_at_the_end_was_not_waited_for() -> None:
+    """No timeout ended it."""
+    batcher = a_batcher(ManualClock(), batch_timeout_seconds=60)
+    batcher.add([a_request()], [], 0)
+    batcher.close()
+
+    assert take(batcher).ended_by is EndedBy.GATHERED
 
 
 def test_single_records_that_are_to_be_predicted_again_are_ready_at_once() -> None:

@@ -34,4 +34,5 @@ def test_the_newest_value_is_at_the_right_edge_and_the_scale_is_round() -> None:
     assert chart.top == 200.0
     (line,) = chart.lines
     assert line.pieces == ("300.0,120.0 600.0,42.0",)
+    assert line.areas == ("300.0,120.0 300.0,120.0 600.0,42.0 600.0,120.0",)
     assert line.latest == 130.0

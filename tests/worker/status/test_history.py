@@ -1,3 +1,5 @@
+import pytest
+
 from tests.support.stages.status import Numbers
 from topicserve.worker.status.history import SAMPLE_SECONDS, History
 
@@ -43,6 +45,29 @@ def test_ten_minutes_are_kept_and_shares_are_those_of_the_last_one() -> None:
     assert len(points) == 600 / SAMPLE_SECONDS
     assert points[-1].at == 499 * SAMPLE_SECONDS
     assert history.last_minute().seconds == 60.0 + SAMPLE_SECONDS
+
+
+def test_the_greatest_value_is_that_of_the_last_minute() -> None:
+    """Of the samples in it and of the time since the newest; each point has its own."""
+    numbers = Numbers()
+    history = History(numbers.take, lambda: numbers.now)
+    seen = numbers.metrics.publish_to_result_seconds
+    for value in (0.9, 0.3, 0.5, 0.1):
+        seen.observe(value, 10)
+        history.sample()
+        numbers.now += SAMPLE_SECONDS
+    seen.observe(0.2)
+
+    since = history.last_minute()
+
+    # What the first sample saw is before the last minute.
+    assert since.greatest["publish_to_result_seconds"] == 0.5
+    assert [point.p99_seconds for point in history.points()] == pytest.approx(
+        [0.3, 0.5, 0.1], rel=0.01
+    )
+    for _ in range(20):
+        history.sample()
+    assert history.last_minute().greatest["publish_to_result_seconds"] == 0.0
 
 
 def test_a_history_that_was_closed_keeps_what_it_has() -> None:

@@ -1,10 +1,13 @@
 import base64
 import hashlib
+import html
 import re
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.stages.status import a_point, a_status
 from topicserve.worker.http.pages import Page
@@ -21,7 +24,7 @@ def page_of(**changes: Any) -> Page:
 class Outline(HTMLParser):
     """What a browser would make of a page: its elements, their attributes, and its text."""
 
-    VOID = frozenset({"meta", "br", "rect", "polyline"})
+    VOID = frozenset({"meta", "br", "rect", "polyline", "polygon"})
 
     def __init__(self, page: Page) -> None:
         super().__init__()
@@ -139,8 +142,55 @@ def test_the_numbers_are_on_the_page() -> None:
     assert "7 of 16,384 records, 2 KiB of 64 MiB; 2 partitions paused" in text
     assert "Partitions: 1, 40 records behind" in text
     assert "in-3 40 1.5 s" in text
-    assert "≤ 8 4 bytes 0 more 1 rows 5" in text
-    assert "publish to result – 250 ms" in text  # noqa: RUF001 - a dash for what is not known
+    assert "rows batches ≤ 8 4 more 1 ended by batches rows 5" in text
+    assert "publish to result – 250 ms 500 ms" in text  # noqa: RUF001 - a dash: it is not known
+
+
+def test_what_cannot_be_seen_is_escaped() -> None:
+    """NUL, ESC, an overriding direction: nothing of a record can change a terminal or the page."""
+    status = hostile_status()
+    status["dead_letters"]["newest"][0]["problem"] = "a\x00b\x1b[31mc\u202ed\r\n\te"
+
+    page = page_of(**status).body.decode()
+
+    assert r"a\x00b\x1b[31mc\u202ed\r" in page
+    assert all(letter.isprintable() or letter in "\n\t" for letter in page)
+
+
+@given(words=st.lists(st.text("ab, <&", min_size=1, max_size=300), max_size=20))
+def test_a_long_text_is_there_as_a_whole_behind_its_beginning(words: list[str]) -> None:
+    """A click shows the rest; a phone's screen is not filled by one message."""
+    text = " ".join(words)
+    letter = hostile_status()["dead_letters"]["newest"][0] | {"problem": text, "record_id": "ID"}
+    dead_letters = hostile_status()["dead_letters"] | {"newest": [letter]}
+
+    page = page_of(dead_letters=dead_letters).body.decode()
+
+    shown = page.partition("ID</code><br>")[2].partition("</li>")[0]
+    if len(text) > 200:
+        found = re.fullmatch(
+            r'\s*<details class="more"><summary>(.*)<span>…</span></summary>(.*)</details>\s*',
+            shown,
+            re.DOTALL,
+        )
+        assert found is not None
+        assert len(html.unescape(found[1])) <= 160
+        shown = found[1] + found[2]
+    assert html.unescape(shown).strip() == text.strip()
+
+
+def test_the_sentence_has_the_first_problem_and_a_list_the_others() -> None:
+    """What to do is read first, at once, and once; of a sentence that is cut all is in the list."""
+    short, long = (["no store", "no group"], ["x" * 500, "no group"])
+    for problems, listed in ((short, ["no group"]), (long, long)):
+        state = {"word": "not_ready", "sentence": "", "problems": problems, "limited_by": None}
+        sentence = f"Not ready: {problems[0]}."
+
+        page = status_page(sentence, "not_ready", {"w": a_status(state=state)}).body.decode()
+
+        items = page.partition('<ul class="problems not_ready">')[2].partition("</ul>")[0]
+        assert [problem for problem in problems if problem[:9] in items] == listed
+        assert page.partition("<h1>")[2].startswith(sentence[:300])
 
 
 def test_each_worker_has_its_drawings() -> None:

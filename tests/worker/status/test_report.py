@@ -155,7 +155,7 @@ def test_batches_are_told_with_why_they_ended(world: World) -> None:
 
     batches = world.get()["batches"]
 
-    assert batches["ended_by"] == {"bytes": 0, "gathered": 2, "rows": 1, "timeout": 0}
+    assert batches["ended_by"] == {"bytes": 0, "gathered": 2, "limit": 0, "rows": 1, "timeout": 0}
     assert (batches["per_second"], batches["mean_rows"]) == (1.5, 22.0)
     assert {one["at_most"]: one["batches"] for one in batches["rows"] if one["batches"]} == {
         1.0: 2,

@@ -1,6 +1,7 @@
 import threading
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +74,34 @@ def test_a_quantile_lies_in_the_bucket_of_the_value_that_it_stands_for(
         assert found == lower
     else:
         assert lower - 1e-9 <= found <= upper + 1e-9
+
+
+@given(
+    st.lists(st.floats(0.0, 2000.0), min_size=1, max_size=40),
+    st.lists(st.floats(0.0, 2000.0), max_size=5),
+    st.floats(0.01, 1.0),
+)
+def test_no_quantile_is_above_the_greatest_value_of_its_time(
+    values: list[float], before: list[float], share: float
+) -> None:
+    """What was seen before has no part in it, and beyond the last bucket it is told as well."""
+    numbers = Numbers()
+    numbers.metrics.publish_to_result_seconds.observe_each(np.array(before))
+    first = numbers.take(forget=True)
+    for value in values[1:]:
+        numbers.metrics.publish_to_result_seconds.observe(value)
+    numbers.metrics.publish_to_result_seconds.observe_each(np.array(values[:1]))
+    after = numbers.take()
+
+    since = Interval(first, after, after.greatest)
+
+    found = since.quantile("publish_to_result_seconds", share)
+    assert since.greatest["publish_to_result_seconds"] == max(values)
+    assert found is not None
+    assert found <= max(values) or found == pytest.approx(max(values))
+    bounds = [bound for bound, _ in since.buckets("publish_to_result_seconds")]
+    if max(values) > bounds[-2]:
+        assert since.quantile("publish_to_result_seconds", 1.0) == max(values)
 
 
 def test_there_is_no_quantile_of_nothing() -> None:

@@ -49,7 +49,10 @@ def test_what_is_wrong_comes_before_what_is_slow() -> None:
 @pytest.mark.parametrize(
     ("lag", "behind", "results", "points", "word", "sentence"),
     [
-        (0, 0.0, 0, [], "idle", "Idle: no record has come for a minute, and none waits."),
+        (
+            *(0, 0.0, 0, [], "idle"),
+            "Idle: no record has come since the start, 10 s ago, and none waits.",
+        ),
         (7, 0.44, 12_400, [], "keeping_up", "Keeping up: 1,240 records/s, 0.4 s behind."),
         (
             *(600, 100.0, 100, lags(900, 800, 600)),
@@ -76,6 +79,18 @@ def test_the_state_is_told_in_one_sentence(
 
     assert (state.word, state.sentence) == (word, sentence)
     assert state.limited_by == (None if word in ("idle", "keeping_up") else "predict")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "so_far"), [(7.0, "since the start, 7 s ago"), (60.0, "for a minute")]
+)
+def test_a_worker_that_has_just_begun_knows_of_no_minute(seconds: float, so_far: str) -> None:
+    """It says for how long nothing has come."""
+    numbers = Numbers()
+
+    state = judge(HEALTHY, numbers.since(numbers.take(), seconds), [], None)
+
+    assert state.sentence == f"Idle: no record has come {so_far}, and none waits."
 
 
 def test_where_no_stage_is_busy_none_is_blamed() -> None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -12,7 +14,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from tests.support.stages.records import a_kafka_record, an_id
 from tests.worker.test_pipeline import World, records
-from topicserve.tracing import MAX_LINKS
+from topicserve.tracing import MAX_LINKS, context_of, is_sampled, span_context_of
+from topicserve.tracing import trace_of as trace_of_headers
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 from topicserve.worker.config.schema import Guarantee
 from topicserve.worker.telemetry.logging import TextLines
@@ -118,8 +121,16 @@ def test_a_reader_goes_on_with_the_trace_that_the_producer_began(guarantee: Guar
         assert span.parent is not None
         assert span.parent.span_id == number + 1
         assert [link.context.span_id in batches for link in span.links] == [True]
-        assert told(span)["messaging.kafka.offset"] == number
-        assert told(span)["messaging.destination.partition.id"] == str(number % 3)
+        attributes = told(span)
+        assert attributes["messaging.destination.name"] == "out"
+        assert attributes["topicserve.input.topic"] == "in"
+        assert attributes["topicserve.input.partition"] == str(number % 3)
+        assert attributes["topicserve.input.offset"] == number
+        # What a send's own would be: of the input they say nothing true about the output.
+        assert not attributes.keys() & {
+            *("messaging.destination.partition.id", "messaging.kafka.offset"),
+            "messaging.consumer.group.name",
+        }
 
 
 def test_the_steps_of_a_batch_are_within_its_span(guarantee: Guarantee) -> None:
@@ -174,6 +185,78 @@ def test_without_a_provider_nothing_is_traced() -> None:
     assert world.stages.inference.predictor.__class__.__name__ == "Predictor"
     (result,) = [one for one in world.log.published if one_id(one) == an_id(1)]
     assert trace_of(result) == traceparent(1).decode().split("-")
+
+
+_SPAN = "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("value", "is_ours"),
+    [
+        (f"00-{TRACE_ID}-{_SPAN}-01", True),
+        (f"00-{TRACE_ID}-{_SPAN}-03", True),
+        (f"01-{TRACE_ID}-{_SPAN}-01", True),
+        (f"01-{TRACE_ID}-{_SPAN}-01-what-comes-later-00", True),
+        (f"01-{TRACE_ID}-{_SPAN}-00-what-comes-later-01", False),
+        (f"00-{TRACE_ID}-{_SPAN}-02", False),
+        (f"00-{TRACE_ID}-{_SPAN}-01-more", False),
+        (f"00-{TRACE_ID}-{_SPAN}-01-", False),
+        (f"01-{TRACE_ID}-{_SPAN}-01more", False),
+        (f"ff-{TRACE_ID}-{_SPAN}-01", False),
+        (f"00-{TRACE_ID.upper()}-{_SPAN}-01", False),
+        (f"00-{TRACE_ID}-{_SPAN.upper()}-01", False),
+        (f"00-{'0' * 32}-{_SPAN}-01", False),
+        (f"00-{TRACE_ID}-{'0' * 16}-01", False),
+        (f"00-{TRACE_ID}-{_SPAN}-0", False),
+        ("01", False),
+        ("", False),
+    ],
+)
+def test_a_traceparent_is_read_as_w3c_says(value: str, is_ours: bool) -> None:
+    """One that is not valid, or not sampled, stays as it is, and its record gets no span."""
+    record = a_kafka_record(0, 1.0, headers=[("traceparent", value.encode())])
+    world = TracedWorld([record], Guarantee.AT_LEAST_ONCE)
+
+    world.run()
+
+    (result,) = world.log.published
+    sent = world.spans("send out")
+    assert [link.context.trace_id for link in world.spans("process in")[0].links] == (
+        [int(TRACE_ID, 16)] if is_ours else []
+    )
+    if is_ours:
+        (span,) = sent
+        assert span.parent is not None
+        assert f"{span.parent.span_id:016x}" == _SPAN
+        # What is handed on is of the version that we know.
+        flags = span.context.trace_flags
+        assert trace_of(result) == ["00", TRACE_ID, f"{span.context.span_id:016x}", f"{flags:02x}"]
+    else:
+        assert sent == []
+        assert "-".join(trace_of(result)) == value
+
+
+@given(
+    st.binary(max_size=60) | st.from_regex(rb"[0-9a-fA-F]{2}-[0-9a-f]{32}-[0-9a-f]{16}-0[0-3]-?")
+)
+def test_what_is_sampled_has_a_context_by_the_sdks_own_reading(value: bytes) -> None:
+    """Whatever stands in the header: a span is begun where it has a parent, and nowhere else."""
+    headers = [("traceparent", value)]
+
+    found = span_context_of(context_of(headers))
+
+    if is_sampled(headers):
+        assert found.is_valid
+        assert found.trace_flags.sampled
+        assert trace_of_headers(headers) == {"trace_id": f"{found.trace_id:032x}"}
+
+
+def test_the_last_traceparent_counts() -> None:
+    """As for every header: clients append theirs."""
+    first, last = traceparent(1), traceparent(2, is_sampled=False)
+
+    assert is_sampled([("traceparent", last), ("traceparent", first)])
+    assert not is_sampled([("traceparent", first), ("traceparent", last)])
 
 
 def test_log_lines_name_the_trace_that_they_belong_to() -> None:

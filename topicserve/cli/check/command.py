@@ -12,8 +12,9 @@ from topicserve.cli.argument_types import seconds
 from topicserve.cli.check.findings import Finding, Findings, Severity
 from topicserve.cli.config.flags import add_key_arguments, flags_of
 from topicserve.cli.standard_streams import need_output
-from topicserve.cli.terminal import printable, write_json, write_line
+from topicserve.cli.terminal import write_json, write_line
 from topicserve.exit_codes import EXIT_FAILED, EXIT_OK
+from topicserve.printable import printable
 from topicserve.worker.config.loading import find_problems, load_config
 from topicserve.worker.config.schema import LoggingConfig, LogLevel, WorkerConfig
 

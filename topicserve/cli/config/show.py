@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from topicserve.cli.config.flags import add_config_arguments, flags_of
 from topicserve.cli.standard_streams import need_output, write_output
-from topicserve.cli.terminal import printable, write_json, write_line
+from topicserve.cli.terminal import write_json, write_line
+from topicserve.printable import printable
 from topicserve.worker.config.loading import LoadedConfig, load_with_sources
 from topicserve.worker.config.shown import shown_configuration
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
-from topicserve.cli.terminal import printable
+from topicserve.printable import printable
 
 
 class Skip(Enum):

@@ -16,8 +16,9 @@ from topicserve.cli.dead_letters.topic import (
 )
 from topicserve.cli.results import InvalidRecords
 from topicserve.cli.standard_streams import need_output, write_output
-from topicserve.cli.terminal import json_line, printable, say, write_line
+from topicserve.cli.terminal import json_line, say, write_line
 from topicserve.exit_codes import EXIT_FAILED
+from topicserve.printable import printable
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord
 

@@ -20,7 +20,8 @@ from topicserve.cli.dead_letters.topic import (
 from topicserve.cli.errors import UsageError
 from topicserve.cli.results import dead_letter_object
 from topicserve.cli.standard_streams import need_output, write_output
-from topicserve.cli.terminal import printable, say, write_json, write_line
+from topicserve.cli.terminal import say, write_json, write_line
+from topicserve.printable import printable
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 from topicserve.wire.record_id import canonical_record_id

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from topicserve.cli.status.status import Status
-from topicserve.cli.terminal import printable
+from topicserve.printable import printable
 
 # What is not a terminal has no width: nothing is cut there.
 _WIDTH = 200

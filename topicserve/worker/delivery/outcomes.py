@@ -6,6 +6,7 @@ import numpy as np
 
 from topicserve.backends.errors import BackendError, RecordRefusedError, RecordTooLargeError
 from topicserve.servables.server.swap_guard import SwapGuard
+from topicserve.tracing import trace_of
 from topicserve.wire.dead_letter import TRUNCATED_HEADER, Reason
 from topicserve.wire.dead_letter_fit import fit_dead_letter, size_bytes
 from topicserve.wire.kafka_record import OutgoingRecord, batch_bytes
@@ -184,6 +185,7 @@ class Refusals:
             offset=polled.record.offset,
             left_out=truncated,
             problem=problem,
+            **trace_of(polled.record.headers),
         )
 
 

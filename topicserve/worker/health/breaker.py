@@ -31,6 +31,8 @@ class Breaker:
         self._records = 0
         self._dead = 0
         self.open = False
+        self.problems: tuple[str, ...] = ()
+        """Why it is open and what to do, and what the last dead letter was; empty while closed."""
 
     def admit(self, records: int, rejections: Sequence[Rejection]) -> bool:
         """Note a batch, and return whether it may be published.
@@ -56,6 +58,13 @@ class Breaker:
         self.open = full and self._dead > self._max_share * self._records
 
     def _tell(self, last: Rejection | None) -> None:
+        why = (
+            f"the breaker is open: {self._dead:,} of the newest {self._records:,} records would "
+            f"have become dead letters (delivery.max_dead_letter_share is {self._max_share:g}), so "
+            "consumption is paused. Fix the cause, then restart the worker"
+        )
+        what = () if last is None else (f"the last of them as {last.reason.value}: {last.error}",)
+        self.problems = (why, *what)
         log_event(
             "breaker_opened",
             logging.ERROR,

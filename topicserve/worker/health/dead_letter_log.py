@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from topicserve.tracing import trace_of
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.headers import ID
 from topicserve.worker.stages.publish import OutgoingBatch
@@ -62,7 +63,7 @@ class DeadLetterLog:
                     self._counts[reason] += 1
                 else:
                     self._known.add(reason)
-                    self._log_first(self._noted(outgoing, index, reason))
+                    self._log_first(outgoing, index, reason)
 
     def newest(self) -> list[NotedDeadLetter]:
         """Return the last few, the newest first."""
@@ -93,7 +94,8 @@ class DeadLetterLog:
             problem.decode(errors="replace"),
         )
 
-    def _log_first(self, noted: NotedDeadLetter) -> None:
+    def _log_first(self, outgoing: OutgoingBatch, index: int, reason: Reason) -> None:
+        noted = self._noted(outgoing, index, reason)
         log_event(
             "first_dead_letter",
             logging.WARNING,
@@ -102,4 +104,5 @@ class DeadLetterLog:
             partition=noted.partition,
             offset=noted.offset,
             problem=noted.problem,
+            **trace_of(outgoing.polled[index].record.headers),
         )

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from topicserve.errors import TopicserveError
+from topicserve.tracing import trace_of
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.stages.request import Rejection, Request
@@ -65,5 +66,6 @@ class GivenUp:
             partition=f"{record.topic}-{record.partition}",
             offset=record.offset,
             reason=reason.value,
+            **trace_of(record.headers),
         )
         return Rejection(request, reason, error)

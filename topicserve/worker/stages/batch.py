@@ -173,14 +173,20 @@ class Batcher:
         requests, rows = self._lanes.cut(lane, limit, self._config.max_batch_bytes)
         self._made_room.notify()
         batch = self._batch(lane.key, requests, rows, waited)
+        batch.ended_by = self._ended_by(lane, rows, limit)
+        return batch
+
+    def _ended_by(self, lane: Lane, rows: int, limit: int) -> EndedBy:
+        """Return why a batch that was cut has no more rows; what is left is still in its lane."""
+        full = EndedBy.ROWS if limit >= self._config.max_batch_size else EndedBy.LIMIT
         if lane.requests:  # the next one did not fit
             fits = rows + lane.requests[0].input.rows <= limit
-            batch.ended_by = EndedBy.BYTES if fits else EndedBy.ROWS
-        elif rows >= limit:
-            batch.ended_by = EndedBy.ROWS
-        elif self._config.batch_timeout_seconds:
-            batch.ended_by = EndedBy.TIMEOUT
-        return batch
+            return EndedBy.BYTES if fits else full
+        if rows >= limit:
+            return full
+        if self._config.batch_timeout_seconds and not self._closed:
+            return EndedBy.TIMEOUT
+        return EndedBy.GATHERED
 
     def _batch(
         self, key: LaneKey, requests: list[Request], rows: int, waited_seconds: float

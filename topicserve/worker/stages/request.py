@@ -61,7 +61,10 @@ class EndedBy(Enum):
     """Why a batch has no more rows; the values are labels of a metric."""
 
     ROWS = "rows"
-    """It has as many as a batch may have now: max_batch_size, or what the target latency allows."""
+    """It has max_batch_size rows, or the next record would have given it more."""
+    LIMIT = "limit"
+    """It has as many rows as a batch may have for now: fewer than max_batch_size, because of the
+    target latency, or of the size of results, which the first batches of a route have to show."""
     BYTES = "bytes"
     """The next record would have made it larger than max_batch_bytes."""
     TIMEOUT = "timeout"

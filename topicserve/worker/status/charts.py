@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 600, 120
 
+Spot = tuple[float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -26,6 +28,8 @@ class DrawnLine:
     """Which colour it has."""
     pieces: tuple[str, ...]
     """Points of polylines: one a run without gaps."""
+    areas: tuple[str, ...]
+    """Points of polygons: what is below each of them."""
     latest: float | None
 
 
@@ -47,25 +51,34 @@ def draw(title: str, unit: str, lines: Sequence[Line], slots: int) -> Chart:
     """
     known = [value for line in lines for value in line.values if value is not None]
     top = _round_up(max(known, default=0.0))
-    drawn = tuple(
-        DrawnLine(line.name, number, tuple(_pieces(line.values, top, slots)), _latest(line.values))
-        for number, line in enumerate(lines)
-    )
+    drawn = tuple(_drawn(line, number, top, slots) for number, line in enumerate(lines))
     return Chart(title, unit, top, drawn)
 
 
-def _pieces(values: Sequence[float | None], top: float, slots: int) -> list[str]:
-    pieces: list[list[str]] = [[]]
+def _drawn(line: Line, number: int, top: float, slots: int) -> DrawnLine:
+    runs = _runs(line.values, top, slots)
+    # A single point is drawn too: as a line of no length, which round ends make visible.
+    pieces = [" ".join(_text(run * 2 if len(run) == 1 else run)) for run in runs]
+    areas = [" ".join(_text([(run[0][0], HEIGHT), *run, (run[-1][0], HEIGHT)])) for run in runs]
+    return DrawnLine(line.name, number, tuple(pieces), tuple(areas), _latest(line.values))
+
+
+def _text(points: Sequence[Spot]) -> list[str]:
+    return [f"{x:.1f},{y:.1f}" for x, y in points]
+
+
+def _runs(values: Sequence[float | None], top: float, slots: int) -> list[list[Spot]]:
+    """Return the places of values that have no gap between them."""
+    runs: list[list[Spot]] = [[]]
     first = slots - len(values)
     for index, value in enumerate(values):
         if value is None:
-            pieces.append([])
+            runs.append([])
             continue
         x = (first + index) * WIDTH / max(slots - 1, 1)
         y = HEIGHT - min(value / top, 1.0) * HEIGHT
-        pieces[-1].append(f"{x:.1f},{y:.1f}")
-    # A single point is drawn too: as a line of no length, which round ends make visible.
-    return [" ".join(piece * 2 if len(piece) == 1 else piece) for piece in pieces if piece]
+        runs[-1].append((x, y))
+    return [run for run in runs if run]
 
 
 def _latest(values: Sequence[float | None]) -> float | None:

@@ -2,8 +2,9 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from topicserve.worker.status.snapshot import Interval, Snapshot
 
@@ -29,14 +30,20 @@ class Point:
     p99_seconds: float | None
 
 
+class Take(Protocol):
+    """Returns the numbers of now. Any thread may call it."""
+
+    def __call__(self, *, forget: bool = False) -> Snapshot:
+        """Return them; where it is said so, the next ones have the greatest values since these."""
+
+
 class History:
     """Samples the numbers of a worker on a thread of its own. Any thread may read it.
 
     Memory is bounded: 120 points, and the whole snapshots of the last minute.
     """
 
-    def __init__(self, take: Callable[[], Snapshot], wall_clock: Callable[[], float]) -> None:
-        """`take` returns the numbers of now."""
+    def __init__(self, take: Take, wall_clock: Callable[[], float]) -> None:
         self._take = take
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
@@ -60,12 +67,11 @@ class History:
 
     def sample(self) -> None:
         """Take one sample now."""
-        snapshot = self._take()
+        snapshot = self._take(forget=True)
         with self._lock:
             if self._snapshots:
-                self._points.append(
-                    _point(Interval(self._snapshots[-1], snapshot), self._wall_clock())
-                )
+                since = Interval(self._snapshots[-1], snapshot, snapshot.greatest)
+                self._points.append(_point(since, self._wall_clock()))
             self._snapshots.append(snapshot)
 
     def points(self) -> list[Point]:
@@ -77,11 +83,21 @@ class History:
         """Return the time from the oldest snapshot kept until now."""
         now = self._take()
         with self._lock:
-            return Interval(self._snapshots[0] if self._snapshots else now, now)
+            # What the first one saw was before.
+            first, *others = self._snapshots or [now]
+        return Interval(first, now, _greatest([*others, now]))
 
     def _run(self) -> None:
         while not self._closed.wait(SAMPLE_SECONDS):
             self.sample()
+
+
+def _greatest(snapshots: Sequence[Snapshot]) -> dict[str, float]:
+    """Return the greatest values of all these together."""
+    return {
+        name: max(snapshot.greatest[name] for snapshot in snapshots)
+        for name in snapshots[-1].greatest
+    }
 
 
 def _point(since: Interval, at: float) -> Point:

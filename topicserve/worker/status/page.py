@@ -11,7 +11,9 @@ from importlib.resources import files
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
+from topicserve.printable import printable
 from topicserve.worker.http.pages import Page
 from topicserve.worker.status.charts import HEIGHT, WIDTH, Chart, Line, draw
 
@@ -96,9 +98,20 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_visible,
     )
     environment.filters.update(number=_number, seconds=_seconds, bytes=_bytes, percent=_percent)
     return environment.from_string(_resource("status.html.j2"))
+
+
+def _visible(value: object) -> object:
+    """Return what the template shows, with what cannot be seen escaped: NUL and ESC, for example.
+
+    The browser ignores the ends of lines.
+    """
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value, keep="\n\t")
+    return value
 
 
 def _resource(name: str) -> str:

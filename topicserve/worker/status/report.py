@@ -24,7 +24,7 @@ from topicserve.worker.http.pages import Health, Page, json_page
 from topicserve.worker.stages.request import Batch
 from topicserve.worker.status.history import History
 from topicserve.worker.status.page import status_page
-from topicserve.worker.status.snapshot import Interval, take_snapshot
+from topicserve.worker.status.snapshot import Interval, Snapshot, take_snapshot
 from topicserve.worker.status.stages import StageLoad, limiting_stage, stage_loads
 from topicserve.worker.status.state import HANGING_SECONDS, WorkerState, judge
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -68,7 +68,10 @@ class StatusReport:
         self._clock = clock
         self._wall_clock = wall_clock
         self._started_at = wall_clock()
-        self._history = History(lambda: take_snapshot(watched.metrics, clock()), wall_clock)
+        self._history = History(self._take, wall_clock)
+
+    def _take(self, *, forget: bool = False) -> Snapshot:
+        return take_snapshot(self._watched.metrics, self._clock(), forget=forget)
 
     def start(self) -> None:
         """Begin to sample."""
@@ -211,7 +214,11 @@ def _rates(since: Interval) -> dict[str, float]:
 
 
 def _quantiles(since: Interval, histogram: str) -> dict[str, float | None]:
-    return {"p50": since.quantile(histogram, 0.5), "p99": since.quantile(histogram, 0.99)}
+    return {
+        "p50": since.quantile(histogram, 0.5),
+        "p99": since.quantile(histogram, 0.99),
+        "max": since.greatest.get(histogram) or None,
+    }
 
 
 def _stage(load: StageLoad, state: WorkerState) -> dict[str, Any]:

@@ -30,6 +30,7 @@ _METRICS = (
     "results_published",
 )
 """Attributes of WorkerMetrics; a histogram's series have these names with an ending."""
+_WITH_GREATEST = ("publish_to_result_seconds", "record_seconds")
 _ENDINGS = ("_bucket", "_sum", "_count")
 
 Series = tuple[Mapping[str, str], float]
@@ -45,6 +46,8 @@ class Snapshot:
     series: Mapping[str, Sequence[Series]]
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     """Processor time by thread name, where the system tells it."""
+    greatest: Mapping[str, float] = field(default_factory=dict)
+    """The greatest value that a histogram saw since this was last forgotten, where it is known."""
 
     def total(self, name: str, **labels: str) -> float:
         """Return the sum of the series of a name that have these labels."""
@@ -60,8 +63,11 @@ class Snapshot:
         return sums
 
 
-def take_snapshot(metrics: WorkerMetrics, at: float) -> Snapshot:
-    """Return the numbers that the status page needs, and nothing else of the metrics."""
+def take_snapshot(metrics: WorkerMetrics, at: float, *, forget: bool = False) -> Snapshot:
+    """Return the numbers that the status page needs, and nothing else of the metrics.
+
+    Where it is said so, the greatest values are forgotten: the next snapshot has those since.
+    """
     series: dict[str, list[Series]] = {}
     for attribute in _METRICS:
         for family in getattr(metrics, attribute).collect():
@@ -70,7 +76,8 @@ def take_snapshot(metrics: WorkerMetrics, at: float) -> Snapshot:
                 if ending != "_created":
                     name = attribute + ending if ending in _ENDINGS else attribute
                     series.setdefault(name, []).append((sample.labels, sample.value))
-    return Snapshot(at, series, _cpu_seconds())
+    greatest = {name: getattr(metrics, name).greatest(forget=forget) for name in _WITH_GREATEST}
+    return Snapshot(at, series, _cpu_seconds(), greatest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,8 @@ class Interval:
 
     before: Snapshot
     after: Snapshot
+    greatest: Mapping[str, float] = field(default_factory=dict)
+    """The greatest value that a histogram saw in that time, where it is known."""
 
     @property
     def seconds(self) -> float:
@@ -116,8 +125,10 @@ class Interval:
     def quantile(self, histogram: str, share: float) -> float | None:
         """Return a quantile as Prometheus' histogram_quantile has it; None where nothing was seen.
 
-        Within a bucket values are taken to lie evenly. Beyond the last finite bound it is that.
+        Within a bucket values are taken to lie evenly, and none above the greatest that was seen,
+        where that is known. Where it is not, nothing is told beyond the last finite bound.
         """
+        greatest = self.greatest.get(histogram, math.inf)
         buckets = self.buckets(histogram)
         wanted = share * sum(count for _, count in buckets)
         if not wanted:
@@ -125,9 +136,11 @@ class Interval:
         below, lower = 0.0, 0.0
         for bound, count in buckets:
             if below + count >= wanted and count:
-                if math.isinf(bound):
+                upper = min(bound, greatest)
+                # The greatest is read a moment after the buckets, so it may be that of others.
+                if math.isinf(upper) or upper <= lower:
                     return lower
-                return lower + (bound - lower) * (wanted - below) / count
+                return min(lower + (bound - lower) * (wanted - below) / count, upper)
             below, lower = below + count, bound if math.isfinite(bound) else lower
         return lower
 

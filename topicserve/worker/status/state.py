@@ -11,6 +11,7 @@ from topicserve.worker.status.stages import StageLoad
 # As far behind as a worker may be that keeps up: the age of what it works on.
 _KEEPS_UP_SECONDS = 5.0
 _TREND_POINTS = 6
+_MINUTE_SECONDS = 60.0
 HANGING_SECONDS = 5.0
 """A prediction that has taken so long is told of before it returns."""
 
@@ -49,7 +50,7 @@ def judge(
     lag = since.after.total("consumer_lag_records")
     behind = max(since.after.by("consumer_lag_seconds", "partition").values(), default=0)
     if not lag and not consumed and not answered:
-        return WorkerState("idle", "Idle: no record has come for a minute, and none waits.")
+        return WorkerState("idle", f"Idle: no record has come {_so_far(since)}, and none waits.")
     speed = f"{_count(answered)} records/s"
     if behind <= _KEEPS_UP_SECONDS:
         return WorkerState("keeping_up", f"Keeping up: {speed}, {behind:.1f} s behind.")
@@ -66,6 +67,13 @@ def judge(
         return WorkerState("catching_up", sentence, (), limited_by)
     sentence = f"Falling behind: {speed}, {waiting}{why}."
     return WorkerState("falling_behind", sentence, (), limited_by)
+
+
+def _so_far(since: Interval) -> str:
+    """Return the time that the rates are of: a worker that has just begun knows of no minute."""
+    if since.seconds < _MINUTE_SECONDS:
+        return f"since the start, {_duration(since.seconds)} ago"
+    return "for a minute"
 
 
 def _trend(points: Sequence[Point]) -> float:

@@ -28,6 +28,7 @@ class BulkHistogram(Collector):
         self._bounds_array = np.array(self._bounds)
         self._counts = [0] * len(self._bounds)
         self._sum = 0.0
+        self._greatest = 0.0
         self._lock = threading.Lock()
         registry.register(self)
 
@@ -36,14 +37,28 @@ class BulkHistogram(Collector):
         with self._lock:
             self._counts[bisect_left(self._bounds, value)] += count
             self._sum += value * count
+            self._greatest = max(self._greatest, value)
 
     def observe_each(self, values: NDArray[np.float64]) -> None:
         """Count many values, each its own, in one step."""
         buckets = np.searchsorted(self._bounds_array, values)
         counts = np.bincount(buckets, minlength=len(self._bounds)).tolist()
+        greatest = float(values.max(initial=0.0))
         with self._lock:
             self._counts = [old + new for old, new in zip(self._counts, counts, strict=True)]
             self._sum += float(values.sum())
+            self._greatest = max(self._greatest, greatest)
+
+    def greatest(self, *, forget: bool = False) -> float:
+        """Return the greatest value since it was last forgotten; 0 where there was none.
+
+        Buckets do not tell it, and a quantile that is reckoned from them may lie above it.
+        """
+        with self._lock:
+            found = self._greatest
+            if forget:
+                self._greatest = 0.0
+        return found
 
     def collect(self) -> Iterable[Metric]:
         """Return the histogram as it stands; the registry calls this."""

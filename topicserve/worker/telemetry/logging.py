@@ -160,7 +160,7 @@ class Lines(logging.Formatter):
         else:
             yield "logger", record.name
             yield "message", record.getMessage()
-        if (trace_id := current_trace_id()) is not None:
+        if "trace_id" not in getattr(record, "fields", ()) and (trace_id := current_trace_id()):
             yield "trace_id", trace_id
         if hasattr(record, "not_shown"):
             yield "not_shown", record.not_shown

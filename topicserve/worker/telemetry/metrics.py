@@ -147,7 +147,7 @@ class WorkerMetrics(KafkaMetrics):
     def _declare_batches(self, declare: Declare) -> None:
         self.batches = declare.counter(
             "topicserve_batches",
-            "Batches predicted, by what ended them: rows, bytes, timeout, gathered.",
+            "Batches predicted, by what ended them: rows, limit, bytes, timeout, gathered.",
             ["ended_by"],
         )
         self.batch_rows = declare.histogram(

@@ -35,7 +35,8 @@ class WorkerSpans:
 
     def __init__(self, tracer: Tracer, group: str, client_id: str) -> None:
         self._tracer = tracer
-        self._common = {tracing.GROUP: group, tracing.CLIENT: client_id}
+        self._sends = {tracing.CLIENT: client_id}
+        self._common = {tracing.GROUP: group, **self._sends}
         self._lock = threading.Lock()
         self._sending: dict[bytes, Span] = {}
         """By the traceparent that goes with the record; guarded by `_lock`."""
@@ -87,7 +88,7 @@ class WorkerSpans:
                     f"send {record.topic}",
                     tracing.context_of(polled.record.headers),
                     SpanKind.PRODUCER,
-                    tracing.operation("send", "send", record.topic, self._common | _place(polled)),
+                    tracing.operation("send", "send", record.topic, self._sends | _input(polled)),
                     [batch],
                 )
                 if reason is not None:
@@ -158,6 +159,22 @@ class WorkerSpans:
 
 def _topics(records: Sequence[KafkaRecord]) -> str:
     return ",".join(sorted({record.topic for record in records}))
+
+
+def _input(polled: Polled) -> dict[str, Any]:
+    """Return where an outcome comes from: a send's own partition and offset are the output's.
+
+    Those are not asked for: clients tell them in one call a record.
+    """
+    record = polled.record
+    found = {
+        "topicserve.input.topic": record.topic,
+        "topicserve.input.partition": str(record.partition),
+        "topicserve.input.offset": record.offset,
+    }
+    if isinstance(polled, Request):
+        found[tracing.MESSAGE_ID] = polled.input.record_id
+    return found
 
 
 def _place(polled: Polled) -> dict[str, Any]:
