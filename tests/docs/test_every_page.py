@@ -28,7 +28,7 @@ FOREIGN = {
     *("max_enqueued_batches", "pad_variable_length_inputs", "enable_batching"),
     *("monitoring_config_file", "rest_api_port", "version_policy", "LogAppendTime"),
     *("GetModelStatus", "GetModelMetadata", "MultiInference", "HandleReloadConfigRequest"),
-    "tensorflow_model_server",
+    *("tensorflow_model_server", "dynamic_shapes", "onnxruntime_extensions", "weights_only"),
     "unknown_beyound",  # a mistake that docs/custom_servable.md makes on purpose
 }
 

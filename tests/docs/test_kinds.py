@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.servables.kind_context import ServablesInMemory
 from topicserve.servables.kinds.hashmap.hashmap import HashmapOptions
+from topicserve.servables.kinds.onnx.options import OnnxOptions
 from topicserve.servables.kinds.options import KindOptions
 from topicserve.servables.kinds.pipeline import PipelineOptions
 from topicserve.servables.kinds.pipeline.pipeline import load_pipeline
@@ -19,10 +20,12 @@ from topicserve.servables.kinds.tf_serving.remote_model import RemoteModelJson
 from topicserve.servables.kinds.transform import TransformOptions
 from topicserve.servables.kinds.transform.transform import AnyStep, load_transform
 from topicserve.servables.kinds.vocabulary.vocabulary import VocabularyOptions
+from topicserve.servables.server.refused_formats import REMEDIES
 
 PAGE = (Path(__file__).parents[2] / "docs/kinds.md").read_text()
 OPTIONS: dict[str, type[KindOptions]] = {
     "saved_model": SavedModelOptions,
+    "onnx": OnnxOptions,
     "hashmap": HashmapOptions,
     "vocabulary": VocabularyOptions,
     "transform": TransformOptions,
@@ -82,3 +85,26 @@ def test_examples_load(tmp_path: Path) -> None:
 
     (features,) = transform.signatures["serving_default"].outputs.values()
     assert features.shape == (1 + 3 + 200,)
+
+
+def test_files_that_are_never_read_are_those_of_the_code() -> None:
+    """Each ending is on the page, with what to export instead."""
+    table = PAGE.partition("\n## Model files that are never read\n")[2]
+    rows = re.findall(r"^\| (`\..*?) \| `(.*)` \| `(\w+)` \|$", table, re.MULTILINE)
+
+    told = {
+        ending: (export, kind)
+        for endings, export, kind in rows
+        for ending in re.findall(r"`(\.\w+)`", endings)
+    }
+    assert told.keys() == REMEDIES.keys()
+    for ending, (export, kind) in told.items():
+        assert export in REMEDIES[ending]
+        assert REMEDIES[ending].endswith(f"the kind {kind}")
+
+
+def test_the_overview_has_every_kind() -> None:
+    """One row, or one that it shares."""
+    overview = PAGE.partition("\n## ")[0]
+
+    assert set(re.findall(r"\[`(\w+)`\]\(#\w+\)", overview)) == set(OPTIONS)

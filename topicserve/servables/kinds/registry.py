@@ -17,7 +17,10 @@ ENTRY_POINT_GROUP = "topicserve.servables"
 # What is shipped is there also where the metadata of an older installation does not say so.
 _SHIPPED: Mapping[str, str] = {
     name: f"topicserve.servables.kinds.{name}:make_adapter"
-    for name in ("saved_model", "hashmap", "vocabulary", "transform", "pipeline", "tf_serving")
+    for name in (
+        *("saved_model", "onnx", "tf_serving"),
+        *("hashmap", "vocabulary", "transform", "pipeline"),
+    )
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.servables.kinds.registry import KindContext, load_kind
 from topicserve.servables.server.kind_router import Adapter
+from topicserve.servables.server.refused_formats import RefusingSourceAdapter
 from topicserve.servables.server.servable_config import ServableConfig
 from topicserve.servables.sources.local_copy_loader import LocalCopySourceAdapter
 
@@ -38,7 +39,7 @@ class ServedKinds:
                 kind = load_kind(config.kind)(config.options, self._context)
             except InvalidArgumentError as error:
                 raise InvalidArgumentError(f"servable {config.name}: {error}") from error
-            made[key] = LocalCopySourceAdapter(kind)
+            made[key] = LocalCopySourceAdapter(RefusingSourceAdapter(kind))
         return made[key]
 
 

@@ -1,0 +1,175 @@
+"""An ONNX model in a session of ONNX Runtime."""
+
+import logging
+import os
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError, ServableError
+from topicserve.servables.kinds.fixed_rows import predict_in_parts
+from topicserve.servables.kinds.onnx.declared_shapes import names_with_shape
+from topicserve.servables.kinds.onnx.options import OnnxOptions
+from topicserve.servables.kinds.onnx.runtime import (
+    InferenceSession,
+    RunError,
+    open_session,
+    translate,
+)
+from topicserve.servables.kinds.onnx.signature import OnnxSignature, Value, read_onnx_signature
+from topicserve.servables.kinds.predict_checks import (
+    check_rows,
+    check_shape,
+    rows_of,
+    unknown_signature,
+)
+from topicserve.servables.kinds.servable import Columns
+
+SIGNATURE = "serving_default"
+
+_logger = logging.getLogger(__name__)
+
+
+class OnnxModel:
+    """A loaded ONNX model. Its one signature has the inputs and outputs of its graph.
+
+    `predict` may be called by any number of threads; `close` only after the last of them.
+    """
+
+    def __init__(self, session: InferenceSession, found: OnnxSignature) -> None:
+        self._session = session
+        self._signature = found.signature
+        self._rows_of_a_call = found.rows_of_a_call
+        self._strings = [n for n, spec in found.signature.inputs.items() if spec.dtype.hasobject]
+        self._outputs = list(found.signature.outputs)
+        self.signatures = {SIGNATURE: found.signature}
+
+    @classmethod
+    def load(cls, path: str, options: OnnxOptions) -> "OnnxModel":
+        """Load the model in a version's directory.
+
+        Raises NotFoundError where its file is missing, DataLossError where it is damaged,
+        UnimplementedError where ONNX Runtime has not what it needs, InvalidArgumentError where it
+        is no valid model, FailedPreconditionError where its external data, a library or a GPU is
+        missing, each naming the file.
+        """
+        file = path if os.path.isfile(path) else os.path.join(path, options.file)
+        if not os.path.isfile(file):
+            raise NotFoundError(f"{file}: there is no such file{_other_files(path)}")
+        try:
+            session = open_session(file, options)
+            found = _read_signature(session, file, options.batch_records)
+        except RunError as error:
+            translated = translate(error)
+            raise type(translated)(f"{file}: {translated}") from error
+        except ServableError as error:
+            raise type(error)(f"{file}: {error}") from error
+        _log_what_is_odd(file, found)
+        return cls(session, found)
+
+    def predict(self, inputs: Columns, signature_name: str = SIGNATURE) -> Columns:
+        """Return the outputs, those with rows of as many as came in.
+
+        What ONNX Runtime raises comes as the ServableError of its status.
+        """
+        return self.predict_outputs(inputs, signature_name, self._outputs)
+
+    def predict_outputs(
+        self, inputs: Columns, signature_name: str, outputs: Collection[str]
+    ) -> Columns:
+        """Return these outputs, and run what they need alone."""
+        if signature_name != SIGNATURE:
+            raise unknown_signature(signature_name, self.signatures)
+        if self._rows_of_a_call is None:
+            return self._run(inputs, outputs)
+        return predict_in_parts(
+            lambda part: self._run(part, outputs), inputs, self._signature, self._rows_of_a_call
+        )
+
+    def _run(self, inputs: Columns, outputs: Collection[str]) -> Columns:
+        specs = self._signature.inputs
+        feeds: dict[str, Any] = {}
+        for name, spec in specs.items():
+            if name not in inputs:
+                raise InvalidArgumentError(f"input {name!r} is missing")
+            check_shape(inputs[name], spec, name)
+            feeds[name] = np.asarray(inputs[name])  # not numpy's scalars
+        rows = rows_of(inputs, specs)
+        for name in self._strings:
+            feeds[name] = _as_text(feeds[name], name)
+        names = list(outputs)
+        try:
+            found = self._session.run(names, feeds)
+        except RunError as error:
+            raise translate(error) from error
+        except UnicodeDecodeError as error:
+            raise InvalidArgumentError(f"an output's string is not UTF-8: {error}") from None
+        columns = {name: _as_bytes(value) for name, value in zip(names, found, strict=True)}
+        if rows is not None:
+            check_rows(columns, rows, self._signature.outputs)
+        return columns
+
+    def close(self) -> None:
+        """Give the memory back: the session's last reference goes with it."""
+        del self._session
+
+
+def _other_files(path: str) -> str:
+    try:
+        names = sorted(name for name in os.listdir(path) if name.endswith(".onnx"))
+    except OSError:
+        return ""
+    found = ", ".join(map(repr, names[:3]))
+    return f"; set the option file to the one that is there: {found}" if names else ""
+
+
+def _read_signature(
+    session: InferenceSession, file: str, batch_records: bool | None
+) -> OnnxSignature:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    # One without dimensions is a scalar only if the file says so.
+    is_doubtful = any(not value.shape for value in (*inputs, *outputs))
+    declared = names_with_shape(file) if is_doubtful else frozenset()
+
+    def values(found: Any) -> list[Value]:
+        return [
+            Value(one.name, one.type, one.shape if one.shape or one.name in declared else None)
+            for one in found
+        ]
+
+    return read_onnx_signature(values(inputs), values(outputs), batch_records)
+
+
+def _log_what_is_odd(file: str, found: OnnxSignature) -> None:
+    if found.left_out:
+        _logger.warning(
+            "%s: outputs that are no plain tensors are left out: %s (skl2onnx: export with "
+            "options={'zipmap': False})",
+            file,
+            ", ".join(found.left_out)[:500],
+        )
+    if found.reason_alone is not None:
+        _logger.info(
+            "%s: called for each record alone (option batch_records): %s", file, found.reason_alone
+        )
+
+
+def _as_text(column: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return the strings as ONNX Runtime takes them: bytes it would write as b'...'."""
+    text = np.empty(column.size, object)
+    try:
+        text[:] = [one.decode() for one in column.reshape(-1).tolist()]
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError(f"input {name!r}: a string is not UTF-8: {error}") from None
+    return text.reshape(column.shape)
+
+
+def _as_bytes(value: Any) -> NDArray[Any]:
+    column = np.asarray(value)
+    if not column.dtype.hasobject:
+        return column
+    found = np.empty(column.size, object)
+    found[:] = [one.encode() for one in column.reshape(-1).tolist()]
+    return found.reshape(column.shape)

@@ -1,0 +1,126 @@
+"""The one place that imports ONNX Runtime, with how its sessions are set up and what it says."""
+
+import os
+import re
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from onnxruntime import InferenceSession
+from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+from topicserve.servables.core.errors import FailedPreconditionError, ServableError
+from topicserve.servables.kinds.onnx.options import OnnxOptions
+from topicserve.servables.kinds.status_errors import error_of_status
+
+__all__ = ["InferenceSession", "RunError", "open_session", "translate"]
+
+_STATUS_NAMES = {
+    native.InvalidArgument: "INVALID_ARGUMENT",
+    native.InvalidGraph: "INVALID_ARGUMENT",
+    native.NoSuchFile: "NOT_FOUND",
+    native.InvalidProtobuf: "DATA_LOSS",
+    native.NotImplemented: "UNIMPLEMENTED",
+    native.Fail: "FAILED_PRECONDITION",
+    native.RuntimeException: "UNKNOWN",
+    native.EPFail: "UNKNOWN",
+}
+RunError = tuple(_STATUS_NAMES)
+"""What ONNX Runtime raises, for an `except` clause."""
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_FATAL = 4  # the level of its own log: what goes wrong is raised, and told once
+# "[ONNXRuntimeError] : 1 : FAIL : Load model from /models/1/model.onnx failed:"
+_PREFIX = re.compile(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : )?(Load model from .*? failed:)?")
+# "/onnxruntime_src/onnxruntime/core/graph/model.cc:256 void f(const T&, int) ", with what follows
+_PLACE = re.compile(
+    r"/onnxruntime_src/\S+ .*?\)(::<lambda\(\)>)?( const)? (?=[A-Z\[!(])|\w+\.cc:\d+ \w+ "
+)
+_OUT_OF_MEMORY = re.compile(r"bad_?alloc|Failed to allocate memory|out of memory", re.IGNORECASE)
+
+
+def translate(error: BaseException) -> ServableError:
+    """Return what ONNX Runtime says in the core's words: its cause in one line."""
+    message = _PREFIX.sub("", str(error).strip(), count=1)
+    text = " ".join(_PLACE.sub("", message).split())
+    name = "RESOURCE_EXHAUSTED" if _OUT_OF_MEMORY.search(text) else _STATUS_NAMES[type(error)]
+    return error_of_status(name, text)
+
+
+def open_session(file: str, options: OnnxOptions) -> InferenceSession:
+    """Load the model of a file; raises RunError, and FailedPreconditionError for what is missing.
+
+    ONNX Runtime reads external data from the file's own directory alone, links resolved.
+    """
+    settings = _settings(options)
+    for library in _library_paths(options.op_libraries, Path(file).parent):
+        _register(settings, library)
+    provider = _PROVIDERS[options.provider]
+    available = onnxruntime.get_available_providers()
+    if provider not in available:
+        raise FailedPreconditionError(
+            f"provider = {options.provider!r}: the installed ONNX Runtime has only "
+            f"{', '.join(available)}; install topicserve[onnx-gpu] in place of topicserve[onnx]"
+        )
+    choices = {key: str(value) for key, value in options.provider_options.items()}
+    session = InferenceSession(file, settings, providers=[(provider, choices)], enable_fallback=0)
+    if session.get_providers()[0] != provider:  # it goes on with the CPU where CUDA cannot start
+        raise FailedPreconditionError(
+            f"provider = {options.provider!r} could not be started; is there a GPU, with the CUDA "
+            "and cuDNN that the installed onnxruntime-gpu needs?"
+        )
+    return session
+
+
+def _settings(options: OnnxOptions) -> Any:
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.session_threads or len(os.sched_getaffinity(0))
+    settings.inter_op_num_threads = 1
+    # Threads that wait for work by spinning take a core each from the rest of the worker.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # Both keep the memory of the largest calls, and patterns one for each shape that was seen.
+    settings.enable_cpu_mem_arena = False
+    settings.enable_mem_pattern = False
+    settings.log_severity_level = _FATAL
+    return settings
+
+
+def _library_paths(libraries: Sequence[str], version: Path) -> list[str]:
+    """Return the files of the libraries, none of which lies beside a model.
+
+    A version's directory is data: what runs comes from the worker's environment alone.
+    """
+    paths = [_library_path(library) for library in libraries]
+    base_path = version.resolve().parent
+    for path in paths:
+        if Path(path).resolve().is_relative_to(base_path):
+            raise FailedPreconditionError(
+                f"op_libraries: {path} lies under the base path; "
+                "install it into the worker's environment instead"
+            )
+    return paths
+
+
+def _library_path(library: str) -> str:
+    if library.startswith("/"):
+        return library
+    try:
+        return str(import_module(library).get_library_path())
+    # A library may fail in any way while it is imported.
+    except Exception as error:
+        raise FailedPreconditionError(
+            f"op_libraries: the module {library!r} gives no library: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _register(settings: Any, library: str) -> None:
+    try:
+        settings.register_custom_ops_library(library)
+    except RunError as error:
+        raise FailedPreconditionError(
+            f"op_libraries: {library} cannot be loaded: {translate(error)}"
+        ) from error
