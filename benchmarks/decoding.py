@@ -4,10 +4,11 @@
 
 Prints the CPU seconds of each kind of record in `tests/support/stages/heavy_records.py`: of
 decoding, as the polling thread does, and of making columns, as a batch thread does. The
-least of the rounds.
+least of the rounds. Python's collector is set as a worker sets it.
 """
 
 import argparse
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import decode_input
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.worker.offsets.assignment import PartitionAssignment
+from topicserve.worker.service import GC_THRESHOLD
 from topicserve.worker.stages.calls.feeds import build_feeds
 from topicserve.worker.stages.request import Request
 
@@ -62,6 +64,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
     arguments = parser.parse_args()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
     rows = [
         measure(name, make(SIZE_BYTES), arguments.rounds)
         for name, make in only(arguments.only, HEAVY).items()

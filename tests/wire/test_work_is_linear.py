@@ -85,3 +85,27 @@ def test_a_large_json_body_is_decoded_without_a_call_for_each_item(name: str) ->
     decoding, _ = decoding_of(HEAVY[name](LARGE))
 
     assert decoding < FIXED_CALLS
+
+
+@pytest.mark.parametrize(
+    ("name", "item_bytes", "calls"),
+    [
+        ("examples, columns", 2, 4),
+        ("examples, column of lists", 4, 16),
+        ("examples, rows of a number", 8, 6),
+        ("examples, rows of different features", 11, 24),
+        ("protobuf, examples of packed integers", 1, 4),
+        ("JSON, lists 60 deep, with an escape in each", 2, 1),
+        ("JSON, base64 in lists 60 deep", 2, 1),
+    ],
+)
+def test_columns_are_made_with_few_calls_for_each_item(
+    name: str, item_bytes: int, calls: int
+) -> None:
+    """A record of a megabyte may have a million items."""
+    heavy = HEAVY[name](LARGE)
+    _, found = decoding_of(heavy)
+
+    made = calls_of(lambda: build_feeds(found, heavy.signature))
+
+    assert made < calls * len(heavy.value) / item_bytes + FIXED_CALLS

@@ -57,7 +57,7 @@ LIMIT_TIMEOUT_SECONDS = 5.0
 # Records are made and dropped by the thousand and hold no cycles. Python looks for some whenever so
 # many more objects live than at the last look, and as many may be in progress: its default of 700
 # costs a tenth of a worker's time and finds nothing, 50,000 still a twentieth.
-_GC_THRESHOLD = (500_000, 50, 100)
+GC_THRESHOLD = (500_000, 50, 100)
 
 
 def exit_code_of(run: Callable[[], None]) -> int:
@@ -173,7 +173,7 @@ class WorkerService:
     def _serve(self, pipeline: Pipeline, stop: threading.Event) -> int:
         gc.collect()
         gc.freeze()  # what is loaded by now stays; collections need not look at it again
-        gc.set_threshold(*_GC_THRESHOLD)
+        gc.set_threshold(*GC_THRESHOLD)
         try:
             return exit_code_of(lambda: pipeline.run(stop.is_set))
         finally:

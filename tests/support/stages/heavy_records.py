@@ -29,6 +29,7 @@ EXAMPLES = Signature(
         "b": FeatureSpec(_TEXT, (None,)),
     },
 )
+UNSEEN_EXAMPLES = Signature({"examples": TensorSpec(_TEXT, ())}, _OUT, features={})
 
 
 class Heavy(NamedTuple):
@@ -51,14 +52,19 @@ def _row(size: int, item: bytes) -> bytes:
     return _rows(size, item, b'{"instance":[')
 
 
-def _members(size: int, name: Callable[[int], bytes]) -> bytes:
-    """Return an object of as many members as fit."""
-    members: list[bytes] = []
+def _counted(size: int, item: Callable[[int], bytes]) -> bytes:
+    """Return as many different items as fit, with commas between."""
+    items: list[bytes] = []
     left = size - 20
     while left > 0:
-        members.append(b'"%b":1' % name(len(members)))
-        left -= len(members[-1]) + 1
-    return b'{"instances":[{%b}]}' % b",".join(members[:-1])
+        items.append(item(len(items)))
+        left -= len(items[-1]) + 1
+    return b",".join(items[:-1])
+
+
+def _members(size: int, name: Callable[[int], bytes]) -> bytes:
+    """Return an object of as many members as fit."""
+    return b'{"instances":[{%b}]}' % _counted(size, lambda number: b'"%b":1' % name(number))
 
 
 def _nested(text: bytes, depth: int) -> bytes:
@@ -74,9 +80,9 @@ def _tensor(fill: "_Fill") -> bytes:
 _Fill = Callable[[PredictRequest], object]
 
 
-def _packed(size: int) -> _Fill:
+def _packed(size: int, name: str = "x") -> _Fill:
     def fill(request: PredictRequest) -> None:
-        tensor = request.inputs["x"]
+        tensor = request.inputs[name]
         tensor.dtype = DT_INT64
         tensor.tensor_shape.dim.add(size=size - 64)
         tensor.int64_val.extend([1] * (size - 64))
@@ -153,6 +159,12 @@ HEAVY: dict[str, Callable[[int], Heavy]] = {
     ),
     "JSON, lists in lists, 500,000 deep": lambda size: Heavy(_nested(b"", size // 2 - 16)),
     "JSON, lists 60 deep": lambda size: Heavy(_rows(size, b"[" * 60 + b"]" * 60)),
+    "JSON, lists 60 deep, with an escape in each": lambda size: Heavy(
+        _rows(size, b"[" * 60 + b'"\\n"' + b"]" * 60), STRINGS
+    ),
+    "JSON, base64 in lists 60 deep": lambda size: Heavy(
+        _rows(size, b"[" * 60 + b'{"b64":""}' + b"]" * 60), STRINGS
+    ),
     "JSON, escapes": lambda size: Heavy(
         _rows(size, b"\\u0041" * (size // 6 - 8), b'{"instances":["', b'"]}'), STRING_ROWS
     ),
@@ -216,6 +228,22 @@ HEAVY: dict[str, Callable[[int], Heavy]] = {
     "examples, serialized": lambda size: Heavy(_rows(size, b'{"b64":"CgA="}'), EXAMPLES),
     "examples, columns": lambda size: Heavy(
         _rows(size, b"1", b'{"inputs":{"a":[', b"]}}"), EXAMPLES
+    ),
+    "examples, column of lists": lambda size: Heavy(
+        _rows(size, b"[1]", b'{"inputs":{"a":[', b"]}}"), EXAMPLES
+    ),
+    "examples, rows of different features": lambda size: Heavy(
+        _rows(size, b'{},{"a":1}'), EXAMPLES
+    ),
+    "examples, each row with a name of its own": lambda size: Heavy(
+        b'{"instances":[%b]}' % _counted(size, lambda number: b'{"%x":1}' % number),
+        UNSEEN_EXAMPLES,
+    ),
+    "examples, one row of 100,000 names": lambda size: Heavy(
+        _members(size, lambda number: b"%x" % number), UNSEEN_EXAMPLES
+    ),
+    "protobuf, examples of packed integers": lambda size: _protobuf(
+        _tensor(_packed(size, "a")), EXAMPLES
     ),
     "protobuf, packed integers": lambda size: _protobuf(_tensor(_packed(size)), INTEGERS),
     "protobuf, packed floats": lambda size: _protobuf(_tensor(_floats(size))),

@@ -65,6 +65,21 @@ def test_depth_is_told_whatever_stands_in_strings(tree: Any, allowed: int) -> No
             with_bytes(orjson.loads(content), content, "x", allowed)
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'[[{"b\\u0036\\u0034":"QQ=="}],{"x":[{"b64":"Qg=="}]}]', [[b"A"], {"x": [b"B"]}]),
+        (b'[["\\n",["b64"]],[]]', [["\n", ["b64"]], []]),
+        (b'[[[]],[{"x":{"b64":"QQ=="}},7]]', [[[]], [{"x": b"A"}, 7]]),
+    ],
+)
+def test_bytes_are_found_by_an_escaped_name_and_beside_escapes(
+    content: bytes, expected: Any
+) -> None:
+    """Where a text has neither objects nor the name, its tree is not looked at."""
+    assert with_bytes(orjson.loads(content), content, "x", 64) == expected
+
+
 def test_the_place_of_what_is_no_base64_is_named() -> None:
     """By its indexes and names, as far as the body is small enough to look for it."""
     with pytest.raises(InvalidRecordError, match=r"^instances\[1\]\.x\[0\]\.b64: is not base64"):

@@ -4,6 +4,7 @@ Both are told level by level, a whole level at once: a body of a megabyte may ha
 lists within one another, and is read on the thread that polls.
 """
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -22,16 +23,18 @@ def with_bytes(tree: Any, content: bytes, field: str, max_depth: int) -> Any:
     The tree itself is changed. Raises InvalidRecordError naming the place of what is no base64, or
     the key of the limit where it is nested too deeply.
     """
-    if b'"b64"' not in content and b"\\" not in content:
+    # An escaped name may be the one that is looked for, but it stands in an object.
+    if b'"b64"' not in content and not (b"\\" in content and b"{" in content):
         if _is_nested_deeper(content, max_depth):
             raise too_deep(field, max_depth)
         return tree
     root = [tree]
     level: list[Any] = [root]
     for _ in range(max_depth + 2):
-        children = chain.from_iterable([n if type(n) is list else n.values() for n in level])
-        below = [child for child in children if type(child) is list or type(child) is dict]
-        if any(map(_is_bytes, below)):
+        below = list(_children(level))
+        if set(map(type, below)) != {list}:
+            below = [child for child in below if type(child) is list or type(child) is dict]
+        if dict in map(type, below) and any(map(_is_bytes, below)):
             for node in level:
                 _replace_in(node, root, content, field)
             below = [child for child in below if not _is_bytes(child)]
@@ -39,6 +42,12 @@ def with_bytes(tree: Any, content: bytes, field: str, max_depth: int) -> Any:
         if not level:
             return root[0]
     raise too_deep(field, max_depth)
+
+
+def _children(level: list[Any]) -> Iterable[Any]:
+    if dict in map(type, level):
+        level = [node if type(node) is list else node.values() for node in level]
+    return chain.from_iterable(level)
 
 
 def _is_nested_deeper(content: bytes, max_depth: int) -> bool:

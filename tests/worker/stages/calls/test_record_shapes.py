@@ -4,11 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.stages.records import a_request
 from topicserve.servables.kinds.servable import Scope, Signature, TensorSpec
 from topicserve.wire.json_codec.body import Form
 from topicserve.worker.stages.calls.feeds import build_feeds
+from topicserve.worker.stages.calls.record_columns import same_in
 
 FLOAT32 = np.dtype(np.float32)
 BY_ROW = Signature({"x": TensorSpec(FLOAT32, (2,))}, {})
@@ -42,3 +45,29 @@ def test_shapes_fit_as_the_page_says(form: Form, payload: Any, by_row: Any, unba
     for signature, right in ((BY_ROW, by_row), (UNBATCHED, unbatched)):
         found = fed(signature, payload, form)
         assert right in found if isinstance(right, str) else found == right
+
+
+few_numbers = st.sampled_from([0.0, -0.0, 1.0, float("nan")])
+few_texts = st.sampled_from(["", "a", "b"])
+
+
+@given(
+    st.sampled_from([(few_numbers, FLOAT32), (few_texts, np.dtype(object))]).flatmap(
+        lambda kind: st.tuples(
+            st.lists(st.lists(kind[0], min_size=2, max_size=2), min_size=1, max_size=3),
+            st.just(kind[1]),
+        )
+    )
+)
+def test_an_input_of_the_call_is_the_same_in_all_rows(given_: tuple[Any, np.dtype[Any]]) -> None:
+    """Bit by bit, as if each row was compared with the first."""
+    rows, dtype = given_
+    signature = Signature({"x": TensorSpec(dtype, (2,), Scope.CALL)}, {})
+
+    found = fed(signature, rows, Form.INSTANCES)
+
+    of_rows = [same_in(np.array(row, dtype)) for row in rows]
+    if all(one == of_rows[0] for one in of_rows):
+        assert found == (2,)
+    else:
+        assert "must be the same in all rows" in found

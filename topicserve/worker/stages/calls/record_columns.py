@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from topicserve.protos.metadata_uid import METADATA_UID
 from topicserve.servables.kinds.defaults import must_be_alone, with_rows_of_defaults
 from topicserve.servables.kinds.example_rows import examples_of_columns, examples_of_rows
@@ -236,9 +238,17 @@ def _whole(value: Any, spec: TensorSpec, name: str) -> Array:
 
 def _only(column: Array, name: str) -> Array:
     """Return the value that all rows of a record have."""
-    first = same_in(column[0, ...])
-    if any(same_in(column[index, ...]) != first for index in range(1, len(column))):
+    if len(column) > 1 and not _are_all_same(column):
         raise InvalidInputError(
             f"{name}: belongs to the whole call, and must be the same in all rows of a record"
         )
     return column[0, ...]
+
+
+def _are_all_same(rows: Array) -> bool:
+    """Return whether `same_in` is the same for each row; a record may have half a million."""
+    if rows.dtype.hasobject:
+        items = rows.ravel().tolist()
+        return bool(items == items[: len(items) // len(rows)] * len(rows))
+    octets = np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
+    return bool((octets == octets[0]).all())
