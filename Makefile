@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-kinds bench-stages bench-handle docs tables chaos lock format
+.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-kinds bench-stages bench-start bench-handle docs tables chaos lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,9 @@ bench-kinds: setup ## drain a backlog of each kind of record, on Apache Kafka
 
 bench-stages: setup ## what a record of each kind costs between the Kafka clients and the model
 	$(BIN)/python -m benchmarks.stages
+
+bench-start: setup ## from the start of a worker until it is ready
+	$(BIN)/python -m benchmarks.start
 
 bench-handle: setup ## what looking up a servable costs, also while versions swap
 	$(BIN)/python -m benchmarks.handle_lookup

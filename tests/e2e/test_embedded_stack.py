@@ -27,7 +27,10 @@ def stack() -> Iterator[Stack]:
 def test_records_become_results_and_a_killed_worker_loses_none(
     stack: Stack, table: Path, tmp_path: Path, client: str, guarantee: str
 ) -> None:
-    """The job is done by real processes; what a killed one had begun, it does when it is back."""
+    """The job is done by real processes; what a killed one had begun, it does when it is back.
+
+    A table needs no TensorFlow, so no worker has it in memory.
+    """
     tables = {"kafka": {"client": client}, "delivery": {"guarantee": guarantee}}
     servables = [table_servable(table)]
     with Deployment(
@@ -44,6 +47,9 @@ def test_records_become_results_and_a_killed_worker_loses_none(
         workers[0].start()
         traffic.until_answered(LIMIT_SECONDS)
 
+        for libraries in (worker.libraries() for worker in workers):
+            assert any("/numpy/" in path for path in libraries)
+            assert not any("tensorflow" in path for path in libraries)
         assert not traffic.seen.dead_letters
         assert traffic.seen.metadata.keys() == {"found"}
         assert traffic.seen.duplicates <= (0 if guarantee == "exactly_once" else in_flight)

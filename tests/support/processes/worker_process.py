@@ -47,6 +47,11 @@ class WorkerProcess(ChildProcess):
         """Return its HTTP address, once it is ready."""
         return self._address
 
+    def libraries(self) -> set[str]:
+        """Return the paths of the files that are mapped into its memory."""
+        maps = Path(f"/proc/{self.pid}/maps").read_text()
+        return {found.group() for found in re.finditer(r"/\S+", maps)}
+
     def get(self, path: str) -> tuple[int, str]:
         """Return the status and body of one of its pages, whatever the status."""
         try:

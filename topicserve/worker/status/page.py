@@ -8,14 +8,16 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 from markupsafe import Markup
 
 from topicserve.printable import printable
 from topicserve.worker.http.pages import Page
 from topicserve.worker.status.charts import HEIGHT, WIDTH, Chart, Line, draw
+
+if TYPE_CHECKING:
+    import jinja2
 
 REFRESH_SECONDS = 5
 _SLOTS = 120
@@ -92,7 +94,9 @@ def _style() -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template() -> "jinja2.Template":
+    import jinja2  # for the first page: a worker is ready before
+
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,

@@ -4,11 +4,10 @@ import argparse
 import logging
 import os
 import socket
-import sys
 import threading
-from contextlib import ExitStack, closing
+from contextlib import closing
 
-from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client import disable_created_metrics
 
 from topicserve.backends.errors import BackendError
 from topicserve.backends.kafka_clients import open_broker
@@ -18,30 +17,20 @@ from topicserve.cli.errors import UsageError
 from topicserve.cli.interpreter import check_interpreter
 from topicserve.cli.standard_streams import drop_output
 from topicserve.servables.core.errors import ServableError
-from topicserve.worker.config.flags import FLAGS
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import ConfigError, WorkerConfig
-from topicserve.worker.http.server import open_server
 from topicserve.worker.runtime.heap import bound_heap
 from topicserve.worker.runtime.preflight import Preflight, StoppedError
 from topicserve.worker.runtime.stop_signals import stop_at_end_of, stop_signals
-from topicserve.worker.runtime.stop_watchdog import frozen_limit_seconds
-from topicserve.worker.supervisor.pages import ReplicaCollector, Replicas, SupervisorPages
-from topicserve.worker.supervisor.replica import ReplicaProcess
-from topicserve.worker.supervisor.silence import ASK_SECONDS, SilenceWatch
-from topicserve.worker.supervisor.supervisor import STOP_MARGIN_SECONDS, Supervisor
 from topicserve.worker.telemetry.logging import configure_logging, libraries_silenced, log_event
-from topicserve.worker.telemetry.supervisor_metrics import SupervisorMetrics
 
-# TensorFlow's own: 2 leaves errors only. It must be set before TensorFlow is imported.
 EXAMPLE = """\
 examples:
   topicserve worker --config worker.toml
   topicserve worker --input-topic digits --output-topic results --servable digits=/models/digits
 """
+# TensorFlow's own: 2 leaves errors only. It must be set before TensorFlow is imported.
 TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")
-# For how much longer a replica that was to be ended may be silent before `/livez` says so.
-_STILL_SILENT_SECONDS = 2 * ASK_SECONDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         configure_logging(config.logging, worker_id if arguments.supervised else "")
         # One replica too: who asks for replicas expects restarts.
         if arguments.replicas is not None:
+            from topicserve.cli.worker.replicas import supervise  # a single worker needs none of it
+
             return supervise(arguments, config, worker_id)
         return serve(config, worker_id, supervised=arguments.supervised)
     except (ConfigError, BackendError, ServableError, OSError) as error:
@@ -102,74 +93,6 @@ def serve(config: WorkerConfig, worker_id: str, *, supervised: bool) -> int:
         from topicserve.worker.service import WorkerService
 
         return WorkerService(config, worker_id).run(stop, on_ready)
-
-
-def supervise(arguments: argparse.Namespace, config: WorkerConfig, worker_id: str) -> int:
-    """Run `--replicas` workers, each in a process of its own, behind one HTTP address."""
-    registry = CollectorRegistry()
-    metrics = SupervisorMetrics(registry, arguments.replicas)
-    supervisor = Supervisor(
-        lambda slot, changed: ReplicaProcess(
-            replica_command(arguments, config, worker_id, slot), changed
-        ),
-        arguments.replicas,
-        config.delivery.shutdown_seconds,
-        metrics,
-    )
-    replicas = Replicas(supervisor.addresses)
-    registry.register(ReplicaCollector(replicas, metrics))
-
-    def exit_now(code: int) -> None:
-        supervisor.kill()
-        os._exit(code)
-
-    stop = threading.Event()
-    with stop_signals(stop, exit_now), ExitStack() as opened:
-        try:
-            run_preflight(config, stop)
-        except StoppedError:
-            return 0
-        address = ""
-        if config.http.port >= 0:
-            # A replica that is frozen ends by itself before.
-            silent_limit = frozen_limit_seconds(config.delivery) + STOP_MARGIN_SECONDS
-            watch = SilenceWatch(replicas, supervisor.kill_replica, silent_limit)
-            watch.start()
-            opened.callback(watch.close)
-            pages = SupervisorPages(registry, replicas, silent_limit + _STILL_SILENT_SECONDS)
-            server = open_server(config.http, pages.get)
-            opened.callback(server.close)
-            address = server.address
-        return supervisor.run(stop, lambda: announce(address))
-
-
-def replica_command(
-    arguments: argparse.Namespace, config: WorkerConfig, worker_id: str, slot: int
-) -> list[str]:
-    """Return the command of a slot's worker: what was typed, and what that slot alone has.
-
-    Whatever the others must not have too is named after the slot, so that a replica that is started
-    again gets its partitions back at once, and fences what may be left of the one before it.
-    """
-    typed = [f"--config={arguments.config}"] if arguments.config else []
-    for flag in FLAGS:
-        value = getattr(arguments, flag.key)
-        values = value if flag.repeated else [value]
-        typed += [f"{flag.name}={one}" for one in values or [] if one is not None]
-    own = {
-        "kafka.group_instance_id": f"{config.kafka.group_instance_id or worker_id}-{slot}",
-        "http.host": "127.0.0.1",
-        "http.port": str(min(config.http.port, 0)),
-    }
-    typed += [f"--kafka-setting={setting}" for setting in arguments.kafka_setting]
-    if config.delivery.transactional_id:
-        own["delivery.transactional_id"] = f"{config.delivery.transactional_id}-{slot}"
-    settings = [*arguments.set, *(f"{key}={value}" for key, value in own.items())]
-    return [
-        *(sys.executable, "-m", "topicserve", "worker", *typed),
-        *(f"--set={setting}" for setting in settings),
-        *("--worker-id", f"{worker_id}-{slot}", "--supervised"),
-    ]
 
 
 def run_preflight(config: WorkerConfig, stop: threading.Event) -> None:

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from tests.support.redis.valkey import open_valkey
 from tests.support.stages.logged import Logged
-from topicserve.cli import worker
 from topicserve.cli.config.flags import flags_of
 from topicserve.cli.errors import UsageError
+from topicserve.cli.worker import command, replicas
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import Client, Guarantee, HttpConfig
 
@@ -20,14 +20,14 @@ NEEDED = ["--input-topic", "in", "--output-topic", "out", "--servable", "digits=
 def parse(*argv: str) -> argparse.Namespace:
     """Return what was typed, parsed as the program does."""
     parser = argparse.ArgumentParser()
-    worker.add_arguments(parser)
+    command.add_arguments(parser)
     return parser.parse_args(argv)
 
 
 def usage_error(*argv: str) -> str:
     """Return the line that the person sees."""
     with pytest.raises(UsageError) as caught:
-        worker.run(parse(*argv))
+        command.run(parse(*argv))
     return str(caught.value)
 
 
@@ -169,10 +169,10 @@ def test_a_replica_is_told_what_was_typed_and_what_it_alone_has() -> None:
     )
     config = load_config(None, {}, flags_of(arguments))
 
-    command = worker.replica_command(arguments, config, "host", 2)
+    words = replicas.replica_command(arguments, config, "host", 2)
 
-    assert command[1:4] == ["-m", "topicserve", "worker"]
-    told = parse(*command[4:])
+    assert words[1:4] == ["-m", "topicserve", "worker"]
+    told = parse(*words[4:])
     assert told.supervised
     assert told.replicas is None
     assert told.worker_id == "host-2"
@@ -190,7 +190,7 @@ def test_a_replica_has_no_http_where_there_is_to_be_none() -> None:
     arguments = parse(*NEEDED, "--http-port", "-1", "--group-instance-id", "mine")
     config = load_config(None, {}, flags_of(arguments))
 
-    told = parse(*worker.replica_command(arguments, config, "host", 0)[4:])
+    told = parse(*replicas.replica_command(arguments, config, "host", 0)[4:])
 
     replica = load_config(None, {}, flags_of(told))
     assert replica.http.port == -1
@@ -210,16 +210,16 @@ def test_one_replica_has_a_supervisor_and_no_replicas_have_none(
 ) -> None:
     """Restarts are what replicas are asked for; in a container the platform restarts."""
     codes = {"serve": 10, "supervise": 11}
-    for name, code in codes.items():
-        monkeypatch.setattr(worker, name, lambda *_, code=code, **__: code)
+    monkeypatch.setattr(command, "serve", lambda *_, **__: codes["serve"])
+    monkeypatch.setattr(replicas, "supervise", lambda *_: codes["supervise"])
 
-    assert worker.run(parse(*NEEDED, *typed)) == codes[runs]
+    assert command.run(parse(*NEEDED, *typed)) == codes[runs]
 
 
 def test_the_line_that_says_ready_is_the_address(capsys: pytest.CaptureFixture[str]) -> None:
     """So that a program that started the worker can read it."""
-    worker.announce("http://127.0.0.1:8080")
-    worker.announce("")
+    command.announce("http://127.0.0.1:8080")
+    command.announce("")
 
     assert capsys.readouterr().out == "http://127.0.0.1:8080\nready, without HTTP\n"
 
@@ -230,9 +230,9 @@ def test_an_address_that_cannot_be_printed_is_logged(
     """The worker serves all the same, and its log has the address."""
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     sys.stdout.close()
-    monkeypatch.setattr("topicserve.cli.worker.drop_output", lambda: None)
+    monkeypatch.setattr("topicserve.cli.worker.command.drop_output", lambda: None)
 
-    worker.announce("http://127.0.0.1:8080")
+    command.announce("http://127.0.0.1:8080")
 
     assert logged("address_not_printed") == [
         {"address": "http://127.0.0.1:8080", "problem": "I/O operation on closed file"}
