@@ -4,6 +4,9 @@ FUZZ_SECONDS ?= 3600
 QUICK := $(addprefix tests/,wire protos servables backends producer worker cli docs test_project_files.py test_public_surface.py test_readme.py)
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Python keeps its bytecode (git ignores it), whatever the caller's environment says: without it each
+# run compiles the tests again, which takes longer than half of `make quick`.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-kinds bench-stages bench-start bench-handle docs tables chaos lock format

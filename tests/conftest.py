@@ -1,3 +1,4 @@
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -11,6 +12,15 @@ settings.register_profile("topicserve", deadline=None)
 # For `make quick`, which asks for it; everything else has the usual number of examples.
 settings.register_profile("quick", settings.get_profile("topicserve"), max_examples=10)
 settings.load_profile("topicserve")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected to no garbage collection: it stays for good.
+
+    Many tests collect garbage to see that nothing leaks, and each of them would walk all of it.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

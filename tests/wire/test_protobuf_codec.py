@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from tests.support.stages.examples import examples
 from topicserve.protos.predict_pb2 import PredictRequest, PredictResponse
 from topicserve.protos.tensor_pb2 import DataType
 from topicserve.wire import headers as names
@@ -238,7 +239,7 @@ def test_a_shape_of_many_dimensions_is_refused_before_they_are_multiplied() -> N
 
 
 @given(st.binary())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_no_bytes_raise_anything_but_invalid_record(value: bytes) -> None:
     """Whatever is in a topic."""
     for decode in (decode_predict_request, decode_predict_response):
@@ -249,7 +250,7 @@ def test_no_bytes_raise_anything_but_invalid_record(value: bytes) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_no_damage_to_a_request_raises_anything_but_invalid_record(data: st.DataObject) -> None:
     """Bytes that are nearly a request get further than random ones."""
     columns = {

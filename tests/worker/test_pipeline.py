@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from tests.support.kafka.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
 from tests.support.servables.servables import DOUBLE, Doubling, Served
 from tests.support.stages.environments import an_environment
+from tests.support.stages.examples import examples
 from tests.support.stages.logged import Logged
 from tests.support.stages.records import a_kafka_record, an_id
 from tests.worker.stages.test_join import FakeStore
@@ -462,7 +463,7 @@ def test_what_a_paused_worker_holds_back_is_counted_when_it_stops(
     assert logged("left_uncommitted") == [{"records": left}]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(seed=st.integers(0, 2**32), guarantee=st.sampled_from(list(Guarantee)))
 def test_whatever_goes_wrong_nothing_is_lost(seed: int, guarantee: Guarantee) -> None:
     """Under exactly-once each result is there once; offsets never pass what was published."""

@@ -84,11 +84,10 @@ class FakeBroker:
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBroker]:
-    """Return the broker that workers of this process open; collect garbage as before after it."""
+    """Return the broker that workers of this process open; collect garbage as often after it."""
     broker, threshold = FakeBroker(), gc.get_threshold()
     monkeypatch.setattr(kafka_settings, "open_broker", broker.open)
     yield broker
-    gc.unfreeze()
     gc.set_threshold(*threshold)
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.stages.examples import examples
 from topicserve.cli.replay.differences import NOT_NUMBERS, largest_difference
 
 TREES = st.recursive(
@@ -15,7 +16,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(TREES)
 def test_a_result_is_equal_to_itself(tree: Any) -> None:
     """Whatever a signature answers."""

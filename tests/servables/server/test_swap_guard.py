@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.servables.snapshots import STREAM
+from tests.support.stages.examples import examples
 from topicserve.servables.core.managers.loader_harness import HarnessState
 from topicserve.servables.core.policies.aspired_version_policy import (
     Action,
@@ -241,7 +242,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(STEPS, max_size=15), st.integers(0, 20))
 def test_whatever_happens_there_is_a_default_and_nothing_leaks(
     steps: list[tuple[str, Any]], records: int

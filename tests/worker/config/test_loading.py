@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.processes.worker_config import MINIMAL, load, message
+from tests.support.stages.examples import examples
 from topicserve.servables.server.servable_config import (
     ServableConfig,
     VersionPolicy,
@@ -385,7 +386,7 @@ _TREES = st.recursive(
     ),
     minimal=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_nothing_but_a_config_error_comes_out(
     tmp_path_factory: pytest.TempPathFactory,
     content: bytes,

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.stages.examples import examples
 from tests.support.stages.logged import Logged
 from topicserve.worker.config.schema import ConfigError, HttpConfig
 from topicserve.worker.http.page_threads import MAX_PAGES
@@ -230,7 +231,7 @@ def test_headers_without_end_are_refused(server: PageServer) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_any_bytes_are_a_request_or_none(head: bytes) -> None:
     """Nothing that a client sends raises."""
     found = parse_request(head + b"\r\n\r\n")

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.kafka.kafka_doubles import MemoryLog
+from tests.support.stages.examples import examples
 from tests.support.stages.logged import Logged
 from tests.support.stages.records import ManualClock, an_id
 from tests.worker.test_pipeline import World, records
@@ -130,7 +131,7 @@ def test_a_record_that_kills_its_worker_is_given_up_alone(
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     st.sampled_from(list(Guarantee)),
     st.sets(st.integers(0, COUNT - 1), max_size=3),

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.support.servables.not_by_row import NUMBERS, TEXTS, Computing
+from tests.support.stages.examples import examples
 from tests.support.stages.outcomes import a_predictor, outcomes, outcomes_of
 from tests.support.stages.records import a_request
 from topicserve.servables.core.errors import InvalidArgumentError
@@ -251,7 +252,9 @@ def test_an_answer_is_the_same_in_any_company(record_property: Any) -> None:
     assert min(counts.values()) >= EXAMPLES // 25, counts
 
 
-@settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=examples(EXAMPLES // 2), deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(cases())
 def test_an_answer_alone_is_what_the_servable_says(case: Case) -> None:
     """Protobuf gets the very tensors of a call with its own, as from TF Serving."""

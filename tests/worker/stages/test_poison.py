@@ -1,6 +1,5 @@
 """Whatever a record, a servable or the store says is answered, or that record alone rejected."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.stages.examples import examples
 from tests.support.stages.poison import (
     Answering,
     Echo,
@@ -356,9 +356,11 @@ def test_metadata_goes_into_the_result_as_it_is() -> None:
     assert b'"metadata":{"a":1,"a":2}' in (outcome.value or b"")
 
 
-EXAMPLES = int(os.environ.get("TOPICSERVE_FUZZ_EXAMPLES", "150"))
 fuzzed = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
 )
 names = st.sampled_from(
     (

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.servables.lifecycle import FakeLoader, ManualExecutor, ManualTimer, a_version
+from tests.support.stages.examples import examples
 from topicserve.servables.core.concurrency.event_bus import EventBus
 from topicserve.servables.core.concurrency.retry import RetryPolicy
 from topicserve.servables.core.errors import NotFoundError, UnavailableError
@@ -184,6 +185,6 @@ class ResourcePreservingMachine(ManagerMachine):
 
 TestAvailabilityPreserving = ManagerMachine.TestCase
 TestResourcePreserving = ResourcePreservingMachine.TestCase
-_SETTINGS = settings(max_examples=60, stateful_step_count=40, deadline=None)
+_SETTINGS = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 TestAvailabilityPreserving.settings = _SETTINGS
 TestResourcePreserving.settings = _SETTINGS
