@@ -12,7 +12,6 @@ pytestmark = pytest.mark.slow
 ZEROS = "worker/telemetry/test_metrics.py"
 CLOSED = {
     "abandoned_records": label_values.ABANDON_CAUSES,
-    "redeliveries": label_values.REDELIVERY_CAUSES,
     "metadata_lookups": label_values.METADATA_STATUSES,
     "commits": label_values.COMMIT_OUTCOMES,
     "transactions": label_values.TRANSACTION_OUTCOMES,

@@ -11,4 +11,5 @@ def examples(count: int) -> int:
     A number in a test's own settings has precedence over the profile, so `make quick` would run
     such a test at full length.
     """
-    return max(1, count * settings.default.max_examples // USUAL)
+    usual = settings.default
+    return max(1, count * (usual.max_examples if usual else USUAL) // USUAL)

@@ -73,7 +73,7 @@ def test_what_the_broker_does_not_acknowledge_goes_again(world: Deliveries, logg
     assert world.context.tracker.wait_finished([PARTITION], 10)
 
     assert sorted(world.log.ids()) == sorted([world.id_of(first), world.id_of(second)])
-    assert world.count("topicserve_redeliveries_total", cause="delivery_failed") == 1
+    assert world.count("topicserve_failed_deliveries_total") == 1
     assert logged("not_acknowledged") == [{"records": 1, "problem": "frozen"}]
 
 

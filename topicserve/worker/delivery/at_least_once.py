@@ -117,7 +117,7 @@ class AtLeastOnce(Delivery):
                 return
         problem = next(str(error) for error in errors if error is not None)
         log_event("not_acknowledged", records=len(again.polled), problem=problem)
-        self._metrics.redeliveries.labels("delivery_failed").inc(len(again.polled))
+        self._metrics.failed_deliveries.inc(len(again.polled))
         if predicted_again:
             self._predict_again(again.where(lambda index: index in predicted_again))
             again = again.where(lambda index: index not in predicted_again)

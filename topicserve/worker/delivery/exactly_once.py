@@ -275,7 +275,7 @@ class ExactlyOnce(Delivery):
                 )  # gives their bytes back
         log_event("rewound", why=why, records=redone)
         self._consumer.seek(offsets)
-        self._metrics.redeliveries.labels("transaction_aborted").inc(redone)
+        self._metrics.redeliveries.inc(redone)
 
     def _end_transaction(self, epoch: Epoch) -> None:
         """Abort the epoch's transaction, if it is open, unless it was committed after all."""

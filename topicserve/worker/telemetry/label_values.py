@@ -28,7 +28,6 @@ LOAD_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 3
 # 0: Prometheus sees no increase in a counter that appears together with its first event.
 REASONS = tuple(reason.value for reason in Reason)
 ABANDON_CAUSES = ("revoked", "lost", "shutdown")
-REDELIVERY_CAUSES = ("transaction_aborted", "delivery_failed")
 METADATA_STATUSES = ("found", "missing", "absent", "invalid")
 COMMIT_OUTCOMES = ("committed", "refused", "failed")
 TRANSACTION_OUTCOMES = ("committed", "aborted")

@@ -24,7 +24,6 @@ from topicserve.worker.telemetry.label_values import (
     METADATA_STATUSES,
     REASONS,
     RECORD_BUCKETS_SECONDS,
-    REDELIVERY_CAUSES,
     ROW_BUCKETS,
     SHADOW_OUTCOMES,
     STATUS_CODES,
@@ -81,7 +80,6 @@ class WorkerMetrics(KafkaMetrics):
         """Show every counter whose labels are known at 0."""
         at_zero(self.dead_letters, REASONS)
         at_zero(self.abandoned_records, ABANDON_CAUSES)
-        at_zero(self.redeliveries, REDELIVERY_CAUSES)
         at_zero(self.metadata_lookups, METADATA_STATUSES)
         at_zero(self.batches, BATCH_ENDS)
 
@@ -130,11 +128,13 @@ class WorkerMetrics(KafkaMetrics):
         )
         self.redeliveries = declare.counter(
             "topicserve_redeliveries",
-            "Records read again after an abort (transaction_aborted), or their outcome sent again "
-            "(delivery_failed).",
-            ["cause"],
+            "Records that were read and are read again, because their transaction was aborted.",
         )
-
+        self.failed_deliveries = declare.counter(
+            "topicserve_failed_deliveries",
+            "At least once: results and dead letters that the broker did not acknowledge; each is "
+            "sent or predicted again, or replaced by a dead letter.",
+        )
         self.careful_partitions = declare.gauge(
             "topicserve_careful_partitions",
             "Partitions read in small steps, since a worker died with records of them in flight.",
