@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.servers import Servers
 from benchmarks.workload import SERVABLE, Shape
@@ -69,11 +70,16 @@ def hand_loop(module: str) -> Callable[[Run], Program]:
     return program
 
 
-def worker(client: str, guarantee: str) -> Callable[[Run], Program]:
-    """Return how to start `topicserve worker` with its defaults, for a client and a guarantee."""
+def worker(
+    client: str, guarantee: str, *, has_pages: bool = True, has_sdk: bool = False
+) -> Callable[[Run], Program]:
+    """Return how to start `topicserve worker` with its defaults, for a client and a guarantee.
+
+    Or without its HTTP pages, or with an SDK of OpenTelemetry's whose spans go nowhere.
+    """
 
     def program(run: Run) -> Program:
-        config = {
+        config: dict[str, Any] = {
             "kafka": {
                 "bootstrap_servers": run.servers.bootstrap_servers,
                 "group_id": run.group_id,
@@ -91,7 +97,12 @@ def worker(client: str, guarantee: str) -> Callable[[Run], Program]:
                 }
             ],
         }
-        return Program(worker_command(config, run.directory / "worker.toml"), {})
+        if not has_pages:
+            config["http"] = {"port": -1}
+        command = worker_command(config, run.directory / "worker.toml")
+        if has_sdk:
+            command[command.index("topicserve")] = "benchmarks.traced_worker"
+        return Program(command, {})
 
     return program
 
@@ -109,11 +120,19 @@ def topicserve(client: str, guarantee: str, shape: Shape = Shape.TOPICSERVE) -> 
     return Competitor("topicserve", client, guarantee, shape, worker(client, guarantee))
 
 
+def _watched(kind: str, shape: Shape = Shape.TOPICSERVE, **parts: bool) -> Competitor:
+    client, guarantee = "confluent", "at_least_once"
+    return Competitor(kind, client, guarantee, shape, worker(client, guarantee, **parts))
+
+
 STRONG = _hand_loop("confluent", "confluent_loop")
 
 DRAIN = (
     STRONG,
     topicserve("confluent", "at_least_once"),
+    _watched("topicserve, no status page", has_pages=False),
+    _watched("topicserve, nothing sampled", has_sdk=True),
+    _watched("topicserve, all records traced", Shape.TRACED, has_sdk=True),
     topicserve("confluent", "exactly_once"),
     _hand_loop("kafka-python", "kafka_python_loop"),
     topicserve("kafka-python", "at_least_once"),

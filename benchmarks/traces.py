@@ -9,14 +9,13 @@ a real model come on top, and are the same each time.
 import argparse
 import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.traced_worker import discarding_provider
 from tests.support.kafka.kafka_doubles import MemoryConsumer, MemoryLog
 from tests.support.stages.records import a_kafka_record
 from tests.worker.test_pipeline import PARTITIONS, World
@@ -30,14 +29,6 @@ _WAYS: Mapping[str, int | None] = {
     "an SDK, 1 record in 100 sampled": 100,
     "an SDK, every record sampled": 1,
 }
-
-
-class Discarding(SpanExporter):
-    """Takes spans, and sends them nowhere."""
-
-    def export(self, spans: Sequence[object]) -> SpanExportResult:  # noqa: ARG002
-        """Do nothing."""
-        return SpanExportResult.SUCCESS
 
 
 class BacklogConsumer(MemoryConsumer):
@@ -91,8 +82,7 @@ def cpu_us(count: int, sampled_every: int | None) -> float:
     }
     provider = None
     if sampled_every is not None:
-        provider = TracerProvider()
-        provider.add_span_processor(BatchSpanProcessor(Discarding()))
+        provider = discarding_provider()
     total = sum(map(len, backlog.values()))
     world = World(
         [],

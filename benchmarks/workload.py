@@ -24,6 +24,8 @@ class Shape(Enum):
     """`{"instance": [...]}`, the id in the header ce_id."""
     HAND_LOOP = "hand loop"
     """`{"id": ..., "inputs": [{"data": [...]}]}`, as the strong hand loop reads it."""
+    TRACED = "traced"
+    """As TOPICSERVE, each record with a sampled trace of its own."""
     INSTANCES = "instances"
     """`{"instances": [[...], ...]}`, with all rows of a record."""
     PROTOBUF = "protobuf"
@@ -77,7 +79,10 @@ def input_headers(record_id: str, shape: Shape) -> list[tuple[str, bytes]]:
     """Return the CloudEvents headers of an input record."""
     is_protobuf = shape is Shape.PROTOBUF
     content_type = names.PROTOBUF_CONTENT_TYPE if is_protobuf else names.JSON_CONTENT_TYPE
+    trace_id = record_id.replace("-", "")
+    traceparent = ("traceparent", f"00-{trace_id}-{trace_id[:16]}-01".encode())
     return [
+        *([traceparent] if shape is Shape.TRACED else []),
         (names.SPECVERSION, names.SPECVERSION_VALUE.encode()),
         (names.ID, record_id.encode()),
         (names.SOURCE, b"/benchmark"),
