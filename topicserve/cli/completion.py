@@ -4,7 +4,7 @@ It is made from the same parsers that read the command line, so it has no list o
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from topicserve.cli.standard_streams import need_output, write_output
@@ -14,7 +14,7 @@ example: topicserve completion bash
 
 Put the script where the shell looks for it:
   bash   ~/.local/share/bash-completion/completions/topicserve
-  zsh    at the end of ~/.zshrc
+  zsh    at the end of ~/.zshrc, or as _topicserve in a folder of $fpath
   fish   ~/.config/fish/completions/topicserve.fish
 """
 SHELLS = ("bash", "zsh", "fish")
@@ -42,7 +42,52 @@ _topicserve() {{
 }}
 complete -o default -F _topicserve topicserve
 """
-_ZSH = "autoload -Uz compinit bashcompinit && compinit && bashcompinit\n"
+# The same steps as in bash: a word is a command where it follows the commands before it.
+_FISH = """\
+function __topicserve_at
+    set -l path ""
+    for word in (commandline -opc)[2..-1]
+        if contains -- "$path $word" {paths}
+            set path "$path $word"
+        end
+    end
+    test "$path" = "$argv[1]"
+end
+"""
+_ZSH = """\
+#compdef topicserve
+_topicserve() {{
+    local at= word
+    local -a commands first flags
+    for word in "${{(@)words[2,CURRENT-1]}}"; do
+        case "$at $word" in
+            ({paths}) at="$at $word" ;;
+        esac
+    done
+    case "$at ${{words[CURRENT-1]}}" in
+{choices}
+    esac
+    case "$at" in
+{words}
+    esac
+    if [[ $words[CURRENT] == -* ]]; then
+        _describe -o flag flags
+    elif (( $#commands )); then
+        _describe command commands
+    elif (( $#first )); then
+        compadd -a first
+    else
+        _files
+    fi
+}}
+# From a file of $fpath it is called at once; in ~/.zshrc it is declared.
+if [[ $funcstack[1] == _topicserve ]]; then
+    _topicserve "$@"
+else
+    (( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit; }}
+    compdef _topicserve topicserve
+fi
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +121,13 @@ def run(arguments: argparse.Namespace) -> int:
     nodes = [node for node in _nodes((), parser_of(None)) if not node.path]
     for name in COMMANDS:
         nodes += [node for node in _nodes((), parser_of(name)) if node.path[:1] == (name,)]
-    script = fish(nodes) if arguments.shell == "fish" else bash(nodes)
-    prefix = _ZSH if arguments.shell == "zsh" else ""
-    write_output(f"{prefix}{script}".encode(), flush=True)
+    script = {"bash": bash, "zsh": zsh, "fish": fish}[arguments.shell](nodes)
+    write_output(script.encode(), flush=True)
     return 0
 
 
 def bash(nodes: list[Node]) -> str:
-    """Return the script for bash; zsh reads it too."""
+    """Return the script for bash."""
     paths = [f'"{_joined(node.path)}"' for node in nodes if node.path]
     choices = [
         f'        "{_joined(node.path)} {flag}") words="{" ".join(values)}" ;;'
@@ -98,16 +142,37 @@ def bash(nodes: list[Node]) -> str:
     return _BASH.format(paths=" | ".join(paths), choices="\n".join(choices), words="\n".join(words))
 
 
+def zsh(nodes: list[Node]) -> str:
+    """Return the script for zsh, with the texts of --help."""
+    paths = [f'"{_joined(node.path)}"' for node in nodes if node.path]
+    choices = [
+        f'        ("{_joined(node.path)} {flag}") compadd -- {" ".join(values)}; return ;;'
+        for node in nodes
+        for flag, values in node.choices.items()
+    ]
+    words = [
+        f'        ("{_joined(node.path)}") {_zsh_list("commands", node.commands)} '
+        f"first=({' '.join(node.first)}) {_zsh_list('flags', node.flags)} ;;"
+        for node in nodes
+    ]
+    return _ZSH.format(paths="|".join(paths), choices="\n".join(choices), words="\n".join(words))
+
+
+def _zsh_list(name: str, texts: Mapping[str, str]) -> str:
+    told = [f"{word}:{text}".replace("'", "'\\''") for word, text in texts.items()]
+    quoted = [f"'{one}'" for one in told]
+    return f"{name}=({' '.join(quoted)})"
+
+
 def fish(nodes: list[Node]) -> str:
     """Return the script for fish, with the texts of --help."""
-    return "".join(f"{line}\n" for node in nodes for line in _fish_lines(node))
+    paths = " ".join(_quoted(_joined(node.path)) for node in nodes if node.path)
+    lines = [f"{line}\n" for node in nodes for line in _fish_lines(node)]
+    return _FISH.format(paths=paths) + "".join(lines)
 
 
 def _fish_lines(node: Node) -> Iterator[str]:
-    conditions = [f"__fish_seen_subcommand_from {word}" for word in node.path]
-    if node.commands:
-        conditions.append(f"not __fish_seen_subcommand_from {' '.join(node.commands)}")
-    start = f'complete -c topicserve -n "{"; and ".join(conditions) or "true"}"'
+    start = f'complete -c topicserve -n "__topicserve_at {_quoted(_joined(node.path))}"'
     for word, text in node.commands.items():
         yield f"{start} -f -a {word} -d {_quoted(text)}"
     for word in node.first:
