@@ -4,8 +4,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from topicserve.cli.commands import parser_of
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.checkpoint import Checkpoint
+from topicserve.cli.publish.sources import record_flags
 
 IDENTITY: dict[str, object] = {"file": "/data/rows.csv", "size": 7, "mtime_ns": 1}
 
@@ -52,6 +54,55 @@ def test_that_of_something_else_is_refused(
 
     with pytest.raises(UsageError, match=problem):
         opened(tmp_path, topic, **changes)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--row", "list"], "begun with --row object, and now the command is with --row list"),
+        (["--tensors"], "begun without --tensors, and now the command is with --tensors;"),
+        (["--input-columns", "a"], "with --input-columns a,b, and now .* --input-columns a;"),
+        (["--metadata-columns", "c"], "begun without --metadata-columns"),
+        (["--id-column", "a"], "begun without --id-column"),
+        (["--key-column", "a"], "begun without --key-column"),
+        (["--text-columns", "a"], "begun without --text-columns"),
+        (["--metadata", "run=8"], "with --metadata run=7, and now .* --metadata run=7 run=8"),
+        (["--metadata-elsewhere"], "begun without --metadata-elsewhere"),
+        (["--servable", "other"], "begun without --servable"),
+        (["--source", "/other"], "with --source /topicserve/publish"),
+        (["--format", "tsv"], "with --format csv, and now the command is with --format tsv"),
+    ],
+)
+def test_flags_that_would_make_other_records_are_refused(
+    tmp_path: Path, words: list[str], problem: str
+) -> None:
+    """Rows behind the position would differ from those before, under ids of the same run."""
+    identity = {"file": "rows.csv"}
+    begun = flags_of("--input-columns", "a,b", "--metadata", "run=7")
+    Checkpoint(str(tmp_path / "state"), "digits", identity, begun).close()
+    now = flags_of("--input-columns", "a,b", "--metadata", "run=7", *words)
+
+    with pytest.raises(UsageError, match=problem):
+        Checkpoint(str(tmp_path / "state"), "digits", identity, now)
+
+
+def test_flags_that_mean_the_same_go_on(tmp_path: Path) -> None:
+    """Spaces, defaults, and how fast and to where; a checkpoint of before kept no flags."""
+    path = str(tmp_path / "state")
+    first = flags_of("--input-columns", "a,b")
+    same = flags_of("--input-columns", "a, b", "--row", "object", "--rate", "5", "--limit", "9")
+    with Checkpoint(path, "digits", {"file": "rows.csv"}) as old:
+        old.save(msgspec.structs.replace(old.state, position=5, flags=None))
+
+    Checkpoint(path, "digits", {"file": "rows.csv"}, first).close()
+    with Checkpoint(path, "digits", {"file": "rows.csv"}, same) as checkpoint:
+        assert checkpoint.state.position == 5
+
+
+def flags_of(*words: str) -> dict[str, str]:
+    """Return what a checkpoint keeps of a command line."""
+    typed = ["publish", "rows.csv", "--topic", "digits", *words]
+    return record_flags(parser_of("publish").parse_args(typed))
 
 
 @pytest.mark.parametrize("content", [b"", b"no json", b"{}", b'{"topic": 7}', b"\xff\x00"])

@@ -6,6 +6,7 @@ import pytest
 from topicserve.cli.commands import parser_of
 from topicserve.cli.errors import UsageError
 from topicserve.cli.replay.plan import Plan, plan_of
+from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.worker.config.schema import ConfigError, LogLevel, OnMissingMetadata
 
 LIVE = """
@@ -96,6 +97,48 @@ def test_a_pipeline_keeps_the_servables_of_its_steps(tmp_path: Path) -> None:
     assert (found.servable, found.config.default_servable) == ("letters", "letters")
 
 
+@pytest.mark.parametrize("name", ["words", "sums"])
+def test_a_servable_of_the_model_config_file_is_found(tmp_path: Path, name: str) -> None:
+    """It is pinned like the others, and the steps of a pipeline may be listed there."""
+    models = tmp_path / "models.config"
+    models.write_text("""
+        model_config_list {
+          config { name: "words" base_path: "/models/words" model_platform: "tensorflow"
+                   model_version_policy { specific { versions: 3 versions: 4 } }
+                   version_labels { key: "stable" value: 3 } }
+          config { name: "sums" base_path: "/models/sums" model_platform: "hashmap" }
+        }""")
+    text = f'model_config_file = "{models}"\n{LIVE}'
+    text += '[[servables]]\nname = "both"\nbase_path = "/models/both"\nkind = "pipeline"\n'
+
+    pinned = plan(tmp_path, "--servable", f"{name}=7", text=text).config
+    (latest,) = plan(tmp_path, "--servable", name, text=text).config.servables
+    pipeline = plan(tmp_path, "--servable", "both", text=text).config
+
+    (served,) = pinned.servables
+    assert (served.name, served.base_path, served.versions) == (name, f"/models/{name}", (7,))
+    assert served.kind == {"words": "saved_model", "sums": "hashmap"}[name]
+    assert (pinned.model_config_file, pinned.default_servable) == ("", name)
+    assert latest.servable.version_policy.versions == ((3, 4) if name == "words" else ())
+    assert {one.name for one in pipeline.servables} == {
+        "both",
+        "digits",
+        "letters",
+        "words",
+        "sums",
+    }
+    if name == "words":
+        assert plan(tmp_path, "--servable", "words=stable", text=text).version == 3
+
+
+def test_a_model_config_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """With what is wrong."""
+    text = f'model_config_file = "{tmp_path}/models.config"\n{LIVE}'
+
+    with pytest.raises(InvalidArgumentError, match=r"models\.config: there is no such file"):
+        plan(tmp_path, "--servable", "words", text=text)
+
+
 def test_without_a_version_the_configuration_says_what_answers(tmp_path: Path) -> None:
     """But for canary and shadow, which are the live worker's."""
     found = plan(tmp_path, "--servable", "digits")
@@ -128,7 +171,7 @@ def test_the_same_command_is_the_same_replay(tmp_path: Path) -> None:
         (["--live-topic", "digits.replayed"], "'digits.replayed' is where live results go"),
         (["--topic", "old", "--output-topic", "digits"], "is a topic that the worker reads"),
         (["--group", "live"], "--group: is the worker's own group"),
-        (["--servable", "words"], "'words' is none of .*; they are: digits, letters"),
+        (["--servable", "words"], "'words' is not configured; servables are: digits, letters"),
         (["--servable", "digits=canary"], "digits has no label 'canary'; its labels: stable"),
         (["--servable", "digits="], "--servable: must be NAME or NAME=VERSION"),
         (["--set", "metadata.redis_url"], "--set: must be KEY=VALUE"),

@@ -28,17 +28,26 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     skipped: int = 0
     complete: bool = False
     version: int = VERSION
+    flags: dict[str, str] | None = None
+    """What decides what the records have; None in a checkpoint that was made before it was kept."""
 
 
 class Checkpoint:
     """A state in a file that one command has at a time."""
 
-    def __init__(self, path: str, topic: str, identity: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        path: str,
+        topic: str,
+        identity: Mapping[str, object],
+        flags: Mapping[str, str] | None = None,
+    ) -> None:
         """Read the file, or begin one. Raises UsageError for one that is of something else."""
         self.path = Path(path)
         self._lock = _locked(path)
         try:
             self.state = self._read(topic, msgspec.convert(identity, dict[str, int | str]))
+            self._check_flags(dict(flags or {}))
             self._namespace = uuid.UUID(self.state.run)
             self.save(self.state)  # before anything is published: ids come from it
         except BaseException:
@@ -101,6 +110,26 @@ class Checkpoint:
                     f"since ({then}); name another checkpoint, or remove it to begin again"
                 )
         return state
+
+    def _check_flags(self, now: dict[str, str]) -> None:
+        """Raise UsageError where the other rows would become other records than those before."""
+        then = self.state.flags
+        if then is None:
+            self.state = msgspec.structs.replace(self.state, flags=now)
+            return
+        for flag in sorted(now.keys() | then.keys()):
+            if now.get(flag) != then.get(flag):
+                raise UsageError(
+                    f"--checkpoint: {self.path} was begun {_given(flag, then)}, and now the "
+                    f"command is {_given(flag, now)}; give the flags as they were, or name another "
+                    "checkpoint to begin again"
+                )
+
+
+def _given(flag: str, flags: Mapping[str, str]) -> str:
+    if flag not in flags:
+        return f"without {flag}"
+    return f"with {flag} {flags[flag]}".rstrip()
 
 
 def _locked(path: str) -> IO[bytes]:

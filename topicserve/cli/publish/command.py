@@ -9,7 +9,7 @@ from topicserve.cli.progress import CountProgress
 from topicserve.cli.publish.checkpoint import Checkpoint
 from topicserve.cli.publish.publishing import Publishing, metadata_of, problem_of
 from topicserve.cli.publish.rows import RowSource
-from topicserve.cli.publish.sources import open_source
+from topicserve.cli.publish.sources import open_source, record_flags
 from topicserve.cli.terminal import say
 from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.arguments import topic_name
@@ -27,7 +27,12 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint = None
         if arguments.checkpoint is not None:
             checkpoint = opened.enter_context(
-                Checkpoint(arguments.checkpoint, arguments.topic, source.identity())
+                Checkpoint(
+                    arguments.checkpoint,
+                    arguments.topic,
+                    source.identity(),
+                    record_flags(arguments),
+                )
             )
             if checkpoint.state.complete:
                 say(f"nothing is left: {_done(checkpoint)}")

@@ -84,6 +84,24 @@ def columns_of(arguments: argparse.Namespace) -> "Columns":
     )
 
 
+def record_flags(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the flags that decide what the records of a file have, as they are meant.
+
+    A command that goes on with a checkpoint must have the same ones.
+    """
+    columns = [name for name in _COLUMN_FLAGS if name not in ("row", "tensors")]
+    given = {name: ",".join(_names(getattr(arguments, name)) or ()) for name in columns}
+    given["format"] = arguments.format or format_of(arguments.file)
+    if given["format"] != "jsonl":
+        given["row"] = arguments.row or "object"
+    given["servable"] = arguments.servable or ""
+    given["source"] = arguments.source
+    given["metadata"] = " ".join(sorted(arguments.metadata))
+    switches = [name for name in ("tensors", "metadata_elsewhere") if getattr(arguments, name)]
+    texts = {name: text for name, text in given.items() if text} | dict.fromkeys(switches, "")
+    return {f"--{name.replace('_', '-')}": text for name, text in texts.items()}
+
+
 def _lines(arguments: argparse.Namespace) -> RowSource:
     from topicserve.cli.publish.line_source import LineSource
 

@@ -13,6 +13,8 @@ from topicserve.cli.config.flags import flags_of
 from topicserve.cli.errors import UsageError
 from topicserve.cli.replay.flags import SHARED_FLAGS
 from topicserve.producer.arguments import topic_name
+from topicserve.servables.kinds.registry import known_kinds
+from topicserve.servables.server.model_config_file import ModelConfigFile
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import (
@@ -124,14 +126,15 @@ def _served(
     arguments: argparse.Namespace, live: WorkerConfig
 ) -> tuple[tuple[ServedConfig, ...], int | None]:
     """Return what is loaded, and the version that answers all records where one is given."""
-    plain = tuple(replace(one, canary=None, shadow=None, guard_records=0) for one in live.servables)
+    plain = tuple(_plain(one) for one in live.servables)
     if arguments.servable is None:
         return plain, None
+    plain += tuple(map(_plain, _listed(live)))
     name, wanted = arguments.servable
     found = next((one for one in plain if one.name == name), None)
     if found is None:
         known = ", ".join(one.name for one in plain) or "none"
-        raise UsageError(f"--servable: {name!r} is none of the [[servables]]; they are: {known}")
+        raise UsageError(f"--servable: {name!r} is not configured; servables are: {known}")
     # A pipeline's steps are servables of their own.
     others = [one for one in plain if one is not found] if found.kind == _PIPELINE else []
     if not wanted:
@@ -147,6 +150,18 @@ def _served(
         default_label=None,
     )
     return (pinned, *others), version
+
+
+def _listed(live: WorkerConfig) -> list[ServedConfig]:
+    """Return what the model config file lists now; InvalidArgumentError where it cannot be read."""
+    if not live.model_config_file:
+        return []
+    file = ModelConfigFile(live.model_config_file, known_kinds, lambda _: None)
+    return [ServedConfig.of(one) for one in file.read()]
+
+
+def _plain(served: ServedConfig) -> ServedConfig:
+    return replace(served, canary=None, shadow=None, guard_records=0)
 
 
 def _version(wanted: str, served: ServedConfig) -> int:

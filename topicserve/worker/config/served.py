@@ -1,7 +1,7 @@
 """One of the [[servables]]: TF Serving's ModelConfig, and how records are routed to it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from msgspec import field
 
@@ -69,6 +69,19 @@ class ServedConfig(ConfigTable, frozen=True):
     """See `[servables.canary]`."""
     shadow: ShadowConfig | None = None
     """See `[servables.shadow]`."""
+
+    @classmethod
+    def of(cls, servable: ServableConfig) -> Self:
+        """Return how a worker serves what a model config file lists: as a TF Serving would."""
+        policy = servable.version_policy
+        is_latest = policy.kind is VersionPolicyKind.LATEST
+        return cls(
+            *(servable.name, servable.base_path, servable.kind),
+            version_policy=policy.kind,
+            num_versions=policy.num_versions if is_latest else None,
+            versions=policy.versions,
+            version_labels=servable.version_labels,
+        )
 
     @property
     def servable(self) -> ServableConfig:
