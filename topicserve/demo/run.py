@@ -62,11 +62,11 @@ def tell(stage: Stage, digits: Digits, screen: Screen) -> Summary:
     stage.release(1, train(digits, WEAK_EPOCHS))
     screen.step("start two workers in one group")
     first, second = stage.start_workers(2)
+    screen.step(f"see what {second.worker_id} does, while it runs: {second.status_page}")
 
     screen.step("publish every image with its metadata, over and over")
     stage.start_publishing()
     stage.wait_for_answers([first, second], version=1)
-    screen.step(f"see what {second.worker_id} is doing: {second.status_page}")
 
     screen.step("train version 2 for longer, and release it while records flow")
     stage.release(2, train(digits, GOOD_EPOCHS))
