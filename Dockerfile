@@ -16,7 +16,7 @@ ENV PATH=/opt/topicserve/bin:$PATH PYTHONUNBUFFERED=1
 RUN useradd --uid 10001 --no-create-home topicserve
 USER 10001
 EXPOSE 8080
-# SIGTERM drains: give the container longer than delivery.shutdown_seconds.
+# SIGTERM drains: give the container longer than delivery.shutdown_timeout_seconds.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["topicserve"]
 CMD ["worker", "--help"]

@@ -143,7 +143,7 @@ def test_a_worker_has_time_to_finish() -> None:
     """SIGKILL comes after its own limit."""
     grace = SERVICES["worker"]["stop_grace_period"]
 
-    assert int(grace.removesuffix("s")) > worker_config().delivery.shutdown_seconds
+    assert int(grace.removesuffix("s")) > worker_config().delivery.shutdown_timeout_seconds
 
 
 def test_workers_can_be_many() -> None:

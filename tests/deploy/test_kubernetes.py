@@ -80,7 +80,7 @@ def test_probes_ask_where_the_worker_answers(probe: str) -> None:
 
 def test_a_pod_has_time_to_finish() -> None:
     """SIGKILL comes after the worker's own limit."""
-    assert POD["terminationGracePeriodSeconds"] > config().delivery.shutdown_seconds
+    assert POD["terminationGracePeriodSeconds"] > config().delivery.shutdown_timeout_seconds
 
 
 def test_a_slow_start_is_not_taken_for_a_hang() -> None:

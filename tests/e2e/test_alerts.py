@@ -27,7 +27,7 @@ def test_failures_of_a_worker_fire_their_alerts(tmp_path: Path) -> None:
     base_path = tmp_path / "table"
     write_table(base_path, 1)
     tables: Tables = {
-        "kafka": {"unreachable_seconds": 3.0},
+        "kafka": {"unreachable_timeout_seconds": 3.0},
         "delivery": {"breaker_window_records": 100},
     }
     servables = [table_servable(base_path)]

@@ -53,7 +53,7 @@ def test_a_second_signal_ends_a_worker_that_cannot_finish(
     deploy: Deploy, valkey: RedisServer
 ) -> None:
     """Its records wait for metadata that the frozen Redis never sends; they are not lost."""
-    deployment = deploy({"delivery": {"shutdown_seconds": 600.0}})
+    deployment = deploy({"delivery": {"shutdown_timeout_seconds": 600.0}})
     first, second = deployment.worker(), deployment.worker()
     deployment.start(first)
     traffic, make = deployment.traffic, table_records()

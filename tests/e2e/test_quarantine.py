@@ -43,7 +43,7 @@ def test_a_record_that_ends_its_worker_is_given_up_alone(
         "guarantee": guarantee,
         "max_attempts": MAX_ATTEMPTS,
         "predict_timeout_seconds": 2.0,
-        "shutdown_seconds": 5.0,
+        "shutdown_timeout_seconds": 5.0,
     }
     deployment = deploy(
         {"kafka": {"client": client}, "delivery": delivery},

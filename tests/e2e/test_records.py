@@ -51,7 +51,7 @@ def test_fuzzed_records_never_disturb_the_good_ones(
             judge = check_network_result if result.servable == NETWORK else check_table_result
             judge(sent, result)
 
-    delivery = {"max_dead_letter_share": 1.0, "unknown_version_seconds": 0.0}
+    delivery = {"max_dead_letter_share": 1.0, "unknown_version_timeout_seconds": 0.0}
     deployment = deploy(
         {"kafka": {"client": client}, "delivery": delivery | {"guarantee": guarantee}},
         servables=[table_servable(table), network_servable(networks)],
@@ -101,7 +101,7 @@ def test_an_odd_number_is_judged_alone_among_good_rows(deploy: Deploy, networks:
 
 def test_bad_records_are_given_up_one_by_one_with_their_reasons(deploy: Deploy) -> None:
     """Each fault has its own reason, and the good records of the same batch are answered."""
-    deployment = deploy({"delivery": {"unknown_version_seconds": 0.0}})
+    deployment = deploy({"delivery": {"unknown_version_timeout_seconds": 0.0}})
     deployment.start(deployment.worker())
     good = table_records()(50)
     bad = {

@@ -75,8 +75,9 @@ class World:
             batching=batching,
             delivery=DeliveryConfig(
                 guarantee=guarantee,
-                drain_seconds=LIMIT_SECONDS,
-                **{"commit_interval_seconds": 0.001, "shutdown_seconds": LIMIT_SECONDS} | delivery,
+                drain_timeout_seconds=LIMIT_SECONDS,
+                **{"commit_interval_seconds": 0.001, "shutdown_timeout_seconds": LIMIT_SECONDS}
+                | delivery,
             ),
         )
         tracing = Tracing(environment, tracer_provider)
@@ -386,7 +387,7 @@ def test_a_bug_in_a_stage_stops_the_worker(guarantee: Guarantee) -> None:
 
 def test_what_a_shutdown_leaves_undone_is_counted(guarantee: Guarantee, logged: Logged) -> None:
     """The records stay where they are, for anyone who reads the partitions next."""
-    world = World(records(20), guarantee, Served({}), shutdown_seconds=0.001)
+    world = World(records(20), guarantee, Served({}), shutdown_timeout_seconds=0.001)
 
     def each_poll() -> None:
         if world.stages.intake.tracker.in_flight_records == 20:

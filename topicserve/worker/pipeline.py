@@ -183,7 +183,7 @@ class Pipeline:
         oversight, delivery = self._oversight, self._output.delivery
         is_paused = oversight.breaker.open
         # What an open breaker holds back is never finished.
-        seconds = 0.0 if is_paused else self._config.delivery.shutdown_seconds
+        seconds = 0.0 if is_paused else self._config.delivery.shutdown_timeout_seconds
         deadline = self._clock() + seconds
         oversight.is_draining = True
         self._inference.batcher.close()

@@ -119,7 +119,7 @@ class WorkerService:
         delivery = self._config.delivery
         watchdog = stop_watchdog(
             stop,
-            delivery.shutdown_seconds + CLOSE_SECONDS,
+            delivery.shutdown_timeout_seconds + CLOSE_SECONDS,
             frozen_seconds=frozen_limit_seconds(delivery),
         )
         with watchdog as serving, ExitStack() as opened:

@@ -43,7 +43,7 @@ class Deliveries:
         self,
         registry: CollectorRegistry,
         *,
-        drain_seconds: float = 0.0,
+        drain_timeout_seconds: float = 0.0,
         dead_letter_topic: str = "dead",
     ) -> None:
         self.registry = registry
@@ -58,7 +58,9 @@ class Deliveries:
             registry,
             self.clock,
             batching=batching,
-            delivery=DeliveryConfig(commit_interval_seconds=0.5, drain_seconds=drain_seconds),
+            delivery=DeliveryConfig(
+                commit_interval_seconds=0.5, drain_timeout_seconds=drain_timeout_seconds
+            ),
         )
         tries = SecondTries()
         acknowledge = Acknowledgement(self.environment, tries, DeadLetterLog(self.clock))

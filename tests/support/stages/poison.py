@@ -102,7 +102,7 @@ class Line:
         environment = an_environment(
             clock=ManualClock(),
             batching=BatchingConfig(**{"check_batches": 0} | batching),
-            delivery=DeliveryConfig(unknown_version_seconds=0.0),
+            delivery=DeliveryConfig(unknown_version_timeout_seconds=0.0),
         )
         served = Served({1: servable or Echo()})
         router = Router((), lambda: ["digits"], "", environment.metrics)

@@ -165,6 +165,24 @@ def test_a_wrong_key_is_named_with_what_to_write(tmp_path: Path, lines: str, exp
 
 
 @pytest.mark.parametrize(
+    ("table", "before", "now"),
+    [
+        ("kafka", "unreachable_seconds", "unreachable_timeout_seconds"),
+        ("delivery", "drain_seconds", "drain_timeout_seconds"),
+        ("delivery", "shutdown_seconds", "shutdown_timeout_seconds"),
+        ("delivery", "unknown_version_seconds", "unknown_version_timeout_seconds"),
+    ],
+)
+def test_a_key_that_was_renamed_is_found_again(
+    tmp_path: Path, table: str, before: str, now: str
+) -> None:
+    """A file of before names the key to write."""
+    expected = f"{table}.{before}: is not a key; did you mean {table}.{now}?"
+
+    assert message(tmp_path, f"{MINIMAL}\n[{table}]\n{before} = 1.0") == expected
+
+
+@pytest.mark.parametrize(
     ("topics", "expected"),
     [
         (

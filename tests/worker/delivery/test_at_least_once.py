@@ -26,7 +26,7 @@ PARTITION = TopicPartition("in", 0)
 @pytest.fixture
 def world(request: pytest.FixtureRequest) -> Iterator[Deliveries]:
     """Return an at-least-once delivery with one partition assigned."""
-    world = Deliveries(CollectorRegistry(), drain_seconds=getattr(request, "param", 0.0))
+    world = Deliveries(CollectorRegistry(), drain_timeout_seconds=getattr(request, "param", 0.0))
     world.delivery = AtLeastOnce(world.context)
     world.delivery.start(1)
     world.assign(PARTITION)
@@ -234,7 +234,7 @@ def test_giving_up_ends_the_waiting(world: Deliveries) -> None:
         world.publish(*world.polled(0))
 
 
-@pytest.mark.parametrize("world", [3600.0], indirect=True, ids=["drain_seconds=3600"])
+@pytest.mark.parametrize("world", [3600.0], indirect=True, ids=["drain_timeout_seconds=3600"])
 def test_partitions_go_at_once_while_a_version_is_away(world: Deliveries) -> None:
     """It may be away for hours; the member that gets them may have it."""
     world.context.unavailable.note(ROUTE, "no version is available")

@@ -35,7 +35,7 @@ COMMIT_TIMEOUT_SECONDS = 10 * GIVEN_UP_AFTER
 @pytest.fixture
 def world(request: pytest.FixtureRequest) -> Iterator[Deliveries]:
     """Return an exactly-once delivery with two partitions assigned."""
-    world = Deliveries(CollectorRegistry(), drain_seconds=getattr(request, "param", 0.0))
+    world = Deliveries(CollectorRegistry(), drain_timeout_seconds=getattr(request, "param", 0.0))
     world.delivery = ExactlyOnce(world.context)
     world.delivery.start(1)
     world.assign(PARTITION, OTHER)
@@ -641,7 +641,7 @@ def test_a_transaction_is_open_only_while_it_is_committed(world: Deliveries) -> 
     assert opened == [0]
 
 
-@pytest.mark.parametrize("world", [3600.0], indirect=True, ids=["drain_seconds=3600"])
+@pytest.mark.parametrize("world", [3600.0], indirect=True, ids=["drain_timeout_seconds=3600"])
 def test_partitions_go_at_once_while_a_version_is_away(world: Deliveries) -> None:
     """It may be away for hours; the member that gets them may have it."""
     world.context.unavailable.note(ROUTE, "no version is available")

@@ -22,7 +22,7 @@ _WORKERS = {
     "--max-batch-size",
     "--guarantee",
     "--startup-timeout-seconds",
-    "--shutdown-seconds",
+    "--shutdown-timeout-seconds",
     "--http-host",
     "--http-port",
     "--log-format",

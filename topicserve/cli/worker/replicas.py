@@ -34,7 +34,7 @@ def supervise(arguments: argparse.Namespace, config: WorkerConfig, worker_id: st
             replica_command(arguments, config, worker_id, slot), changed
         ),
         arguments.replicas,
-        config.delivery.shutdown_seconds,
+        config.delivery.shutdown_timeout_seconds,
         metrics,
     )
     replicas = Replicas(supervisor.addresses)

@@ -55,7 +55,12 @@ FLAGS = (
         "S",
         "how long to wait for broker and store",
     ),
-    Flag("--shutdown-seconds", "delivery.shutdown_seconds", "S", "how long a stop may take"),
+    Flag(
+        "--shutdown-timeout-seconds",
+        "delivery.shutdown_timeout_seconds",
+        "S",
+        "how long a stop may take",
+    ),
     Flag("--http-host", "http.host", "HOST", "the address to listen on"),
     Flag("--http-port", "http.port", "P", "0 takes a free one, -1 none"),
     Flag("--log-level", "logging.level", "LEVEL", "debug, info, warning or error"),

@@ -81,7 +81,7 @@ class KafkaConfig(ConfigTable, frozen=True):
     """The client library. Faster with an extra to install: topicserve[fast], or "confluent"."""
     group_instance_id: str | None = None
     """Static membership: a name that this replica alone has, and keeps over restarts."""
-    unreachable_seconds: PositiveSeconds = 15.0
+    unreachable_timeout_seconds: PositiveSeconds = 15.0
     """/readyz fails when no broker has answered for this long."""
     max_decompressed_bytes: Count = 128 * 1024 * 1024
     """The most bytes that a batch may decompress to; with "confluent" see docs/quarantine.md."""
@@ -161,9 +161,9 @@ class DeliveryConfig(ConfigTable, frozen=True):
     """Empty: the group id and the group instance id, or a random one."""
     commit_interval_seconds: PositiveSeconds = 0.5
     """How often offsets are committed; under exactly_once, how long results gather at most."""
-    drain_seconds: Seconds = 5.0
+    drain_timeout_seconds: Seconds = 5.0
     """How long partitions that are taken away are waited for."""
-    shutdown_seconds: PositiveSeconds = 30.0
+    shutdown_timeout_seconds: PositiveSeconds = 30.0
     """How long a stop may take before what is left is given up, uncommitted."""
     delivery_timeout_seconds: PositiveSeconds = 120.0
     """How long the broker may take to acknowledge a result before it is sent again."""
@@ -173,7 +173,7 @@ class DeliveryConfig(ConfigTable, frozen=True):
     """The worker notes a batch whose prediction takes longer, and ends; 0 waits for ever."""
     max_attempts: Annotated[int, Meta(ge=0, le=100)] = 3
     """A record in flight at so many deaths (twice alone) or timeouts is given up; 0 never."""
-    unknown_version_seconds: Seconds = 30.0
+    unknown_version_timeout_seconds: Seconds = 30.0
     """How long records wait for a version or label that is neither there nor on its way."""
     breaker_window_records: Count = 1000
     """The newest records over which the share of dead letters is taken."""

@@ -66,7 +66,7 @@ class AtLeastOnce(Delivery):
         return self._commit()
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
-        if not self._tracker.wait_finished(partitions, self._context.drain_seconds):
+        if not self._tracker.wait_finished(partitions, self._context.drain_timeout_seconds):
             log_event("drain_timed_out", partitions=len(partitions))
         return self._tracker.release(partitions)
 

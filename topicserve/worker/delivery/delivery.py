@@ -32,14 +32,14 @@ class DeliveryContext:
     breaker: Breaker
 
     @property
-    def drain_seconds(self) -> float:
+    def drain_timeout_seconds(self) -> float:
         """Return how long to wait for what is in progress: not for a version that may never come.
 
         Nor for what an open breaker holds back.
         """
         if self.unavailable or self.breaker.open:
             return 0.0
-        return self.environment.config.delivery.drain_seconds
+        return self.environment.config.delivery.drain_timeout_seconds
 
 
 class Delivery(Protocol):

@@ -153,7 +153,8 @@ class ExactlyOnce(Delivery):
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> Offsets:
         if not (
-            self._tracker.wait_finished(partitions, 0) or self.finish(self._context.drain_seconds)
+            self._tracker.wait_finished(partitions, 0)
+            or self.finish(self._context.drain_timeout_seconds)
         ):
             self._epochs.mark_aborted(
                 f"{len(partitions)} partitions were revoked before they were finished"

@@ -55,7 +55,7 @@ class BrokerWatch:
         self._tracker = tracker
         self._flow = flow
         self._metrics = environment.metrics
-        self._unreachable_seconds = config.kafka.unreachable_seconds
+        self._unreachable_timeout_seconds = config.kafka.unreachable_timeout_seconds
         self._clock = environment.clock
         self._wall_clock = environment.wall_clock
         self._limits = limits
@@ -93,7 +93,7 @@ class BrokerWatch:
         Any thread may call it.
         """
         silent = self._clock() - self._heard_at
-        if silent >= self._unreachable_seconds:
+        if silent >= self._unreachable_timeout_seconds:
             since = datetime.fromtimestamp(self._wall_clock() - silent, UTC)
             last = f"; last error: {self._last_error}" if self._last_error else ""
             return f"no broker has answered since {since:%Y-%m-%dT%H:%M:%SZ} ({silent:.0f} s){last}"
@@ -118,7 +118,7 @@ class BrokerWatch:
         ):
             self._asked_at = self._clock()
             self._ask(new)
-        away = self._clock() - self._heard_at >= self._unreachable_seconds
+        away = self._clock() - self._heard_at >= self._unreachable_timeout_seconds
         self._metrics.broker_reachable.set(not away)
 
     def _run(self) -> None:

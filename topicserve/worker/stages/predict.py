@@ -54,7 +54,7 @@ class Predictor:
         batching = config.batching
         self._servables = servables
         self._choice = VersionChoice(servables, guard, metrics)
-        self._unknown_version_seconds = config.delivery.unknown_version_seconds
+        self._unknown_version_timeout_seconds = config.delivery.unknown_version_timeout_seconds
         self._sizer = sizer
         self._metrics = metrics
         self._clock = clock
@@ -134,7 +134,7 @@ class Predictor:
         )
 
     def _is_waited_for(self, route: Route, requests: Sequence[Request]) -> bool:
-        patient = self._clock() - requests[0].polled_at < self._unknown_version_seconds
+        patient = self._clock() - requests[0].polled_at < self._unknown_version_timeout_seconds
         return patient or self._servables.may_become_available(request_of(route))
 
     def _predict_with(

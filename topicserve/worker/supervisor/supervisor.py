@@ -46,14 +46,14 @@ class Supervisor:
         self,
         launch: Launch,
         replicas: int,
-        shutdown_seconds: float,
+        shutdown_timeout_seconds: float,
         metrics: SupervisorMetrics,
         clock: Callable[[], float] = time.monotonic,
         changed: threading.Event | None = None,
     ) -> None:
         self.slots = tuple(Slot(number) for number in range(replicas))
         self._launch = launch
-        self._stop_seconds = shutdown_seconds + STOP_MARGIN_SECONDS
+        self._stop_seconds = shutdown_timeout_seconds + STOP_MARGIN_SECONDS
         self._metrics = metrics
         self._clock = clock
         self._changed = changed or threading.Event()

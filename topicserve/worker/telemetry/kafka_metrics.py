@@ -72,7 +72,7 @@ class KafkaMetrics:
         )
         self.broker_reachable = declare.gauge(
             "topicserve_broker_reachable",
-            "1 when a broker has answered within kafka.unreachable_seconds.",
+            "1 when a broker has answered within kafka.unreachable_timeout_seconds.",
         )
         self.consumer_lag_records = declare.gauge(
             "topicserve_consumer_lag_records",
