@@ -59,4 +59,4 @@ def test_each_replica_that_answers_is_on_the_page() -> None:
     assert "replica 1: w" in page
     assert "replica 2: w" in page
     assert "It is stalled." in page
-    assert '<h1 class="stalled">' in page
+    assert '<header class="stalled">' in page
