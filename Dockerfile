@@ -1,17 +1,24 @@
 # The worker, the producer's side and the command line, without anything that only tests need.
-FROM python:3.11-slim AS build
+#
+#   docker build .                 all kinds of servables
+#   docker build --target onnx .   all kinds but saved_model: no TensorFlow
+FROM python:3.11-slim AS source
 WORKDIR /src
 COPY pyproject.toml requirements.lock README.md LICENSE CHANGELOG.md ./
 COPY topicserve topicserve
 # The lock's versions as constraints. Its hashes are left out: pip asks for all or none, and the
 # package that is built here has none.
 RUN sed -E '/^ +--hash/d; s/ *\\$//' requirements.lock > constraints.txt \
-    && python -m venv /opt/topicserve \
-    && /opt/topicserve/bin/pip install --no-cache-dir --disable-pip-version-check \
-       --constraint constraints.txt '.[worker,confluent,fast]'
+    && python -m venv /opt/topicserve
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
-FROM python:3.11-slim
-COPY --from=build /opt/topicserve /opt/topicserve
+FROM source AS install-onnx
+RUN /opt/topicserve/bin/pip install --constraint constraints.txt '.[onnx,tf-serving,confluent,fast]'
+
+FROM source AS install-worker
+RUN /opt/topicserve/bin/pip install --constraint constraints.txt '.[worker,onnx,tf-serving,confluent,fast]'
+
+FROM python:3.11-slim AS base
 ENV PATH=/opt/topicserve/bin:$PATH PYTHONUNBUFFERED=1
 RUN useradd --uid 10001 --no-create-home topicserve
 USER 10001
@@ -20,3 +27,9 @@ EXPOSE 8080
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["topicserve"]
 CMD ["worker", "--help"]
+
+FROM base AS onnx
+COPY --from=install-onnx /opt/topicserve /opt/topicserve
+
+FROM base AS worker
+COPY --from=install-worker /opt/topicserve /opt/topicserve

@@ -1,6 +1,8 @@
 import re
 import tomllib
 
+import pytest
+
 from tools.reference_pages import CHECKOUT
 
 LINES = (CHECKOUT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
@@ -22,20 +24,53 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
     assert "*" in ignored
 
 
-def test_the_extras_and_the_command_exist() -> None:
-    """The image runs the program as it is installed."""
-    (install,) = (line for line in LINES if "pip install" in line)
-    extras = re.search(r"\.\[([a-z,-]+)\]", install)
+def extras(stage: str) -> set[str]:
+    """Return what a stage installs."""
+    (line,) = (
+        line
+        for start, line in zip(LINES, LINES[1:], strict=False)
+        if start.startswith("FROM ") and start.endswith(f" AS {stage}") and "pip install" in line
+    )
+    found = re.search(r"\.\[([a-z,-]+)\]", line)
+    assert found is not None
+    return set(found[1].split(","))
 
-    assert extras is not None
-    assert set(extras[1].split(",")) <= PROJECT["optional-dependencies"].keys()
+
+def packages(names: set[str]) -> set[str]:
+    """Return the distributions that extras ask for, those of other extras of ours included."""
+    known: dict[str, list[str]] = PROJECT["optional-dependencies"]
+    found = set()
+    for requirement in [one for name in names for one in known[name]]:
+        name, _, inner = re.split(r"[>=<;\]]", requirement)[0].partition("[")
+        found |= packages(set(inner.split(","))) if name == "topicserve" else {name.strip()}
+    return found
+
+
+@pytest.mark.parametrize("stage", ["install-onnx", "install-worker"])
+def test_the_extras_and_the_command_exist(stage: str) -> None:
+    """The image runs the program as it is installed."""
+    assert extras(stage) <= PROJECT["optional-dependencies"].keys()
     assert 'ENTRYPOINT ["topicserve"]' in LINES
     assert "topicserve" in PROJECT["scripts"]
 
 
+def test_one_image_has_no_tensorflow() -> None:
+    """The other one, which is built by default, has all kinds."""
+    lean, full = packages(extras("install-onnx")), packages(extras("install-worker"))
+
+    assert {"onnxruntime", "prometheus-client", "jinja2"} <= lean
+    assert [name for name in lean if "tensorflow" in name] == []
+    assert full - lean == {"tensorflow-cpu", "tensorflow"}
+    assert LINES[-2:] == [
+        "FROM base AS worker",
+        "COPY --from=install-worker /opt/topicserve /opt/topicserve",
+    ]
+
+
 def test_the_image_has_a_python_that_the_project_supports() -> None:
-    """The same in both stages: a virtual environment is tied to it."""
-    images = {line.split()[1] for line in LINES if line.startswith("FROM ")}
+    """The same in all stages: a virtual environment is tied to it."""
+    stages = [line.split() for line in LINES if line.startswith("FROM ")]
+    images = {words[1] for words in stages} - {words[3] for words in stages}
 
     assert images == {"python:3.11-slim"}
     assert PROJECT["requires-python"] == ">=3.11"

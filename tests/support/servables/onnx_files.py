@@ -22,6 +22,11 @@ def value(name: str, shape: Shape, dtype: int = FLOAT) -> Any:
     return helper.make_tensor_value_info(name, dtype, shape)
 
 
+def string(name: str) -> Any:
+    """Return an input or output of one string a row."""
+    return value(name, ["batch"], TensorProto.STRING)
+
+
 def node(operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> Any:
     """Return one operation."""
     return helper.make_node(operator, inputs, outputs, **attributes)
@@ -79,9 +84,14 @@ def network_model(network: Network) -> Any:
 
 
 def write_network(base_path: Path, version: int, network: Network) -> None:
-    """Write a network as a version that its manifest shows to be complete at the first look."""
+    """Write a network as a version."""
+    write_version(base_path, version, network_model(network))
+
+
+def write_version(base_path: Path, version: int, made: Any) -> None:
+    """Write a model as a version that its manifest shows to be complete at the first look."""
     unfinished = base_path.parent / f".{base_path.name}-{version}"
-    content = network_model(network).SerializeToString()
+    content = made.SerializeToString()
     unfinished.mkdir(parents=True)
     (unfinished / "model.onnx").write_bytes(content)
     (unfinished / MANIFEST).write_text(f"{hashlib.sha256(content).hexdigest()}  model.onnx\n")
