@@ -10,6 +10,8 @@ from benchmarks.servers import Servers
 from benchmarks.workload import SERVABLE, Shape
 from tests.support.processes.worker_process import worker_command
 
+SAVED_MODEL, ONNX = "saved_model", "onnx"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -53,8 +55,8 @@ class Competitor:
         return f"{self.kind}, {self.client}, {self.guarantee}"
 
 
-def hand_loop(module: str) -> Callable[[Run], Program]:
-    """Return how to start one of benchmarks.hand_loops."""
+def hand_loop(module: str, kind: str = SAVED_MODEL) -> Callable[[Run], Program]:
+    """Return how to start one of benchmarks.hand_loops, with a model of a kind."""
 
     def program(run: Run) -> Program:
         environment = {
@@ -64,6 +66,7 @@ def hand_loop(module: str) -> Callable[[Run], Program]:
             "TOUT": run.output_topic,
             "GROUP": run.group_id,
             "MODEL": str(run.model_base_path / "1"),
+            "KIND": kind,
         }
         return Program([sys.executable, "-m", f"benchmarks.hand_loops.{module}"], environment)
 
@@ -71,7 +74,12 @@ def hand_loop(module: str) -> Callable[[Run], Program]:
 
 
 def worker(
-    client: str, guarantee: str, *, has_pages: bool = True, has_sdk: bool = False
+    client: str,
+    guarantee: str,
+    kind: str = SAVED_MODEL,
+    *,
+    has_pages: bool = True,
+    has_sdk: bool = False,
 ) -> Callable[[Run], Program]:
     """Return how to start `topicserve worker` with its defaults, for a client and a guarantee.
 
@@ -92,6 +100,7 @@ def worker(
                 {
                     "name": SERVABLE,
                     "base_path": str(run.model_base_path),
+                    "kind": kind,
                     # As the hand loops have it.
                     "options": {"session_threads": 1},
                 }
@@ -107,6 +116,13 @@ def worker(
     return program
 
 
+def onnx_hand_loop(client: str) -> Competitor:
+    """Return the client's hand loop, with ONNX Runtime."""
+    module = {"confluent": "confluent_loop", "kafka-python": "kafka_python_loop"}[client]
+    program = hand_loop(module, ONNX)
+    return Competitor("hand loop", client, "at_least_once", Shape.HAND_LOOP, program)
+
+
 def _hand_loop(client: str, module: str) -> Competitor:
     return Competitor("hand loop", client, "at_least_once", Shape.HAND_LOOP, hand_loop(module))
 
@@ -115,14 +131,18 @@ def _echo(client: str, module: str) -> Competitor:
     return Competitor("bare echo", client, "none", Shape.TOPICSERVE, hand_loop(module))
 
 
-def topicserve(client: str, guarantee: str, shape: Shape = Shape.TOPICSERVE) -> Competitor:
+def topicserve(
+    client: str, guarantee: str, shape: Shape = Shape.TOPICSERVE, kind: str = SAVED_MODEL
+) -> Competitor:
     """Return a worker with its defaults, that reads records of a shape."""
-    return Competitor("topicserve", client, guarantee, shape, worker(client, guarantee))
+    return Competitor("topicserve", client, guarantee, shape, worker(client, guarantee, kind))
 
 
 def _watched(kind: str, shape: Shape = Shape.TOPICSERVE, **parts: bool) -> Competitor:
     client, guarantee = "confluent", "at_least_once"
-    return Competitor(kind, client, guarantee, shape, worker(client, guarantee, **parts))
+    return Competitor(
+        kind, client, guarantee, shape, worker(client, guarantee, SAVED_MODEL, **parts)
+    )
 
 
 STRONG = _hand_loop("confluent", "confluent_loop")

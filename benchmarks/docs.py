@@ -7,7 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-_LIBRARIES = ("kafka-python", "confluent-kafka", "aiokafka", "redis", "tensorflow-cpu", "numpy")
+_LIBRARIES = (
+    *("kafka-python", "confluent-kafka", "aiokafka", "redis"),
+    *("tensorflow-cpu", "onnxruntime", "numpy"),
+)
 
 
 def replace_section(

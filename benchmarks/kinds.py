@@ -3,18 +3,19 @@
     python -m benchmarks.kinds [--only TEXT] [--records 40000] [--rounds 1] [--write-docs]
 
 On Apache Kafka and Valkey, at least once, with both clients: a row as JSON and as protobuf, of 64
-and of 784 floats, and 32 rows of 64 in a record. The last column compares rows of one run.
+and of 784 floats, and 32 rows of 64 in a record; and with the network in ONNX, beside a hand loop
+that calls ONNX Runtime. The last column compares rows of one run.
 """
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.competitors import topicserve
+from benchmarks.competitors import ONNX, Competitor, onnx_hand_loop, topicserve
 from benchmarks.docs import markdown, replace_section
 from benchmarks.drain import drain
 from benchmarks.drain_report import Outcome
@@ -35,12 +36,26 @@ class Kind:
     shape: Shape
     features: int
     rows: int = 1
+    competitor: Callable[[str], Competitor] | None = None
+    """Made for a client, in place of the worker with the SavedModel."""
+
+    def made_for(self, client: str) -> Competitor:
+        """Return what reads it."""
+        if self.competitor is not None:
+            return self.competitor(client)
+        return topicserve(client, "at_least_once", self.shape)
+
+
+def _onnx(client: str) -> Competitor:
+    return topicserve(client, "at_least_once", kind=ONNX)
 
 
 KINDS: Mapping[str, Kind] = {
     "JSON, one row of 64": Kind(Shape.TOPICSERVE, 64),
     "protobuf, one row of 64": Kind(Shape.PROTOBUF, 64),
     "JSON, 32 rows of 64": Kind(Shape.INSTANCES, 64, 32),
+    "JSON, one row of 64, ONNX": Kind(Shape.TOPICSERVE, 64, competitor=_onnx),
+    "the same, hand loop, ONNX": Kind(Shape.HAND_LOOP, 64, competitor=onnx_hand_loop),
     "JSON, one row of 784": Kind(Shape.TOPICSERVE, 784),
     "protobuf, one row of 784": Kind(Shape.PROTOBUF, 784),
 }
@@ -62,8 +77,7 @@ def measure(
                 count = max(records * 4 // (kind.rows + 3), 1)
                 benches[place] = Bench.prepare(servers, own, count, *place)
             for client in _CLIENTS:
-                competitor = topicserve(client, "at_least_once", kind.shape)
-                outcome = drain(benches[place], competitor, _LIMIT_SECONDS)
+                outcome = drain(benches[place], kind.made_for(client), _LIMIT_SECONDS)
                 found.setdefault((name, client), []).append(outcome)
                 print(f"{name}, {client}: {outcome}", file=sys.stderr)
     return found

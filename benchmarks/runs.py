@@ -15,6 +15,7 @@ from benchmarks.workload import Workload
 from tests.support.kafka.topics import open_topics
 from tests.support.processes.child_process import ChildProcess
 from tests.support.servables.models import FEATURES, Network, export_networks
+from tests.support.servables.onnx_files import network_model, save
 
 WARM_UP_RECORDS = 256
 START_LIMIT_SECONDS = 90.0
@@ -41,10 +42,11 @@ class Bench:
         features: int = FEATURES,
         rows: int = 1,
     ) -> "Bench":
-        """Export the network, make the records and store their metadata."""
+        """Export the network for each kind, make the records and store their metadata."""
         network = Network(layers=(features, *Network().layers[1:]))
         model_base_path = directory / "network"
         export_networks(model_base_path, {1: network})
+        save(network_model(network), model_base_path / "1")
         workload = Workload.make(records + WARM_UP_RECORDS, features, rows)
         store_metadata(servers.redis_url, workload)
         return cls(servers, workload, network, model_base_path, directory)

@@ -3,10 +3,10 @@
     python -m benchmarks.start [--rounds 3] [--write-docs]
 
 A worker is started on the embedded servers and asked until `/readyz` answers 200: it has joined its
-group and its servable is available. A look-up table needs no TensorFlow; a SavedModel does, so
-`import tensorflow` alone is measured beside it, in the same round. CPU is user and system time,
-which other work on the machine changes less than the clock. One round comes before the measured
-ones, so that all modules are compiled, as they are where they have been installed.
+group and its servable is available. A look-up table and an ONNX model need no TensorFlow; a
+SavedModel does, so `import tensorflow` alone is measured beside it, in the same round. CPU is user
+and system time, which other work on the machine changes less than the clock. One round comes before
+the measured ones, so that all modules are compiled, as they are where they have been installed.
 """
 
 import argparse
@@ -25,15 +25,21 @@ from typing import Any, NamedTuple
 from benchmarks.docs import markdown, replace_section
 from benchmarks.measure import usage
 from tests.support.kafka.topics import open_topics
+from tests.support.processes.stack import resident_bytes
 from tests.support.processes.worker_process import WorkerProcess
 from tests.support.servables.models import Network, export_networks
+from tests.support.servables.onnx_files import write_network
 from tests.support.servables.table import TABLE, table_servable, write_table
 from topicserve.embedded.stack import Stack
 
-_COLUMNS = ("what", "client", "seconds", "CPU seconds", "CPU seconds beyond import tensorflow")
+_COLUMNS = (
+    *("what", "client", "seconds", "CPU seconds", "CPU seconds beyond import tensorflow"),
+    "RSS MiB",
+)
 _CLIENTS = ("confluent", "kafka-python")
 _PAUSE_SECONDS = 0.01
 _LIMIT_SECONDS = 120.0
+_MIB = 1024 * 1024
 _IMPORT = "import tensorflow"
 # Without what the end of the process takes: the workers are measured while they run.
 _IMPORT_ALONE = f"{_IMPORT}, os; os._exit(0)"
@@ -44,6 +50,7 @@ class Start(NamedTuple):
 
     seconds: float
     cpu_seconds: float
+    resident_bytes: int = 0
 
 
 def start_worker(stack: Stack, directory: Path, client: str, servable: Mapping[str, Any]) -> Start:
@@ -70,7 +77,8 @@ def start_worker(stack: Stack, directory: Path, client: str, servable: Mapping[s
                 if time.perf_counter() - started > _LIMIT_SECONDS:
                     raise AssertionError(worker.log_tail())
                 time.sleep(_PAUSE_SECONDS)
-            return Start(time.perf_counter() - started, usage(worker.pid).cpu_seconds)
+            seconds, cpu_seconds = time.perf_counter() - started, usage(worker.pid).cpu_seconds
+            return Start(seconds, cpu_seconds, resident_bytes(worker.pid))
 
 
 def import_tensorflow() -> Start:
@@ -94,8 +102,10 @@ def measure(rounds: int) -> dict[tuple[str, str], list[Start]]:
     try:
         write_table(directory / TABLE, 1)
         export_networks(directory / "network", {1: Network()})
+        write_network(directory / "onnx", 1, Network())
         servables = {
             "hashmap": table_servable(directory / TABLE),
+            "onnx": {"name": "network", "base_path": str(directory / "onnx"), "kind": "onnx"},
             "saved_model": {"name": "network", "base_path": str(directory / "network")},
         }
         with Stack() as stack:
@@ -117,12 +127,14 @@ def rows_of(found: Mapping[tuple[str, str], list[Start]]) -> list[list[str]]:
     rows = []
     for (what, client), starts in found.items():
         cpu = median(one.cpu_seconds for one in starts)
+        memory = median(one.resident_bytes for one in starts)
         rows.append(
             [
                 *(what, client),
                 f"{median(one.seconds for one in starts):.2f}",
                 f"{cpu:.2f}",
                 f"{cpu - imported:.2f}" if what == "saved_model" else "",
+                f"{memory / _MIB:.0f}" if memory else "",
             ]
         )
     return rows

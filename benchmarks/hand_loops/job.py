@@ -27,17 +27,19 @@ class Places:
     output_topic: str
     group_id: str
     model: str
+    kind: str
 
     @classmethod
     def from_environment(cls) -> "Places":
-        """Return what BOOT, REDIS, TIN, TOUT, GROUP and MODEL (a SavedModel directory) say."""
+        """Return what BOOT, REDIS, TIN, TOUT, GROUP, MODEL (a directory) and KIND say."""
         e = os.environ
-        return cls(e["BOOT"], e["REDIS"], e["TIN"], e["TOUT"], e["GROUP"], e["MODEL"])
+        places = e["BOOT"], e["REDIS"], e["TIN"], e["TOUT"], e["GROUP"], e["MODEL"]
+        return cls(*places, e.get("KIND", "saved_model"))
 
 
 def open_job(places: Places) -> Callable[[Sequence[bytes]], list[bytes]]:
     """Return the function from input bodies to result bodies; the model has run once."""
-    predict = _load(places.model)
+    predict = _LOADERS[places.kind](places.model)
     store = redis.Redis.from_url(places.redis_url)
 
     def answer(bodies: Sequence[bytes]) -> list[bytes]:
@@ -59,7 +61,7 @@ def open_job(places: Places) -> Callable[[Sequence[bytes]], list[bytes]]:
     return answer
 
 
-def _load(path: str) -> Callable[[Any], Any]:
+def _load_saved_model(path: str) -> Callable[[Any], Any]:
     import tensorflow as tf
 
     graph = tf.Graph()
@@ -74,3 +76,21 @@ def _load(path: str) -> Callable[[Any], Any]:
         predict: Callable[[Any], Any] = session.make_callable(y_info.name, [x_info.name])
     predict(np.zeros([1, 64], np.float32))
     return predict
+
+
+def _load_onnx(path: str) -> Callable[[Any], Any]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(f"{path}/model.onnx", options)
+    (x,), (y,) = session.get_inputs(), session.get_outputs()
+
+    def predict(rows: Any) -> Any:
+        return session.run([y.name], {x.name: rows})[0]
+
+    predict(np.zeros([1, 64], np.float32))
+    return predict
+
+
+_LOADERS = {"saved_model": _load_saved_model, "onnx": _load_onnx}

@@ -1,5 +1,6 @@
 import re
 import tomllib
+from itertools import pairwise
 
 import pytest
 
@@ -28,7 +29,7 @@ def extras(stage: str) -> set[str]:
     """Return what a stage installs."""
     (line,) = (
         line
-        for start, line in zip(LINES, LINES[1:], strict=False)
+        for start, line in pairwise(LINES)
         if start.startswith("FROM ") and start.endswith(f" AS {stage}") and "pip install" in line
     )
     found = re.search(r"\.\[([a-z,-]+)\]", line)
@@ -39,7 +40,7 @@ def extras(stage: str) -> set[str]:
 def packages(names: set[str]) -> set[str]:
     """Return the distributions that extras ask for, those of other extras of ours included."""
     known: dict[str, list[str]] = PROJECT["optional-dependencies"]
-    found = set()
+    found: set[str] = set()
     for requirement in [one for name in names for one in known[name]]:
         name, _, inner = re.split(r"[>=<;\]]", requirement)[0].partition("[")
         found |= packages(set(inner.split(","))) if name == "topicserve" else {name.strip()}
