@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from tests.support.servables.kind_context import FunctionServable, ServablesInMemory
+from tests.support.stages.outcomes import outcomes
+from tests.support.stages.records import a_request
 from topicserve.servables.core.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -21,6 +23,7 @@ from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.kinds.pipeline import make_adapter
 from topicserve.servables.kinds.pipeline.pipeline import PipelineServable, load_pipeline
 from topicserve.servables.kinds.servable import Columns, Servable, Signature, TensorSpec
+from topicserve.wire.dead_letter import Reason
 
 FLOAT32, INT64, STRING = (np.dtype(kind) for kind in (np.float32, np.int64, object))
 NUMBER = Signature({"x": TensorSpec(FLOAT32, ())}, {"y": TensorSpec(FLOAT32, ())})
@@ -355,3 +358,60 @@ def test_adapter_loads_with_the_cores_servables(tmp_path: Path, context: Servabl
     assert loader.servable.predict(numbers(1))["result"].tolist() == [4]
     with pytest.raises(InvalidArgumentError, match="there is no `step`; known are: file"):
         make_adapter({"step": 1}, context)
+
+
+def lookup() -> FunctionServable:
+    """Return a servable that looks up 32-bit keys: 7 is there."""
+    spec = TensorSpec(np.dtype(np.int32), ())
+    return FunctionServable(
+        Signature({"x": spec}, {"y": TensorSpec(STRING, ())}),
+        lambda inputs: {"y": np.array([b"seven" if x == 7 else b"?" for x in inputs["x"]], object)},
+    )
+
+
+def identity(dtype: Any) -> FunctionServable:
+    """Return a servable that gives what it takes, of one dtype."""
+    spec = TensorSpec(np.dtype(dtype), ())
+    return FunctionServable(
+        Signature({"x": spec}, {"y": spec}), lambda inputs: {"y": inputs["x"].copy()}
+    )
+
+
+def test_a_number_that_the_next_step_cannot_hold_is_a_dead_letter_alone(tmp_path: Path) -> None:
+    """It is never answered as another number; the records beside it are answered."""
+    context = ServablesInMemory({("ids", 1): identity(np.int64), ("names", 1): lookup()})
+    definition = {
+        "steps": [step("id", "ids", "number"), step("name", "names", "id.y")],
+        "outputs": {"name": "name.y"},
+    }
+    requests = [a_request(value) for value in (7, 2**32 + 7, 8)]
+
+    found = outcomes(load(tmp_path, definition, context), requests)
+
+    first, beyond, last = (found[request.input.record_id] for request in requests)
+    assert b'"prediction":"seven"' in first
+    assert b'"prediction":"?"' in last
+    assert beyond[0] is Reason.PREDICT_FAILED
+    assert beyond[1] == (
+        b"InvalidArgumentError: step 'name': input 'x': 4294967303 is out of range for int32, "
+        b"which is from -2147483648 to 2147483647"
+    )
+
+
+@pytest.mark.parametrize("declared", [None, "float32"])
+def test_dtypes_that_never_fit_are_refused_at_load(tmp_path: Path, declared: str | None) -> None:
+    """Also where the file declares what its inputs are."""
+    context = ServablesInMemory({("scores", 1): identity(np.float32), ("names", 1): lookup()})
+    steps = [step("score", "scores", "number"), step("name", "names", "score.y")]
+    definition: dict[str, Any] = {"steps": steps, "outputs": {"name": "name.y"}}
+    if declared is not None:
+        specs = {
+            "inputs": {"number": {"dtype": declared}},
+            "outputs": {"name": {"dtype": "string"}},
+        }
+        definition = {**definition, "steps": [step("name", "names", "number")], "signature": specs}
+
+    with pytest.raises(
+        InvalidArgumentError, match="step 'name': input 'x' must be int32, found float32"
+    ):
+        load(tmp_path, definition, context)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tests.support.stages.records import PARTITION, ROUTE, a_kafka_record, a_request
 from topicserve.servables.kinds.servable import Signature, TensorSpec
+from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import decode_input
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.calls import columns
@@ -28,8 +29,13 @@ def spec(dtype: Any) -> TensorSpec:
 
 def requests_of(numbers: list[Any]) -> list[Request]:
     """Return the same row of these numbers as a record of each form, as bodies travel."""
-    row = json.dumps(numbers)
-    bodies = [
+    records = [a_kafka_record(value=body.encode()) for body in bodies_of(json.dumps(numbers))]
+    return [replace(a_request(), record=r, input=decode_input(r)) for r in records]
+
+
+def bodies_of(row: str) -> list[str]:
+    """Return the body of each form with this row."""
+    return [
         f'{{"instance":{row}}}',
         f'{{"instance": {{"x": {row}}}}}',
         f'{{"instances": [{row}]}}',
@@ -37,8 +43,6 @@ def requests_of(numbers: list[Any]) -> list[Request]:
         f'{{"inputs": [{row}]}}',
         f'{{"inputs": {{"x": [{row}]}}}}',
     ]
-    records = [a_kafka_record(value=body.encode()) for body in bodies]
-    return [replace(a_request(), record=r, input=decode_input(r)) for r in records]
 
 
 def expected(numbers: list[Any], dtype: np.dtype[Any]) -> Any:
@@ -96,6 +100,61 @@ def test_every_form_and_way_reads_what_tf_serving_reads(
                     assert found.dtype == dtype
                     assert found.tobytes() == wanted.tobytes() or np.isnan(wanted).any()
                     np.testing.assert_array_equal(found, wanted)
+
+
+@given(
+    token=st.sampled_from(["1e309", "-1e400", "1e999999", "9" * 309, "1" + "0" * 400 + ".5"]),
+    before=st.sampled_from(["", "1,", "NaN,", "-1.5,"]),
+    dtype=_dtypes,
+)
+def test_a_number_beyond_float64_is_refused_in_every_form_and_way(
+    token: str, before: str, dtype: np.dtype[Any]
+) -> None:
+    """As TF Serving's parser refuses it; beyond float32 alone a number is infinite."""
+    row = f"[{before}{token}]"
+    size = row.count(",") + 1
+    for body in bodies_of(row):
+        for shape in (None, (size,)):
+            for few_bytes in (0, 2**30):
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(columns, "FEW_BYTES", few_bytes)
+                    assert refuses(body, Signature({"x": TensorSpec(dtype, shape)}, {}))
+
+
+def refuses(body: str, signature: Signature) -> bool:
+    """Return whether a record with this body is a dead letter."""
+    record = a_kafka_record(value=body.encode())
+    try:
+        request = replace(a_request(), record=record, input=decode_input(record))
+    except InvalidRecordError:
+        return True
+    feeds, rejections = build_feeds([request], signature)
+    return (len(feeds), len(rejections)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"instance": 1, "instance": 2}',
+        '{"instances": [1], "instances": [2]}',
+        '{"instances": [{"x": 1, "x": 2}]}',
+        '{"instance": {"x": 1, "x": 2}}',
+        '{"inputs": [1], "inputs": [2]}',
+        '{"inputs": {"x": [1], "x": [2]}}',
+        '{"inputs": {"x": [1]}, "inputs": {"\\u0078": [2]}}',
+    ],
+)
+@pytest.mark.parametrize("few_bytes", [0, 2**30])
+def test_of_a_key_that_is_given_twice_the_last_value_counts(body: str, few_bytes: int) -> None:
+    """In every form and way alike."""
+    record = a_kafka_record(value=body.encode())
+    request = replace(a_request(), record=record, input=decode_input(record))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "FEW_BYTES", few_bytes)
+        (feed,), _ = build_feeds([request], Signature({"x": TensorSpec(np.dtype("i8"), ())}, {}))
+
+    assert feed.columns["x"].tolist() == [2]
 
 
 def test_integers_of_64_bits_keep_them_on_both_sides_of_2_to_the_63() -> None:

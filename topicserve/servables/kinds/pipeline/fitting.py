@@ -1,5 +1,6 @@
 """Brings a column that one step gives into the form that the next one takes."""
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.servables.kinds.defaults import must_be_alone
+from topicserve.servables.kinds.number_ranges import in_dtype, may_change, range_text
 from topicserve.servables.kinds.predict_checks import shape_fits, shape_text
 from topicserve.servables.kinds.servable import Scope, Signature, TensorSpec
 
@@ -33,19 +35,29 @@ def as_fed(signature: Signature, names: AbstractSet[str]) -> Signature:
     return signature
 
 
+def check_dtype(found: np.dtype[Any], wanted: np.dtype[Any], where: str) -> None:
+    """Raise InvalidArgumentError where no column of one dtype is ever fed as another one."""
+    if not may_change(found, wanted):
+        raise InvalidArgumentError(f"{where} must be {_name(wanted)}, found {_name(found)}")
+
+
+def check_dtypes(signature: Signature, sources: Mapping[str, TensorSpec], where: str) -> None:
+    """Raise InvalidArgumentError where what feeds a step has a dtype that it never takes."""
+    for name, spec in signature.inputs.items():
+        check_dtype(sources[name].dtype, spec.dtype, f"{where}: input {name!r}")
+
+
 def fit(column: NDArray[Any], spec: TensorSpec, where: str) -> NDArray[Any]:
     """Return the column in the dtype and shape of `spec`.
 
-    A dtype may change within its kind (int64 to int32, float32 to float64) or from integers to
-    floats; a row's shape only by dimensions of 1. All else is InvalidArgumentError.
+    A dtype may change to another size of its kind or from integers to floats, as far as the dtype
+    holds the numbers; a row's shape only by dimensions of 1. All else is InvalidArgumentError.
     """
     if column.dtype != spec.dtype:
-        is_text = column.dtype.hasobject or spec.dtype.hasobject
-        if is_text or not np.can_cast(column.dtype, spec.dtype, "same_kind"):
-            raise InvalidArgumentError(
-                f"{where} must be {_name(spec.dtype)}, found {_name(column.dtype)}"
-            )
-        column = column.astype(spec.dtype)
+        check_dtype(column.dtype, spec.dtype, where)
+        column, lost = in_dtype(column, spec.dtype)
+        if lost is not None:
+            raise InvalidArgumentError(f"{where}: {range_text(lost, spec.dtype)}")
     if spec.scope is not Scope.ROW:
         # As the only row of a column.
         return _reshaped(column[None], spec.shape, where)[0, ...]

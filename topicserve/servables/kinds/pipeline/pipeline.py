@@ -19,9 +19,10 @@ from topicserve.servables.kinds.pipeline.definition import (
     PipelineStep,
     Reference,
 )
-from topicserve.servables.kinds.pipeline.fitting import as_fed, fit
+from topicserve.servables.kinds.pipeline.fitting import as_fed, check_dtypes, fit
 from topicserve.servables.kinds.pipeline.pins import NOTHING, BuiltOnServables, Held, Pins, pinned
 from topicserve.servables.kinds.pipeline.scopes import (
+    in_dtypes_of,
     input_of_both,
     may_be_shared,
     outputs_of_step,
@@ -159,10 +160,11 @@ class PipelineServable(BuiltOnServables):
                 origin = step.inputs[name]
                 if "." not in origin:
                     inputs[origin] = input_of_both(inputs.get(origin, spec), spec)
-        known: dict[Reference, TensorSpec] = dict(inputs)
+        known: dict[Reference, TensorSpec] = dict(in_dtypes_of(self._declared, inputs))
         is_shared = True
         for step, signature in zip(self._definition.steps, signatures, strict=True):
             sources = {name: _find(known, step.inputs[name]) for name in signature.inputs}
+            check_dtypes(signature, sources, f"step {step.name!r}")
             outputs = outputs_of_step(signature, sources)
             is_shared = is_shared and may_be_shared(signature, sources)
             known.update({f"{step.name}.{name}": spec for name, spec in outputs.items()})

@@ -53,6 +53,13 @@ def input_of_both(first: TensorSpec, second: TensorSpec) -> TensorSpec:
     return first if first.scope is second.scope else TensorSpec(first.dtype, None, Scope.UNKNOWN)
 
 
+def in_dtypes_of(declared: Signature | None, inputs: Specs) -> Specs:
+    """Return inputs in the dtypes that the pipeline's file declares, which records are read in."""
+    if declared is None:
+        return inputs
+    return {n: replace(spec, dtype=declared.inputs[n].dtype) for n, spec in inputs.items()}
+
+
 def with_scopes_of(declared: Signature, derived: Signature) -> Signature:
     """Return what a pipeline's file declares, with the scopes that its steps show.
 

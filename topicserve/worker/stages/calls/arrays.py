@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topicserve.errors import TopicserveError
+from topicserve.servables.kinds.number_ranges import Number, in_dtype, limits_of, range_text
 from topicserve.servables.kinds.servable import TensorSpec
 
 Array = NDArray[Any]
 
-_MAX_SHOWN = 64
 _LONG_INTEGER = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
 
 
@@ -31,14 +31,8 @@ class InvalidInputError(TopicserveError):
 class OutOfRangeError(InvalidInputError):
     """A number is out of its dtype's range."""
 
-    def __init__(self, number: float, spec: TensorSpec, name: str, text: str = "") -> None:
-        text = text or str(number)
-        shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-        bounds = ""
-        if spec.dtype.kind in "iu" or is_narrow_float(spec):
-            limits = _limits(spec)
-            bounds = f", which is from {limits.min} to {limits.max}"
-        super().__init__(f"{name}: {shown} is out of range for {dtype_name(spec)}{bounds}")
+    def __init__(self, number: Number, spec: TensorSpec, name: str, text: str = "") -> None:
+        super().__init__(f"{name}: {range_text(number, spec.dtype, text)}")
         self._cause = number, spec, name
 
     def as_written(self, body: bytes | None) -> InvalidInputError:
@@ -84,16 +78,9 @@ def read_array(
 
 def narrow(array: Array, spec: TensorSpec, name: str) -> Array:
     """Return numbers of 64 bits in the declared dtype; raises for what is out of its range."""
-    if spec.dtype.kind in "iu" and array.size:
-        limits = _limits(spec)
-        low, high = int(array.min()), int(array.max())
-        if low < limits.min or high > limits.max:
-            raise OutOfRangeError(low if low < limits.min else high, spec, name)
-    narrowed = array.astype(spec.dtype, copy=False)
-    if is_narrow_float(spec):
-        lost = np.isfinite(array) & ~np.isfinite(narrowed)
-        if lost.any():
-            raise OutOfRangeError(float(array[lost].flat[0]), spec, name)
+    narrowed, lost = in_dtype(array, spec.dtype)
+    if lost is not None and (spec.dtype.kind in "iu" or is_narrow_float(spec)):
+        raise OutOfRangeError(lost, spec, name)
     return narrowed
 
 
@@ -163,21 +150,9 @@ def _fault(flat: list[Any], spec: TensorSpec, name: str) -> InvalidInputError:
     raise AssertionError("one of the values was refused")
 
 
-def _limits(spec: TensorSpec) -> Any:
-    dtype: Any = spec.dtype
-    if dtype.kind in "iu":
-        return np.iinfo(dtype)
-    if dtype.kind == "f":
-        return np.finfo(dtype)
-    import ml_dtypes  # which numpy has its dtypes of kind V from
-
-    find: Any = ml_dtypes.finfo
-    return find(dtype)
-
-
 def _fits(number: int, spec: TensorSpec) -> bool:
     if spec.dtype.kind in "iu":
-        limits = _limits(spec)
+        limits = limits_of(spec.dtype)
         return bool(limits.min <= number <= limits.max)
     try:
         float(number)
