@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from topicserve.embedded.stack import Stack
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 SIZE = (1200, 1180)
+PHONE_PIXELS = 360
 RECORDS_PER_SECOND = 400
 TOPIC = "lookups"
 
@@ -38,6 +40,7 @@ def main() -> None:
                 write_version(models, 2)
                 publish(producer, 40)
                 take(address, "status_busy")
+                take(framed(address, Path(folder)), "status_phone", (PHONE_PIXELS * 2, 1180))
             write_version(models, 3, content='"unfinished')
             stack.redis.stop()
             with closing(connect(stack.bootstrap_servers, None, TOPIC)) as producer:
@@ -97,24 +100,43 @@ def publish(producer: RecordProducer, seconds: float, *, stores_metadata: bool =
     producer.flush()
 
 
-def take(address: str, name: str) -> None:
+def framed(address: str, folder: Path) -> str:
+    """Return a page as phones show it, its upper half beside its lower one: no window is so narrow.
+
+    It is a copy, since the policy of the page itself lets no one frame it.
+    """
+    with urllib.request.urlopen(f"{address}/?refresh=off") as answer:
+        (folder / "page.html").write_bytes(answer.read())
+    frame = (
+        f'<div style="float:left;width:{PHONE_PIXELS}px;height:1180px;overflow:hidden">'
+        f'<iframe src="page.html" width="{PHONE_PIXELS}" height="4000" '
+        'style="border:0;margin-top:-{}px"></iframe></div>'
+    )
+    halves = "".join(frame.format(top) for top in (0, 1180))
+    page = folder / "phone.html"
+    page.write_text(f'<!DOCTYPE html><body style="margin:0">{halves}')
+    return page.as_uri()
+
+
+def take(address: str, name: str, size: tuple[int, int] = SIZE) -> None:
     """Make one picture, with few colours so that it stays small."""
     path = IMAGES / f"{name}.png"
     program = shutil.which("chromium")
     if program is None:
         raise SystemExit("chromium is not here; apt-get install chromium")
-    width, height = SIZE
+    width, height = size
+    url = address if address.startswith("file:") else f"{address}/?refresh=off"
     subprocess.run(
         [
             *(program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
             *(f"--window-size={width},{height}", f"--screenshot={path}"),
-            f"{address}/?refresh=off",
+            url,
         ],
         check=True,
         stderr=subprocess.DEVNULL,
     )
     with Image.open(path) as image:
-        small = image.convert("RGB").quantize(48)
+        small = image.convert("RGB").quantize(128)
     small.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size:,} bytes")
 
