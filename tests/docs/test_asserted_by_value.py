@@ -3,8 +3,9 @@
 import pytest
 
 from tests.docs.test_logging import ROWS
-from tests.support.docs.assertions import assertions, settings
-from tools.reference_pages import keys, metric_rows
+from tests.support.docs.assertions import assertions
+from tests.support.docs.configured import configured
+from tools.reference_pages import keys, keys_of_servables, metric_rows
 from topicserve.worker.telemetry import label_values
 
 pytestmark = pytest.mark.slow
@@ -66,5 +67,7 @@ def test_every_event_is_asserted_with_its_fields() -> None:
 
 
 def test_every_key_is_set_where_its_behaviour_is_tested() -> None:
-    """Beside the tests that it is read."""
-    assert {key.name for key in keys()} - settings() == set()
+    """Beside the tests that it is read, and in the table that it is in."""
+    rows = [*keys(), *keys_of_servables()]
+
+    assert [key.dotted for key in rows if (key.table, key.name) not in configured()] == []

@@ -15,6 +15,8 @@ from tests.support.stages.logged import Logged
 from topicserve.backends.broker import Admin, RebalanceListener
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.backends.kafka_settings import MAX_DECOMPRESSED_BYTES
+from topicserve.backends.redis_store import RedisMetadataStore
+from topicserve.worker import service
 from topicserve.worker.config.schema import (
     BatchingConfig,
     Client,
@@ -22,6 +24,7 @@ from topicserve.worker.config.schema import (
     Guarantee,
     HttpConfig,
     KafkaConfig,
+    MetadataConfig,
     TopicsConfig,
     WorkerConfig,
 )
@@ -165,6 +168,27 @@ def test_kafkas_settings_reach_their_clients(tmp_path: Path, broker: FakeBroker)
         "compression.type": "lz4",
         "linger.ms": 7,
     }
+
+
+def test_the_metadata_store_is_opened_as_it_is_configured(
+    tmp_path: Path, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose keys may have another prefix, and how long a look-up may take."""
+    opened: list[tuple[str, dict[str, object]]] = []
+
+    def open_store(url: str, **settings: object) -> RedisMetadataStore:
+        opened.append((url, settings))
+        return RedisMetadataStore(url)
+
+    monkeypatch.setattr(service, "RedisMetadataStore", open_store)
+    metadata = MetadataConfig("redis://store", "own:", ttl_seconds=60, timeout_seconds=0.5)
+
+    code, _ = serve(tmp_path, metadata=metadata)
+
+    assert (code, broker.client) == (0, "kafka-python")
+    assert opened == [
+        ("redis://store", {"key_prefix": "own:", "ttl_seconds": 60, "timeout_seconds": 0.5})
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from topicserve.backends.broker import Consumer, Producer
 from topicserve.backends.metadata_store import MetadataStore
 from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.limits import Limits
-from topicserve.worker.config.schema import BatchingConfig, Guarantee
+from topicserve.worker.config.schema import BatchingConfig, Guarantee, LimitsConfig
 from topicserve.worker.delivery.at_least_once import AtLeastOnce
 from topicserve.worker.delivery.delivery import Delivery, DeliveryContext
 from topicserve.worker.delivery.exactly_once import ExactlyOnce
@@ -95,7 +95,7 @@ def build_stages(
                 *(unavailable, quarantine, environment.metrics),
             ),
             flow=flow,
-            decoder=Decoder(router, Limits(**msgspec.structs.asdict(config.limits))),
+            decoder=Decoder(router, limits_of(config.limits)),
             quarantine=quarantine,
         ),
         inference,
@@ -108,6 +108,11 @@ def build_stages(
             dead_letters=dead_letters,
         ),
     )
+
+
+def limits_of(limits: LimitsConfig) -> Limits:
+    """Return [limits] as the decoder has it; the names are the same."""
+    return Limits(**msgspec.structs.asdict(limits))
 
 
 def _batch_sizer(batching: BatchingConfig) -> BatchSizer:

@@ -6,7 +6,6 @@ parametrized with; or in a function of the tests that the expression calls, as f
 """
 
 import ast
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -42,15 +41,6 @@ def assertions() -> tuple[Asserted, ...]:
         for test in ast.walk(tree)
         if isinstance(test, Function) and test.name.startswith("test_")
     )
-
-
-@cache
-def settings() -> frozenset[str]:
-    """Return all words of the tests of behaviour, keys and keywords among them."""
-    paths = set(TESTS.rglob("*.py"))
-    for folder in ("docs", "worker/config"):
-        paths -= set((TESTS / folder).rglob("*.py"))
-    return frozenset(word for path in paths for word in re.findall(r"\w+", path.read_text()))
 
 
 def _modules() -> list[Path]:

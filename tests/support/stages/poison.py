@@ -13,9 +13,14 @@ from topicserve.backends.errors import BackendUnavailableError
 from topicserve.servables.kinds.servable import Signature, TensorSpec
 from topicserve.wire.dead_letter import Reason, decode_dead_letter
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
-from topicserve.wire.limits import Limits
 from topicserve.wire.result import decode_result
-from topicserve.worker.config.schema import BatchingConfig, DeliveryConfig, MetadataConfig
+from topicserve.worker.assembly import limits_of
+from topicserve.worker.config.schema import (
+    BatchingConfig,
+    DeliveryConfig,
+    LimitsConfig,
+    MetadataConfig,
+)
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.decode import Decoder
@@ -96,7 +101,7 @@ class Line:
         self,
         servable: Any = None,
         metadata: Mapping[str, Any] | None = None,
-        limits: Limits | None = None,
+        limits: LimitsConfig | None = None,
         **batching: Any,
     ) -> None:
         environment = an_environment(
@@ -106,7 +111,7 @@ class Line:
         )
         served = Served({1: servable or Echo()})
         router = Router((), lambda: ["digits"], "", environment.metrics)
-        self.decoder = Decoder(router, limits or Limits())
+        self.decoder = Decoder(router, limits_of(limits or LimitsConfig()))
         self.predictor = Predictor(environment, served, BatchSizer(1024, 0))
         self.joiner = Joiner(
             Store(metadata or {}),  # type: ignore[arg-type]  # the other calls are not made

@@ -10,6 +10,7 @@ from tests.support.processes.worker_config import load
 from tests.support.servables.core import HeardCore, put_version
 from topicserve.servables.core.errors import InvalidArgumentError, ResourceExhaustedError
 from topicserve.servables.core.resources.admission import OnInsufficientResources
+from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.core.servable_state import ManagerState
 from topicserve.servables.server.server_core_options import ServerCoreOptions
 from topicserve.servables.sources.completeness import CompletenessOptions
@@ -159,6 +160,34 @@ def test_a_version_that_failed_starts_again_later(tmp_path: Path, start: Start) 
     (tmp_path / "table" / "1" / "hashmap.csv").write_text("a,b\n")
 
     core.wait_for("table", 1, S.AVAILABLE)
+
+
+def test_the_version_of_the_default_label_answers(tmp_path: Path, start: Start) -> None:
+    """Those who name none, while a later one serves too."""
+    for version in (1, 2):
+        put_version(tmp_path / "table", version)
+    core = start(
+        "stable_scans = 1",
+        base_lines='versions = [1, 2]\nversion_labels = { stable = 1 }\ndefault_label = "stable"\n',
+    )
+
+    for version in (1, 2):
+        core.wait_for("table", version, S.AVAILABLE)
+
+    assert core.found(ServableRequest.default("table")) == 1
+
+
+def test_a_kind_has_its_options(tmp_path: Path, start: Start) -> None:
+    """Here the format of a hashmap's file."""
+    put_version(tmp_path / "table", 1)
+    core = start(
+        "stable_scans = 1\nmax_num_load_retries = 0",
+        base_lines='options = { format = "json_lines" }\n',
+    )
+
+    ended = core.wait_for("table", 1, S.END)
+
+    assert "hashmap.jsonl" in str(ended.error)
 
 
 def test_versions_that_are_gone_can_be_unloaded(tmp_path: Path, start: Start) -> None:

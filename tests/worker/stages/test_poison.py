@@ -27,7 +27,7 @@ from topicserve.protos.predict_pb2 import PredictRequest
 from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import KafkaRecord
-from topicserve.wire.limits import Limits
+from topicserve.worker.config.schema import LimitsConfig
 
 PROTOBUF = [("content-type", b"application/x-protobuf")]
 
@@ -116,50 +116,50 @@ def test_a_protobuf_body_is_refused_alone(value: bytes) -> None:
     assert len(message_of(outcome)) < 2000
 
 
-LIMITS: list[tuple[str, Limits, KafkaRecord]] = [
+LIMITS: list[tuple[str, LimitsConfig, KafkaRecord]] = [
     (
         "limits.max_headers allows 100",
-        Limits(max_headers=100),
+        LimitsConfig(max_headers=100),
         good(1, headers=[("tracestate", b"v")] * 100),
     ),
     (
         "limits.max_header_bytes allows 1000",
-        Limits(max_header_bytes=1000),
+        LimitsConfig(max_header_bytes=1000),
         good(1, headers=[("other", b"v" * 1000)]),
     ),
     (
         "limits.max_name_bytes allows 16",
-        Limits(max_name_bytes=16),
+        LimitsConfig(max_name_bytes=16),
         good(1, headers=[("ce_servablelabel", "ä".encode() * 9)]),
     ),
     (
         "limits.max_name_bytes allows 16",
-        Limits(max_name_bytes=16),
+        LimitsConfig(max_name_bytes=16),
         good(1, value=body({"signature_name": "s" * 17, "instances": [1]})),
     ),
     (
         "limits.max_nesting_depth allows 4",
-        Limits(max_nesting_depth=4),
+        LimitsConfig(max_nesting_depth=4),
         good(1, value=b'{"instances":%b}' % nested(6)),
     ),
     (
         "limits.max_nesting_depth allows 4",
-        Limits(max_nesting_depth=4),
+        LimitsConfig(max_nesting_depth=4),
         good(1, value=b'{"instance":%b}' % nested(6)),
     ),
     (
         "limits.max_dimensions allows 2",
-        Limits(max_dimensions=2),
+        LimitsConfig(max_dimensions=2),
         good(1, value=tensor(sizes=(1, 1, 3)), headers=PROTOBUF),
     ),
     (
         "limits.max_unfolded_bytes allows 1000",
-        Limits(max_unfolded_bytes=1000),
+        LimitsConfig(max_unfolded_bytes=1000),
         good(1, value=tensor(sizes=(1, 3000), float_val=[1.0]), headers=PROTOBUF),
     ),
     (
         "limits.max_inputs allows 2",
-        Limits(max_inputs=2),
+        LimitsConfig(max_inputs=2),
         good(
             1,
             value=PredictRequest(output_filter=["a", "b", "c"]).SerializeToString(),
@@ -171,7 +171,7 @@ LIMITS: list[tuple[str, Limits, KafkaRecord]] = [
 
 @pytest.mark.parametrize(("told", "limits", "record"), LIMITS, ids=[told for told, *_ in LIMITS])
 def test_a_record_over_a_limit_is_told_its_key(
-    told: str, limits: Limits, record: KafkaRecord
+    told: str, limits: LimitsConfig, record: KafkaRecord
 ) -> None:
     """And what it allows."""
     outcome = check_alone(Line(limits=limits), record)
@@ -347,6 +347,17 @@ def test_metadata_that_no_result_can_carry_is_refused_alone(content: Any) -> Non
 
     assert reason_of(outcome) is Reason.METADATA_INVALID
     assert len(message_of(outcome)) < 2000
+
+
+def test_metadata_over_the_limit_is_told_its_key() -> None:
+    """And what it allows."""
+    metadata = found([0, 1, 2], b"{}") | found([1], b'{"a":1234567}')
+    line = Line(metadata=metadata, limits=LimitsConfig(max_metadata_bytes=8))
+
+    outcome = check_alone(line, good(1))
+
+    assert reason_of(outcome) is Reason.METADATA_INVALID
+    assert "limits.max_metadata_bytes allows 8" in message_of(outcome)
 
 
 def test_metadata_goes_into_the_result_as_it_is() -> None:

@@ -36,7 +36,9 @@ def log_to(
 ) -> io.StringIO:
     """Return the stream that the log goes to from here on."""
     stream = io.StringIO()
-    configure_logging(LoggingConfig(level, line_format), worker_id, stream, clock or ManualClock())
+    configure_logging(
+        LoggingConfig(level=level, format=line_format), worker_id, stream, clock or ManualClock()
+    )
     return stream
 
 
