@@ -9,7 +9,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-kinds bench-stages bench-start bench-handle docs tables chaos lock format
+.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-kinds bench-heavy bench-stages bench-start bench-handle docs tables chaos lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,9 @@ bench-broker: setup ## the embedded broker beside Apache Kafka: throughput, wake
 
 bench-kinds: setup ## drain a backlog of each kind of record, on Apache Kafka
 	$(BIN)/python -m benchmarks.kinds
+
+bench-heavy: setup ## how near a worker comes to its model's own rate where the model is the work
+	$(BIN)/python -m benchmarks.heavy
 
 bench-stages: setup ## what a record of each kind costs between the Kafka clients and the model
 	$(BIN)/python -m benchmarks.stages

@@ -1,7 +1,7 @@
 """The table of what is measured: a competitor more is an entry more."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,17 +73,23 @@ def hand_loop(module: str, kind: str = SAVED_MODEL) -> Callable[[Run], Program]:
     return program
 
 
+# As the hand loops have it.
+ONE_THREAD = {"session_threads": 1}
+
+
 def worker(
     client: str,
     guarantee: str,
     kind: str = SAVED_MODEL,
     *,
+    options: Mapping[str, object] = ONE_THREAD,
     has_pages: bool = True,
     has_sdk: bool = False,
 ) -> Callable[[Run], Program]:
-    """Return how to start `topicserve worker` with its defaults, for a client and a guarantee.
+    """Return how to start `topicserve worker`, for a client, a guarantee and a kind of servable.
 
-    Or without its HTTP pages, or with an SDK of OpenTelemetry's whose spans go nowhere.
+    With its defaults, but for the servable's options; or without its HTTP pages, or with an SDK of
+    OpenTelemetry's whose spans go nowhere.
     """
 
     def program(run: Run) -> Program:
@@ -101,8 +107,7 @@ def worker(
                     "name": SERVABLE,
                     "base_path": str(run.model_base_path),
                     "kind": kind,
-                    # As the hand loops have it.
-                    "options": {"session_threads": 1},
+                    "options": dict(options),
                 }
             ],
         }
@@ -132,10 +137,15 @@ def _echo(client: str, module: str) -> Competitor:
 
 
 def topicserve(
-    client: str, guarantee: str, shape: Shape = Shape.TOPICSERVE, kind: str = SAVED_MODEL
+    client: str,
+    guarantee: str,
+    shape: Shape = Shape.TOPICSERVE,
+    kind: str = SAVED_MODEL,
+    options: Mapping[str, object] = ONE_THREAD,
 ) -> Competitor:
     """Return a worker with its defaults, that reads records of a shape."""
-    return Competitor("topicserve", client, guarantee, shape, worker(client, guarantee, kind))
+    program = worker(client, guarantee, kind, options=options)
+    return Competitor("topicserve", client, guarantee, shape, program)
 
 
 def _watched(kind: str, shape: Shape = Shape.TOPICSERVE, **parts: bool) -> Competitor:

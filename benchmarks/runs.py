@@ -41,9 +41,10 @@ class Bench:
         records: int,
         features: int = FEATURES,
         rows: int = 1,
+        network: Network | None = None,
     ) -> "Bench":
         """Export the network for each kind, make the records and store their metadata."""
-        network = Network(layers=(features, *Network().layers[1:]))
+        network = network or Network(layers=(features, *Network().layers[1:]))
         model_base_path = directory / "network"
         export_networks(model_base_path, {1: network})
         save(network_model(network), model_base_path / "1")

@@ -62,20 +62,27 @@ def open_job(places: Places) -> Callable[[Sequence[bytes]], list[bytes]]:
 
 
 def _load_saved_model(path: str) -> Callable[[Any], Any]:
+    predict, _ = load_saved_model(path, threads=1)
+    return predict
+
+
+def load_saved_model(path: str, threads: int) -> tuple[Callable[[Any], Any], int]:
+    """Return the model's call, run once, and its input's features; 0 threads: one a core."""
     import tensorflow as tf
 
     graph = tf.Graph()
     with graph.as_default():
-        one = tf.compat.v1.ConfigProto(
-            intra_op_parallelism_threads=1, inter_op_parallelism_threads=1
+        config = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads
         )
-        session = tf.compat.v1.Session(graph=graph, config=one)
+        session = tf.compat.v1.Session(graph=graph, config=config)
         meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], path)
         signature = meta_graph.signature_def["serving_default"]
         (x_info,), (y_info,) = signature.inputs.values(), signature.outputs.values()
         predict: Callable[[Any], Any] = session.make_callable(y_info.name, [x_info.name])
-    predict(np.zeros([1, 64], np.float32))
-    return predict
+    features = x_info.tensor_shape.dim[-1].size
+    predict(np.zeros([1, features], np.float32))
+    return predict, features
 
 
 def _load_onnx(path: str) -> Callable[[Any], Any]:
