@@ -82,7 +82,7 @@ def worker(
     guarantee: str,
     kind: str = SAVED_MODEL,
     *,
-    options: Mapping[str, object] = ONE_THREAD,
+    options: Any = ONE_THREAD,
     has_pages: bool = True,
     has_sdk: bool = False,
 ) -> Callable[[Run], Program]:
@@ -150,9 +150,8 @@ def topicserve(
 
 def _watched(kind: str, shape: Shape = Shape.TOPICSERVE, **parts: bool) -> Competitor:
     client, guarantee = "confluent", "at_least_once"
-    return Competitor(
-        kind, client, guarantee, shape, worker(client, guarantee, SAVED_MODEL, **parts)
-    )
+    program = worker(client, guarantee, SAVED_MODEL, **parts)
+    return Competitor(kind, client, guarantee, shape, program)
 
 
 STRONG = _hand_loop("confluent", "confluent_loop")
