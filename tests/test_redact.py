@@ -85,6 +85,16 @@ def test_no_error_has_the_secrets_of_a_url(password: str, before: str, after: st
     assert SECRET not in str(TopicserveError(f"{before} {url}{after}"))
 
 
+def test_what_is_behind_a_url_belongs_to_the_text() -> None:
+    """However often it is looked at: errors are made of errors."""
+    text = "base path s3://key:hunter2@bucket/a?sig=hunter2: refused ('s3://b/a#x'), try again"
+
+    once = redact_urls(text)
+
+    assert once == "base path s3://***@bucket/a?***: refused ('s3://b/a?***'), try again"
+    assert redact_urls(once) == once
+
+
 def test_a_text_without_a_url_stays_as_it_is() -> None:
     """Times, ratios and addresses of mail are none."""
     text = "at 12:30, 3:1, me@home and a//b"

@@ -13,6 +13,8 @@ _ADDRESS = re.compile(
     r"|unix://[A-Za-z0-9._/-]+)"
 )
 _SEPARATOR = "://"
+_BEHIND_A_URL = ":;,.)]}'\""
+"""Belongs to the text around it."""
 # Of a longer scheme its end is enough; a limit keeps the work linear in the text.
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}://\S*")
 
@@ -29,7 +31,12 @@ def redact_urls(text: str) -> str:
     """Return a text of which no URL has a user, a password, a query or a fragment."""
     if _SEPARATOR not in text:
         return text
-    return _URL_IN_TEXT.sub(lambda url: redact_address(url[0]), text)
+    return _URL_IN_TEXT.sub(_redacted, text)
+
+
+def _redacted(found: re.Match[str]) -> str:
+    url = found[0].rstrip(_BEHIND_A_URL)
+    return redact_address(url) + found[0][len(url) :]
 
 
 def redact_address(address: str) -> str:

@@ -15,7 +15,7 @@ from topicserve.worker.http.server import PageServer, open_server
 from topicserve.worker.status.page import status_page
 
 LIMIT_SECONDS = 60.0
-PHONE_PIXELS = 360
+PHONES_PIXELS = (320, 360)
 LONG = "x" * 300
 STATUS = a_status(
     history=[a_point(5.0 * at, results_per_second=at, p50_seconds=0.01) for at in range(120)],
@@ -42,8 +42,8 @@ STATUS = a_status(
 )
 PAGE = status_page("Keeping up.", "keeping_up", {LONG: STATUS}, refreshes=False)
 # The page in a frame as wide as a phone; it is measured once it has been laid out.
-FRAME = f"""<!DOCTYPE html><title>not measured</title>
-<iframe src="/" width="{PHONE_PIXELS}" height="800" onload="
+FRAME = """<!DOCTYPE html><title>not measured</title>
+<iframe src="/" width="{}" height="800" onload="
   const page = this.contentDocument.documentElement;
   document.title = page.scrollWidth + ' of ' + page.clientWidth;"></iframe>"""
 
@@ -55,7 +55,10 @@ def server() -> Iterator[PageServer]:
     pages: Mapping[str, Page] = {
         "/page": PAGE,
         "/": PAGE._replace(headers=()),
-        "/frame": Page(200, "text/html; charset=utf-8", FRAME.encode()),
+        **{
+            f"/{pixels}": Page(200, "text/html; charset=utf-8", FRAME.format(pixels).encode())
+            for pixels in PHONES_PIXELS
+        },
         "/wrong-policy": PAGE._replace(headers=others_policy),
     }
     opened = open_server(HttpConfig(), lambda path, _: pages.get(path) or error_page(404, path))
@@ -91,12 +94,13 @@ def test_a_browser_has_nothing_to_complain_of(server: PageServer, tmp_path: Path
     assert "Content Security Policy" in said_of_another[0]
 
 
-def test_the_page_fits_a_phone(server: PageServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pixels", PHONES_PIXELS)
+def test_the_page_fits_a_phone(pixels: int, server: PageServer, tmp_path: Path) -> None:
     """Whatever long words others chose: nothing is wider than the screen."""
-    shown, _ = browse(f"{server.address}/frame", tmp_path)
+    shown, _ = browse(f"{server.address}/{pixels}", tmp_path)
 
     measured = re.search(r"<title>(\d+) of (\d+)</title>", shown)
 
     assert measured is not None, shown
     width, screen = map(int, measured.groups())
-    assert width <= screen <= PHONE_PIXELS
+    assert width <= screen <= pixels
