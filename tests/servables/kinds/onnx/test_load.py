@@ -1,12 +1,15 @@
 """What keeps an ONNX model from being loaded is named in one line."""
 
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
-from tests.support.servables.onnx_files import echoes, model, node, save, some_rows, value
+from tests.support.servables.onnx_files import FLOAT, echoes, model, node, save, some_rows, value
 from topicserve.servables.core.errors import (
     DataLossError,
     FailedPreconditionError,
@@ -19,6 +22,7 @@ from topicserve.servables.kinds.onnx.onnx_model import OnnxModel
 from topicserve.servables.kinds.onnx.options import OnnxOptions
 
 DEFAULTS = OnnxOptions()
+BFLOAT16 = value("y", ["batch"], onnx.TensorProto.BFLOAT16)
 WEIGHTS = np.arange(4, dtype=np.float32)
 UNKNOWN_OPERATION = model(
     [node("Levitate", ["x"], ["y"])], [value("x", ["N"])], [value("y", ["N"])]
@@ -190,3 +194,35 @@ def test_cuda_is_never_replaced_by_the_cpu(version: Path) -> None:
 
     with pytest.raises(FailedPreconditionError, match=r"topicserve\[onnx-gpu\]"):
         OnnxModel.load(path, OnnxOptions(provider="cuda"))
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_cuda_that_cannot_start_is_an_error(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime would go on with the CPU, and say nothing that a program can see."""
+    path = save(echoes(x=["batch"]), version)
+    claimed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: claimed)
+
+    with pytest.raises(FailedPreconditionError, match=r"'cuda' could not be started"):
+        OnnxModel.load(path, OnnxOptions(provider="cuda"))
+
+
+def test_what_a_failed_load_took_is_given_back(
+    version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although its error is kept, with the traceback that leads to the session."""
+    made = model([node("Cast", ["y"], ["z"], to=FLOAT)], [BFLOAT16], [value("z", ["batch"])])
+    opened: list[Any] = []
+    open_session = onnxruntime.InferenceSession
+
+    def noted(*arguments: Any, **settings: Any) -> Any:
+        session = open_session(*arguments, **settings)
+        opened.append(weakref.ref(session))
+        return session
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", noted)
+    with pytest.raises(UnimplementedError, match="'y' is tensor") as kept:
+        OnnxModel.load(save(made, version), DEFAULTS)
+
+    assert kept.value.__traceback__ is not None
+    assert [one() for one in opened] == [None]

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,7 @@ from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError
 from topicserve.servables.kinds.fixed_rows import predict_in_parts
 from topicserve.servables.kinds.onnx.declared_shapes import names_with_shape
 from topicserve.servables.kinds.onnx.options import OnnxOptions
-from topicserve.servables.kinds.onnx.runtime import (
-    InferenceSession,
-    RunError,
-    open_session,
-    translate,
-)
+from topicserve.servables.kinds.onnx.runtime import Session
 from topicserve.servables.kinds.onnx.signature import OnnxSignature, Value, read_onnx_signature
 from topicserve.servables.kinds.predict_checks import (
     check_rows,
@@ -38,7 +33,7 @@ class OnnxModel:
     `predict` may be called by any number of threads; `close` only after the last of them.
     """
 
-    def __init__(self, session: InferenceSession, found: OnnxSignature) -> None:
+    def __init__(self, session: Session, found: OnnxSignature) -> None:
         self._session = session
         self._signature = found.signature
         self._rows_of_a_call = found.rows_of_a_call
@@ -59,11 +54,12 @@ class OnnxModel:
         if not os.path.isfile(file):
             raise NotFoundError(f"{file}: there is no such file{_other_files(path)}")
         try:
-            session = open_session(file, options)
-            found = _read_signature(session, file, options.batch_records)
-        except RunError as error:
-            translated = translate(error)
-            raise type(translated)(f"{file}: {translated}") from error
+            session = Session(file, options)
+            try:
+                found = _read_signature(session, file, options.batch_records)
+            except BaseException:
+                session.close()
+                raise
         except ServableError as error:
             raise type(error)(f"{file}: {error}") from error
         _log_what_is_odd(file, found)
@@ -102,8 +98,6 @@ class OnnxModel:
         names = list(outputs)
         try:
             found = self._session.run(names, feeds)
-        except RunError as error:
-            raise translate(error) from error
         except UnicodeDecodeError as error:
             raise InvalidArgumentError(f"an output's string is not UTF-8: {error}") from None
         columns = {name: _as_bytes(value) for name, value in zip(names, found, strict=True)}
@@ -112,8 +106,8 @@ class OnnxModel:
         return columns
 
     def close(self) -> None:
-        """Give the memory back: the session's last reference goes with it."""
-        del self._session
+        """Give the memory back."""
+        self._session.close()
 
 
 def _other_files(path: str) -> str:
@@ -125,15 +119,13 @@ def _other_files(path: str) -> str:
     return f"; set the option file to the one that is there: {found}" if names else ""
 
 
-def _read_signature(
-    session: InferenceSession, file: str, batch_records: bool | None
-) -> OnnxSignature:
-    inputs, outputs = session.get_inputs(), session.get_outputs()
+def _read_signature(session: Session, file: str, batch_records: bool | None) -> OnnxSignature:
+    inputs, outputs = session.inputs(), session.outputs()
     # One without dimensions is a scalar only if the file says so.
     is_doubtful = any(not value.shape for value in (*inputs, *outputs))
     declared = names_with_shape(file) if is_doubtful else frozenset()
 
-    def values(found: Any) -> list[Value]:
+    def values(found: Sequence[Any]) -> list[Value]:
         return [
             Value(one.name, one.type, one.shape if one.shape or one.name in declared else None)
             for one in found

@@ -2,20 +2,18 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
-from onnxruntime import InferenceSession
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from topicserve.servables.core.errors import FailedPreconditionError, ServableError
 from topicserve.servables.kinds.onnx.options import OnnxOptions
 from topicserve.servables.kinds.status_errors import error_of_status
-
-__all__ = ["InferenceSession", "RunError", "open_session", "translate"]
 
 _STATUS_NAMES = {
     native.InvalidArgument: "INVALID_ARGUMENT",
@@ -27,8 +25,7 @@ _STATUS_NAMES = {
     native.RuntimeException: "UNKNOWN",
     native.EPFail: "UNKNOWN",
 }
-RunError = tuple(_STATUS_NAMES)
-"""What ONNX Runtime raises, for an `except` clause."""
+_ERRORS = tuple(_STATUS_NAMES)
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _FATAL = 4  # the level of its own log: what goes wrong is raised, and told once
@@ -49,14 +46,42 @@ def translate(error: BaseException) -> ServableError:
     return error_of_status(name, text)
 
 
-def open_session(file: str, options: OnnxOptions) -> InferenceSession:
-    """Load the model of a file; raises RunError, and FailedPreconditionError for what is missing.
+class Session:
+    """A model of a file, loaded.
 
-    ONNX Runtime reads external data from the file's own directory alone, links resolved.
+    ONNX Runtime reads external data from the file's own directory alone, links resolved. `close`
+    gives the memory back also while the object is referred to: the error of a load is kept, and
+    with it the traceback.
     """
-    settings = _settings(options)
-    for library in _library_paths(options.op_libraries, Path(file).parent):
-        _register(settings, library)
+
+    def __init__(self, file: str, options: OnnxOptions) -> None:
+        """Load it; raises what `translate` returns, or what is missing of the options."""
+        settings = _settings(options)
+        for library in _library_paths(options.op_libraries, Path(file).parent):
+            _register(settings, library)
+        self._native = _open(file, settings, options)
+
+    def inputs(self) -> Sequence[Any]:
+        """Return ONNX Runtime's descriptions: each with name, type and shape."""
+        return self._native.get_inputs()  # type: ignore[no-any-return]
+
+    def outputs(self) -> Sequence[Any]:
+        """Return the same of the outputs."""
+        return self._native.get_outputs()  # type: ignore[no-any-return]
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
+        """Return these outputs; raises what `translate` returns."""
+        try:
+            return self._native.run(outputs, feeds)  # type: ignore[no-any-return]
+        except _ERRORS as error:
+            raise translate(error) from error
+
+    def close(self) -> None:
+        """Give the memory back."""
+        del self._native
+
+
+def _open(file: str, settings: Any, options: OnnxOptions) -> Any:
     provider = _PROVIDERS[options.provider]
     available = onnxruntime.get_available_providers()
     if provider not in available:
@@ -64,9 +89,16 @@ def open_session(file: str, options: OnnxOptions) -> InferenceSession:
             f"provider = {options.provider!r}: the installed ONNX Runtime has only "
             f"{', '.join(available)}; install topicserve[onnx-gpu] in place of topicserve[onnx]"
         )
+    if options.provider == "cuda" and find_spec("nvidia") is not None:
+        onnxruntime.preload_dlls(msvc=False)  # CUDA's libraries where pip has put them
     choices = {key: str(value) for key, value in options.provider_options.items()}
-    session = InferenceSession(file, settings, providers=[(provider, choices)], enable_fallback=0)
-    if session.get_providers()[0] != provider:  # it goes on with the CPU where CUDA cannot start
+    try:
+        session = onnxruntime.InferenceSession(
+            file, settings, providers=[(provider, choices)], enable_fallback=0
+        )
+    except _ERRORS as error:
+        raise translate(error) from error
+    if provider not in session.get_providers():  # it goes on with the CPU where CUDA cannot start
         raise FailedPreconditionError(
             f"provider = {options.provider!r} could not be started; is there a GPU, with the CUDA "
             "and cuDNN that the installed onnxruntime-gpu needs?"
@@ -120,7 +152,7 @@ def _library_path(library: str) -> str:
 def _register(settings: Any, library: str) -> None:
     try:
         settings.register_custom_ops_library(library)
-    except RunError as error:
+    except _ERRORS as error:
         raise FailedPreconditionError(
             f"op_libraries: {library} cannot be loaded: {translate(error)}"
         ) from error
