@@ -25,8 +25,11 @@ DEFAULTS = OnnxOptions()
 BFLOAT16 = value("y", ["batch"], onnx.TensorProto.BFLOAT16)
 WEIGHTS = np.arange(4, dtype=np.float32)
 UNKNOWN_OPERATION = model(
-    [node("Levitate", ["x"], ["y"])], [value("x", ["N"])], [value("y", ["N"])]
+    [node("Levitate", ["x"], ["y"], domain="ai.onnx.contrib")],
+    [value("x", ["N"])],
+    [value("y", ["N"])],
 )
+UNKNOWN_OPERATION.opset_import.add(domain="ai.onnx.contrib", version=1)
 
 
 @pytest.fixture
@@ -62,7 +65,8 @@ def test_a_version_may_be_one_file(version: Path) -> None:
         (b"", InvalidArgumentError, "No graph was found"),
         (b"no model", DataLossError, "Protobuf parsing failed"),
         (echoes(x=["batch"]).SerializeToString()[:-9], DataLossError, "Protobuf parsing failed"),
-        (UNKNOWN_OPERATION.SerializeToString(), ServableError, "Levitate"),
+        (UNKNOWN_OPERATION.SerializeToString(), ServableError,
+         "there is no operator ai.onnx.contrib:Levitate: .*op_libraries"),
         (
             model([node("Add", "ab", "c")], [value("a", [1]), value("b", [1])], [value("c", [1])],
                   opset=6).SerializeToString(),

@@ -35,6 +35,7 @@ _PREFIX = re.compile(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : )?(Load model from .
 _PLACE = re.compile(
     r"/onnxruntime_src/\S+ .*?\)(::<lambda\(\)>)?( const)? (?=[A-Z\[!(])|\w+\.cc:\d+ \w+ "
 )
+_UNKNOWN_OPERATOR = re.compile(r"(\S+)\(-?\d+\) is not a registered function/op")
 _OUT_OF_MEMORY = re.compile(r"bad_?alloc|Failed to allocate memory|out of memory", re.IGNORECASE)
 
 
@@ -42,6 +43,12 @@ def translate(error: BaseException) -> ServableError:
     """Return what ONNX Runtime says in the core's words: its cause in one line."""
     message = _PREFIX.sub("", str(error).strip(), count=1)
     text = " ".join(_PLACE.sub("", message).split())
+    unknown = _UNKNOWN_OPERATOR.search(text)
+    if unknown:
+        text = (
+            f"there is no operator {unknown[1]}: name the library that has it in the option "
+            'op_libraries, such as op_libraries = ["onnxruntime_extensions"]'
+        )
     name = "RESOURCE_EXHAUSTED" if _OUT_OF_MEMORY.search(text) else _STATUS_NAMES[type(error)]
     return error_of_status(name, text)
 
