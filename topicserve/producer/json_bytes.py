@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
@@ -11,10 +12,17 @@ from typing import Any
 import numpy as np
 import orjson
 
+from topicserve.producer.rows.times import has_times, time_texts
 from topicserve.wire.errors import InvalidRecordError
 
 # How orjson's errors begin for what `_native` makes writable.
-_NOT_NATIVE = ("numpy array is not native-endianness", "Dict key must be str")
+_NOT_NATIVE = (
+    "numpy array is not native-endianness",
+    "Dict key must be str",
+    "unrepresentable numpy.datetime64",
+)
+# How orjson writes numpy's times: to microseconds, and NaT as a date of the year 1677.
+_TIME = re.compile(rb'-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?"')
 DATA_FRAME_REMEDY = (
     'is a DataFrame; give instances=frame.to_dict("records") or inputs=frame.to_dict("list")'
 )
@@ -27,11 +35,14 @@ def json_bytes(tree: Any, field: str) -> bytes:
     """
     try:
         try:
-            return _dumps(tree)
+            written = _dumps(tree)
         except TypeError as error:  # JSONEncodeError is one
             if not str(error).startswith(_NOT_NATIVE):
                 raise
             return _dumps(_native(tree))
+        if b"T" in written and _TIME.search(written) and has_times(tree):
+            return _dumps(_native(tree))
+        return written
     except (TypeError, ValueError, RecursionError) as error:
         problem = error.__cause__ or error  # the cause is of `_other`, and says more
         raise InvalidRecordError(field, f"cannot be written as JSON: {problem}") from None
@@ -92,15 +103,27 @@ def _other(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, date):  # of a subclass, like pandas' own
-        return value.isoformat()
+        return value.isoformat() if value == value else None  # NaT is no time
+    if isinstance(value, (np.ndarray, np.generic)):
+        _refuse_without_json(value.dtype)
     return listed(value)
 
 
+def _refuse_without_json(dtype: np.dtype[Any]) -> None:
+    """Raise TypeError for arrays of which `tolist` makes something else than their values."""
+    if dtype.kind == "m":
+        raise TypeError(f"{dtype} is a duration; give a number, such as its seconds")
+    if dtype.kind == "f" and dtype.itemsize > np.dtype(np.float64).itemsize:
+        raise TypeError(f"{dtype} has no form in JSON; give float64")
+
+
 def _native(node: Any) -> Any:
-    """Return a tree with arrays in this machine's byte order and plain text as keys.
+    """Return a tree with arrays in this machine's byte order, plain text as keys, times as text.
 
     Files in a byte order of their own (IDX, FITS) and numpy's text give others.
     """
+    if isinstance(node, (np.ndarray, np.generic)) and node.dtype.kind == "M":
+        return time_texts(np.asarray(node))
     if isinstance(node, Mapping):
         return {
             str.__str__(name) if isinstance(name, str) else name: _native(item)
@@ -140,7 +163,8 @@ def _plain(node: Any) -> Any:
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
         return {f.name: _plain(getattr(node, f.name)) for f in dataclasses.fields(node)}
     if isinstance(node, (np.ndarray, np.generic)):
-        return _plain(node.tolist())
+        is_time = node.dtype.kind == "M"
+        return time_texts(np.asarray(node)) if is_time else _plain(node.tolist())
     _refuse_read_once(node)
     try:
         return orjson.loads(orjson.dumps(node))  # dates, UUIDs, enumerations

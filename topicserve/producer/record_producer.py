@@ -138,8 +138,8 @@ class RecordProducer:
     ) -> list[PublishFuture]:
         """Take each row of a table as a record, in order; their futures are in that order, too.
 
-        `rows` is a numpy array, columns by name, a pandas DataFrame, or an Arrow table, batch or
-        reader (pyarrow, polars).
+        `rows` is a numpy array, columns by name, a pandas DataFrame or Series, or an Arrow table,
+        batch, array or reader (pyarrow, polars).
 
             producer.publish_rows(array)                        # a row is array[i]
             producer.publish_rows(frame, metadata=["user"])     # {"x": 1.0, "y": 2.0}

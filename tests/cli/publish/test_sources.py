@@ -205,12 +205,18 @@ def test_a_folder_of_images_is_read_in_order_of_names(tmp_path: Path) -> None:
     assert elsewhere.metadata is STORED_ELSEWHERE
 
 
-def test_an_image_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
-    """It could be neither metadata nor a position."""
-    (tmp_path / os.fsdecode(b"a\xff.png")).write_bytes(b"a")
+def test_an_image_whose_name_is_no_text_is_a_row_of_its_own(tmp_path: Path) -> None:
+    """It is refused alone; its position is text, behind which reading goes on."""
+    for name in (b"a.png", b"a\xff.png", b"b.png"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"image")
 
-    with pytest.raises(UsageError, match=r"'a\\udcff.png' is not UTF-8; rename the file"):
-        read(tmp_path)
+    first, unnamed, last = read(tmp_path)
+
+    assert str(unnamed[2]) == "file: the name is not UTF-8; rename the file"
+    assert unnamed[:2] == ("a\\udcff.png", f"{tmp_path}/a\\udcff.png")
+    assert [row[0] for row in read(tmp_path, start=unnamed[0])] == ["b.png"]
+    assert [row[0] for row in read(tmp_path, start="a.png")] == [unnamed[0], "b.png"]
+    assert first[2] == last[2] == {"b64": "aW1hZ2U="}
 
 
 def test_an_image_that_cannot_be_read_is_a_row_of_its_own(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -270,3 +271,84 @@ def test_every_library_says_the_same(rows: list[tuple[float, int]], max_rows: in
 
     for table in (columns, as_arrays(columns), pd.DataFrame(columns), pa.table(columns)):
         assert published(table, max_rows=max_rows) == wanted
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        lambda: (text for text in "ab"),
+        lambda: map(str, "ab"),
+        lambda: dict.fromkeys("ab").keys(),
+        lambda: {1: "a", 2: "b"}.values(),
+        lambda: deque("ab"),
+        lambda: pd.Index(list("ab")),
+        lambda: pa.array(list("ab")),
+    ],
+)
+def test_values_of_any_iterable_are_one_a_row(values: Callable[[], Any]) -> None:
+    """As metadata, record ids and keys, also where the rows are taken in parts."""
+    found = encoded(
+        np.zeros((2, 1)), 1, metadata={"m": values()}, record_ids=values(), keys=values()
+    )
+
+    assert [orjson.loads(one.metadata) for one in found] == [{"m": "a"}, {"m": "b"}]
+    assert [one.record_id for one in found] == ["a", "b"]
+    assert [one.outgoing.key for one in found] == [b"a", b"b"]
+
+
+def test_one_value_of_all_rows_is_no_column() -> None:
+    """Text, bytes, an object, and an array without a dimension."""
+    common = {"text": "ab", "object": {"a": 1}, "number": np.array(7), "none": None}
+
+    found = encoded(np.zeros((2, 1)), metadata=common)
+
+    assert [orjson.loads(one.metadata) for one in found] == [common | {"number": 7}] * 2
+
+
+def test_a_set_is_no_column() -> None:
+    """Its values have no order in which rows could have them."""
+    for how in ({"metadata": {"m": {1, 2}}}, {"keys": {"a", "b"}}):
+        with pytest.raises(InvalidRecordError, match="has no order"):
+            RowMapping(**how)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "Int64", object])
+def test_a_row_without_a_key_or_id_has_its_own(dtype: Any) -> None:
+    """A key is the record id then, and an id is made; numbers beside it stay as they are."""
+    frame = pd.DataFrame({"x": [1, 2, 3], "k": pd.Series([7, None, None], dtype=dtype)})
+
+    first, second, third = encoded(frame, inputs=["x"], keys="k", record_ids="k")
+
+    assert (first.record_id, first.outgoing.key) == ("7", b"7")
+    assert len({second.record_id, third.record_id}) == 2
+    assert second.outgoing.key == second.record_id.encode()
+    assert third.outgoing.key == third.record_id.encode()
+
+
+def test_an_empty_id_or_key_is_none() -> None:
+    """As a CSV file's empty cell is."""
+    columns = {"x": [1, 2], "id": ["", "a"], "k": ["", "b"]}
+
+    made, named = encoded(columns, record_ids="id", keys="k")
+
+    assert made.outgoing.key == made.record_id.encode()
+    assert (named.record_id, named.outgoing.key) == ("a", b"b")
+
+
+@pytest.mark.parametrize(
+    "series", [pd.Series([1, 2]), pa.array([1, 2]), pa.chunked_array([[1, 2]])]
+)
+def test_a_series_is_rows_of_one_value(series: Any) -> None:
+    """As an array is."""
+    assert published(series) == [{"instance": 1}, {"instance": 2}]
+
+
+def test_a_stream_without_columns_is_no_table() -> None:
+    """It is told as every other thing that is no table."""
+
+    class Numbers:
+        def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+            return pa.chunked_array([[1, 2]]).__arrow_c_stream__(requested_schema)
+
+    with pytest.raises(InvalidRecordError, match="rows: must be a numpy array"):
+        published(Numbers())

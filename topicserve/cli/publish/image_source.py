@@ -26,10 +26,7 @@ class ImageSource:
     def __init__(self, name: str, columns: Columns) -> None:
         self.name = name
         self._folder = Path(name)
-        self._files = sorted(_images(self._folder))
-        unnamed = next((file for file in self._files if not _is_text(file)), None)
-        if unnamed is not None:
-            raise UsageError(f"{name}: the name {unnamed!a} is not UTF-8; rename the file")
+        self._files = sorted(_images(self._folder), key=_position)
         if not self._files:
             raise UsageError(f"{name}: holds no images ({', '.join(sorted(SUFFIXES))})")
         if columns.inputs is None:
@@ -41,12 +38,13 @@ class ImageSource:
     def rows(self, start: Position | None) -> Iterator[Row]:
         """See RowSource."""
         for file in self._files:
-            if start is None or file > str(start):
-                yield Row(file, f"{self.name}/{file}", self._record(file))
+            position = _position(file)
+            if start is None or position > str(start):
+                yield Row(position, f"{self.name}/{position}", self._record(file))
 
     def left(self, start: Position | None) -> int:
         """See RowSource."""
-        return sum(start is None or file > str(start) for file in self._files)
+        return sum(start is None or _position(file) > str(start) for file in self._files)
 
     def fraction(self) -> None:
         """Return None: the files are known."""
@@ -60,6 +58,8 @@ class ImageSource:
         """Close nothing: no file is open between two rows."""
 
     def _record(self, file: str) -> Record | InvalidRecordError:
+        if file != _position(file):
+            return InvalidRecordError(FILE, "the name is not UTF-8; rename the file")
         try:
             image = (self._folder / file).read_bytes()
         except OSError as error:
@@ -71,13 +71,9 @@ class ImageSource:
         return record
 
 
-def _is_text(name: str) -> bool:
-    """Return whether a name can be metadata, and a position in a checkpoint."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _position(file: str) -> str:
+    """Return a name as text, as a checkpoint has it; bytes that are not UTF-8 are escaped."""
+    return file.encode("utf-8", "backslashreplace").decode()
 
 
 def _images(folder: Path) -> Iterator[str]:

@@ -4,6 +4,7 @@ Neither pandas nor pyarrow is imported for a table that is not theirs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +18,8 @@ ONLY = ""
 """The name of an array's only column."""
 
 _WANTED = (
-    "must be a numpy array, columns by name, a pandas DataFrame or an Arrow table (also "
-    "__arrow_c_stream__, with pyarrow installed)"
+    "must be a numpy array, columns by name, a pandas DataFrame or Series, or an Arrow table or "
+    "array (also __arrow_c_stream__ of a table, with pyarrow installed)"
 )
 
 
@@ -29,6 +30,8 @@ class Chunk(NamedTuple):
     """Which row of the table is the first here."""
     rows: int
     columns: Mapping[str, Any]
+    problems: Mapping[int, InvalidRecordError] = MappingProxyType({})
+    """Which of the rows could not be read, from 0, and why."""
 
 
 def chunks_of(table: Any, max_rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
@@ -43,12 +46,21 @@ def chunks_of(table: Any, max_rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
         yield from _of_batches(iter(getattr(table, "to_batches", lambda: table)()), max_rows)
     elif hasattr(table, "schema") and hasattr(table, "num_rows"):
         yield from _of_batches(iter([table]), max_rows)
+    elif hasattr(table, "iloc") or hasattr(table, "to_pylist"):  # a series, an Arrow array
+        yield from _of_columns({ONLY: table}, max_rows)
     elif hasattr(table, "__arrow_c_stream__"):
-        from pyarrow import RecordBatchReader
-
-        yield from _of_batches(iter(RecordBatchReader.from_stream(table)), max_rows)
+        yield from _of_batches(_of_stream(table), max_rows)
     else:
         raise InvalidRecordError("rows", f"{_WANTED}; found {type(table).__name__}")
+
+
+def _of_stream(table: Any) -> Iterator[Any]:
+    from pyarrow import ArrowException, RecordBatchReader
+
+    try:
+        return iter(RecordBatchReader.from_stream(table))
+    except ArrowException as error:
+        raise InvalidRecordError("rows", f"{_WANTED}; its stream has no columns: {error}") from None
 
 
 def _of_array(array: NDArray[Any], max_rows: int) -> Iterator[Chunk]:

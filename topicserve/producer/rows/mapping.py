@@ -8,7 +8,13 @@ import numpy as np
 from topicserve.producer.encoder import EncodedRecord
 from topicserve.producer.record import Record, StoredElsewhere
 from topicserve.producer.rows.chunks import CHUNK_ROWS, ONLY, Chunk, chunks_of
-from topicserve.producer.rows.values import metadata_values_of, typed_values_of, values_of
+from topicserve.producer.rows.given import id_of, is_column, key_of, one_a_row
+from topicserve.producer.rows.values import (
+    metadata_values_of,
+    problems_of,
+    typed_values_of,
+    values_of,
+)
 from topicserve.wire.errors import InvalidRecordError
 
 
@@ -23,6 +29,9 @@ class CommonFields(TypedDict, total=False):
     traceparent: str | None
     tracestate: str | None
 
+
+Problems = dict[int, InvalidRecordError]
+"""Why there is no record of a row of a chunk."""
 
 MetadataColumns = Sequence[str] | Mapping[str, Any] | StoredElsewhere | None
 """Names of columns; or values by name: a column of them, or one that all rows have."""
@@ -54,40 +63,49 @@ class RowMapping:
         self._inputs = inputs
         self._vector = vector
         self._tensors = tensors
-        self._metadata = metadata
-        self._record_ids = _column(record_ids)
-        self._keys = _column(keys)
+        self._metadata = _with_columns(metadata)
+        self._record_ids = one_a_row(record_ids, "record_ids")
+        self._keys = one_a_row(keys, "keys")
         self._common: CommonFields = common or {}
         if vector and (tensors or isinstance(inputs, str)):
             raise InvalidRecordError("vector", "makes one list of several columns")
 
-    def records(self, table: Any, max_rows: int = CHUNK_ROWS) -> Iterator[list[Record]]:
+    def records(
+        self, table: Any, max_rows: int = CHUNK_ROWS
+    ) -> Iterator[list[Record | InvalidRecordError]]:
         """Yield the records of a table, some at a time. Raises InvalidRecordError."""
         for chunk in chunks_of(table, max_rows):
             yield self.of_chunk(chunk)
 
-    def of_chunk(self, chunk: Chunk) -> list[Record]:
-        """Return the records of some rows."""
-        rows = range(chunk.rows)
-        ids = self._values(chunk, self._record_ids, "record_ids")
-        keys = self._values(chunk, self._keys, "keys")
-        metadata = self._metadata_of(chunk)
-        form, contents = self._contents(chunk)
+    def of_chunk(self, chunk: Chunk) -> list[Record | InvalidRecordError]:
+        """Return the records of some rows, and why there is none where a value cannot be read.
+
+        Raises InvalidRecordError for a fault of a column, which all rows have.
+        """
+        problems = dict(chunk.problems)
+        ids = self._values(chunk, self._record_ids, "record_ids", problems)
+        keys = self._values(chunk, self._keys, "keys", problems)
+        metadata = self._metadata_of(chunk, problems)
+        form, contents = self._contents(chunk, problems)
         return [
-            Record(
+            problems[row]
+            if row in problems
+            else Record(
                 **{form: contents[row]},
                 metadata=metadata(row),
-                record_id=None if ids is None else _text(ids[row]),
-                key=None if keys is None else _key(keys[row]),
+                record_id=None if ids is None else id_of(ids[row]),
+                key=None if keys is None else key_of(keys[row]),
                 **self._common,
             )
-            for row in rows
+            for row in range(chunk.rows)
         ]
 
-    def _contents(self, chunk: Chunk) -> tuple[str, Sequence[Any]]:
+    def _contents(self, chunk: Chunk, problems: Problems) -> tuple[str, Sequence[Any]]:
         names = self._input_names(chunk)
         read = typed_values_of if self._tensors else values_of
         columns = [read(_named(chunk, name, "inputs")) for name in names]
+        for name, column in zip(names, columns, strict=True):
+            _note(problems, f"inputs.{name}", column)
         if self._tensors:
             if ONLY in names:
                 raise InvalidRecordError("inputs", "name the input: rows={name: array}")
@@ -113,7 +131,7 @@ class RowMapping:
             raise InvalidRecordError("inputs", "has no column left: all are metadata, id or key")
         return names
 
-    def _metadata_of(self, chunk: Chunk) -> Callable[[int], Any]:
+    def _metadata_of(self, chunk: Chunk, problems: Problems) -> Callable[[int], Any]:
         given = self._metadata
         if given is None or isinstance(given, StoredElsewhere):
             return lambda _: given
@@ -123,20 +141,28 @@ class RowMapping:
         columns: dict[str, Sequence[Any]] = {}
         if isinstance(given, Mapping):
             for name, value in given.items():
-                if _is_column(value):
-                    found = self._values(chunk, value, f"metadata.{name}")
+                if is_column(value):
+                    found = self._values(chunk, value, f"metadata.{name}", problems)
                     columns[name] = metadata_values_of(found or ())
                 else:
                     common[name] = value
         else:
             for name in given:
                 columns[name] = metadata_values_of(values_of(_named(chunk, name, "metadata")))
+                _note(problems, f"metadata.{name}", columns[name])
         return lambda row: common | {name: column[row] for name, column in columns.items()}
 
-    def _values(self, chunk: Chunk, given: Any, field: str) -> Sequence[Any] | None:
+    def _values(
+        self, chunk: Chunk, given: Any, field: str, problems: Problems
+    ) -> Sequence[Any] | None:
         """Return one value a row: of a column of the table, or of what was given beside it."""
         if given is None:
             return None
+        values = self._one_a_row(chunk, given, field)
+        _note(problems, field, values)
+        return values
+
+    def _one_a_row(self, chunk: Chunk, given: Any, field: str) -> Sequence[Any]:
         if isinstance(given, str):
             return values_of(_named(chunk, given, field))
         stop = chunk.start + chunk.rows
@@ -147,28 +173,37 @@ class RowMapping:
 
 
 def encode_rows(
-    encode: Callable[[Record], EncodedRecord], records: Sequence[Record], start: int
+    encode: Callable[[Record], EncodedRecord],
+    records: Sequence[Record | InvalidRecordError],
+    start: int,
 ) -> list[EncodedRecord]:
     """Return records encoded; raises InvalidRecordError that names the row, counted from 0."""
     encoded: list[EncodedRecord] = []
     try:
-        encoded.extend(encode(record) for record in records)
+        for record in records:
+            if isinstance(record, InvalidRecordError):
+                raise record
+            encoded.append(encode(record))
     except InvalidRecordError as error:
         row = start + len(encoded)
         raise InvalidRecordError(f"rows[{row}].{error.field}", error.problem) from None
     return encoded
 
 
-def _column(given: Any) -> Any:
-    is_ready = given is None or isinstance(given, str) or hasattr(given, "__getitem__")
-    return given if is_ready else list(given)
+def _note(problems: Problems, field: str, values: Sequence[Any]) -> None:
+    """Note the rows of a column whose value could not be read."""
+    for row, problem in problems_of(values).items():
+        problems.setdefault(row, InvalidRecordError(field, problem))
 
 
-def _is_column(value: Any) -> bool:
-    """Tell a column from one value that all rows have."""
-    if isinstance(value, (str, bytes, Mapping)):
-        return False
-    return isinstance(value, (Sequence, np.ndarray)) or hasattr(value, "iloc")
+def _with_columns(given: MetadataColumns) -> MetadataColumns:
+    """Return metadata by name with columns that can be read in parts, and more than once."""
+    if not isinstance(given, Mapping):
+        return given
+    return {
+        name: one_a_row(value, f"metadata.{name}") if is_column(value) else value
+        for name, value in given.items()
+    }
 
 
 def _named(chunk: Chunk, name: str, field: str) -> Any:
@@ -184,11 +219,3 @@ def _tensors(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
         name: np.asarray([value]) if hasattr(value, "dtype") else [value]
         for name, value in zip(names, row, strict=True)
     }
-
-
-def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, (int, np.integer)) else value
-
-
-def _key(value: Any) -> Any:
-    return value if isinstance(value, (str, bytes)) or value is None else str(value)
