@@ -14,7 +14,7 @@ example: topicserve completion bash
 
 Put the script where the shell looks for it:
   bash   ~/.local/share/bash-completion/completions/topicserve
-  zsh    at the end of ~/.zshrc, or as _topicserve in a folder of $fpath
+  zsh    at the end of ~/.zshrc, or in a folder of $fpath as _topicserve
   fish   ~/.config/fish/completions/topicserve.fish
 """
 SHELLS = ("bash", "zsh", "fish")
