@@ -191,7 +191,7 @@ def test_batches_of_large_results_are_small_from_the_first_one(
     text = b"a" * 2_000_000
 
     class Large(Doubling):
-        """CallOutput each row with a long text."""
+        """Answers each row with a long text."""
 
         signatures = {  # noqa: RUF012
             "serving_default": Signature(DOUBLE.inputs, {"y": TensorSpec(np.dtype(object), ())})

@@ -54,7 +54,7 @@ TEXTS: dict[str, Compute] = {compute.__name__: compute for compute in (mean_of_p
 
 
 class Computing:
-    """CallOutput with what a function makes of the column `x`. Notes the sizes of its calls."""
+    """Answers with what a function makes of the column `x`. Notes the sizes of its calls."""
 
     def __init__(self, compute: Compute, **changes: Any) -> None:
         takes = _TEXT if compute.__name__ in TEXTS else _NUMBER

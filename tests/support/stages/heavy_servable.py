@@ -25,7 +25,7 @@ _RECORD_SIGNATURES = {
 
 
 class HeavyServable:
-    """CallOutput each row with 0; signature `echo` with the row, `large` with 10 MB."""
+    """Answers each row with 0; signature `echo` with the row, `large` with 10 MB."""
 
     signatures: Mapping[str, Signature] = {
         **_RECORD_SIGNATURES,

@@ -51,7 +51,7 @@ SIGNATURES = {
 
 
 class Echo:
-    """CallOutput each call with its own inputs, under the names of outputs."""
+    """Answers each call with its own inputs, under the names of outputs."""
 
     signatures: Any = SIGNATURES
 
@@ -60,7 +60,7 @@ class Echo:
 
 
 class Answering(Echo):
-    """CallOutput as `answer` says wherever the number 13 is among the first input's values."""
+    """Answers as `answer` says wherever the number 13 is among the first input's values."""
 
     def __init__(self, answer: Callable[[int], Any]) -> None:
         self.answer = answer

@@ -24,7 +24,7 @@ START = ManualClock()()
 
 
 class FakeAdmin:
-    """CallOutput as it is told, and counts what it is asked."""
+    """Answers as it is told, and counts what it is asked."""
 
     def __init__(self) -> None:
         self.asked = 0

@@ -84,7 +84,7 @@ def test_a_version_that_works_takes_over(guarantee: Guarantee) -> None:
 
 
 class Answering(Doubling):
-    """CallOutput with whatever is given for each row."""
+    """Answers with whatever is given for each row."""
 
     def __init__(self, column: Callable[[Any], Any], dtype: Any = np.float32) -> None:
         super().__init__()

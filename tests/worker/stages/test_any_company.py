@@ -46,7 +46,7 @@ def total(array: Array) -> float:
 
 
 class Mixing:
-    """CallOutput by row, by call and by batch, as its signature says. Refuses a poisoned row."""
+    """Answers by row, by call and by batch, as its signature says. Refuses a poisoned row."""
 
     def __init__(self, signature: Signature, behaviours: dict[str, str]) -> None:
         self.signatures = {"serving_default": signature}

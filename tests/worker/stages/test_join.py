@@ -194,7 +194,7 @@ _sorts = st.sampled_from(["found", "missing", "absent", "invalid", "number"])
 def test_each_record_keeps_its_own_metadata_among_others_of_its_id(
     records: list[tuple[int, bool, int]], stored: list[str], on_missing: OnMissingMetadata
 ) -> None:
-    """MetadataLookup and encoded: what a record declares, and no neighbour of the same id."""
+    """Joined and encoded: what a record declares, and no neighbour of the same id."""
     contents = {"found": b'{"row":1}', "invalid": b"[", "number": b'{"row":NaN}'}
     world = World(on_missing=on_missing)
     ids = [an_id(number) for number in range(3)]

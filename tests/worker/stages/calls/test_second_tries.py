@@ -36,7 +36,7 @@ GUARANTEES = pytest.mark.parametrize("guarantee", list(Guarantee), ids=lambda on
 
 
 class Padding(Doubling):
-    """CallOutput each row with as many numbers as the largest `x` of the call says."""
+    """Answers each row with as many numbers as the largest `x` of the call says."""
 
     @property
     def signatures(self) -> Any:
