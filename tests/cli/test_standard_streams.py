@@ -26,7 +26,7 @@ sys.exit(cli.run_command("results", ["results"]))
 """
 
 ANNOUNCES = """
-from topicserve.cli.worker.command import announce
+from topicserve.cli.worker.startup import announce
 announce("http://127.0.0.1:8080")
 """
 

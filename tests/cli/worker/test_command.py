@@ -1,13 +1,10 @@
 import argparse
-import io
-import sys
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from tests.support.redis.valkey import open_valkey
-from tests.support.stages.logged import Logged
 from topicserve.cli.config.flags import flags_of
 from topicserve.cli.errors import UsageError
 from topicserve.cli.worker import command, replicas
@@ -214,26 +211,3 @@ def test_one_replica_has_a_supervisor_and_no_replicas_have_none(
     monkeypatch.setattr(replicas, "supervise", lambda *_: codes["supervise"])
 
     assert command.run(parse(*NEEDED, *typed)) == codes[runs]
-
-
-def test_the_line_that_says_ready_is_the_address(capsys: pytest.CaptureFixture[str]) -> None:
-    """So that a program that started the worker can read it."""
-    command.announce("http://127.0.0.1:8080")
-    command.announce("")
-
-    assert capsys.readouterr().out == "http://127.0.0.1:8080\nready, without HTTP\n"
-
-
-def test_an_address_that_cannot_be_printed_is_logged(
-    logged: Logged, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The worker serves all the same, and its log has the address."""
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
-    sys.stdout.close()
-    monkeypatch.setattr("topicserve.cli.worker.command.drop_output", lambda: None)
-
-    command.announce("http://127.0.0.1:8080")
-
-    assert logged("address_not_printed") == [
-        {"address": "http://127.0.0.1:8080", "problem": "I/O operation on closed file"}
-    ]

@@ -69,7 +69,7 @@ def _check(arguments: argparse.Namespace, config: WorkerConfig, findings: Findin
     # Here: all of it is of no use where a key is wrong, and some of it takes long to import.
     from topicserve.cli.check.models import check_models
     from topicserve.cli.check.servers import check_http, check_kafka, check_store
-    from topicserve.cli.worker.command import TENSORFLOW_LOG_LEVEL
+    from topicserve.cli.worker.startup import TENSORFLOW_LOG_LEVEL
     from topicserve.worker.telemetry.logging import configure_logging, libraries_silenced
 
     os.environ.setdefault(*TENSORFLOW_LOG_LEVEL)

@@ -21,7 +21,7 @@ from topicserve.cli.replay.plan import Plan, plan_of
 from topicserve.cli.replay.progress import ReplayScreen
 from topicserve.cli.standard_streams import need_output, write_output
 from topicserve.cli.terminal import say, write_json, write_line
-from topicserve.cli.worker.command import TENSORFLOW_LOG_LEVEL, run_preflight
+from topicserve.cli.worker.startup import TENSORFLOW_LOG_LEVEL, run_preflight
 from topicserve.exit_codes import EXIT_BREAKER_OPEN, EXIT_FAILED
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import WorkerConfig

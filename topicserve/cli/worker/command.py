@@ -1,36 +1,30 @@
 """`topicserve worker`: reads its configuration, looks whether all is there, and serves."""
 
 import argparse
-import logging
 import os
 import socket
 import threading
-from contextlib import closing
 
 from prometheus_client import disable_created_metrics
 
 from topicserve.backends.errors import BackendError
-from topicserve.backends.kafka_clients import open_broker
-from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.config.flags import add_config_arguments, flags_of
 from topicserve.cli.errors import UsageError
 from topicserve.cli.interpreter import check_interpreter
-from topicserve.cli.standard_streams import drop_output
+from topicserve.cli.worker.startup import TENSORFLOW_LOG_LEVEL, announce, run_preflight
 from topicserve.servables.core.errors import ServableError
 from topicserve.worker.config.loading import load_config
 from topicserve.worker.config.schema import ConfigError, WorkerConfig
 from topicserve.worker.runtime.heap import bound_heap
-from topicserve.worker.runtime.preflight import Preflight, StoppedError
+from topicserve.worker.runtime.preflight import StoppedError
 from topicserve.worker.runtime.stop_signals import stop_at_end_of, stop_signals
-from topicserve.worker.telemetry.logging import configure_logging, libraries_silenced, log_event
+from topicserve.worker.telemetry.logging import configure_logging
 
 EXAMPLE = """\
 examples:
   topicserve worker --config worker.toml
   topicserve worker --input-topic digits --output-topic results --servable digits=/models/digits
 """
-# TensorFlow's own: 2 leaves errors only. It must be set before TensorFlow is imported.
-TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,28 +87,3 @@ def serve(config: WorkerConfig, worker_id: str, *, supervised: bool) -> int:
         from topicserve.worker.service import WorkerService
 
         return WorkerService(config, worker_id).run(stop, on_ready)
-
-
-def run_preflight(config: WorkerConfig, stop: threading.Event) -> None:
-    """Raise ConfigError or BackendError where the broker, a topic or the store is missing."""
-    kafka, metadata = config.kafka, config.metadata
-    preflight = Preflight(config, stop)
-    store = RedisMetadataStore(metadata.redis_url, timeout_seconds=metadata.timeout_seconds)
-    # A client that finds no one says so many times over; the person needs to hear it once.
-    with libraries_silenced(), closing(store):
-        preflight.check_store(store.ping)
-    servers = {"bootstrap.servers": kafka.bootstrap_servers, **kafka.settings}
-    with libraries_silenced(), closing(open_broker(kafka.client.value, servers).admin()) as admin:
-        preflight.check_broker(admin)
-
-
-def announce(address: str) -> None:
-    """Print the one line that says that the worker is ready: its HTTP address.
-
-    A worker whose standard output is closed, full or read by no one serves all the same.
-    """
-    try:
-        print(address or "ready, without HTTP", flush=True)
-    except (OSError, ValueError) as error:
-        log_event("address_not_printed", logging.WARNING, address=address, problem=str(error))
-        drop_output()

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from prometheus_client import CollectorRegistry
 
-from topicserve.cli.worker.command import announce, run_preflight
+from topicserve.cli.worker.startup import announce, run_preflight
 from topicserve.worker.config.flags import FLAGS
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.http.server import open_server
