@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.support.servables.buffers import OneBuffer
+from tests.support.servables.not_by_row import Computing
 from tests.support.servables.servables import Doubling, Served
 from tests.support.stages.environments import an_environment
 from tests.support.stages.records import ROUTE, ManualClock, a_request
@@ -52,6 +54,30 @@ class World:
 def values_of(predicted: BatchPrediction) -> list[float]:
     """Return all predictions, in the order of the answers."""
     return [y for answers in predicted.answers for y in answers.outputs["y"].tolist()]
+
+
+def test_answers_stay_as_they_were_when_a_servable_writes_into_one_buffer() -> None:
+    """Through the other calls of a batch, those of the check, and the batches after it."""
+    world = World(OneBuffer(), check_batches=2)
+    batches = [[(float(n + start), float(n % 3)) for n in range(9)] for start in (1, 20, 300)]
+
+    predicted = [
+        world.predict(*(a_request({"x": x, "factor": factor}) for x, factor in batch))
+        for batch in batches
+    ]
+
+    assert [sorted(values_of(one)) for one in predicted] == [
+        sorted(x * factor for x, factor in batch) for batch in batches
+    ]
+
+
+def test_a_masked_array_is_refused() -> None:
+    """What is under the mask would be published as a value."""
+    servable = Computing(lambda x: np.ma.masked_array(x, mask=x > 1))
+
+    (rejection,) = World(servable).predict_values(1.0).rejections
+
+    assert "output 'y' is a masked array" in str(rejection.error)
 
 
 def test_a_batch_takes_one_handle_and_names_its_version() -> None:

@@ -110,6 +110,10 @@ class Servable(Protocol):
         Inputs have been brought to the signature's names, dtypes and scopes by the caller. Raises
         ServableError: with `retriable` true for a passing fault (a remote deadline), false where
         these inputs fail every time.
+
+        What it returns is copied before the same thread calls again, as it may be a buffer that
+        every call of a thread writes to. A class whose arrays are new ones each time says so
+        with the attribute `returns_new_arrays = True`, and nothing is copied.
         """
 
 

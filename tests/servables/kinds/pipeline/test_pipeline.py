@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.servables.buffers import OneBuffer
 from tests.support.servables.kind_context import FunctionServable, ServablesInMemory
 from tests.support.stages.outcomes import outcomes
 from tests.support.stages.records import a_request
@@ -396,6 +397,21 @@ def test_a_number_that_the_next_step_cannot_hold_is_a_dead_letter_alone(tmp_path
         b"InvalidArgumentError: step 'name': input 'x': 4294967303 is out of range for int32, "
         b"which is from -2147483648 to 2147483647"
     )
+
+
+def test_a_step_may_write_all_its_answers_into_one_buffer(tmp_path: Path) -> None:
+    """What it gave at first is still there when it was called again."""
+    context = ServablesInMemory({("multiply", 1): OneBuffer()})
+    steps = [
+        {"name": n, "servable": "multiply", "inputs": {"x": x, "factor": "factor"}}
+        for n, x in (("first", "number"), ("second", "first.y"))
+    ]
+    definition = {"steps": steps, "outputs": {"first": "first.y", "second": "second.y"}}
+    inputs: Columns = {**numbers(1, 2), "factor": np.array(3, np.float32)}
+
+    outputs = load(tmp_path, definition, context).predict(inputs)
+
+    assert [outputs[name].tolist() for name in ("first", "second")] == [[3, 6], [9, 18]]
 
 
 @pytest.mark.parametrize("declared", [None, "float32"])

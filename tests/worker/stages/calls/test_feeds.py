@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.servables.kind_context import FunctionServable
 from tests.support.stages.outcomes import outcomes
 from tests.support.stages.records import a_request
 from topicserve.servables.core.errors import FailedPreconditionError
@@ -289,8 +290,10 @@ def test_an_output_with_rows_has_exactly_those_of_the_call(shape: Any) -> None:
 def test_a_numpy_scalar_is_an_output_without_dimensions(scope: Scope) -> None:
     """What `x.mean()` returns."""
     scalar: Any = np.float32(1.5)
+    feed = a_feed(scope)
+    servable = FunctionServable(feed.signature, lambda _: {"y": scalar})
 
-    answers = a_feed(scope).answers({"y": scalar}, 2)
+    answers = feed.answers(feed.predict(servable, "serving_default", 2), 2)
 
     assert isinstance(answers.outputs["y"], np.ndarray)
     assert (answers.outputs["y"].shape, answers.outputs["y"].tolist()) == ((), 1.5)

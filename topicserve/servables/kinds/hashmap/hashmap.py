@@ -55,6 +55,8 @@ class HashmapOptions(KindOptions, frozen=True, kw_only=True, forbid_unknown_fiel
 class Hashmap:
     """A loaded table. Its one signature takes `key` and gives `value`, one a row."""
 
+    returns_new_arrays = True
+
     def __init__(self, table: Mapping[Any, Any], options: HashmapOptions) -> None:
         self._table = table
         self._default = None if options.default is None else _cast(options.default, options.values)

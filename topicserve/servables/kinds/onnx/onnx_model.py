@@ -33,6 +33,8 @@ class OnnxModel:
     `predict` may be called by any number of threads; `close` only after the last of them.
     """
 
+    returns_new_arrays = True
+
     def __init__(self, session: Session, found: OnnxSignature) -> None:
         self._session = session
         self._signature = found.signature

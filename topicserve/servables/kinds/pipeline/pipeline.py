@@ -14,6 +14,7 @@ from topicserve.servables.core.errors import (
     UnavailableError,
 )
 from topicserve.servables.kinds.json_file import read_json_file
+from topicserve.servables.kinds.own_arrays import own_arrays
 from topicserve.servables.kinds.pipeline.definition import (
     PipelineDefinition,
     PipelineStep,
@@ -44,6 +45,8 @@ class PipelineServable(BuiltOnServables):
     swapped meanwhile, also where a step is a pipeline. A pipeline is available without them; as
     long as one is missing, a call and `signatures` raise UnavailableError, which passes.
     """
+
+    returns_new_arrays = True
 
     def __init__(self, definition: PipelineDefinition, context: "KindContext") -> None:
         self._definition = definition
@@ -225,6 +228,8 @@ class PipelineServable(BuiltOnServables):
 class HeldPipeline:
     """A pipeline with the versions of one moment, for any number of calls."""
 
+    returns_new_arrays = True
+
     def __init__(self, pipeline: PipelineServable, pins: Pins) -> None:
         self._pipeline = pipeline
         self._pins = pins
@@ -278,9 +283,8 @@ def _predict(
         return servable.run(feeds, pins, callers, signature.outputs)
     select = getattr(servable, "predict_outputs", None)
     if select is None:
-        return servable.predict(feeds, signature_name)
-    outputs: Columns = select(feeds, signature_name, signature.outputs)
-    return outputs
+        return own_arrays(servable, servable.predict(feeds, signature_name))
+    return own_arrays(servable, select(feeds, signature_name, signature.outputs))
 
 
 def _refuse_cycle(pipeline: PipelineServable, callers: Sequence[PipelineServable]) -> None:

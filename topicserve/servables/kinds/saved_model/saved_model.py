@@ -44,6 +44,8 @@ class SavedModel:
     after the last of them.
     """
 
+    returns_new_arrays = True
+
     def __init__(
         self,
         session: Session,

@@ -63,6 +63,8 @@ class PredictionService(Protocol):
 class RemoteModel:
     """Predicts by calling a TF Serving. Any number of threads may call it at once."""
 
+    returns_new_arrays = True
+
     def __init__(
         self,
         service: PredictionService,

@@ -46,6 +46,8 @@ class Transform:
     Raises InvalidArgumentError naming the step where one does not fit what comes before it.
     """
 
+    returns_new_arrays = True
+
     def __init__(self, definition: TransformDefinition) -> None:
         self._steps = [_placed(index, step) for index, step in enumerate(definition.steps)]
         self._outputs = definition.outputs

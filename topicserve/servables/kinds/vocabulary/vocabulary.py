@@ -58,6 +58,8 @@ class VocabularyOptions(KindOptions, frozen=True, kw_only=True, forbid_unknown_f
 class Vocabulary:
     """A loaded vocabulary, with a signature for each direction; both keep the shape."""
 
+    returns_new_arrays = True
+
     def __init__(self, tokens: Sequence[bytes], options: VocabularyOptions) -> None:
         self._ids = {token: number for number, token in enumerate(tokens)}
         self._tokens: Strings = np.fromiter(tokens, object, len(tokens))

@@ -19,6 +19,7 @@ from topicserve.servables.core.errors import (
     error_text,
 )
 from topicserve.servables.kinds.defaults import must_be_alone
+from topicserve.servables.kinds.own_arrays import own_arrays
 from topicserve.servables.kinds.predict_checks import ALONE_REMEDY
 from topicserve.servables.kinds.servable import Columns, Scope, Servable, Signature
 from topicserve.wire.dead_letter import Reason
@@ -100,21 +101,25 @@ class Feed:
         return replace(part, columns=part.padded(self.rows + 1), counts=[self.rows + 1])
 
     def predict(self, servable: Servable, signature_name: str, size: int) -> Columns:
-        """Call the servable with so many rows, for the outputs that are wanted if it can."""
+        """Call the servable with so many rows, for the outputs that are wanted if it can.
+
+        Raises FailedPreconditionError for what no result can carry.
+        """
         columns = self.padded(size)
         select = getattr(servable, "predict_outputs", None) if self.selects else None
         if select is None:
-            return servable.predict(columns, signature_name)
-        outputs: Columns = select(columns, signature_name, self.signature.outputs)
-        return outputs
+            outputs = servable.predict(columns, signature_name)
+        else:
+            outputs = select(columns, signature_name, self.signature.outputs)
+        # Checked first: not everything that claims to be an array can be copied.
+        return own_arrays(servable, check_outputs(outputs, size))
 
     def answers(self, outputs: Columns, size: int) -> CallOutput:
         """Return what a call with so many rows gave, without the padding.
 
         Raises RowCountError where an output has not the rows that it should have, and
-        FailedPreconditionError where one is missing, and for what no result can carry.
+        FailedPreconditionError where one is missing, and for what JSON cannot carry.
         """
-        outputs = check_outputs(outputs, size)
         rows, specs = self.rows, self.signature.outputs
         if outputs.keys() != specs.keys():
             outputs = self._selected(outputs)

@@ -12,7 +12,6 @@ from topicserve.servables.core.errors import ServableError
 from topicserve.servables.kinds.servable import Scope, Servable
 from topicserve.wire.json_codec.body import Form
 from topicserve.worker.stages.calls.feeds import Feed
-from topicserve.worker.stages.calls.outputs import check_outputs
 from topicserve.worker.stages.request import CallOutput
 
 _ROW_FORMATS = (Form.INSTANCE, Form.INSTANCES)
@@ -35,7 +34,7 @@ def with_whole_outputs(
     more = feed.with_one_row_more()
     try:
         outputs = more.predict(servable, signature_name, more.rows)
-        lengths = {n: c.shape[:1] for n, c in check_outputs(outputs, more.rows).items()}
+        lengths = {n: c.shape[:1] for n, c in outputs.items()}
     # A kind of a user's own may raise anything. A signature may take so many rows and no others:
     # then the length alone tells.
     except BaseException as error:
