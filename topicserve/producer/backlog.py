@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from topicserve.backends.errors import BacklogFullError
 from topicserve.producer.encoder import EncodedRecord
+from topicserve.producer.errors import ProducerClosedError
 from topicserve.producer.publish_future import PublishFuture
 
 
@@ -39,7 +40,7 @@ class Backlog:
     def put(self, entry: Entry, timeout_seconds: float) -> None:
         """Add an entry, waiting for room. Raises BacklogFullError when none comes in time.
 
-        An entry larger than the bound is let in when nothing else is there. RuntimeError where the
+        An entry larger than the bound is let in when nothing else is there. ProducerClosedError where the
         backlog is closed.
         """
         size = entry.encoded.size_bytes
@@ -52,7 +53,7 @@ class Backlog:
                     f"{timeout_seconds} s; is the broker reachable?"
                 )
             if self._closed:
-                raise RuntimeError("the producer is closed")
+                raise ProducerClosedError("the producer is closed")
             self._waiting.append(entry)
             self._records += 1
             self._bytes += size

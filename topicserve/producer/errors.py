@@ -3,6 +3,7 @@
 PublishError: records were not acknowledged
 DeadLetterError: a worker gave a record up whose result is waited for
 PredictTimeoutError: no result came in time
+ProducerClosedError: what was called is closed
 """
 
 from collections.abc import Mapping
@@ -59,3 +60,7 @@ class DeadLetterError(TopicserveError):
 
 class PredictTimeoutError(BackendUnavailableError, TimeoutError):
     """No result came in time; the message says how far the record is known to have come."""
+
+
+class ProducerClosedError(BackendUnavailableError, RuntimeError):
+    """The producer or client was closed; its caller opens another."""

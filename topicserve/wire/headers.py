@@ -33,6 +33,10 @@ METADATA = "ce_metadata"
 """`absent`: the producer declares that this record has no metadata."""
 CONTENT_TYPE = "content-type"
 TRACE = ("traceparent", "tracestate")
+REQUEST = "topicserve-request"
+"""Which call of a client a record is of: a record id may be that of several, one after another."""
+_CARRIED_BACK = (*TRACE, REQUEST)
+"""Stand on the result as they came with the record."""
 METADATA_STATUS = "topicserve-metadata-status"
 METADATA_JSON = "topicserve-metadata"
 WORKER = "topicserve-worker"
@@ -78,10 +82,10 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 InputHeaders = tuple[
     str | None, Envelope, datetime | None, tuple[tuple[str, bytes | None], ...], int
 ]
-"""An input record's headers, checked: record id, envelope, deadline, trace; and their bytes."""
+"""An input record's headers, checked: id, envelope, deadline, what is carried back; their bytes."""
 
 # Which headers are ours, and how each is read; all others are the producer's own affair.
-_REPEATED, _RECORD_ID, _DEADLINE, _TRACE = range(4)
+_REPEATED, _RECORD_ID, _DEADLINE, _CARRIED = range(4)
 _KINDS = {
     **dict.fromkeys(
         (
@@ -99,7 +103,7 @@ _KINDS = {
     ),
     ID: _RECORD_ID,
     **dict.fromkeys((EXPIRY_TIME, DEADLINE), _DEADLINE),
-    **dict.fromkeys(TRACE, _TRACE),
+    **dict.fromkeys(_CARRIED_BACK, _CARRIED),
 }
 
 # Where the producer library puts the id: where it stands there, the rest is compared as a whole.
@@ -158,7 +162,7 @@ class HeaderReader:
                 record_id = header[1]
             elif kind == _DEADLINE:
                 deadlines.append(header)
-            elif kind == _TRACE:
+            elif kind == _CARRIED:
                 trace.append(header)
             else:
                 others += 1

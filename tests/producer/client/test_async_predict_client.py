@@ -202,6 +202,28 @@ def test_closing_fails_the_requests_that_wait(traffic: Traffic) -> None:
     assert [type(error) for error in asyncio.run(ask())] == [BackendUnavailableError] * 3
 
 
+def test_what_is_late_is_not_the_next_calls_of_its_id(traffic: Traffic) -> None:
+    """Another call with the same record id waits for its own result."""
+    core = traffic.core()
+    held: list[OutgoingRecord] = []
+
+    def answer(record: OutgoingRecord) -> list[OutgoingRecord]:
+        held.append(record)
+        return [] if len(held) == 1 else [a_result(held[0], 1.0), a_result(record, 2.0)]
+
+    async def ask() -> Any:
+        async with AsyncPredictClient(core) as client:
+            await client.wait_ready(LIMIT_SECONDS)
+            given_up = core.open(core.encode(core.record([1.0], {"record_id": "order-1"}, 1.0)))
+            core.publisher.put(given_up.entry, LIMIT_SECONDS)
+            await sent(traffic)
+            core.drop(given_up)  # as a call does that times out
+            return await client.predict(instance=[0.0], record_id="order-1")
+
+    traffic.answer = answer
+    assert asyncio.run(ask()).value == 2.0
+
+
 def test_requests_are_bounded(traffic: Traffic) -> None:
     """No more are published than may wait for results."""
     traffic.answer = lambda _: []

@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +20,11 @@ from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 
 LIMIT_SECONDS = 10.0
+Late = Callable[[OutgoingRecord], OutgoingRecord]
+LATE: list[Late] = [
+    lambda sent: a_result(sent, 1.0),
+    lambda sent: a_dead_letter(sent, Reason.DEADLINE_EXCEEDED, "1 s too late"),
+]
 
 
 @pytest.fixture
@@ -175,6 +181,60 @@ def test_an_id_in_use_is_refused(traffic: Traffic) -> None:
         assert isinstance(first.exception(LIMIT_SECONDS), BackendUnavailableError)
 
 
+@pytest.mark.parametrize("late", LATE, ids=["result", "dead letter"])
+def test_what_is_late_is_not_the_next_calls_of_its_id(traffic: Traffic, late: Late) -> None:
+    """Another call with the same record id waits for its own result."""
+    core = traffic.core()
+    held: list[OutgoingRecord] = []
+
+    def answer(sent: OutgoingRecord) -> list[OutgoingRecord]:
+        held.append(sent)
+        return [] if len(held) == 1 else [late(held[0]), a_result(sent, 2.0)]
+
+    traffic.answer = answer
+    with PredictClient(core) as client:
+        client.wait_ready(LIMIT_SECONDS)
+        given_up = core.open(core.encode(core.record([1.0], {"record_id": "order-1"}, 1.0)))
+        core.publisher.put(given_up.entry, LIMIT_SECONDS)
+        assert traffic.come.wait(LIMIT_SECONDS)
+        core.drop(given_up)  # as a call does that times out
+
+        result = client.predict(instance=[0.0], record_id="order-1", timeout=LIMIT_SECONDS)
+
+    assert result.value == 2.0
+
+
+def test_a_record_that_fails_late_does_not_fail_the_next_call_of_its_id(traffic: Traffic) -> None:
+    """It was given up before the broker refused it."""
+    core = traffic.core()
+    encoded = core.encode(core.record([1.0], {"record_id": "order-1"}, LIMIT_SECONDS))
+    first = core.open(encoded)
+    core.drop(first)
+    second = core.open(encoded)
+
+    core.requests.fail("order-1", first.future, RecordTooLargeError("late"))
+    core.drop(first)
+
+    assert not second.future.done()
+    assert len(core.requests) == 1
+
+
+def test_a_result_of_a_worker_that_carries_no_call_back_is_found_by_its_id(
+    traffic: Traffic,
+) -> None:
+    """Workers of before the header are."""
+
+    def answer(sent: OutgoingRecord) -> list[OutgoingRecord]:
+        result = a_result(sent)
+        kept = [header for header in result.headers if header[0] != "topicserve-request"]
+        assert len(kept) == len(result.headers) - 1
+        return [OutgoingRecord(result.topic, result.key, result.value, kept)]
+
+    traffic.answer = answer
+    with a_client(traffic) as client:
+        assert client.predict(instance=[0.0]).value == 1.0
+
+
 def test_requests_are_bounded(traffic: Traffic) -> None:
     """One more than may wait has its turn within its own timeout, or says so."""
     traffic.answer = lambda _: []
@@ -190,7 +250,7 @@ def test_requests_are_bounded(traffic: Traffic) -> None:
 
 
 def test_closing_fails_the_requests_that_wait(traffic: Traffic) -> None:
-    """At once, with what happened; afterwards a request is a mistake that is told."""
+    """At once, with what happened; afterwards each request says the same."""
     traffic.answer = lambda _: []
     client = a_client(traffic)
     with ThreadPoolExecutor(1) as pool:
@@ -204,7 +264,7 @@ def test_closing_fails_the_requests_that_wait(traffic: Traffic) -> None:
     assert "closed before the result came" in str(error)
     assert traffic.consumers[0].closed
     assert traffic.producer.closed
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(BackendUnavailableError, match="the client is closed"):
         client.predict({"x": [1.0]})
 
 

@@ -1,5 +1,3 @@
-from concurrent.futures import Future
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +9,17 @@ from topicserve.wire.dead_letter import OUR_HEADERS
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord
 
+CALL = b"client-0"
 OURS, OTHER = an_id(1), an_id(2)
-NAMES = [*sorted(OUR_HEADERS), "ce_type", "content-type", "ce_servable", "ce_servableversion", "x"]
+NAMES = [
+    *sorted(OUR_HEADERS),
+    "ce_type",
+    "content-type",
+    "ce_servable",
+    "ce_servableversion",
+    "topicserve-request",
+    "x",
+]
 
 
 @given(
@@ -20,7 +27,7 @@ NAMES = [*sorted(OUR_HEADERS), "ce_type", "content-type", "ce_servable", "ce_ser
     headers=st.lists(
         st.tuples(
             st.sampled_from(NAMES),
-            st.none() | st.binary(max_size=9) | st.sampled_from([b"topicserve.result", b"1"]),
+            st.none() | st.binary(max_size=9) | st.sampled_from([b"topicserve.result", b"1", CALL]),
         ),
         max_size=8,
     ),
@@ -35,12 +42,13 @@ def test_whatever_is_read_answers_its_request_alone(
 ) -> None:
     """With a result or an error; nothing is raised, and no other request hears of it."""
     requests = PendingRequests()
-    ours, waiting = requests.open(OURS), requests.open(an_id(3))
+    ours, waiting = requests.open(OURS, CALL), requests.open(an_id(3), CALL)
     headers.insert(place, ("ce_id", record_id))
 
     requests.answer(KafkaRecord("results", 0, 0, 0, b"key", value, headers))
 
-    assert ours.done() == (record_id == OURS.encode())
+    calls = {value for name, value in headers if name == "topicserve-request"}
+    assert ours.done() == (record_id == OURS.encode() and (not calls or CALL in calls))
     assert not waiting.done()
     assert len(requests) == (1 if ours.done() else 2)
 
@@ -48,7 +56,7 @@ def test_whatever_is_read_answers_its_request_alone(
 def test_a_request_that_was_cancelled_takes_its_answer_silently() -> None:
     """Its caller gave up as the answer came."""
     requests = PendingRequests()
-    cancelled, failed = requests.open(OURS), requests.open(OTHER)
+    cancelled, failed = requests.open(OURS, CALL), requests.open(OTHER, CALL)
     assert cancelled.cancel()
     assert failed.cancel()
 
@@ -61,15 +69,13 @@ def test_a_request_that_was_cancelled_takes_its_answer_silently() -> None:
 def test_one_request_may_fail_and_be_dropped_before() -> None:
     """Each of both once."""
     requests = PendingRequests()
-    failed: Future[object] = requests.open(OURS)  # type: ignore[assignment]
-    requests.open(OTHER)
-    requests.drop(OTHER)
-    requests.drop(OTHER)
+    failed, dropped = requests.open(OURS, CALL), requests.open(OTHER, CALL)
+    requests.drop(OTHER, dropped)
+    requests.drop(OTHER, dropped)
 
-    requests.fail(OURS, BackendUnavailableError("away"))
-    requests.fail(OTHER, BackendUnavailableError("away"))
+    requests.fail(OURS, failed, BackendUnavailableError("away"))
 
     with pytest.raises(BackendUnavailableError):
         failed.result(0)
     with pytest.raises(InvalidRecordError, match="another request"):
-        requests.open(OURS), requests.open(OURS)
+        requests.open(OURS, CALL), requests.open(OURS, CALL)

@@ -1,5 +1,7 @@
 """What both clients do for a request: publish its record, and find the answer."""
 
+import itertools
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -8,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
+from msgspec.structs import replace
 from numpy.typing import ArrayLike
 
 from topicserve.backends.errors import BackendUnavailableError
@@ -18,6 +21,7 @@ from topicserve.producer.encoder import EncodedRecord, RecordEncoder
 from topicserve.producer.errors import PredictTimeoutError, PublishError
 from topicserve.producer.publisher import Publisher
 from topicserve.producer.record import Record, StoredElsewhere
+from topicserve.wire import headers as names
 from topicserve.wire.result import Result
 
 CLOSE_SECONDS = 5.0
@@ -69,6 +73,8 @@ class ClientCore:
         self.publisher = publisher
         self._encoder = encoder
         self._has_dead_letters = has_dead_letters
+        self._client = os.urandom(8).hex()
+        self._calls = itertools.count()  # `next` is atomic
 
     def record(self, inputs: Any, fields: RecordFields, timeout_seconds: float) -> Record:
         """Return a request's record: no worker predicts it once its caller has given up."""
@@ -81,14 +87,18 @@ class ClientCore:
 
     def open(self, encoded: EncodedRecord) -> PendingRequest:
         """Take a request, whose entry is to be given to the publisher next."""
-        future = self.requests.open(encoded.record_id)
-        entry = self.publisher.entry(encoded)
-        entry.future.add_done_callback(partial(self._note_failure, encoded.record_id))
-        return PendingRequest(encoded.record_id, future, entry)
+        record_id = encoded.record_id
+        call = f"{self._client}-{next(self._calls)}".encode()
+        future = self.requests.open(record_id, call)
+        sent = encoded.outgoing
+        sent = replace(sent, headers=[*sent.headers, (names.REQUEST, call)])
+        entry = self.publisher.entry(encoded._replace(outgoing=sent))
+        entry.future.add_done_callback(partial(self._note_failure, record_id, future))
+        return PendingRequest(record_id, future, entry)
 
     def drop(self, request: PendingRequest) -> None:
         """Wait for this request no longer; what is not on its way yet is not published."""
-        self.requests.drop(request.record_id)
+        self.requests.drop(request.record_id, request.future)
         request.entry.future.cancel()
 
     def timed_out(
@@ -135,6 +145,6 @@ class ClientCore:
         with suppress(PublishError):  # each request has raised its own
             self.publisher.close(timeout_seconds)
 
-    def _note_failure(self, record_id: str, done: Future[Any]) -> None:
+    def _note_failure(self, record_id: str, future: Future[Result], done: Future[Any]) -> None:
         if not done.cancelled() and (error := done.exception()) is not None:
-            self.requests.fail(record_id, error)
+            self.requests.fail(record_id, future, error)

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from topicserve.backends.broker import Consumer, ConsumerStats, Offsets
 from topicserve.backends.errors import BackendError, BackendUnavailableError
+from topicserve.producer.errors import ProducerClosedError
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 POLL_SECONDS = 0.25
@@ -85,7 +86,7 @@ class ResultListener:
         """
         with self._lock:
             if self._closed.is_set():
-                raise RuntimeError("the client is closed")
+                raise ProducerClosedError("the client is closed")
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="topicserve-results", daemon=True

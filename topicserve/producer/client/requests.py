@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from typing import NamedTuple
 
 from topicserve.producer.errors import DeadLetterError, PredictTimeoutError
 from topicserve.wire import headers as names
@@ -13,59 +14,76 @@ from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.result import Result, decode_result
 
 
+class _Pending(NamedTuple):
+    call: bytes
+    future: Future[Result]
+
+
 class PendingRequests:
     """Finds the request that a result or a dead letter answers. Any thread may call it.
 
     Records that answer none of them are told by one header and never decoded: other clients share
-    the topic. How many there may be is for the clients to bound.
+    the topic. A second header tells the calls that a record id had one after another: what comes
+    late of one that timed out is not the next one's. How many requests there may be is for the
+    clients to bound.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._futures: dict[bytes, Future[Result]] = {}
+        self._pending: dict[bytes, _Pending] = {}
 
     def __len__(self) -> int:
-        return len(self._futures)
+        return len(self._pending)
 
-    def open(self, record_id: str) -> Future[Result]:
-        """Return the future of a record's result. Raises InvalidRecordError for an id in use."""
+    def open(self, record_id: str, call: bytes) -> Future[Result]:
+        """Return the future of a call's result. Raises InvalidRecordError for an id in use.
+
+        `call` is what the record says in the header names.REQUEST.
+        """
         key = record_id.encode()
         with self._lock:
-            if key in self._futures:
+            if key in self._pending:
                 raise InvalidRecordError(
                     "record_id", f"{record_id} is that of another request that waits for its result"
                 )
-            future = self._futures[key] = Future()
+            future: Future[Result] = Future()
+            self._pending[key] = _Pending(call, future)
             return future
 
-    def drop(self, record_id: str) -> None:
+    def drop(self, record_id: str, future: Future[Result]) -> None:
         """Wait for this one no longer."""
+        key = record_id.encode()
         with self._lock:
-            self._futures.pop(record_id.encode(), None)
+            pending = self._pending.get(key)
+            if pending is not None and pending.future is future:
+                del self._pending[key]
 
     def answer(self, record: KafkaRecord) -> None:
         """Complete the request that this record answers, if it is one of ours."""
         record_id = next((value for name, value in record.headers if name == names.ID), None)
-        if record_id is None or record_id not in self._futures:
+        if record_id is None or record_id not in self._pending:
             return
+        # Workers of before this header, and dead letters that are too large for it, have the id
+        # alone.
+        calls = {value for name, value in record.headers if name == names.REQUEST}
         with self._lock:
-            future = self._futures.pop(record_id, None)
-        if future is not None:
-            _complete(future, lambda: _result(record_id.decode(), record))
+            pending = self._pending.get(record_id)
+            if pending is None or (calls and pending.call not in calls):
+                return
+            del self._pending[record_id]
+        _complete(pending.future, lambda: _result(record_id.decode(), record))
 
-    def fail(self, record_id: str, error: BaseException) -> None:
+    def fail(self, record_id: str, future: Future[Result], error: BaseException) -> None:
         """Have one request raise this."""
-        with self._lock:
-            future = self._futures.pop(record_id.encode(), None)
-        if future is not None:
-            _set_exception(future, error)
+        self.drop(record_id, future)
+        _set_exception(future, error)
 
     def fail_all(self, error: BaseException) -> None:
         """Have every request raise this."""
         with self._lock:
-            futures, self._futures = self._futures, {}
-        for future in futures.values():
-            _set_exception(future, error)
+            failed, self._pending = self._pending, {}
+        for pending in failed.values():
+            _set_exception(pending.future, error)
 
 
 def _complete(future: Future[Result], read: Callable[[], Result]) -> None:
