@@ -40,8 +40,8 @@ class Backlog:
     def put(self, entry: Entry, timeout_seconds: float) -> None:
         """Add an entry, waiting for room. Raises BacklogFullError when none comes in time.
 
-        An entry larger than the bound is let in when nothing else is there. ProducerClosedError where the
-        backlog is closed.
+        An entry larger than the bound is let in when nothing else is there. ProducerClosedError
+        where the backlog is closed.
         """
         size = entry.encoded.size_bytes
         with self._changed:
