@@ -12,7 +12,7 @@ from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError
 from topicserve.servables.kinds.fixed_rows import predict_in_parts
 from topicserve.servables.kinds.onnx.declared_shapes import names_with_shape
 from topicserve.servables.kinds.onnx.options import OnnxOptions
-from topicserve.servables.kinds.onnx.runtime import Session
+from topicserve.servables.kinds.onnx.runtime import OnnxSession
 from topicserve.servables.kinds.onnx.signature import OnnxSignature, Value, read_onnx_signature
 from topicserve.servables.kinds.predict_checks import (
     check_rows,
@@ -35,7 +35,7 @@ class OnnxModel:
 
     returns_new_arrays = True
 
-    def __init__(self, session: Session, found: OnnxSignature) -> None:
+    def __init__(self, session: OnnxSession, found: OnnxSignature) -> None:
         self._session = session
         self._signature = found.signature
         self._rows_of_a_call = found.rows_of_a_call
@@ -56,7 +56,7 @@ class OnnxModel:
         if not os.path.isfile(file):
             raise NotFoundError(f"{file}: there is no such file{_other_files(path)}")
         try:
-            session = Session(file, options)
+            session = OnnxSession(file, options)
             try:
                 found = _read_signature(session, file, options.batch_records)
             except BaseException:
@@ -121,7 +121,7 @@ def _other_files(path: str) -> str:
     return f"; set the option file to the one that is there: {found}" if names else ""
 
 
-def _read_signature(session: Session, file: str, batch_records: bool | None) -> OnnxSignature:
+def _read_signature(session: OnnxSession, file: str, batch_records: bool | None) -> OnnxSignature:
     inputs, outputs = session.inputs(), session.outputs()
     # One without dimensions is a scalar only if the file says so.
     is_doubtful = any(not value.shape for value in (*inputs, *outputs))

@@ -53,7 +53,7 @@ def translate(error: BaseException) -> ServableError:
     return error_of_status(name, text)
 
 
-class Session:
+class OnnxSession:
     """A model of a file, loaded.
 
     ONNX Runtime reads external data from the file's own directory alone, links resolved. `close`
