@@ -1,11 +1,15 @@
 """Loads half_plus_two with 1 and with 9 threads; prints how many each adds to the process.
 
+Before that, it loads it without `session_threads`, calls it and prints whether a thread of
+TensorFlow's had anything to do.
+
 A process of its own, because TensorFlow decides with its first session: `python -m ... PATH`.
 """
 
 import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +20,7 @@ from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.kinds.saved_model import make_adapter
 
 LIMIT_SECONDS = 20.0
+CALLS = 200
 
 
 def threads() -> set[str]:
@@ -35,12 +40,27 @@ def added_threads(before: set[str], expected: int) -> int:
     return count
 
 
+def wake_ups() -> int:
+    """Return how often threads of TensorFlow's pool between operations have gone to sleep."""
+    found = 0
+    for status in Path("/proc/self/task").glob("*/status"):
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        if lines["Name"].strip() == "tf_Compute":
+            found += int(lines["voluntary_ctxt_switches"])
+    return found
+
+
 def main(path: str) -> None:
     """Make all adapters first, as a worker does."""
     version = ServableData(ServableId("model", 1), StoragePath(path))
     shared = make_adapter({}, ServablesInMemory())
     own = [(n, make_adapter({"session_threads": n}, ServablesInMemory())) for n in (1, 9)]
-    shared.adapt_one_version(version).payload.load_with_id(version.id)
+    loader = shared.adapt_one_version(version).payload
+    loader.load_with_id(version.id)
+    before_calls = wake_ups()
+    for _ in range(CALLS):
+        loader.servable.predict({"x": np.array([[2]], np.float32)})
+    print("used" if wake_ups() - before_calls >= CALLS else "unused")
     for session_threads, adapter in own:
         before = threads()
         loader = adapter.adapt_one_version(version).payload

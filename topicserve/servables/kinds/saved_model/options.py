@@ -16,7 +16,7 @@ class SavedModelOptions(KindOptions, frozen=True, kw_only=True, forbid_unknown_f
     session_threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     """Threads for this servable alone; by default it shares TensorFlow's, one a core.
 
-    1 is best for a small model: it is then run by the threads that call it.
+    With 1 it is run by the threads that call it, as short calls are by default.
     """
     allow_soft_placement: bool = False
     """Whether an operation pinned to a device that is not there, such as a GPU, runs on another."""

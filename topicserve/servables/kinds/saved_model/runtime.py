@@ -19,6 +19,7 @@ from tensorflow.python.framework import op_def_registry
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from topicserve.servables.core.errors import InvalidArgumentError, ServableError
+from topicserve.servables.kinds.saved_model.calling_thread import CallingThread
 from topicserve.servables.kinds.saved_model.causes import explain
 from topicserve.servables.kinds.status_errors import error_of_status
 
@@ -26,9 +27,8 @@ __all__ = ["SavedModelLoader", "Session", "op_def", "tf", "translate"]
 
 Array = NDArray[Any]
 
-# What RunOptions.inter_op_thread_pool calls it.
-_CALLERS_THREAD = -1
-
+# What RunOptions.inter_op_thread_pool calls them.
+_CALLERS_THREAD, _POOL = -1, 0
 
 _STATUS_NAMES = {
     number: name for name, number in vars(tf.errors).items() if isinstance(number, int)
@@ -53,8 +53,8 @@ class Session(tf.compat.v1.Session):  # type: ignore[misc]  # the library is unt
         """Run operations on `threads` threads that no one shares, or on TensorFlow's own.
 
         `give_sessions_their_own_threads` must have been called before the first session. A single
-        thread is the caller's: whatever runs one after the other needs no other, and handing it
-        over and back takes 100 microseconds, where a small network takes 15 (TF 2.21).
+        thread is the caller's: whatever runs one after the other needs no other. Without `threads`,
+        short calls are the caller's too.
         """
         config = tf.compat.v1.ConfigProto(allow_soft_placement=allow_soft_placement)
         if threads is not None:
@@ -62,7 +62,9 @@ class Session(tf.compat.v1.Session):  # type: ignore[misc]  # the library is unt
             config.intra_op_parallelism_threads = threads
             config.inter_op_parallelism_threads = threads
         super().__init__(graph=tf.Graph(), config=config)
-        self._run_options = RunOptions(inter_op_thread_pool=_CALLERS_THREAD if threads == 1 else 0)
+        self._threads = threads
+        self.has_large_graph = False
+        """Whether a call that is made ready twice, for two threads, would take much memory."""
 
     def copy_of(self, tensor: str) -> str:
         """Return the name of a new tensor that always equals this one.
@@ -84,7 +86,19 @@ class Session(tf.compat.v1.Session):  # type: ignore[misc]  # the library is unt
         microseconds for a small network, against 23 through what it would use without (TF 2.21).
         Raises InvalidArgumentError for a tensor that the graph does not have.
         """
-        options = CallableOptions(feed=feeds, fetch=fetches, run_options=self._run_options)
+        if self._threads == 1:
+            return self._bind(feeds, fetches, _CALLERS_THREAD)
+        if self._threads is not None or self.has_large_graph:
+            return self._bind(feeds, fetches, _POOL)
+        return CallingThread(
+            self._bind(feeds, fetches, _CALLERS_THREAD), lambda: self._bind(feeds, fetches, _POOL)
+        )
+
+    def _bind(
+        self, feeds: Sequence[str], fetches: Sequence[str], thread_pool: int
+    ) -> Callable[..., list[Array]]:
+        run_options = RunOptions(inter_op_thread_pool=thread_pool)
+        options = CallableOptions(feed=feeds, fetch=fetches, run_options=run_options)
         try:
             return self._make_callable_from_options(options)  # type: ignore[no-any-return]  # as Keras does
         except tf.errors.OpError as error:

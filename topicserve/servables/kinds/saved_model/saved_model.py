@@ -33,7 +33,7 @@ _logger = logging.getLogger(__name__)
 
 # A graph with its weights in it is found by the collector alone, and a collection stops all threads
 # for a sixth of a second; small graphs may lie until the next one.
-_COLLECT_GRAPHS_OF_BYTES = 8 * 1024 * 1024
+_LARGE_GRAPH_BYTES = 8 * 1024 * 1024
 
 
 class SavedModel:
@@ -76,6 +76,8 @@ class SavedModel:
         )
         try:
             meta_graph = load_graph(session, path, options.tags)
+            graph_bytes = meta_graph.graph_def.ByteSize()
+            session.has_large_graph = graph_bytes > _LARGE_GRAPH_BYTES
             bound = _bind_signatures(session, meta_graph, path, options.batch_records)
             if options.warm_up:
                 tensors = {name: one.tensors for name, one in bound.items()}
@@ -87,7 +89,7 @@ class SavedModel:
         signature_defs = {
             name: signature_def_json(one) for name, one in meta_graph.signature_def.items()
         }
-        return cls(session, calls, meta_graph.graph_def.ByteSize(), signature_defs)
+        return cls(session, calls, graph_bytes, signature_defs)
 
     def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
         """Return the outputs, those with rows of as many as came in.
@@ -114,7 +116,7 @@ class SavedModel:
         self._calls.clear()
         self._session.close()
         del self._session
-        if self._graph_bytes > _COLLECT_GRAPHS_OF_BYTES:
+        if self._graph_bytes > _LARGE_GRAPH_BYTES:
             gc.collect()
 
 
