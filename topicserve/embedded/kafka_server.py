@@ -1,4 +1,7 @@
-"""A Kafka-protocol broker in a process of its own, for development and tests."""
+"""A Kafka-protocol broker in a process of its own, for development and tests.
+
+This is the parent's side; `topicserve.embedded.broker` is the program that it starts.
+"""
 
 import json
 import sys

@@ -1,4 +1,8 @@
-"""pytest fixtures for users' own projects: both servers, or one of them, for the whole session."""
+"""pytest fixtures for users' own projects: both servers, or one of them, for the whole session.
+
+pytest finds them by the entry point of the installed package, so a test names a fixture and imports
+nothing. Topics and keys are shared by the session's tests: take names of a test's own.
+"""
 
 from collections.abc import Iterator
 

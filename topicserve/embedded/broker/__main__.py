@@ -1,4 +1,8 @@
-"""The broker's process: `python -m topicserve.embedded.broker`."""
+"""The broker's process: `python -m topicserve.embedded.broker`.
+
+It prints one line of JSON with its address when it listens. `KafkaServer` starts it; people use
+`topicserve stack`.
+"""
 
 import argparse
 import asyncio
@@ -19,10 +23,10 @@ _TICK_SECONDS = 0.02
 
 
 async def serve(broker: EmbeddedBroker, *, end_with_stdin: bool) -> None:
-    """Serve until SIGTERM or SIGINT; says on one line of standard output where.
+    """Serve until SIGTERM or SIGINT; print on one line of standard output where.
 
     With `end_with_stdin` also until standard input ends, for anyone who holds its other end may be
-    killed and tell nothing.
+    killed and tell nothing. Raises OSError where the port cannot be had.
     """
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -58,7 +62,7 @@ async def _tick(broker: EmbeddedBroker) -> None:
 
 
 def main() -> int:
-    """Run the broker."""
+    """Run the broker; return 2 where its port or its data directory cannot be had."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     arguments = vars(_parser().parse_args())
     end_with_stdin = arguments.pop("end_with_stdin")

@@ -1,3 +1,5 @@
+"""What a request handler is: the types that handlers, the table of requests and frames share."""
+
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -5,7 +7,7 @@ from topicserve.embedded.broker.broker import EmbeddedBroker
 
 
 class ClientInfo(NamedTuple):
-    """Who asks."""
+    """Who asks: the client id that the request names, and the address it comes from."""
 
     client_id: str
     host: str
@@ -18,7 +20,12 @@ Handler = Callable[[EmbeddedBroker, Any, ClientInfo], Response | Awaitable[Respo
 
 
 class Api(NamedTuple):
-    """One kind of request: its class, the versions that are understood, and who answers it."""
+    """One kind of request: its class, the versions that are understood, and who answers it.
+
+    A handler runs on the event loop's thread. It answers at once, or returns an awaitable: then the
+    requests behind it on its connection wait, and other connections go on. An error of one topic,
+    partition or member goes into the response; a handler that raises ends the connection.
+    """
 
     request_class: Any
     min_version: int

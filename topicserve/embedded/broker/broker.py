@@ -1,3 +1,5 @@
+"""The broker's state, in one object that request handlers are given."""
+
 import time
 from collections.abc import Callable
 
@@ -14,8 +16,11 @@ CLUSTER_ID = "topicserve-embedded"
 class EmbeddedBroker:
     """Everything that the broker knows; the request handlers read and change it.
 
-    All of it belongs to one thread, that of the event loop, so a change that does not wait in
-    between is seen whole or not at all.
+    All of it belongs to one thread, that of the event loop, so there are no locks: a change that
+    does not wait in between is seen whole or not at all. With `config.data_dir` topics, offsets and
+    transactions come back from the journal, and records from their files, before it listens.
+
+    Raises OSError where the data directory cannot be written to.
     """
 
     def __init__(self, config: BrokerConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,7 +42,11 @@ class EmbeddedBroker:
         self.transactions.forget_topic(topic.name)
 
     def tick(self) -> None:
-        """Let time pass; called many times a second."""
+        """Let time pass: sessions expire, rebalances end, transactions time out.
+
+        Called many times a second, on the event loop's thread. Raises OSError where the journal
+        cannot be written to; the next tick tries again.
+        """
         self.groups.tick()
         self.transactions.tick()
 

@@ -1,3 +1,5 @@
+"""The embedded broker's settings, with the names of Kafka's own."""
+
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""One client's connection: bytes come in, frames go to handlers, answers go out in order."""
+
 import asyncio
 import logging
 from collections import deque
@@ -27,7 +29,11 @@ class Connection(asyncio.Protocol):
     """One client's connection: its requests are answered one by one, in the order they came.
 
     A request that waits (for records, or for a group's other members) holds up those behind it, as
-    in Kafka, and no other connection. Bytes that are no request end this connection alone.
+    in Kafka, and no other connection. Bytes that are no request end this connection alone, and so
+    does a handler that raises, with a traceback in the log. A client that sends ahead or does not
+    read what it is answered is held back by its socket: at most 1 MiB of requests waits here.
+
+    All methods run on the event loop's thread.
     """
 
     def __init__(self, broker: EmbeddedBroker, connections: set["Connection"]) -> None:

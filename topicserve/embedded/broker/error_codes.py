@@ -1,3 +1,5 @@
+"""The protocol's error codes, and the exception that carries one through the broker."""
+
 from enum import IntEnum
 
 from topicserve.errors import TopicserveError
@@ -47,7 +49,11 @@ class ErrorCode(IntEnum):
 
 
 class KafkaError(TopicserveError):
-    """A request, or a part of one, is answered with this code."""
+    """A request, or a part of one, is answered with this code.
+
+    The state (topics, groups, transactions, log) raises it; a handler catches it and answers. It
+    never ends a connection. `message` is sent to the client where the response has a field for it.
+    """
 
     def __init__(self, code: ErrorCode, message: str | None = None) -> None:
         super().__init__(message or code.name)

@@ -1,4 +1,8 @@
-"""Frames of the Kafka protocol: a length, a header, and a message of kafka.protocol's."""
+"""Frames of the Kafka protocol: a length, a header, and a message of kafka.protocol's.
+
+What comes from outside is checked here, so handlers see requests that are whole, of a version that
+the table of requests has, and without nulls where the protocol allows none.
+"""
 
 import io
 import struct
@@ -57,7 +61,10 @@ class RequestFrame(NamedTuple):
 
 
 def read_length(prefix: bytes | bytearray | memoryview, max_bytes: int) -> int:
-    """Return how long a frame is. Raises BadRequestError where that cannot be."""
+    """Return how long a frame is, in bytes, without the four of the length itself.
+
+    Raises BadRequestError where the length is below a header's, or above `max_bytes`.
+    """
     length = int.from_bytes(prefix[:LENGTH_BYTES], "big", signed=True)
     if not _HEADER.size <= length <= max_bytes:
         raise BadRequestError(f"a request has {_HEADER.size} to {max_bytes} bytes, not {length}")
@@ -65,7 +72,10 @@ def read_length(prefix: bytes | bytearray | memoryview, max_bytes: int) -> int:
 
 
 def read_request(frame: memoryview) -> RequestFrame:
-    """Read a frame's header. Raises BadRequestError."""
+    """Read a frame's header; the body is left for `RequestFrame.decode`.
+
+    Raises BadRequestError where the client id is cut off.
+    """
     api_key, api_version, correlation_id, client_id_bytes = _HEADER.unpack_from(frame)
     end = _HEADER.size + max(client_id_bytes, 0)
     if end > len(frame):

@@ -1,4 +1,8 @@
-"""A consumer group of the classic protocol."""
+"""A consumer group of the classic protocol: members, generations, and the leader's assignment.
+
+Apache Kafka's GroupCoordinator and GroupMetadata, restated. The newer protocol (KIP-848) is not
+here. `groups.py` holds all groups and their committed offsets.
+"""
 
 import asyncio
 import uuid
@@ -20,8 +24,12 @@ from topicserve.embedded.broker.group_member import (
 class Group:
     """A consumer group of the classic protocol: who is a member, and what each generation gets.
 
-    Apache Kafka's GroupCoordinator, restated. All calls come from one thread; `tick` must be called
-    often, for time passes only there.
+        EMPTY -> PREPARING_REBALANCE -> COMPLETING_REBALANCE -> STABLE -> PREPARING_REBALANCE ...
+
+    A generation begins when all known members have joined, or when the rebalance timeout is over
+    for those who have not; it is stable when its leader has sent the assignment. All calls come
+    from the event loop's thread; `tick` must be called often, for time passes only there. `join`
+    and `sync` return futures that the group completes; one that is never awaited harms no one else.
     """
 
     group_id: str
@@ -44,7 +52,11 @@ class Group:
         return not self.members and not self._pending
 
     def join(self, request: JoinRequest) -> asyncio.Future[Joined]:
-        """Join or rejoin; the answer comes when the generation is complete. Raises KafkaError."""
+        """Join or rejoin; the answer comes when the generation is complete.
+
+        Raises KafkaError: INCONSISTENT_GROUP_PROTOCOL, UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID, and
+        as MemberIdRequiredError the id with which a new member must join again (KIP-394).
+        """
         self._check_protocols(request)
         if request.member_id:
             return self._rejoin(request)
@@ -64,7 +76,12 @@ class Group:
         generation_id: int,
         assignments: Mapping[str, bytes],
     ) -> asyncio.Future[bytes]:
-        """Return the member's assignment, when the leader has given it. Raises KafkaError."""
+        """Return the member's assignment, when the leader has given it.
+
+        The leader passes all assignments, others none. Raises KafkaError: REBALANCE_IN_PROGRESS
+        where the member must join again (the future does, where that is found out later), and as
+        `check` does.
+        """
         member = self.check(member_id, group_instance_id, generation_id)
         member.heard(self.clock())
         if self.state is GroupState.PREPARING_REBALANCE:
@@ -77,14 +94,20 @@ class Group:
         return member.syncing
 
     def heartbeat(self, member_id: str, group_instance_id: str | None, generation_id: int) -> None:
-        """Keep a member alive. Raises KafkaError, also to say that it must rejoin."""
+        """Keep a member alive.
+
+        Raises KafkaError: REBALANCE_IN_PROGRESS to say that it must rejoin, and as `check` does.
+        """
         member = self.check(member_id, group_instance_id, generation_id)
         member.heard(self.clock())
         if self.state is GroupState.PREPARING_REBALANCE:
             raise KafkaError(ErrorCode.REBALANCE_IN_PROGRESS)
 
     def leave(self, member_id: str, group_instance_id: str | None) -> str:
-        """Take a member out, found by either id; return its member id. Raises KafkaError."""
+        """Take a member out, found by either id; return its member id.
+
+        The others rebalance at once. Raises KafkaError: UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID.
+        """
         if group_instance_id is not None:
             member = self._static_member(group_instance_id)
             if member is None:
@@ -101,7 +124,11 @@ class Group:
     def check(
         self, member_id: str, group_instance_id: str | None = None, generation_id: int | None = None
     ) -> Member:
-        """Return a member that may speak for itself in this generation. Raises KafkaError."""
+        """Return a member that may speak for itself in this generation.
+
+        Raises KafkaError: FENCED_INSTANCE_ID where another has its static id by now (KIP-345),
+        UNKNOWN_MEMBER_ID, ILLEGAL_GENERATION.
+        """
         if group_instance_id is not None:
             static = self._static_member(group_instance_id)
             if static is not None and static.member_id != member_id:

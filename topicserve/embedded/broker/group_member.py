@@ -84,7 +84,10 @@ class Member:
 
 
 class MemberIdRequiredError(KafkaError):
-    """The client must join once more, with this member id."""
+    """The client must join once more, with this member id (KIP-394).
+
+    So that a client whose first answer is lost leaves no member behind that only a timeout removes.
+    """
 
     def __init__(self, member_id: str) -> None:
         super().__init__(ErrorCode.MEMBER_ID_REQUIRED)

@@ -1,3 +1,5 @@
+"""All consumer groups and their committed offsets; `group.py` has the rules of one group."""
+
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
@@ -10,7 +12,7 @@ TopicPartition = tuple[str, int]
 
 
 class CommittedOffset(NamedTuple):
-    """What a group committed for a partition."""
+    """What a group committed for a partition; the fields are those of an OffsetCommit request."""
 
     offset: int
     leader_epoch: int
@@ -21,7 +23,12 @@ Offsets = Mapping[TopicPartition, CommittedOffset]
 
 
 class Groups:
-    """All groups and their committed offsets."""
+    """All groups and their committed offsets.
+
+    Offsets are in the journal, so they outlive the process; members and generations are not: after
+    a restart members join again. Nothing expires offsets. All calls come from the event loop's
+    thread.
+    """
 
     def __init__(
         self, journal: Journal, clock: Callable[[], float], initial_rebalance_delay_seconds: float
@@ -41,13 +48,16 @@ class Groups:
             yield self.peek(group_id)
 
     def get(self, group_id: str) -> Group:
-        """Return a group for someone who joins it. Raises KafkaError INVALID_GROUP_ID."""
+        """Return a group for someone who joins it, and keep it from here on.
+
+        Raises KafkaError INVALID_GROUP_ID where the name is empty.
+        """
         if not group_id:
             raise KafkaError(ErrorCode.INVALID_GROUP_ID)
         return self._groups.setdefault(group_id, self.peek(group_id))
 
     def peek(self, group_id: str) -> Group:
-        """Return a group, an empty one where no one has joined."""
+        """Return a group, an empty one where no one has joined; that one is not kept."""
         known = self._groups.get(group_id)
         return known or Group(group_id, self._clock, self._initial_rebalance_delay_seconds)
 
@@ -60,18 +70,21 @@ class Groups:
         return self._offsets.get(group_id, {})
 
     def commit(self, group_id: str, offsets: Offsets) -> None:
-        """Keep a group's offsets."""
+        """Keep a group's offsets: in the journal first, then for who asks. Raises OSError."""
         self._journal.put(offset_facts({group_id: offsets}))
         self.apply({group_id: offsets})
 
     def apply(self, offsets: Mapping[str, Offsets]) -> None:
-        """Show offsets that the journal has already."""
+        """Show offsets that the journal has already: those of a transaction that was committed."""
         for group_id, committed in offsets.items():
             if committed:
                 self._offsets[group_id].update(committed)
 
     def delete(self, group_id: str) -> None:
-        """Delete a group without members. Raises KafkaError."""
+        """Delete a group without members, and its offsets.
+
+        Raises KafkaError: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP.
+        """
         if not self.exists(group_id):
             raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND)
         if self.peek(group_id).members:

@@ -1,4 +1,8 @@
-"""Topic settings: those that mean something here, those with one value, those without effect."""
+"""Topic settings: those that mean something here, those with one value, those without effect.
+
+A setting that the broker would have to act on and cannot (such as compaction) is refused, so that a
+test does not pass for the wrong reason.
+"""
 
 from collections.abc import Mapping
 

@@ -1,3 +1,5 @@
+"""All topics: creating, growing and deleting them, and the bound on the records of all together."""
+
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -38,7 +40,11 @@ class Topic:
 
 
 class Topics:
-    """All topics; keeps their records within what may be retained."""
+    """All topics; keeps their records within what may be retained.
+
+    Which topics there are is in the journal, their records in the partitions' files. All calls come
+    from the event loop's thread, but for the constructor, which loads what is there.
+    """
 
     def __init__(self, config: BrokerConfig, journal: Journal) -> None:
         self._config = config
@@ -73,7 +79,11 @@ class Topics:
     def check_new(
         self, name: str, num_partitions: int, configs: Mapping[str, str | None] | None = None
     ) -> None:
-        """Raise KafkaError where such a topic cannot be created."""
+        """Raise KafkaError where such a topic cannot be created.
+
+        INVALID_TOPIC_EXCEPTION for its name, TOPIC_ALREADY_EXISTS, INVALID_PARTITIONS for their
+        number and INVALID_CONFIG for a setting.
+        """
         if not _NAME.fullmatch(name) or name in (".", ".."):
             raise KafkaError(
                 ErrorCode.INVALID_TOPIC_EXCEPTION,
@@ -121,7 +131,12 @@ class Topics:
             partition.delete()
 
     def append(self, partition: Partition, batch: RecordBatch) -> int:
-        """Append a batch, let the oldest records go where there are too many; return its offset."""
+        """Append a batch, let the oldest records go where there are too many; return its offset.
+
+        Segments go as a whole: those of this partition beyond the topic's `retention.bytes`, then
+        the largest partition's beyond the broker's. Raises OSError where the file cannot be written
+        to.
+        """
         offset = partition.append(batch)
         self._size_bytes += len(batch.payload)
         limit = self._topics[partition.topic].setting(RETENTION_BYTES, -1)

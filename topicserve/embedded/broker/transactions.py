@@ -1,3 +1,8 @@
+"""The transaction coordinator: producer ids, epochs, and the outcome of each transaction.
+
+Apache Kafka's TransactionCoordinator, for one broker (KIP-98, KIP-360, KIP-447).
+"""
+
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,7 +93,10 @@ class TransactionCoordinator:
         producer_epoch: int,
         partitions: Iterable[TopicPartition],
     ) -> None:
-        """Make partitions part of the transaction; the first begins it. Raises KafkaError."""
+        """Make partitions part of the transaction; the first begins it.
+
+        Raises KafkaError: INVALID_PRODUCER_ID_MAPPING, PRODUCER_FENCED.
+        """
         transaction = self._find(transactional_id, producer_id, producer_epoch)
         self._begin(transaction)
         transaction.partitions.update(partitions)
@@ -96,7 +104,10 @@ class TransactionCoordinator:
     def add_group(
         self, transactional_id: str, producer_id: int, producer_epoch: int, group_id: str
     ) -> None:
-        """Make a group's offsets part of the transaction. Raises KafkaError."""
+        """Make a group's offsets part of the transaction; begins it where none is in progress.
+
+        Raises KafkaError: INVALID_PRODUCER_ID_MAPPING, PRODUCER_FENCED.
+        """
         transaction = self._find(transactional_id, producer_id, producer_epoch)
         self._begin(transaction)
         transaction.offsets.setdefault(group_id, {})
@@ -109,7 +120,11 @@ class TransactionCoordinator:
         group_id: str,
         offsets: Offsets,
     ) -> None:
-        """Let offsets be committed with the transaction. Raises KafkaError."""
+        """Let offsets be committed with the transaction; until then no one sees them.
+
+        Raises KafkaError: INVALID_TXN_STATE unless the group was added,
+        INVALID_PRODUCER_ID_MAPPING, PRODUCER_FENCED.
+        """
         transaction = self._find(transactional_id, producer_id, producer_epoch)
         if transaction.state != _ONGOING or group_id not in transaction.offsets:
             raise KafkaError(ErrorCode.INVALID_TXN_STATE)
@@ -118,7 +133,12 @@ class TransactionCoordinator:
     def end(
         self, transactional_id: str, producer_id: int, producer_epoch: int, *, committed: bool
     ) -> None:
-        """Commit or abort; to say the same once more is no error. Raises KafkaError."""
+        """Commit or abort; to say the same once more is no error.
+
+        The outcome is in the journal before the first marker is written. Raises KafkaError:
+        INVALID_TXN_STATE where the other outcome was decided, INVALID_PRODUCER_ID_MAPPING,
+        PRODUCER_FENCED; OSError where the journal or a partition cannot be written to.
+        """
         transaction = self._find(transactional_id, producer_id, producer_epoch)
         outcome = _COMMITTED if committed else _ABORTED
         if transaction.state == _ONGOING:

@@ -1,3 +1,5 @@
+"""Metadata, DescribeCluster and FindCoordinator: one broker leads and coordinates everything."""
+
 from types import SimpleNamespace as Struct
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""DescribeConfigs. Settings are given when a topic is created and cannot be changed later."""
+
 from types import SimpleNamespace as Struct
 from typing import Any
 

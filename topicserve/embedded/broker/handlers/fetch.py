@@ -1,3 +1,5 @@
+"""Fetch: records from several partitions, waited for where there are not enough (long polling)."""
+
 import asyncio
 from collections.abc import Awaitable
 from types import SimpleNamespace as Struct

@@ -1,3 +1,5 @@
+"""ListGroups, DescribeGroups and DeleteGroups: what admin tools ask of consumer groups."""
+
 from types import SimpleNamespace as Struct
 from typing import Any
 

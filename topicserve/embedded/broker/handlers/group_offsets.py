@@ -1,3 +1,5 @@
+"""OffsetCommit and OffsetFetch; the transactions' handler reads offsets with the same functions."""
+
 from collections import defaultdict
 from collections.abc import Iterable
 from types import SimpleNamespace as Struct

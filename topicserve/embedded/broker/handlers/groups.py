@@ -1,3 +1,5 @@
+"""JoinGroup, SyncGroup, Heartbeat and LeaveGroup: what members of a consumer group ask."""
+
 from types import SimpleNamespace as Struct
 from typing import Any
 

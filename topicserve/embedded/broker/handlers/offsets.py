@@ -1,3 +1,5 @@
+"""ListOffsets: a partition's start, its end, and the first offset at a time."""
+
 from types import SimpleNamespace as Struct
 from typing import Any
 

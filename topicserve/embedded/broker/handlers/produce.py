@@ -1,3 +1,5 @@
+"""Produce: batches are checked, given their offsets, and appended as they came."""
+
 import logging
 from types import SimpleNamespace as Struct
 from typing import Any

@@ -1,3 +1,5 @@
+"""CreateTopics, DeleteTopics, CreatePartitions and DeleteRecords."""
+
 from types import SimpleNamespace as Struct
 from typing import Any
 

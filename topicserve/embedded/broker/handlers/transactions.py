@@ -1,3 +1,5 @@
+"""InitProducerId, and the four requests of a transaction from its begin to its end."""
+
 from types import SimpleNamespace as Struct
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""A file of small facts by key, for what must outlive the broker's process besides records."""
+
 import json
 import os
 import zlib

@@ -1,3 +1,5 @@
+"""One partition's log: offsets, retention, transactions, and those who wait for more."""
+
 import asyncio
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,7 +20,11 @@ class AbortedTransaction(NamedTuple):
 
 
 class Partition:
-    """One partition's log: batches as received but for their offsets, in memory and in files."""
+    """One partition's log: batches as received but for their offsets, in memory and in files.
+
+    All calls come from the event loop's thread. Batches are not decompressed: only their headers
+    are read, but for a search by time.
+    """
 
     def __init__(
         self, topic: str, index: int, segment_bytes: int, files: PartitionFiles | None = None
@@ -78,9 +84,11 @@ class Partition:
     def read(
         self, offset: int, *, committed: bool, max_bytes: int, at_least_one: bool
     ) -> list[RecordBatch]:
-        """Return whole batches from an offset on, as many as fit.
+        """Return whole batches from an offset on, as many as fit into `max_bytes`.
 
-        With `at_least_one` the first comes whatever its size, or no reader could pass it.
+        With `committed` those before the last stable offset only. With `at_least_one` the first
+        comes whatever its size, or no reader could pass it. The first may begin below the offset:
+        readers skip what they did not ask for, as with Kafka.
         """
         end = self.last_stable_offset if committed else self._end_offset
         batches: list[RecordBatch] = []

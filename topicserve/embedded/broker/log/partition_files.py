@@ -1,3 +1,5 @@
+"""A partition's records on disk: written as they come, read once when the broker starts."""
+
 import os
 import shutil
 from collections.abc import Iterator

@@ -1,3 +1,5 @@
+"""Idempotent producers of one partition: which batch is a repetition, which is out of order."""
+
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple

@@ -1,4 +1,8 @@
-"""Record batches (format v2) as bytes: only headers are read, until a time is asked for."""
+"""Record batches (format v2) as bytes: only headers are read, until a time is asked for.
+
+Checked on the way in are the length, the checksum, the format and the record count of each batch;
+records within are the clients' affair, as they are for Apache Kafka.
+"""
 
 import struct
 import time

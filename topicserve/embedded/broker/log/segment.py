@@ -1,3 +1,5 @@
+"""A run of a partition's batches in memory; `PartitionFiles` has the file that belongs to it."""
+
 from bisect import bisect_left
 from collections.abc import Iterator
 
