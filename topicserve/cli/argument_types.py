@@ -28,7 +28,7 @@ def count(flag: str) -> Callable[[str], int]:
 
 
 def number(flag: str, minimum: float) -> Callable[[str], float]:
-    """Take a finite number from the minimum."""
+    """Take a finite number from the minimum, which is allowed itself."""
 
     def read(typed: str) -> float:
         try:
@@ -43,7 +43,7 @@ def number(flag: str, minimum: float) -> Callable[[str], float]:
 
 
 def seconds(flag: str) -> Callable[[str], float]:
-    """Take a finite number of seconds above 0."""
+    """Take a finite number of seconds above 0; fractions are allowed."""
 
     def read(typed: str) -> float:
         try:
@@ -58,12 +58,18 @@ def seconds(flag: str) -> Callable[[str], float]:
 
 
 def time_or_age(flag: str) -> Callable[[str], datetime]:
-    """Take a time in RFC 3339, or an age such as 15m, which is so long before now."""
+    """Take a time in RFC 3339, or an age such as 15m, which is so long before now.
+
+    The result has a time zone. Ages are in whole s, m, h or d.
+    """
     return lambda typed: read_time_or_age(flag, typed, TIME_WANTED)
 
 
 def read_time_or_age(flag: str, typed: str, wanted: str) -> datetime:
-    """Return the time; UsageError says what is wanted instead."""
+    """Return the time; UsageError says what is wanted instead.
+
+    For flags that take other things besides: they try those first.
+    """
     age = _AGE.fullmatch(typed)
     try:
         if age is not None:

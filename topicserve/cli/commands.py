@@ -1,4 +1,8 @@
-"""Finds the command that was typed, runs it, and reports what went wrong in one line."""
+"""Finds the command that was typed, runs it, and reports what went wrong in one line.
+
+Only that command's module is imported, so `publish` never loads what a worker needs, and a module
+that is missing is told with the extra to install.
+"""
 
 import argparse
 import logging
@@ -44,7 +48,12 @@ _USAGE = (UsageError, ConfigError, BackendError, ServableError, InvalidRecordErr
 
 
 def run_command(command: str | None, words: Sequence[str]) -> int:
-    """Run a command and return its exit code: 2 where a person has something to correct."""
+    """Run a command and return its exit code: 2 where a person has something to correct.
+
+    1 is for work that failed (a PublishError), 130 for Ctrl-C, and 141, without a word, where the
+    reader of the output has gone. Any other exception passes: it is a bug, and its traceback
+    belongs on the screen.
+    """
     try:
         return _run(command, words)
     except (*_USAGE, PublishError) as error:
@@ -79,7 +88,10 @@ def _configure_logging(verbose: bool) -> None:
 
 
 def parser_of(command: str | None) -> argparse.ArgumentParser:
-    """Return the parser; only the command that is asked for is imported and gets its arguments."""
+    """Return the parser; only the command that is asked for is imported and gets its arguments.
+
+    The tests of the documentation and `topicserve completion` read their flags from here, too.
+    """
     parser = _Parser(
         prog="topicserve",
         description="TensorFlow Serving's servable lifecycle, fed by Kafka topics.",

@@ -92,7 +92,10 @@ fi
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A command, or the program itself, with the words that may follow."""
+    """A command, or the program itself, with the words that may follow.
+
+    The three shells' scripts are written from these alone.
+    """
 
     path: tuple[str, ...]
     commands: dict[str, str]
@@ -127,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def bash(nodes: list[Node]) -> str:
-    """Return the script for bash."""
+    """Return the script for bash, which shows words without their texts."""
     paths = [f'"{_joined(node.path)}"' for node in nodes if node.path]
     choices = [
         f'        "{_joined(node.path)} {flag}") words="{" ".join(values)}" ;;'

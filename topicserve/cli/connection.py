@@ -1,4 +1,8 @@
-"""The flags of commands that talk to Kafka, and what they stand for."""
+"""The flags of commands that talk to Kafka, and what they stand for.
+
+For commands that are given servers one by one. Those that read a worker's configuration use
+`topicserve.cli.config.flags`.
+"""
 
 import argparse
 from contextlib import closing
@@ -38,7 +42,11 @@ def add_kafka_arguments(
 
 
 def kafka_settings(arguments: argparse.Namespace) -> dict[str, object]:
-    """Return Kafka's settings as they were typed."""
+    """Return Kafka's settings as they were typed, by Kafka's own names; values are texts.
+
+    UsageError where one is not NAME=VALUE; it does not show what was typed, which may be a
+    password.
+    """
     settings: dict[str, object] = {}
     for setting in arguments.kafka_setting:
         name, equals, value = setting.partition("=")
@@ -57,7 +65,10 @@ def open_broker_of(arguments: argparse.Namespace) -> Broker:
 def need_topic(
     arguments: argparse.Namespace, topic: str, create_partitions: int | None = None
 ) -> None:
-    """Raise UsageError where the broker or the topic is not there, unless it may be created."""
+    """Raise UsageError where the broker or the topic is not there, unless it may be created.
+
+    Waits up to 10 seconds for a broker. With `create_partitions` a missing topic is created.
+    """
     if partitions_of(arguments, topic) is not None:
         return
     if create_partitions is None:
@@ -82,7 +93,10 @@ def partitions_of(arguments: argparse.Namespace, topic: str) -> int | None:
 
 
 def need_store(arguments: argparse.Namespace, store: MetadataStore) -> None:
-    """Raise UsageError where no store answers."""
+    """Raise UsageError where no store answers.
+
+    One that loads its data or fails over is there: it is waited for later, record by record.
+    """
     try:
         store.ping()
     except BackendBusyError:

@@ -1,4 +1,7 @@
-"""`topicserve demo`: the whole service on real input, in under two minutes."""
+"""`topicserve demo`: the whole service on real input, in under two minutes.
+
+These are the flags and the exit code; `topicserve.demo` does what is shown.
+"""
 
 import argparse
 from contextlib import closing
@@ -67,7 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def own_servers(arguments: argparse.Namespace) -> Servers | None:
-    """Return the user's own servers, which answer; both must be given, or none."""
+    """Return the user's own servers, which answer; both must be given, or none.
+
+    None stands for servers that the demo starts itself. Raises UsageError where one is missing or
+    does not answer.
+    """
     given = (arguments.bootstrap_servers, arguments.redis_url)
     if given == (None, None):
         return None

@@ -15,7 +15,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 2 where a person has something to correct."""
+    """Run a command and return its exit code: 2 where a person has something to correct.
+
+    `argv` is without the program's name; by default it is what was typed. This is the entry point
+    that the installed program calls.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
     if command != "worker":

@@ -5,7 +5,10 @@ from collections.abc import Callable
 
 
 class Pace:
-    """Waits so that no more than so many records a second are published."""
+    """Waits so that no more than so many records a second are published.
+
+    Time that was not used is lost: after a pause no burst follows. One thread uses it.
+    """
 
     def __init__(
         self,
@@ -20,7 +23,7 @@ class Pace:
         self._next_at = clock()
 
     def wait(self, records: int) -> None:
-        """Wait until so many records may go."""
+        """Wait until so many records may go; without a rate return at once."""
         if self._rate is None:
             return
         now = self._clock()

@@ -1,4 +1,7 @@
-"""Counts on standard error: a moving line on a terminal, a plain one now and then elsewhere."""
+"""Counts on standard error: a moving line on a terminal, a plain one now and then elsewhere.
+
+`publish`, `results` and `dead-letters replay` show their records with it.
+"""
 
 import sys
 import threading
@@ -22,7 +25,14 @@ PLAIN_INTERVAL_SECONDS = 5.0
 
 
 class CountProgress:
-    """Shows how many records have been dealt with, and how many a second; any thread counts."""
+    """Shows how many records have been dealt with, and how many a second.
+
+        with CountProgress("published", total=1000) as progress:
+            producer.publish(record).add_done_callback(progress.count_future)
+
+    Any thread may count: a lock guards the numbers and the line. The last line stays, but for an
+    error before the first record, which says all there is to say.
+    """
 
     def __init__(
         self,
@@ -79,7 +89,7 @@ class CountProgress:
                 self._tell()
 
     def count_future(self, future: Future[Any]) -> None:
-        """Count a record whose future has come out well."""
+        """Count a record whose future has come out well; the delivery thread calls it."""
         if future.exception() is None:
             self.advance()
 

@@ -1,4 +1,8 @@
-"""`topicserve results`: one result, shadow record or dead letter, a line of JSON each."""
+"""`topicserve results`: one result, shadow record or dead letter, a line of JSON each.
+
+A reader for people and shell scripts. Programs use `topicserve.ResultReader`, which this one is
+built on too.
+"""
 
 import argparse
 from contextlib import suppress
@@ -67,7 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what the topic holds, and with --follow what comes."""
+    """Print what the topic holds, and with --follow what comes.
+
+    The exit code is 1 where a record could not be read: those are passed over, and the first ten
+    told.
+    """
     need_output()
     topic_name(arguments.topic)
     refuse_other_filters(arguments)
@@ -119,7 +127,11 @@ def print_lines(
     reader: AnyReader,
     progress: CountProgress,
 ) -> None:
-    """Print in rounds: what a round has printed is committed before the next begins."""
+    """Print in rounds: what a round has printed is committed before the next begins.
+
+    So with --group a command that is killed prints one round again at most (1,000 lines), and none
+    is lost.
+    """
     follow, limit, timeout_seconds = arguments.follow, arguments.limit, arguments.timeout_seconds
     endless = follow and timeout_seconds is None
     if timeout_seconds is None:
@@ -201,7 +213,7 @@ def place_of(record: KafkaRecord) -> dict[str, Any]:
 
 
 def text_or_bytes(value: bytes | None) -> str | bytes | None:
-    """Return text where it is text."""
+    """Return text where it is text; bytes that are not UTF-8 become base64 in the line."""
     try:
         return None if value is None else value.decode()
     except UnicodeDecodeError:

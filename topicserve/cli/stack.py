@@ -61,7 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run both servers until a signal comes."""
+    """Run both servers until a signal comes; 1 where a server ended by itself.
+
+    UsageError where a server does not start, such as on a port that is taken.
+    """
     need_server()
     stack = Stack(
         arguments.data_dir, kafka_port=arguments.kafka_port, redis_port=arguments.redis_port

@@ -45,7 +45,8 @@ def need_output() -> None:
 def write_output(data: bytes, *, flush: bool = False) -> None:
     """Write to standard output; raise UsageError where it takes no more, as on a full disk.
 
-    BrokenPipeError passes: the reader has gone, which is no error.
+    BrokenPipeError passes: the reader has gone, which is no error. What is not flushed may be
+    written later, or with the next call.
     """
     try:
         sys.stdout.buffer.write(data)

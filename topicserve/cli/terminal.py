@@ -13,7 +13,10 @@ from topicserve.producer.json_bytes import json_bytes
 
 
 def json_line(content: Any) -> bytes:
-    """Return JSON in one line that cannot change a terminal, with the same content."""
+    """Return JSON in one line that cannot change a terminal, with the same content.
+
+    What is not printable is escaped within strings, where JSON allows it; there is no line end.
+    """
     encoded = json_bytes(content, "line")
     # JSON writers escape what comes before the space. The rest needs to be looked for.
     if encoded.isascii() and b"\x7f" not in encoded:

@@ -43,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Look at everything; the exit code is 1 where there is a problem."""
+    """Look at everything; the exit code is 1 where there is a problem.
+
+    A wrong key ends it: servers and models are looked at only with a configuration that is right.
+    Warnings do not change the exit code.
+    """
     need_output()
     findings = Findings(_json_teller if arguments.json else _text_teller())
     config = _read(arguments, findings)

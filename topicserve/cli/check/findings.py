@@ -18,7 +18,7 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line."""
+    """One line: how a thing is, the key or the servable that it is about, and a sentence."""
 
     severity: Severity
     key: str
@@ -30,7 +30,10 @@ class Finding:
 
 
 class Findings:
-    """Tells each finding when it is made: models take their time."""
+    """Tells each finding when it is made, since models take their time, and counts the bad ones.
+
+    One thread uses it.
+    """
 
     def __init__(self, tell: Callable[[Finding], None]) -> None:
         self._tell = tell

@@ -1,4 +1,8 @@
-"""Loads and warms up every version that a worker would load, as a worker does, and lets it go."""
+"""Loads and warms up every version that a worker would load, as a worker does, and lets it go.
+
+With the worker's own ServerCore, so that what loads here loads there. The memory that they take is
+that of a worker with all of these versions.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -41,7 +45,11 @@ def check_models(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Any] = time.sleep,
 ) -> None:
-    """Load, and note each version; one that still loads after the timeout is a problem."""
+    """Load, and note each version; one that still loads after the timeout is a problem.
+
+    A version that fails is told at once and not tried again. A label, a canary or a shadow whose
+    version is not among those that were loaded is a problem, too.
+    """
     try:
         core = Core(config)
     except ServableError as error:

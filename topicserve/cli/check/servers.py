@@ -1,4 +1,7 @@
-"""Looks at the brokers, the topics, the group and the store. Creates nothing, joins no group."""
+"""Looks at the brokers, the topics, the group and the store. Creates nothing, joins no group.
+
+Each question may take 5 seconds. A server that does not answer is a finding and no exception.
+"""
 
 import socket
 from collections.abc import Callable
@@ -27,7 +30,11 @@ _CLIENT_ID = "topicserve-check"
 
 
 def check_kafka(config: WorkerConfig, findings: Findings) -> None:
-    """Look at the settings, the brokers, the topics and the group."""
+    """Look at the settings, the brokers, the topics and the group.
+
+    Besides what a worker would refuse it warns of a dead-letter topic that takes no larger records
+    than the input topics, and of a static member's name that is in the group already.
+    """
     broker = _checked_settings(config, findings)
     if broker is None:
         return
@@ -59,7 +66,7 @@ def check_store(config: WorkerConfig, findings: Findings) -> None:
 
 
 def check_http(http: HttpConfig, findings: Findings) -> None:
-    """Look whether the HTTP port is free."""
+    """Look whether the HTTP port is free: listen on it, and let it go at once."""
     if http.port <= 0:
         findings.ok("http.port", "a free port is taken" if http.port == 0 else "no HTTP server")
         return

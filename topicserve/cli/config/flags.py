@@ -1,4 +1,7 @@
-"""The flags that stand for keys of a worker's configuration, for all commands that read one."""
+"""The flags that stand for keys of a worker's configuration, for all commands that read one.
+
+Which flag stands for which key is in `topicserve.worker.config.flags`, beside the keys.
+"""
 
 import argparse
 from collections.abc import Iterable
@@ -44,7 +47,11 @@ def add_key_arguments(parser: argparse.ArgumentParser, flags: Iterable[Flag] = F
 
 
 def flags_of(arguments: argparse.Namespace, flags: Iterable[Flag] = FLAGS) -> dict[str, object]:
-    """Return what was typed by dotted key; `--set` wins over the flag for the same key."""
+    """Return what was typed by dotted key; `--set` wins over the flag for the same key.
+
+    A flag that was not typed is None, so that the file or the environment decides. UsageError where
+    a pair has no `=`; what was typed is not shown, since it may be a password.
+    """
     typed: dict[str, object] = {flag.key: getattr(arguments, flag.key) for flag in flags}
     for setting in arguments.kafka_setting:
         name, value = _pair("--kafka-setting", "NAME=VALUE", setting)

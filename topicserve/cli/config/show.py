@@ -33,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print each key; ConfigError for a configuration that a worker would refuse."""
+    """Print each key; ConfigError for a configuration that a worker would refuse.
+
+    Secrets are shown as such only. Nothing is asked of a server.
+    """
     need_output()
     loaded = load_with_sources(arguments.config, os.environ, flags_of(arguments))
     rows = [row for row in rows_of(loaded) if not arguments.changed or row.source != DEFAULT]

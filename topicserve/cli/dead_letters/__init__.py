@@ -1,4 +1,9 @@
-"""`topicserve dead-letters`: list, show and replay the records that workers gave up."""
+"""`topicserve dead-letters`: list, show and replay the records that workers gave up.
+
+All three read with `scan`, up to the end that the topic had, and choose with `filters`. A replay is
+`selection` (what goes, and why the rest does not), `execution` (slices), `publishing`
+(transactions), `replayed` (what the group has done before) and `account` (the sums).
+"""
 
 import argparse
 from importlib import import_module

@@ -34,7 +34,11 @@ EXPLANATIONS = {
 
 
 class Account:
-    """Counts; `read` is always what was published, failed and skipped together."""
+    """Counts; `read` is always what was published, failed and skipped together.
+
+    A dry run and a replay fill the same account, so what was announced can be compared with what
+    was done. One thread uses it.
+    """
 
     def __init__(self) -> None:
         self.published: Counter[str] = Counter()

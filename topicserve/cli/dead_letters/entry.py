@@ -1,4 +1,4 @@
-"""A dead letter, and its place in the dead-letter topic."""
+"""A dead letter, and its place in the dead-letter topic, as filters and lists need it."""
 
 from contextlib import suppress
 from dataclasses import dataclass

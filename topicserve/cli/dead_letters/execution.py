@@ -36,7 +36,11 @@ class DryRun:
 
 
 class Execution:
-    """Publishes in slices; each is committed before the next one begins."""
+    """Publishes in slices; each is committed before the next one begins.
+
+    A slice is one transaction: its records and the offsets that say that they were replayed. A
+    failure in between leaves what was committed, so the same command goes on behind it.
+    """
 
     def __init__(
         self,
@@ -60,7 +64,11 @@ class Execution:
         self._on_published = on_published
 
     def run(self, polled: Iterable[list[KafkaRecord]]) -> None:
-        """Publish until the limit, or the end."""
+        """Publish until the limit, or the end.
+
+        What ends it (BackendError, UsageError, Ctrl-C) is raised after its slice was counted as
+        failed.
+        """
         for records in polled:
             waiting: list[Decision] = []
             wanted = 0

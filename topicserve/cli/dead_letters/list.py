@@ -46,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Count and list what the topic holds now."""
+    """Count and list what the topic holds now.
+
+    The exit code is 1 where a record is no dead letter; the first ten are told.
+    """
     need_output()
     invalid = InvalidRecords()
     ends = ends_of(log_offsets_of(arguments))

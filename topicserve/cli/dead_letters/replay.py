@@ -75,7 +75,11 @@ def _publish(arguments: argparse.Namespace, replay: "Replay", total: int) -> int
 
 
 class Replay:
-    """Both passes: they read the same records, up to the same ends."""
+    """Both passes: they read the same records, up to the same ends.
+
+    `plan` reads outside of the group and writes nothing. `execute` is a member of the group: a
+    second replay of the same group gets no partition, or fences this one.
+    """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments

@@ -20,7 +20,11 @@ _MAX_UNCOMPRESSED_BYTES = 1024 * 1024
 
 
 class ReplayedOffsets:
-    """Everything below `base`, and ranges behind it."""
+    """Everything below `base`, and ranges behind it.
+
+    So that a replay with filters, or one that was killed, can be followed by another that replays
+    the rest and nothing twice. One thread uses it.
+    """
 
     def __init__(self, base: int, ranges: list[tuple[int, int]] | None = None) -> None:
         self.base = base

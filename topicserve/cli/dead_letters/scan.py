@@ -1,4 +1,7 @@
-"""Reads a dead-letter topic up to the end that it had when the reading began."""
+"""Reads a dead-letter topic up to the end that it had when the reading began.
+
+`status` and `replay --compare` read their topics with it, too.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

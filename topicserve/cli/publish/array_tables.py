@@ -1,4 +1,7 @@
-"""numpy's files, mapped into memory: a row is array[i]."""
+"""numpy's files, mapped into memory: a row is array[i].
+
+Pickled objects are refused, since loading one runs code.
+"""
 
 import shutil
 import tempfile

@@ -1,4 +1,4 @@
-"""CSV and Parquet files, read by pyarrow in flat memory."""
+"""CSV and Parquet files, read by pyarrow in flat memory: a block or a row group at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,11 @@ _PARQUET_BUFFER_BYTES = 1024 * 1024
 
 
 class CsvTable:
-    """A CSV file whose first line has the columns' names; types are those of its first megabyte."""
+    """A CSV file whose first line has the columns' names; types are those of its first megabyte.
+
+    A later value that does not fit its column's type ends it, unless the column is text. A position
+    is found again by reading the file from its beginning.
+    """
 
     def __init__(
         self, opened: Input, columns: Columns, *, delimiter: str = ",", skip_invalid: bool = False

@@ -12,7 +12,7 @@ STANDARD_INPUT = "-"
 
 
 class Input:
-    """A file that is open, or standard input."""
+    """A file that is open, or standard input, which can be read once and has no size."""
 
     def __init__(self, name: str) -> None:
         """Raise UsageError where it cannot be opened."""

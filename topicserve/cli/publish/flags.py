@@ -1,4 +1,4 @@
-"""The flags of `topicserve publish`."""
+"""The flags of `topicserve publish`; `sources` and `publishing` give them their meaning."""
 
 import argparse
 

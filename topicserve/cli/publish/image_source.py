@@ -1,4 +1,4 @@
-"""A folder of images: each file's bytes are a record."""
+"""A folder of images: each file's bytes are a record, decoded by the model and not here."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Lines of a JSON Lines file as records."""
+"""Lines of a JSON Lines file as records: the keys of `topicserve.Record`, one record a line."""
 
 from collections.abc import Iterator
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""JSON Lines: a record a line."""
+"""JSON Lines: a record a line. A line that is wrong is that row's error and ends nothing."""
 
 from collections.abc import Iterator
 

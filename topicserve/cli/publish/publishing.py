@@ -1,4 +1,7 @@
-"""Publishes the rows of a source, one after another."""
+"""Publishes the rows of a source, one after another.
+
+The thread that reads the source publishes, too; the producer's own threads send and acknowledge.
+"""
 
 import argparse
 from contextlib import suppress
@@ -31,7 +34,11 @@ _TOO_LARGE = (
 
 
 class Publishing:
-    """One pass over a source. `window` has what became of it."""
+    """One pass over a source. `window` has what became of it.
+
+    What the flags add to all records is merged in here: metadata, and ids that come from the
+    checkpoint. The store is asked once, before the first record that has metadata.
+    """
 
     def __init__(
         self,

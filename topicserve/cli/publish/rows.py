@@ -1,4 +1,4 @@
-"""What a source yields: records, each with the position behind it."""
+"""What a source yields: records, each with the position behind it. The contract of all sources."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -24,7 +24,12 @@ class Row(NamedTuple):
 
 
 class RowSource(Protocol):
-    """A file or folder. One thread reads it, once."""
+    """A file or folder. One thread reads it, once.
+
+    Positions are what a checkpoint keeps. Reading on behind one must give the rows that were behind
+    it before, as long as `identity` is the same. A row that is wrong is yielded with its error;
+    only what makes the rest unreadable is raised.
+    """
 
     name: str
     """What a person calls it."""
@@ -34,7 +39,11 @@ class RowSource(Protocol):
         """Return how many rows the source itself has left out: they are none that it yields."""
 
     def rows(self, start: Position | None) -> Iterator[Row]:
-        """Yield the rows behind a position, None for the first; raises UsageError."""
+        """Yield the rows behind a position, None for the first.
+
+        May block on the file or on standard input. Raises UsageError where the file cannot be read
+        on.
+        """
 
     def left(self, start: Position | None) -> int | None:
         """Return how many rows there are behind a position, where that is known."""

@@ -1,4 +1,4 @@
-"""Chooses how a file is read."""
+"""Chooses how a file is read, by --format or its name, and reads the flags that say how."""
 
 import argparse
 from collections.abc import Sequence
@@ -34,7 +34,10 @@ _COLUMN_FLAGS = (
 
 
 def open_source(arguments: argparse.Namespace) -> RowSource:
-    """Return what the flags name. Raises UsageError where it cannot be opened."""
+    """Return what the flags name, open. Raises UsageError where it cannot be opened.
+
+    numpy and pyarrow are imported for the formats that need them only. The caller closes it.
+    """
     name = arguments.file
     form = arguments.format or format_of(name)
     if form == "jsonl":

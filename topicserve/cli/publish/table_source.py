@@ -1,4 +1,8 @@
-"""Tables: each row of a CSV or Parquet file, of numpy's files or of a folder is a record."""
+"""Tables: each row of a CSV or Parquet file, of numpy's files or of a folder is a record.
+
+A RowTable reads columns in chunks; `topicserve.producer.rows` makes records of them, as it does of
+a caller's own arrays.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol

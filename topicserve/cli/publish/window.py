@@ -1,4 +1,4 @@
-"""Rows that were read and are not settled yet, in order."""
+"""Rows that were read and are not settled yet, in order, and when the checkpoint is saved."""
 
 import time
 from collections import deque
@@ -52,7 +52,10 @@ class Window:
         """The place of the first record that failed, and why."""
 
     def add(self, row: Row, future: PublishFuture | None) -> None:
-        """Add a row that is being published, or, without a future, one that was skipped."""
+        """Add a row that is being published, or, without a future, one that was skipped.
+
+        Blocks while 10,000 rows are not settled and saved: so many may be sent twice after a kill.
+        """
         self._rows.append((row.position, row.place, future))
         self._settle()
         while len(self._rows) + self._unsaved >= MAX_UNSAVED_ROWS and self.failure is None:

@@ -9,7 +9,10 @@ from topicserve.worker.replay.progress_note import RESULT, SKIPPED
 
 
 class ReplayAccount:
-    """The account that the replay's group has committed, of all replicas together."""
+    """The account that the replay's group has committed, of all replicas together.
+
+    `missing` is what the sums do not explain. The command fails where it is not 0.
+    """
 
     def __init__(self, progress: ReplayProgress, deleted: int = 0) -> None:
         """Take also how many records retention deleted before this process could read them."""

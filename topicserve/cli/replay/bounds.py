@@ -51,7 +51,10 @@ class RangeFinder:
         self.warnings: list[str] = []
 
     def partitions(self) -> list[TopicPartition]:
-        """Return the partitions that are meant: those that a bound names, or else all."""
+        """Return the partitions that are meant: those that a bound names, or else all.
+
+        UsageError where the two bounds name different ones, or one that the topic does not have.
+        """
         named = [bound.offsets.keys() for bound in (self._start, self._end) if bound.offsets]
         if not named:
             return sorted(self._log)
@@ -64,9 +67,11 @@ class RangeFinder:
         return [known[number] for number in sorted(named[0])]
 
     def find(self, admin: OffsetsAdmin, partitions: Iterable[TopicPartition]) -> Ranges:
-        """Return their ranges, some of which may be empty.
+        """Return their ranges, some of which may be empty: the start is included, the end is not.
 
-        UsageError for offsets that the topic does not have, or not any more.
+        UsageError for offsets that the topic does not have, or not any more. A start whose time is
+        before what retention left is a warning only: the range begins where the topic does. Asks
+        the broker.
         """
         log = {partition: self._log[partition] for partition in partitions}
         if not log:

@@ -41,7 +41,11 @@ _TOO_MANY_DEAD_LETTERS = (
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Replay until the range is done, or a signal comes; the account goes to standard output."""
+    """Replay until the range is done, or a signal comes; the account goes to standard output.
+
+    The exit code is 0 where every record of the range has an outcome, 1 where it is not complete or
+    something is missing, and the worker's own where the service ended with one.
+    """
     check_interpreter()
     need_output()
     os.environ.setdefault(*TENSORFLOW_LOG_LEVEL)
@@ -76,7 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class ReplayReplica:
-    """This process' part of the replay."""
+    """This process' part of the replay.
+
+    Its constructor asks the broker for the range, so that a wrong flag is told before a model
+    loads.
+    """
 
     def __init__(self, arguments: argparse.Namespace, plan: Plan, admin: OffsetsAdmin) -> None:
         self._plan = plan

@@ -31,7 +31,11 @@ def check_comparison(path: Path, live_topic: str, admin: OffsetsAdmin) -> None:
 def compare_with_live(
     path: Path, live_topic: str, config: WorkerConfig, ranges: Ranges, admin: OffsetsAdmin
 ) -> Comparison:
-    """Write the differences to a file, and return the counts."""
+    """Write the differences to a file, a line of JSON each, and return the counts.
+
+    Reads the replay's two topics and the live one to the ends that they have now. Raises
+    BackendError.
+    """
     topics = config.topics
     with closing(Replayed(config.kafka.group_id, ranges)) as replayed, path.open("wb") as file:
         replayed.add_results(_all_of(config, topics.output, admin))

@@ -129,7 +129,11 @@ class Replayed:
 def compare(
     replayed: Replayed, published: Iterable[KafkaRecord], differences: IO[bytes]
 ) -> Comparison:
-    """Write a line for each record that was answered otherwise, and return the counts."""
+    """Write a line for each record that was answered otherwise, and return the counts.
+
+    Of several published results of one record the first one counts. Records that are not among the
+    replayed ones are passed over.
+    """
     found = Comparison()
     for record in published:
         # Not a shadow's record, or another program's.

@@ -16,7 +16,9 @@ NOT_NUMBERS = math.inf
 def largest_difference(first: Any, second: Any) -> float:
     """Return by how much numbers differ at most, 0 where they are equal within the tolerance.
 
-    NOT_NUMBERS where anything else differs. Takes JSON trees, and numpy arrays by name.
+    NOT_NUMBERS where anything else differs: a text, a shape, a key. Takes JSON trees, and dicts of
+    numpy arrays by name. The tolerance is that of a shadow's comparison. RecursionError passes for
+    trees that are nested too deeply.
     """
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
         return _of_arrays(first, second)

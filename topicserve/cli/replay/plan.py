@@ -47,9 +47,10 @@ class Plan:
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
-    """Return what the flags and the configuration say.
+    """Return what the flags and the configuration say. Asks no server.
 
-    Raises UsageError or ConfigError where that is wrong.
+    Canary, shadow and guard are taken out: one version answers. The live worker's topics, group and
+    static names are never used for writing. Raises UsageError or ConfigError where that is wrong.
     """
     topic, output = topic_name(arguments.topic), topic_name(arguments.output_topic)
     live = load_config(arguments.config, os.environ, _flags(arguments))

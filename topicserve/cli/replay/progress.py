@@ -1,4 +1,8 @@
-"""How far a replay is, on standard error: a bar on a terminal, a line now and then elsewhere."""
+"""How far a replay is, on standard error: a bar on a terminal, a line now and then elsewhere.
+
+It shows offsets of the whole group, as they are committed. `topicserve.cli.progress` counts the
+records of one process instead.
+"""
 
 import sys
 import time

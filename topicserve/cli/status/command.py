@@ -26,7 +26,10 @@ RECENT_SECONDS = 15.0
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show it; once, the exit code is 1 where something is waited for."""
+    """Show it; once, the exit code is 1 where something is waited for.
+
+    With --watch until Ctrl-C, whatever is found; a broker that is away is told and asked again.
+    """
     need_output()
     deployment = deployment_of(arguments)
     with closing(deployment.broker().admin()) as admin:
@@ -42,7 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class Looks:
-    """Takes one look after the other; rates are those since the last."""
+    """Takes one look after the other; rates are those since the last.
+
+    The broker is asked at each look, the topics' ends every 15 seconds only. One thread uses it.
+    """
 
     def __init__(
         self,

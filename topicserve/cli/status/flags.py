@@ -85,7 +85,10 @@ class Deployment:
 
 
 def deployment_of(arguments: argparse.Namespace) -> Deployment:
-    """Return what the flags say, and the configuration where they do not."""
+    """Return what the flags say, and the configuration where they do not.
+
+    UsageError where the group or a topic is not known.
+    """
     config = None if arguments.config is None else load_config(arguments.config, os.environ, {})
     group_id = arguments.group or (config.kafka.group_id if config else "")
     topics = tuple(arguments.topic or (config.topics.input if config else ()))

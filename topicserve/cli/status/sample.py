@@ -28,7 +28,10 @@ class Sample:
 def take_sample(
     admin: OffsetsAdmin, deployment: Deployment, clock: Callable[[], float] = time.monotonic
 ) -> Sample:
-    """Ask for all of it. Raises BackendError."""
+    """Ask for all of it, 10 seconds a question at most. Raises BackendError.
+
+    The questions are asked one after the other, so numbers may be some milliseconds apart.
+    """
     reach = connection.REACH_SECONDS
     missing: list[str] = []
 

@@ -1,4 +1,7 @@
-"""`topicserve worker --replicas N`: workers in processes of their own, behind one address."""
+"""`topicserve worker --replicas N`: workers in processes of their own, behind one address.
+
+Only what a person types is here: `topicserve.worker.supervisor` restarts, asks and adds up.
+"""
 
 import argparse
 import os
@@ -26,7 +29,12 @@ _STILL_SILENT_SECONDS = 2 * ASK_SECONDS
 
 
 def supervise(arguments: argparse.Namespace, config: WorkerConfig, worker_id: str) -> int:
-    """Run `--replicas` workers, each in a process of its own, behind one HTTP address."""
+    """Run `--replicas` workers, each in a process of its own, behind one HTTP address.
+
+    Returns the exit code: 0 after a signal before anything was started, or what the supervisor
+    makes of its replicas' codes. Raises ConfigError or BackendError where a worker could not start
+    either: the configuration is checked once here, before N processes find the same fault.
+    """
     registry = CollectorRegistry()
     metrics = SupervisorMetrics(registry, arguments.replicas)
     supervisor = Supervisor(
