@@ -66,6 +66,7 @@ def test_that_of_something_else_is_refused(
         (["--id-column", "a"], "begun without --id-column"),
         (["--key-column", "a"], "begun without --key-column"),
         (["--text-columns", "a"], "begun without --text-columns"),
+        (["--column-types", "a=int8"], "begun without --column-types"),
         (["--metadata", "run=8"], "with --metadata run=7, and now .* --metadata run=7 run=8"),
         (["--metadata-elsewhere"], "begun without --metadata-elsewhere"),
         (["--servable", "other"], "begun without --servable"),

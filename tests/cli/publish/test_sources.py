@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
 from topicserve.cli.errors import UsageError
-from topicserve.cli.publish import add_arguments, arrow_tables
+from topicserve.cli.publish import add_arguments
+from topicserve.cli.publish.csv_files import table as csv_table
 from topicserve.cli.publish.sources import open_source
 from topicserve.cli.publish.table_source import TableSource
 from topicserve.producer.encoder import RecordEncoder
@@ -234,7 +235,7 @@ def test_an_image_that_cannot_be_read_is_a_row_of_its_own(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "flags", "problem"),
     [
-        (b"x,y\n1,2\n3\n", (), "Expected 2 columns, got 1.*--skip-invalid"),
+        (b"x,y\n1,2\n3\n", (), "row 2: has 1 values in place of 2: '3'; .*--skip-invalid"),
         (b"x,x\n1,2\n", (), "two columns named 'x'"),
         (b"", (), "Empty CSV file"),
         (b"x\n1\n", ("--format=parquet",), "is it a Parquet file"),
@@ -308,7 +309,7 @@ def test_memory_does_not_grow_with_the_file(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor with a row group: one is read in pages. Of CSV 32 blocks at most are read ahead."""
-    monkeypatch.setattr(arrow_tables, "_CSV_BLOCK_BYTES", 64 * 1024)
+    monkeypatch.setattr(csv_table, "_BLOCK_BYTES", 64 * 1024)
     path = tmp_path / f"rows.{form}"
     table = pa.table({"x": np.random.default_rng(0).random(1_200_000)})
     if form == "parquet":

@@ -1,4 +1,4 @@
-"""CSV and Parquet files, read by pyarrow in flat memory: a block or a row group at a time."""
+"""Parquet files, a row group at a time, and what all that pyarrow reads has in common."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,95 +6,11 @@ from typing import Any
 
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.files import Input
-from topicserve.cli.publish.rows import MAX_TOLD
 from topicserve.cli.publish.table_source import Columns
-from topicserve.cli.terminal import say
 from topicserve.producer.rows.chunks import CHUNK_ROWS, Chunk, distinct
 from topicserve.wire.errors import InvalidRecordError
 
-_CSV_REMEDY = (
-    "name columns that are text with --text-columns, or pass --skip-invalid for rows with too few "
-    "or too many values"
-)
-_MAX_SHOWN = 64
-_CSV_BLOCK_BYTES = 1024 * 1024
 _PARQUET_BUFFER_BYTES = 1024 * 1024
-
-
-class CsvTable:
-    """A CSV file whose first line has the columns' names; types are those of its first megabyte.
-
-    A later value that does not fit its column's type ends it, unless the column is text. A position
-    is found again by reading the file from its beginning.
-    """
-
-    def __init__(
-        self, opened: Input, columns: Columns, *, delimiter: str = ",", skip_invalid: bool = False
-    ) -> None:
-        self.name = opened.name
-        self._input = opened
-        self._columns = columns
-        self._delimiter = delimiter
-        self._skip_invalid = skip_invalid
-        self.skipped_rows = 0
-        self._row_bytes = 0.0
-        self._rows_read = 0
-        self.identity = opened.identity
-        self.close = opened.close
-
-    def fraction(self) -> float | None:
-        """Return which part of the rows was read, by the size of those of the first block.
-
-        The file itself is read further ahead: up to 32 blocks.
-        """
-        if not self._input.size:
-            return None
-        return min(self._rows_read * self._row_bytes / self._input.size, 1.0)
-
-    def rows(self) -> int | None:
-        """Return None: rows are not counted before they are read."""
-        return None
-
-    def chunks(self, start: int) -> Iterator[Chunk]:
-        """See RowTable."""
-        first = 0
-        with _readable(self.name, _CSV_REMEDY):
-            for batch in self._open():
-                if not self._row_bytes:
-                    size = min(self._input.size or 0, _CSV_BLOCK_BYTES)
-                    self._row_bytes = size / max(batch.num_rows, 1)
-                for chunk in _chunks(batch, first, max(start - first, 0)):
-                    self._rows_read = chunk.start
-                    yield chunk
-                first += batch.num_rows
-                self._rows_read = first
-
-    def _open(self) -> Any:
-        from pyarrow import csv
-
-        text = {*self._columns.text, self._columns.record_id, self._columns.key} - {None}
-        return csv.open_csv(
-            self._input.file,
-            csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, use_threads=False),
-            csv.ParseOptions(
-                delimiter=self._delimiter,
-                newlines_in_values=True,
-                invalid_row_handler=self._on_invalid_row,
-            ),
-            csv.ConvertOptions(column_types=dict.fromkeys(text, pyarrow().string())),
-        )
-
-    def _on_invalid_row(self, row: Any) -> str:
-        """Say whether a row with too few or too many values is to be skipped."""
-        if not self._skip_invalid:
-            return "error"
-        self.skipped_rows += 1
-        if self.skipped_rows <= MAX_TOLD:
-            say(
-                f"{self.name}: a row has {row.actual_columns} values in place of "
-                f"{row.expected_columns}: {row.text[:_MAX_SHOWN]!r}"
-            )
-        return "skip"
 
 
 class ParquetTable:
@@ -134,17 +50,17 @@ class ParquetTable:
             else:
                 groups.append(group)
         names = self._columns.needed()
-        with _readable(self.name):
+        with readable(self.name):
             for batch in self._file.iter_batches(
                 batch_size=CHUNK_ROWS, row_groups=groups, columns=names, use_threads=False
             ):
-                yield from _chunks(batch, first, max(start - first, 0))
+                yield from batch_chunks(batch, first, max(start - first, 0))
                 first += batch.num_rows
 
     def _open(self) -> Any:
         from pyarrow import parquet
 
-        with _readable(self.name, "is it a Parquet file?"):
+        with readable(self.name, "is it a Parquet file?"):
             return parquet.ParquetFile(
                 self._input.file, buffer_size=_PARQUET_BUFFER_BYTES, pre_buffer=False
             )
@@ -163,7 +79,7 @@ def pyarrow() -> Any:
 
 
 @contextmanager
-def _readable(name: str, remedy: str = "") -> Iterator[None]:
+def readable(name: str, remedy: str = "") -> Iterator[None]:
     """Raise UsageError for what a file holds."""
     try:
         yield
@@ -173,7 +89,8 @@ def _readable(name: str, remedy: str = "") -> Iterator[None]:
         raise UsageError(f"{name}: {error}{'; ' if remedy else ''}{remedy}") from error
 
 
-def _chunks(batch: Any, first: int, skipped: int) -> Iterator[Chunk]:
+def batch_chunks(batch: Any, first: int, skipped: int) -> Iterator[Chunk]:
+    """Yield a batch's rows, of which the first so many are skipped; `first` rows are before it."""
     names = distinct(batch.schema.names)
     for start in range(skipped, batch.num_rows, CHUNK_ROWS):
         part = batch.slice(start, CHUNK_ROWS)

@@ -95,6 +95,11 @@ def _add_columns(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="columns of a CSV file that are text in any case",
     )
+    columns.add_argument(
+        "--column-types",
+        metavar="A=TYPE,B=TYPE",
+        help="types of a CSV file's columns, such as int64 or float64",
+    )
     parser.add_argument(
         "--metadata",
         action="append",

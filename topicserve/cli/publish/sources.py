@@ -30,6 +30,7 @@ _COLUMN_FLAGS = (
     "id_column",
     "key_column",
     "text_columns",
+    "column_types",
 )
 
 
@@ -44,7 +45,7 @@ def open_source(arguments: argparse.Namespace) -> RowSource:
         return _lines(arguments)
     # Here, so that JSON Lines need neither numpy nor pyarrow.
     from topicserve.cli.publish.array_tables import ArrayTable
-    from topicserve.cli.publish.arrow_tables import CsvTable, ParquetTable, pyarrow
+    from topicserve.cli.publish.arrow_tables import ParquetTable, pyarrow
     from topicserve.cli.publish.image_source import ImageSource
     from topicserve.cli.publish.table_source import TableSource
 
@@ -58,6 +59,9 @@ def open_source(arguments: argparse.Namespace) -> RowSource:
     pyarrow()
     if form == "parquet":
         return TableSource(ParquetTable(Input(name), columns), columns)
+    # Here, so that one is told which package is missing.
+    from topicserve.cli.publish.csv_files.table import CsvTable
+
     delimiter = "\t" if form == "tsv" else ","
     table = CsvTable(Input(name), columns, delimiter=delimiter, skip_invalid=arguments.skip_invalid)
     return TableSource(table, columns)
@@ -83,6 +87,7 @@ def columns_of(arguments: argparse.Namespace) -> "Columns":
         record_id=arguments.id_column,
         key=arguments.key_column,
         text=_names(arguments.text_columns) or (),
+        types=arguments.column_types,
         without_metadata=STORED_ELSEWHERE if arguments.metadata_elsewhere else None,
     )
 

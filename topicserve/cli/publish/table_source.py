@@ -25,6 +25,8 @@ class Columns(NamedTuple):
     record_id: str | None = None
     key: str | None = None
     text: Sequence[str] = ()
+    types: str | None = None
+    """Types of a CSV file's columns, NAME=TYPE,NAME=TYPE."""
     without_metadata: StoredElsewhere | None = None
     """What records are told to have where there are no metadata columns."""
 
@@ -34,6 +36,10 @@ class Columns(NamedTuple):
             return None
         others = [name for name in (self.record_id, self.key) if name]
         return list(dict.fromkeys([*self.inputs, *self.metadata, *others]))
+
+    def metadata_alone(self) -> set[str]:
+        """Return the columns that are metadata, and no input."""
+        return set(self.metadata) - set(self.inputs or ())
 
     def mapping(self) -> RowMapping:
         """Return what makes records of rows."""
