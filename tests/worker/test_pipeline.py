@@ -21,6 +21,7 @@ from tests.support.stages.examples import examples
 from tests.support.stages.logged import Logged
 from tests.support.stages.records import a_kafka_record, an_id
 from tests.worker.stages.test_join import FakeStore
+from topicserve.backends.broker import metadata_of
 from topicserve.backends.errors import (
     DeliveryTimeoutError,
     FencedError,
@@ -462,6 +463,53 @@ def test_what_a_paused_worker_holds_back_is_counted_when_it_stops(
     left = world.metric("abandoned_records_total", cause="shutdown")
     assert left
     assert logged("left_uncommitted") == [{"records": left}]
+
+
+class Slow(Doubling):
+    """Does not return before it is told to."""
+
+    def __init__(self) -> None:
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def predict(self, inputs: Any, signature_name: str = "serving_default") -> Any:
+        """Wait first."""
+        self.entered.set()
+        assert self.go.wait(LIMIT_SECONDS)
+        return super().predict(inputs, signature_name)
+
+
+def test_a_paused_worker_that_stops_leaves_nothing_to_be_read_carefully(
+    guarantee: Guarantee,
+) -> None:
+    """What is being predicted then has a moment to return, and is not taken for what hung."""
+    slow = Slow()
+    first, *others = records(100)
+    bad = [replace(one, value=b"{") for one in others if one.partition != first.partition]
+    world = World(
+        [first], guarantee, Served({1: slow}), breaker_window_records=20, max_dead_letter_share=0.5
+    )
+    delivery = world.stages.output.delivery
+    finish = delivery.finish
+
+    def finish_and_go(timeout_seconds: float) -> bool:
+        finished = finish(timeout_seconds)
+        slow.go.set()
+        return finished
+
+    def each_poll() -> None:
+        if slow.entered.is_set() and world.log.records == [first]:
+            world.log.records += bad
+        if world.stages.oversight.breaker.open:
+            world.stop.set()
+
+    delivery.finish = finish_and_go  # type: ignore[method-assign]
+    world.each_poll = each_poll  # type: ignore[method-assign]
+
+    world.run()
+
+    notes = [metadata_of(offset) for offset in world.log.committed.values()]
+    assert len(notes) == len(PARTITIONS)
+    assert not any("working" in note for note in notes)
 
 
 @settings(max_examples=examples(40))

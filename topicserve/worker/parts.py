@@ -78,6 +78,11 @@ class Oversight:
     is_draining: bool = False
     """Whether the worker has been asked to stop; one assignment, no lock."""
 
+    @property
+    def publishes_no_more(self) -> bool:
+        """Return whether it was asked to stop while the breaker holds all outcomes back."""
+        return self.is_draining and self.breaker.open
+
 
 @dataclass(slots=True)
 class Stages:

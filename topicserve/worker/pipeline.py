@@ -174,9 +174,9 @@ class Pipeline:
     def _take(self) -> Batch | None:
         """Take a batch, once what was answered before has gone far enough."""
         while not self._output.delivery.wait_for_room(ROOM_SECONDS):
-            if self._fatal.error is not None:
+            if self._fatal.error is not None or self._oversight.publishes_no_more:
                 return None
-        return self._inference.batcher.take()
+        return None if self._oversight.publishes_no_more else self._inference.batcher.take()
 
     def _finish(self, threads: Sequence[threading.Thread]) -> None:
         """Finish what is in progress, within the time that a shutdown may take."""
@@ -189,12 +189,19 @@ class Pipeline:
         self._inference.batcher.close()
         finished = delivery.finish(seconds)
         left = self._intake.tracker.in_flight_records
+        if is_paused:
+            # What is being predicted may take a moment to return, and has not hung for that.
+            self._join(threads, self._config.delivery.shutdown_timeout_seconds)
         self._note_clean_stop()
         if not finished and left:
             self._metrics.abandoned_records.labels("shutdown").inc(left)
             log_event("left_uncommitted" if is_paused else "shutdown_timed_out", records=left)
+        self._join(threads, max(deadline - self._clock(), 0) if finished else 0)
+
+    def _join(self, threads: Sequence[threading.Thread], seconds: float) -> None:
+        deadline = self._clock() + seconds
         for thread in threads:
-            thread.join(max(deadline - self._clock(), 0) if finished else 0)
+            thread.join(max(deadline - self._clock(), 0))
 
     def _note_clean_stop(self) -> None:
         """Tell the replica that reads the partitions next that this one has ended in order.

@@ -16,6 +16,7 @@ from topicserve.backends.kafka_errors import class_of_code
 from topicserve.backends.kafka_python.connection import ClientNetwork
 from topicserve.backends.kafka_python.errors import translate, translated
 from topicserve.backends.kafka_python.offsets import from_client
+from topicserve.backends.kafka_python.silence import SilentBrokers
 from topicserve.backends.own_process import own_process
 from topicserve.wire.kafka_record import TopicPartition
 
@@ -34,10 +35,14 @@ class KafkaPythonAdmin:
     """Asks a broker; connects with the first question."""
 
     def __init__(
-        self, arguments: dict[str, Any], clock: Callable[[], float] = time.monotonic
+        self,
+        arguments: dict[str, Any],
+        clock: Callable[[], float] = time.monotonic,
+        silent: SilentBrokers | None = None,
     ) -> None:
-        """`arguments` are KafkaAdminClient's."""
+        """`arguments` are KafkaAdminClient's, `silent` what all clients know of the brokers."""
         self._clock = clock
+        self._silent = silent
         self._arguments = arguments
         self._client: Any = None
         self._calls = BoundedCalls("kafka-python-admin")
@@ -174,7 +179,7 @@ class KafkaPythonAdmin:
 
     def _opened(self, timeout_seconds: float) -> Any:
         if self._client is None:
-            self._client = ClientNetwork().open(
+            self._client = ClientNetwork(self._silent).open(
                 kafka.KafkaAdminClient, self._arguments, timeout_seconds
             )
         return self._client

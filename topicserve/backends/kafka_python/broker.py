@@ -8,10 +8,12 @@ from topicserve.backends.defaults import KAFKA_PYTHON
 from topicserve.backends.in_flight import InFlight
 from topicserve.backends.kafka_choices import checked
 from topicserve.backends.kafka_python.admin import KafkaPythonAdmin
+from topicserve.backends.kafka_python.connection import ClientNetwork
 from topicserve.backends.kafka_python.producer import KafkaPythonProducer
 from topicserve.backends.kafka_python.producer_client import KafkaPythonProducerClient
 from topicserve.backends.kafka_python.reading.consumer import KafkaPythonConsumer
 from topicserve.backends.kafka_python.settings import to_kafka_python
+from topicserve.backends.kafka_python.silence import SilentBrokers
 from topicserve.backends.kafka_settings import (
     DELIVERY_PLACES,
     MAX_DECOMPRESSED_BYTES,
@@ -36,6 +38,7 @@ class KafkaPythonBroker:
     def __init__(self, settings: Mapping[str, object]) -> None:
         """Raise BackendConfigError for a setting that none of the clients has."""
         self._settings = checked(KAFKA_PYTHON, settings)
+        self._silent = SilentBrokers()
         to_kafka_python(self._for_admin(), "admin")
 
     def consumer(
@@ -48,7 +51,11 @@ class KafkaPythonBroker:
         merged = {"request.timeout.ms": REQUEST_TIMEOUT_MS + fetch_wait_ms} | merged
         # The port commits explicit offsets only.
         arguments = to_kafka_python(merged, "consumer") | {"enable_auto_commit": False}
-        return KafkaPythonConsumer(arguments, max_decompressed_bytes=max_decompressed_bytes)
+        return KafkaPythonConsumer(
+            arguments,
+            network=ClientNetwork(self._silent),
+            max_decompressed_bytes=max_decompressed_bytes,
+        )
 
     def producer(self, settings: Mapping[str, object] | None = None) -> KafkaPythonProducer:
         merged = for_producer({}, self._settings, settings or {})
@@ -64,13 +71,13 @@ class KafkaPythonBroker:
         take_flag(merged, DELIVERY_PLACES)  # kafka-python tells every record's place
         arguments = to_kafka_python(merged, "producer") | {"partitioner": StickyPartitioner()}
         return KafkaPythonProducer(
-            KafkaPythonProducerClient(arguments),
+            KafkaPythonProducerClient(arguments, self._silent),
             in_flight,
             is_transactional="transactional_id" in arguments,
         )
 
     def admin(self) -> KafkaPythonAdmin:
-        return KafkaPythonAdmin(to_kafka_python(self._for_admin(), "admin"))
+        return KafkaPythonAdmin(to_kafka_python(self._for_admin(), "admin"), silent=self._silent)
 
     def _for_admin(self) -> dict[str, object]:
         return {"request.timeout.ms": REQUEST_TIMEOUT_MS} | for_admin(self._settings)

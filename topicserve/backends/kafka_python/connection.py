@@ -2,6 +2,7 @@
 
 import random
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from topicserve.backends.errors import (
 )
 from topicserve.backends.kafka_choices import without_values
 from topicserve.backends.kafka_python.errors import translated
+from topicserve.backends.kafka_python.silence import SilentBrokers, SilentBrokerWatch
 from topicserve.backends.kafka_python.workarounds.client import (
     BatchedWakeups,
     CoalescedWakeups,
@@ -32,7 +34,9 @@ FIRST_TRY_SECONDS = 1.0
 class ClientNetwork:
     """The event loop and the connections of one client; `kafka_client` makes it use them."""
 
-    def __init__(self) -> None:
+    def __init__(self, silent: SilentBrokers | None = None) -> None:
+        """`silent` is what other clients found out about the brokers, and this one will."""
+        self._silent = silent or SilentBrokers()
         self._net: Any = None
         self._client: Any = None
         self._opened = False
@@ -94,7 +98,7 @@ class ClientNetwork:
 
     def _make(self, **configs: Any) -> Any:
         self._net = CoalescedWakeups(**configs)
-        manager = _Connections(self._net, self._on_failure, **configs)
+        manager = ClientConnections(self._net, self._on_failure, self._silent, **configs)
         self._client = BatchedWakeups(net=self._net, manager=manager, **configs)
         return self._client
 
@@ -106,16 +110,21 @@ class ClientNetwork:
                 manager.close()  # trying until the time is up would not help
 
 
-class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library is untyped
+class ClientConnections(KafkaConnectionManager):  # type: ignore[misc]  # the library is untyped
     """Tells why a connection failed: kafka-python takes a wrong password for a broker away.
 
-    And it finds a cluster again whose addresses have changed.
+    And it finds a cluster again whose addresses have changed, and leaves out silent brokers.
     """
 
     def __init__(
-        self, net: Any, on_failure: Callable[[Any, Exception], None], **configs: Any
+        self,
+        net: Any,
+        on_failure: Callable[[Any, Exception], None],
+        silent: SilentBrokers,
+        **configs: Any,
     ) -> None:
         super().__init__(net, **configs)
+        self._silence = SilentBrokerWatch(weakref.proxy(self), net, silent)
         self._on_failure = on_failure
         # kafka-python (3.0.12) takes this setting and never passes it on. An admin has none, and is
         # to create nothing by asking.
@@ -137,7 +146,10 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
             longest = FIRST_TRY_SECONDS * 1000 * 2.0 ** min(self._tries[node_id], 16)
             timeout_ms = min(timeout_ms, longest)
             self._tries[node_id] += 1
+        is_new = node_id not in self._conns
         connection = super().get_connection(node_id, timeout_ms, *args, **kwargs)
+        if is_new:
+            self._silence.watch(connection, node_id)
         connection.init_future.add_errback(lambda error: self._on_failure(self, error))
         return connection
 
@@ -148,6 +160,9 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the library
         (KIP-899): kafka-python would try the known ones for ever, though all may have moved.
         """
         found = super().least_loaded_node()
+        if found is not None and self._silence.is_silent(found):
+            other = self._silence.least_loaded_other()
+            found = found if other is None else other
         known = [broker.node_id for broker in self.cluster.brokers()]
         if any(self._is_reachable(node_id) for node_id in known):
             return found

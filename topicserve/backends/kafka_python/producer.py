@@ -36,6 +36,8 @@ T = TypeVar("T")
 _REPORT_SECONDS = 1.0
 _OPEN_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
+# How long an abort waits for records that are still being written.
+_SETTLE_SECONDS = 1.0
 
 
 @own_process("Kafka producer")
@@ -107,7 +109,11 @@ class KafkaPythonProducer:
         self._call("commit_transaction", client, client.commit_transaction, timeout_seconds)
 
     def abort_transaction(self, timeout_seconds: float) -> None:
-        if self._calls.needs_takeover(self._client.give_up, is_lost=self._is_lost.is_set()):
+        # The client asks to abort when every request for the transaction has ended, by its timeout
+        # if need be. The coordinator may have aborted by then, and refuse the client for good.
+        in_time = self._in_flight.wait_reported(min(timeout_seconds, _SETTLE_SECONDS))
+        is_lost = not in_time or self._is_lost.is_set()
+        if self._calls.needs_takeover(self._client.give_up, is_lost=is_lost):
             self._take_over(timeout_seconds)
             return
         client = self._client.opened(timeout_seconds)

@@ -17,6 +17,7 @@ from kafka.future import Future
 
 from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.backends.kafka_python.connection import ClientNetwork
+from topicserve.backends.kafka_python.silence import SilentBrokers
 from topicserve.backends.kafka_python.workarounds.client import (
     keep_requests,
     retry_timed_out_requests,
@@ -29,13 +30,14 @@ _DISCARD_SECONDS = 60.0
 class KafkaPythonProducerClient:
     """The KafkaProducer of the moment, opened when it is first asked for. Any thread may call."""
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        """Take KafkaProducer's arguments."""
+    def __init__(self, arguments: dict[str, Any], silent: SilentBrokers | None = None) -> None:
+        """Take KafkaProducer's arguments, and what all clients know of the brokers."""
         self._arguments = arguments
+        self._silent = silent or SilentBrokers()
         self._opening = threading.Lock()  # guards the two below
         self._client: Any = None
         self._closed = False
-        self.network = ClientNetwork()
+        self.network = ClientNetwork(self._silent)
 
     def opened(self, timeout_seconds: float) -> Any:
         """Return the client. Raises what `Network.open` raises."""
@@ -43,7 +45,7 @@ class KafkaPythonProducerClient:
             if self._closed:
                 raise BackendError("the producer is closed")
             if self._client is None:
-                network = ClientNetwork()
+                network = ClientNetwork(self._silent)
                 client = network.open(kafka.KafkaProducer, self._arguments, timeout_seconds)
                 keep_requests(client)
                 retry_timed_out_requests(client)
