@@ -1,4 +1,7 @@
-"""The pauses between tries of what may succeed later: capped exponential back-off with jitter."""
+"""The pauses between tries of what may succeed later: capped exponential back-off with jitter.
+
+One value object for all of the project's retries; how long to go on is each caller's to decide.
+"""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""What a process of Topicserve ends with; docs/operations.md says when."""
+"""What a process of Topicserve ends with; docs/operations.md says when.
+
+For the program and the supervisor, which decides by them whether a replica is started again.
+"""
 
 EXIT_OK = 0
 EXIT_FAILED = 1

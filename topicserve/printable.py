@@ -1,4 +1,8 @@
-"""Text that others chose, such that it cannot change the terminal or the page that shows it."""
+"""Text that others chose, such that it cannot change the terminal or the page that shows it.
+
+Ids, keys, headers, bodies and names of workers are others' text. `topicserve.cli.terminal` prints
+all lines through it, and status pages use it as well.
+"""
 
 from collections.abc import Callable
 

@@ -1,4 +1,8 @@
-"""Blocking calls of a client that have no time limit of their own, and transactional ones."""
+"""Blocking calls of a client that have no time limit of their own, and transactional ones.
+
+Both adapters use it where a library's call may never return. What was given up keeps its thread
+until it does.
+"""
 
 import threading
 from collections.abc import Callable
@@ -13,8 +17,10 @@ class BoundedCalls:
     """Makes such calls, one at a time and each on a thread of its own, and waits for so long.
 
     A call that was given up goes on. Asking for the same again (the same name and subject) waits
-    for that one: so a commit that no one answered is not begun a second time behind the first
-    one's back. The thread is a daemon: a call that never ends does not keep the process.
+    for that one: so a commit that no one answered is not begun a second time behind the first one's
+    back. The thread is a daemon: a call that never ends does not keep the process.
+
+    One thread makes the calls; nothing here is locked.
     """
 
     def __init__(self, thread_name: str) -> None:

@@ -1,4 +1,9 @@
-"""The broker port: the narrow contract that both Kafka clients' adapters keep."""
+"""The broker port: the narrow contract that both Kafka clients' adapters keep.
+
+Everything that talks to Kafka imports these protocols, and neither client library: the adapters
+below `confluent` and `kafka_python` are opened by name, in `kafka_clients.py`. The conformance
+suite holds both to each sentence here.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -243,7 +248,13 @@ class GroupDescription(NamedTuple):
 
 
 class Admin(Protocol):
-    """What the program asks a broker outside the data path."""
+    """What the program asks a broker outside the data path.
+
+    One thread at a time. Each call blocks for its timeout at most, and connects if need be. Errors
+    ask what they ask everywhere (see Consumer): BackendUnavailableError when no broker answered in
+    time, AuthenticationError and BackendConfigError for other settings, UnknownTopicError for a
+    topic that is not there where a call needs one.
+    """
 
     def partitions(self, topic: str, timeout_seconds: float) -> int | None:
         """Return how many partitions a topic has, None if there is no such topic.
@@ -274,7 +285,11 @@ class Admin(Protocol):
 
 
 class OffsetsAdmin(Admin, Protocol):
-    """An admin that also knows offsets by partition."""
+    """An admin that also knows offsets by partition.
+
+    It needs no membership: what it asks of a group changes nothing in it. All of a call's
+    partitions are answered, or it raises.
+    """
 
     def log_offsets(
         self, partitions: Sequence[TopicPartition], timeout_seconds: float

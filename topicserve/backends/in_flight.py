@@ -119,6 +119,10 @@ class InFlight:
 
     Room is given back only when the client itself has let go of the records: one that keeps what
     has timed out is not given as much again on top.
+
+    Any thread may call `admit` and the waits; `report` and `give_up` belong to the delivery thread.
+    One condition guards the counts. It is never held while `on_delivery` runs, which may therefore
+    send.
     """
 
     def __init__(

@@ -1,4 +1,7 @@
-"""Opens either of the two Kafka client libraries behind the broker port."""
+"""Opens either of the two Kafka client libraries behind the broker port.
+
+A library is imported when its client is opened, so only the one that is used must be installed.
+"""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module

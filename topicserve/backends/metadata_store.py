@@ -1,14 +1,25 @@
-"""The metadata store port."""
+"""The metadata store port.
+
+RedisMetadataStore is the one that is shipped; tests have one in memory. Producers put, workers get,
+and neither knows of Redis.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
 class PendingMetadata(Protocol):
-    """An answer on its way."""
+    """An answer on its way.
+
+    It holds one connection until `result` or `close`: exactly one of them must be called, by one
+    thread.
+    """
 
     def result(self) -> list[bytes | None]:
-        """Wait for the answer and return it, in the order asked; may be called once."""
+        """Wait for the answer and return it, in the order asked; may be called once.
+
+        Blocks for the store's timeout at most, and raises what MetadataStore says of all its calls.
+        """
 
     def close(self) -> None:
         """Give the answer up, if it was not read."""

@@ -1,4 +1,7 @@
-"""The metadata store on Redis (or Valkey), through redis-py with hiredis."""
+"""The metadata store on Redis (or Valkey), through redis-py with hiredis.
+
+One connection pool a store. Values go in and out as bytes: neither side decodes them here.
+"""
 
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,8 @@
-"""What both record producers stand on: a thread that stores metadata and then sends records."""
+"""What both record producers stand on: a thread that stores metadata and then sends records.
+
+RecordProducer, its asyncio twin and both predict clients differ in how they wait; what is
+published, in which order and with which errors is here, once.
+"""
 
 import threading
 import time

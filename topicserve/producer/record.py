@@ -1,4 +1,7 @@
-"""What a producer says about one record."""
+"""What a producer says about one record.
+
+The class that users fill in. It checks nothing: `publish` does, and names the field at fault.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,8 @@
-"""Reads a topic of ours from its beginning, or from where a group left off."""
+"""Reads a topic of ours from its beginning, or from where a group left off.
+
+ResultReader, DeadLetterReader and `topicserve results` are made of it; the asyncio readers run it
+on a thread.
+"""
 
 import threading
 import time

@@ -1,4 +1,8 @@
-"""Tensors between numpy and TensorFlow's TensorProto, without TensorFlow."""
+"""Tensors between numpy and TensorFlow's TensorProto, without TensorFlow.
+
+For the wire's protobuf codec and for kinds that speak protobuf. dtypes that TensorFlow and numpy
+both have go both ways; a tensor that TensorFlow would read in part is refused.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The one error that reading from the wire raises."""
+"""The one error that reading from the wire raises.
+
+Decoders raise nothing else, whatever the bytes are; the worker makes a dead letter of each.
+"""
 
 from topicserve.errors import TopicserveError
 

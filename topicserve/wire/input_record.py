@@ -1,4 +1,8 @@
-"""Input records: CloudEvents 1.0 headers (binary mode) over TF Serving's bodies."""
+"""Input records: CloudEvents 1.0 headers (binary mode) over TF Serving's bodies.
+
+It reads and checks one record; it knows no model. What a body's values mean for a signature is
+decided when the batch's columns are built.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -1,4 +1,7 @@
-"""What one input record may ask for; more is refused before any work is done for it."""
+"""What one input record may ask for; more is refused before any work is done for it.
+
+The worker fills it from `[limits]`; readers and producers use the defaults.
+"""
 
 import msgspec
 

@@ -1,4 +1,7 @@
-"""Results as a reader sees them: what TF Serving answers to the same body, and the metadata."""
+"""Results as a reader sees them: what TF Serving answers to the same body, and the metadata.
+
+For readers in any process, without the worker's code; `result_encoder.py` is the other side.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Results as a worker writes them, a batch at a time."""
+"""Results as a worker writes them, a batch at a time.
+
+For the worker alone. Bodies are joined from pieces that were encoded a column at a time.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,8 @@
-"""A worker process: opens the connections, runs the pipeline, and takes all down in order."""
+"""A worker process: opens the connections, runs the pipeline, and takes all down in order.
+
+The only module that puts HTTP, the servable core and the pipeline together. Stages are built by
+`assembly.py`, which tests use with fakes in place of the connections.
+"""
 
 import gc
 import logging

@@ -1,4 +1,7 @@
-"""The broker port on confluent-kafka, the fast client."""
+"""The broker port on confluent-kafka, the fast client.
+
+Settings: what all clients share, then what each needs, then the user's, each over the one before.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any

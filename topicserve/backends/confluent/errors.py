@@ -1,4 +1,7 @@
-"""confluent-kafka's errors in the port's words."""
+"""confluent-kafka's errors in the port's words.
+
+Fatal, retriable and abortable are librdkafka's own flags; the rest goes by its error codes.
+"""
 
 # ruff: noqa: SLF001 - the underscore is librdkafka's mark for its own codes, all of them public
 

@@ -16,7 +16,11 @@ OpenClient = Callable[[Callable[[KafkaError], None]], Any]
 
 
 class ConfluentProducerClient:
-    """The confluent_kafka.Producer of the moment, as `current`."""
+    """The confluent_kafka.Producer of the moment, as `current`.
+
+    The producer's threads read `current` without a lock: it is replaced in one assignment.
+    `give_up` and `follow_up` return at once; the former client ends on a daemon thread of its own.
+    """
 
     def __init__(self, open_client: OpenClient, on_error: Callable[[KafkaError], None]) -> None:
         """Open the first. `on_error` hears the errors of the current client alone."""

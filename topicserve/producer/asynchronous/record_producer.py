@@ -1,4 +1,7 @@
-"""The asyncio twin of RecordProducer: the same core, and nothing that blocks the event loop."""
+"""The asyncio twin of RecordProducer: the same core, and nothing that blocks the event loop.
+
+`publish` is awaited while there is no room, and its futures are for `await`.
+"""
 
 import asyncio
 import time

@@ -21,17 +21,24 @@ _STATS_SECONDS = 0.5
 
 
 class Answers(Protocol):
-    """Who waits for what is read."""
+    """Who waits for what is read.
+
+    Both calls come from the listener's thread, one at a time; they must be quick and must not
+    raise.
+    """
 
     def answer(self, record: KafkaRecord) -> None:
-        """Take one record, on the listener's thread."""
+        """Take one record, on the listener's thread; one that answers no request is passed over."""
 
     def fail_all(self, error: BaseException) -> None:
         """Hear that nothing is read at present, and why."""
 
 
 class EndOffsets(Protocol):
-    """What a listener asks the brokers before it starts; an admin has it."""
+    """What a listener asks the brokers before it starts; an admin has it.
+
+    Opened for the question and closed again, on the listener's thread.
+    """
 
     def end_offsets(self, topic: str, timeout_seconds: float) -> Offsets:
         """Return each partition's next offset to be written."""

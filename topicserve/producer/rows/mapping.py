@@ -1,4 +1,7 @@
-"""Which columns of a table are a record's inputs, metadata, id and key."""
+"""Which columns of a table are a record's inputs, metadata, id and key.
+
+For `publish_rows` and for `topicserve publish`, which read different tables into the same columns.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict

@@ -11,7 +11,10 @@ T = TypeVar("T")
 
 
 class Target(Protocol[T]):
-    """Takes aspired versions."""
+    """Takes aspired versions.
+
+    What it is told of a stream replaces all that was said of it before; see Source.
+    """
 
     def get_aspired_versions_callback(self) -> Callable[[str, Sequence[ServableData[T]]], None]:
         """Return what a source may call for ever, from any thread."""

@@ -1,4 +1,8 @@
-"""What a kind is told: its `options` table, read into a struct that says what there may be."""
+"""What a kind is told: its `options` table, read into a struct that says what there may be.
+
+A wrong value or an unknown option is an InvalidArgumentError that names the key and what is known;
+`topicserve check` and the worker's start show it.
+"""
 
 from collections.abc import Mapping
 from typing import TypeVar

@@ -1,4 +1,8 @@
-"""What every kind checks around a prediction, in the same words."""
+"""What every kind checks around a prediction, in the same words.
+
+A kind calls these before and after its own work, so that the same mistake reads the same
+everywhere.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,8 @@
-"""The kinds of servables there are, by name. New ones come from outside, as entry points."""
+"""The kinds of servables there are, by name. New ones come from outside, as entry points.
+
+Entry points of the group `topicserve.servables` are looked up when a kind is asked for, and only
+that one is imported.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points

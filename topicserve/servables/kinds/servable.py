@@ -1,4 +1,8 @@
-"""The interface that every servable kind implements: named numpy columns in, named columns out."""
+"""The interface that every servable kind implements: named numpy columns in, named columns out.
+
+The contract between a kind and everything that calls it: the worker's stages, pipelines and
+warm-up. It imports numpy alone, so a kind of your own needs nothing else.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -98,7 +102,12 @@ class Signature:
 
 
 class Servable(Protocol):
-    """Something loaded that predicts. Any number of threads may call it at once."""
+    """Something loaded that predicts.
+
+    Any number of threads may call it at once, so what it changes in `predict` needs a lock of its
+    own. It is called from its loader's `load` to its `unload` and never after. The inputs' arrays
+    may be views of a caller's buffers: they must not be changed, nor kept after the call.
+    """
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -119,7 +128,10 @@ class Servable(Protocol):
 
 @runtime_checkable
 class SelectiveServable(Servable, Protocol):
-    """A servable that can compute some of its outputs alone. A kind need not be able to."""
+    """A servable that can compute some of its outputs alone. A kind need not be able to.
+
+    The worker calls it for records whose `output_filter` names some of the outputs.
+    """
 
     def predict_outputs(
         self, inputs: Columns, signature_name: str, outputs: Collection[str]

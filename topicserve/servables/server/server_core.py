@@ -1,4 +1,7 @@
-"""Everything put together: what a worker serves from (model_servers/server_core.h)."""
+"""Everything put together: what a worker serves from (model_servers/server_core.h).
+
+The worker and `topicserve check` open one and ask it for handles, states and metadata.
+"""
 
 import os
 import sys

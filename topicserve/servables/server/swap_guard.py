@@ -1,4 +1,7 @@
-"""Goes back to the version before when a new one fails on what that one answers."""
+"""Goes back to the version before when a new one fails on what that one answers.
+
+Only for a new default: canaries and shadows have their own ways to be compared and withdrawn.
+"""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,4 +1,8 @@
-"""Opens and lists regular files alone: what else lies in a directory may block, or never end."""
+"""Opens and lists regular files alone: what else lies in a directory may block, or never end.
+
+What a kind reads of a version itself it opens with this: a FIFO or a device in a model directory
+would otherwise hold up a load for ever.
+"""
 
 import os
 import stat

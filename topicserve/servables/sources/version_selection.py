@@ -1,4 +1,7 @@
-"""Which of the directories under a base path are aspired. Pure functions."""
+"""Which of the directories under a base path are aspired. Pure functions.
+
+They take names and numbers; `monitored_servable.py` has looked at the directories.
+"""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence

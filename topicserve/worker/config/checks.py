@@ -1,4 +1,7 @@
-"""What must hold between the keys of a configuration."""
+"""What must hold between the keys of a configuration.
+
+Bounds of single keys are in their types, beside the key.
+"""
 
 import re
 from itertools import pairwise

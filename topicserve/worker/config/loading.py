@@ -1,4 +1,8 @@
-"""Reads a worker's configuration, and says what is wrong with it and where that came from."""
+"""Reads a worker's configuration, and says what is wrong with it and where that came from.
+
+File, then environment, then flags: the later one wins, key by key. It reads files and asks no
+server; `topicserve.worker.runtime.preflight` does.
+"""
 
 import re
 from collections.abc import Mapping

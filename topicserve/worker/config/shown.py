@@ -1,4 +1,7 @@
-"""The effective configuration as people may see it: flat keys, and no secret."""
+"""The effective configuration as people may see it: flat keys, and no secret.
+
+For `topicserve config show` and the status page.
+"""
 
 from collections.abc import Iterator, Mapping
 from enum import Enum

@@ -39,7 +39,13 @@ POSITIONS_SECONDS = 2.0
 
 
 class ExactlyOnce(Delivery):
-    """Commits an epoch's outcomes and offsets in one transaction."""
+    """Commits an epoch's outcomes and offsets in one transaction.
+
+    Three threads share it. Batch threads add outcomes to epochs, whose condition guards them; the
+    polling thread seals, rewinds and commits notes; `topicserve-transactions` writes. The
+    transaction's lock is held by whichever of the last two uses the broker for it, and may be held
+    for seconds.
+    """
 
     def __init__(self, context: DeliveryContext) -> None:
         environment = context.environment

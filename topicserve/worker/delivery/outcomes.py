@@ -1,4 +1,7 @@
-"""What becomes of an outcome: a topic acknowledges it, or refuses it."""
+"""What becomes of an outcome: a topic acknowledges it, or refuses it.
+
+Both deliveries use it, on batch threads and on those that deliver: nothing here blocks.
+"""
 
 from collections import Counter
 

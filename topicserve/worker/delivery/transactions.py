@@ -1,4 +1,7 @@
-"""Exactly once: the transaction of one epoch, from its first record to its end."""
+"""Exactly once: the transaction of one epoch, from its first record to its end.
+
+One thread at a time, with the transaction's lock held. Every call to the broker has a limit.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 

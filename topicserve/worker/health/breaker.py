@@ -1,4 +1,8 @@
-"""Pauses a worker that gives up too many records, before it empties a topic into dead letters."""
+"""Pauses a worker that gives up too many records, before it empties a topic into dead letters.
+
+Consumption stays paused until a person restarts the worker: only they know whether the cause is
+gone.
+"""
 
 import logging
 import threading

@@ -28,7 +28,11 @@ _MAX_FAILURES = 3
 
 
 class PausesPartitions(Protocol):
-    """What the watch asks of flow control, and tells it."""
+    """What the watch asks of flow control, and tells it.
+
+    Called on the watch's thread while the polling thread works: implementations lock what they
+    share.
+    """
 
     def is_pausing(self) -> bool:
         """Return whether any partition is paused."""
@@ -38,7 +42,11 @@ class PausesPartitions(Protocol):
 
 
 class BrokerWatch:
-    """Keeps what the broker was last asked. `step` belongs to one thread."""
+    """Keeps what the broker was last asked.
+
+    `step` belongs to the watch's own thread, which may wait for a broker for 5 seconds a question.
+    Any thread may call `problem`, which waits for nothing.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""Whether the worker gets anywhere."""
+"""Whether the worker gets anywhere.
+
+`/livez` asks it, so that a platform restarts a worker that holds records and finishes none.
+"""
 
 from collections.abc import Callable
 

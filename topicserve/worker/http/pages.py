@@ -1,4 +1,8 @@
-"""What the worker answers over HTTP: metrics, health, and TF Serving's model status."""
+"""What the worker answers over HTTP: metrics, health, and TF Serving's model status.
+
+It makes pages of what it asks and knows nothing of sockets; `server.py` is the other half, for a
+supervisor's pages, too.
+"""
 
 import json
 import re

@@ -1,4 +1,8 @@
-"""All assignments of a worker, and the lock that guards them."""
+"""All assignments of a worker, and the lock that guards them.
+
+The tracker, its commits and its reading are views of these; none of them keeps an offset of its
+own.
+"""
 
 import logging
 import threading

@@ -14,6 +14,9 @@ class LagGauges:
 
     A client knows a partition's end from what it fetches, so while it is paused it knows an old
     one: `know_ends` brings what the broker was asked for instead.
+
+    The polling thread observes, the client's rebalance thread forgets, and the broker watch brings
+    ends: one lock guards all of it, and nothing waits with it held.
     """
 
     def __init__(

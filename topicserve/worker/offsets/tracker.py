@@ -13,7 +13,10 @@ from topicserve.worker.offsets.reading import Reading
 
 
 class Tracked(Protocol):
-    """A record that the tracker was told of."""
+    """A record that the tracker was told of: a request, or a rejection.
+
+    All three are read without a lock: they never change after the record was tracked.
+    """
 
     @property
     def record(self) -> KafkaRecord:

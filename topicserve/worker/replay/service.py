@@ -1,4 +1,8 @@
-"""One replica of a replay: a worker that reads a range, counts what becomes of it, and ends."""
+"""One replica of a replay: a worker that reads a range, counts what becomes of it, and ends.
+
+It is the service of a worker with other ends: a range in place of a subscription, and an account
+beside the offsets.
+"""
 
 import time
 from collections.abc import Callable, Mapping

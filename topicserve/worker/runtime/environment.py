@@ -1,4 +1,8 @@
-"""What every part of one worker shares."""
+"""What every part of one worker shares.
+
+Configuration, metrics, clocks, retries and the fatal error. It has no behaviour, and no stage is in
+it: who needs a stage is given that stage.
+"""
 
 import time
 from collections.abc import Callable

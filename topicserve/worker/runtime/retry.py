@@ -1,4 +1,8 @@
-"""Growing pauses between tries of what may pass by itself."""
+"""Growing pauses between tries of what may pass by itself.
+
+For a store, a servable or a broker that is away. A stop ends every pause at once, with
+ShutdownRequestedError.
+"""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""SIGTERM and SIGINT: the first asks for a clean end, the second ends the process at once."""
+"""SIGTERM and SIGINT: the first asks for a clean end, the second ends the process at once.
+
+For the commands `worker` (and its supervisor) and `replay`, whose main threads set it up.
+"""
 
 import os
 import signal

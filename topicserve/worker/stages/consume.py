@@ -1,4 +1,8 @@
-"""Stage: partitions are paused while enough is in progress."""
+"""Stage: partitions are paused while enough is in progress.
+
+The polling thread asks it before each poll and after each decoding. It only pauses: nothing is
+dropped, and the member goes on polling.
+"""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence

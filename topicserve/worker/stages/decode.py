@@ -1,4 +1,7 @@
-"""Stage: polled records become requests, or are rejected one by one."""
+"""Stage: polled records become requests, or are rejected one by one.
+
+On the polling thread, so it must cost little: values are read when the batch's columns are built.
+"""
 
 from collections.abc import Sequence
 

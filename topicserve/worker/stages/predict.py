@@ -1,4 +1,8 @@
-"""Stage: a batch becomes outputs, under one handle and so by one version."""
+"""Stage: a batch becomes outputs, under one handle and so by one version.
+
+It runs on a batch thread. Which version answers is `version_choice.py`'s to say, and how columns
+are made of records and cut up again `calls`'.
+"""
 
 import threading
 from collections.abc import Callable, Generator, Sequence

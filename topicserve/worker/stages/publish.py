@@ -1,4 +1,7 @@
-"""Stage: outputs and metadata become results, rejections become dead letters."""
+"""Stage: outputs and metadata become results, rejections become dead letters.
+
+It writes bodies and headers on a batch thread. Sending them is the delivery's.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence

@@ -1,4 +1,7 @@
-"""What flows from one stage to the next."""
+"""What flows from one stage to the next.
+
+Plain objects that one thread has at a time: a stage fills in what it found and hands them on.
+"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,7 @@
-"""Says in one sentence how a worker is doing."""
+"""Says in one sentence how a worker is doing.
+
+It keeps nothing and looks at numbers and problems; `report.py` collects and `page.py` shows them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

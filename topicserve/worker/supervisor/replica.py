@@ -34,6 +34,9 @@ class ReplicaProcess:
     Of its own, because a Ctrl-C in the terminal would otherwise reach the worker as well, besides
     what the supervisor passes on, and a worker's second signal ends it at once. A pipe ties its
     life to the supervisor's: it stops, orderly, when its standard input ends.
+
+    A daemon thread reads what it prints and then waits for its end; it calls `changed` at both
+    moments. Any thread may ask and signal it.
     """
 
     def __init__(self, command: Sequence[str], changed: Callable[[], None]) -> None:

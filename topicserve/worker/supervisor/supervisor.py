@@ -1,4 +1,8 @@
-"""`topicserve worker --replicas N`: keeps N workers of one group running."""
+"""`topicserve worker --replicas N`: keeps N workers of one group running.
+
+It reads no record and holds no model: what it knows of a replica is its exit code, its address and
+what its pages say.
+"""
 
 import logging
 import signal

@@ -1,4 +1,8 @@
-"""The values that labels take, and the buckets of histograms."""
+"""The values that labels take, and the buckets of histograms.
+
+A label that is not here takes its values from the configuration (servables, topics) and is bounded
+by it.
+"""
 
 from collections.abc import Iterable
 from itertools import product

@@ -94,9 +94,11 @@ class RepeatLimit(logging.Filter):
     """Lets a few lines of one event through in each window, and counts the others.
 
     The first line of a later window carries the count as `not_shown`. Of other libraries' lines
-    fewer are shown, and few of all of them together: a client that finds no broker writes dozens
-    of different ones. Lines about different servables, versions or signatures are counted apart,
-    so that each is named.
+    fewer are shown, and few of all of them together: a client that finds no broker writes dozens of
+    different ones. Lines about different servables, versions or signatures are counted apart, so
+    that each is named.
+
+    Any thread that logs goes through its lock, which is held for some dictionary operations.
     """
 
     MAX_EVENTS = 1000

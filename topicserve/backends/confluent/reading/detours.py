@@ -1,4 +1,8 @@
-"""Gets a consumer past batches that librdkafka does not survive, or does not get past."""
+"""Gets a consumer past batches that librdkafka does not survive, or does not get past.
+
+It uses kafka-python, in a connection of its own, and only where there is such a batch; see ADR
+0002.
+"""
 
 import ctypes
 import logging

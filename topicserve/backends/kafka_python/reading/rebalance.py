@@ -1,4 +1,8 @@
-"""Takes kafka-python's rebalance events off its I/O thread."""
+"""Takes kafka-python's rebalance events off its I/O thread.
+
+kafka-python runs callbacks on the thread that also sends heartbeats, so a listener that waits for
+its records would cost the member its place. `worker.offsets` and the deliveries rely on that wait.
+"""
 
 import threading
 from collections.abc import Callable, Collection

@@ -12,7 +12,11 @@ Work = Callable[[], None]
 
 
 class Executor(Protocol):
-    """Runs work on threads of its own."""
+    """Runs work on threads of its own.
+
+    Any thread may call it, also under a lock: calls return at once, but `close`. Work must not
+    raise; what it raises all the same is logged, and the thread goes on.
+    """
 
     def submit(self, stream: str, work: Work) -> None:
         """Run `work` later; work of one stream in order of submission. Returns at once.

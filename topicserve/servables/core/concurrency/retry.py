@@ -37,6 +37,9 @@ class RetriedCall:
 
     `submit` runs the call somewhere; between two tries nothing waits but the timer. `finished` is
     called once, with the last error or None, where the last try ran.
+
+    Any thread may call `cancel`, once or more; a lock decides between it and a pause that begins at
+    the same moment. `call` runs in one thread at a time.
     """
 
     def __init__(

@@ -12,7 +12,11 @@ _logger = logging.getLogger(__name__)
 
 
 class Timer(Protocol):
-    """Calls things later."""
+    """Calls things later, on one thread, in the order in which they are due.
+
+    Any thread may call it, also under a lock. A callback that blocks holds up all others: it hands
+    work to an executor.
+    """
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], bool]:
         """Call `callback` once, after so many seconds; it must be quick.

@@ -1,4 +1,7 @@
-"""Loads and unloads what it is told to (TF Serving: core/basic_manager.h)."""
+"""Loads and unloads what it is told to (TF Serving: core/basic_manager.h).
+
+It decides nothing: AspiredVersionsManager and CachingManager tell it what to load and unload.
+"""
 
 import logging
 import time

@@ -1,4 +1,8 @@
-"""What requests find: an immutable map, replaced as a whole (util/fast_read_dynamic_ptr.h)."""
+"""What requests find: an immutable map, replaced as a whole (util/fast_read_dynamic_ptr.h).
+
+Lookups take no lock: they read one reference to a map that no one changes. A writer builds the next
+map under the manager's lock and replaces the reference.
+"""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,7 @@
-"""A manager of what is there already (TF Serving: core/static_manager.h). For tests and tools."""
+"""A manager of what is there already (TF Serving: core/static_manager.h). For tests and tools.
+
+Nothing is loaded or unloaded: what it is built with is there until it is dropped.
+"""
 
 from typing import Any
 

@@ -1,4 +1,8 @@
-"""Never be without a version for a swap (TF Serving: core/availability_preserving_policy.h)."""
+"""Never be without a version for a swap (TF Serving: core/availability_preserving_policy.h).
+
+A pure function from what is loaded to at most one action: no state, no lock, called under the
+manager's. The default.
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,7 @@
-"""Never have two versions in memory for a swap (core/resource_preserving_policy.h)."""
+"""Never have two versions in memory for a swap (core/resource_preserving_policy.h).
+
+A pure function as the other one. For models of which two do not fit; records wait during a swap.
+"""
 
 from collections.abc import Sequence
 

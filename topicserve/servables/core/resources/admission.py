@@ -23,7 +23,11 @@ class OnInsufficientResources(Enum):
 
 
 class Applicant(Protocol):
-    """A load that has said what it takes."""
+    """A load that has said what it takes.
+
+    Exactly one of `approved` and `denied` is called, unless it was withdrawn. Both come under the
+    manager's lock: they hand work on and return.
+    """
 
     @property
     def harness(self) -> LoaderHarness:
