@@ -96,6 +96,17 @@ def test_a_file_that_is_no_model_for_us(
     assert "/onnxruntime_src" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", [b"x", b"Identity"])
+def test_a_name_that_is_no_text_is_an_error(version: Path, name: bytes) -> None:
+    """Of an input as of an operator, which the library puts into its own error."""
+    content = echoes(x=["batch"]).SerializeToString()
+    damaged = content.replace(name, b"\xff" * len(name))
+    (version / "model.onnx").write_bytes(damaged)
+
+    with pytest.raises(ServableError, match=r"1/model.onnx: a name in it is not UTF-8"):
+        OnnxModel.load(str(version), DEFAULTS)
+
+
 def with_external_data(location: str) -> onnx.ModelProto:
     """Return a model whose weights lie in another file."""
     made = model(

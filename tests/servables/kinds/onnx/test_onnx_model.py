@@ -111,6 +111,19 @@ def test_a_string_that_is_not_utf_8_is_the_records_error(words: OnnxModel) -> No
         words.predict({"word": np.array([[b"\xff"]], object)})
 
 
+def test_a_string_of_the_model_that_is_not_utf_8_is_an_error(load: Load) -> None:
+    """It cannot be answered."""
+    constant = node("Constant", [], ["bad"], value_strings=[b"\xff"])
+    made = model(
+        [constant, node("Identity", ["x"], ["y"])],
+        [value("x", ["batch"])],
+        [value("bad", [1], TensorProto.STRING), value("y", ["batch"])],
+    )
+
+    with pytest.raises(InvalidArgumentError, match="an output's string is not UTF-8"):
+        load(made).predict({"x": some_rows(2)})
+
+
 def test_unknown_rank_is_told_from_a_scalar(load: Load) -> None:
     """ONNX Runtime shows both without dimensions; the file says which is which."""
     loaded = load(echoes(rows=["batch", 2], anything=None, rate=[]))

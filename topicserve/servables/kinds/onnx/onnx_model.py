@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from topicserve.servables.kinds.fixed_rows import predict_in_parts
 from topicserve.servables.kinds.onnx.declared_shapes import names_with_shape
 from topicserve.servables.kinds.onnx.options import OnnxOptions
 from topicserve.servables.kinds.onnx.runtime import OnnxSession
-from topicserve.servables.kinds.onnx.signature import OnnxSignature, Value, read_onnx_signature
+from topicserve.servables.kinds.onnx.signature import OnnxSignature, read_onnx_signature
 from topicserve.servables.kinds.predict_checks import (
     check_rows,
     check_shape,
@@ -98,10 +98,7 @@ class OnnxModel:
         for name in self._strings:
             feeds[name] = _as_text(feeds[name], name)
         names = list(outputs)
-        try:
-            found = self._session.run(names, feeds)
-        except UnicodeDecodeError as error:
-            raise InvalidArgumentError(f"an output's string is not UTF-8: {error}") from None
+        found = self._session.run(names, feeds)
         columns = {name: _as_bytes(value) for name, value in zip(names, found, strict=True)}
         if rows is not None:
             check_rows(columns, rows, self._signature.outputs)
@@ -122,18 +119,15 @@ def _other_files(path: str) -> str:
 
 
 def _read_signature(session: OnnxSession, file: str, batch_records: bool | None) -> OnnxSignature:
-    inputs, outputs = session.inputs(), session.outputs()
-    # One without dimensions is a scalar only if the file says so.
-    is_doubtful = any(not value.shape for value in (*inputs, *outputs))
-    declared = names_with_shape(file) if is_doubtful else frozenset()
-
-    def values(found: Sequence[Any]) -> list[Value]:
-        return [
-            Value(one.name, one.type, one.shape if one.shape or one.name in declared else None)
-            for one in found
-        ]
-
-    return read_onnx_signature(values(inputs), values(outputs), batch_records)
+    inputs, outputs = session.values()
+    if any(not value.shape for value in (*inputs, *outputs)):
+        # One without dimensions is a scalar only where the file says so.
+        declared = names_with_shape(file)
+        inputs, outputs = (
+            [one if one.shape or one.name in declared else one._replace(shape=None) for one in side]
+            for side in (inputs, outputs)
+        )
+    return read_onnx_signature(inputs, outputs, batch_records)
 
 
 def _log_what_is_odd(file: str, found: OnnxSignature) -> None:

@@ -11,8 +11,14 @@ from typing import Any
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-from topicserve.servables.core.errors import FailedPreconditionError, ServableError
+from topicserve.servables.core.errors import (
+    DataLossError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    ServableError,
+)
 from topicserve.servables.kinds.onnx.options import OnnxOptions
+from topicserve.servables.kinds.onnx.signature import Value
 from topicserve.servables.kinds.status_errors import error_of_status
 
 _STATUS_NAMES = {
@@ -68,13 +74,13 @@ class OnnxSession:
             _register(settings, library)
         self._native = _open(file, settings, options)
 
-    def inputs(self) -> Sequence[Any]:
-        """Return ONNX Runtime's descriptions: each with name, type and shape."""
-        return self._native.get_inputs()  # type: ignore[no-any-return]
-
-    def outputs(self) -> Sequence[Any]:
-        """Return the same of the outputs."""
-        return self._native.get_outputs()  # type: ignore[no-any-return]
+    def values(self) -> tuple[list[Value], list[Value]]:
+        """Return inputs and outputs; one without dimensions is a scalar or of unknown rank."""
+        try:
+            inputs, outputs = self._native.get_inputs(), self._native.get_outputs()
+            return [_value(one) for one in inputs], [_value(one) for one in outputs]
+        except UnicodeDecodeError as error:
+            raise _not_text(error) from None
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
         """Return these outputs; raises what `translate` returns."""
@@ -82,6 +88,8 @@ class OnnxSession:
             return self._native.run(outputs, feeds)  # type: ignore[no-any-return]
         except _ERRORS as error:
             raise translate(error) from error
+        except UnicodeDecodeError as error:
+            raise InvalidArgumentError(f"an output's string is not UTF-8: {error}") from None
 
     def close(self) -> None:
         """Give the memory back."""
@@ -105,6 +113,8 @@ def _open(file: str, settings: Any, options: OnnxOptions) -> Any:
         )
     except _ERRORS as error:
         raise translate(error) from error
+    except UnicodeDecodeError as error:  # what it says of the file cannot be read
+        raise _not_text(error) from None
     if provider not in session.get_providers():  # it goes on with the CPU where CUDA cannot start
         raise FailedPreconditionError(
             f"provider = {options.provider!r} could not be started; is there a GPU, with the CUDA "
@@ -113,9 +123,17 @@ def _open(file: str, settings: Any, options: OnnxOptions) -> Any:
     return session
 
 
+def _value(found: Any) -> Value:
+    return Value(found.name, found.type, found.shape)
+
+
+def _not_text(error: UnicodeDecodeError) -> DataLossError:
+    return DataLossError(f"a name in it is not UTF-8: {error}")
+
+
 def _settings(options: OnnxOptions) -> Any:
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = options.session_threads or len(os.sched_getaffinity(0))
+    settings.intra_op_num_threads = options.session_threads or _cores()
     settings.inter_op_num_threads = 1
     # Threads that wait for work by spinning take a core each from the rest of the worker.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -125,6 +143,12 @@ def _settings(options: OnnxOptions) -> Any:
     settings.enable_mem_pattern = False
     settings.log_severity_level = _FATAL
     return settings
+
+
+def _cores() -> int:
+    # Left to itself, ONNX Runtime pins each thread to a core, also to one that it may not use.
+    is_told = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if is_told else os.cpu_count() or 1
 
 
 def _library_paths(libraries: Sequence[str], version: Path) -> list[str]:
