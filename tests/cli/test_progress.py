@@ -108,10 +108,10 @@ def test_the_time_that_is_left_does_not_count_what_was_done_before() -> None:
 
 def test_a_bar_is_shown_where_the_end_is_known() -> None:
     """On a terminal, with what is done."""
-    stream = Terminal()
+    stream, clock = Terminal(), ManualClock()
 
-    with CountProgress("published", stream, ManualClock(), total=4) as progress:
+    with CountProgress("published", stream, clock, total=4) as progress:
+        clock.advance(1)
         progress.advance(2)
-        progress._tell()
-        assert progress._moving is not None
-        assert progress._moving.tasks[0].completed == 0.5
+        assert progress._line._moving is not None
+        assert progress._line._moving.tasks[0].completed == 0.5

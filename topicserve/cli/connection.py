@@ -8,7 +8,12 @@ import argparse
 from contextlib import closing
 
 from topicserve.backends.broker import Broker
-from topicserve.backends.defaults import CLIENTS, DEFAULT_BOOTSTRAP_SERVERS
+from topicserve.backends.defaults import (
+    CLIENTS,
+    DEFAULT_BOOTSTRAP_SERVERS,
+    DEFAULT_KEY_PREFIX,
+    DEFAULT_REDIS_URL,
+)
 from topicserve.backends.errors import BackendBusyError, BackendUnavailableError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.metadata_store import MetadataStore
@@ -39,6 +44,19 @@ def add_kafka_arguments(
         help="any of Kafka's settings, such as security.protocol=SASL_SSL; may be repeated",
     )
     parser.add_argument("--verbose", action="store_true", help="show what the client library logs")
+
+
+def add_store_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare where the metadata store is, and how its keys begin."""
+    parser.add_argument(
+        "--redis-url", default=DEFAULT_REDIS_URL, metavar="URL", help="the store (%(default)s)"
+    )
+    parser.add_argument(
+        "--key-prefix",
+        default=DEFAULT_KEY_PREFIX,
+        metavar="TEXT",
+        help="what stands before the record id in a key of the store (%(default)s)",
+    )
 
 
 def kafka_settings(arguments: argparse.Namespace) -> dict[str, object]:

@@ -1,12 +1,13 @@
-"""Counts on standard error: a moving line on a terminal, a plain one now and then elsewhere.
+"""Progress on standard error: a moving line on a terminal, a plain one now and then elsewhere.
 
-`publish`, `results` and `dead-letters replay` show their records with it.
+`publish`, `results` and `dead-letters replay` count their records with it; `replay` shows the
+offsets of its whole group on the same kind of line.
 """
 
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TaskProgressColumn,
     TextColumn,
@@ -22,6 +24,57 @@ from rich.progress import (
 )
 
 PLAIN_INTERVAL_SECONDS = 5.0
+_COUNT_INTERVAL_SECONDS = 0.1
+
+
+class ProgressLine:
+    """One line that is replaced in place on a terminal, and printed every five seconds elsewhere.
+
+    Nothing is locked: who shares it does that. It moves between `start` and `stop`, and is gone
+    from the terminal after that.
+    """
+
+    def __init__(
+        self,
+        columns: Iterable[ProgressColumn],
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        interval_seconds: float = 0.0,
+    ) -> None:
+        """`columns` are made for a terminal only, which is told once in `interval_seconds`."""
+        self.stream = stream or sys.stderr
+        self._clock = clock
+        self._told_at = clock()
+        self._interval_seconds = PLAIN_INTERVAL_SECONDS
+        self._moving: Progress | None = None
+        if self.stream.isatty():
+            self._interval_seconds = interval_seconds
+            self._moving = Progress(*columns, console=Console(file=self.stream), transient=True)
+            self._task = self._moving.add_task("", total=1.0)
+
+    def is_due(self) -> bool:
+        """Return whether it is time to `show` something; until then what there is costs nothing."""
+        return self._clock() - self._told_at >= self._interval_seconds
+
+    def show(self, text: str, done: float | None = None) -> None:
+        """Show a text, and which part is done, where that is known."""
+        self._told_at = self._clock()
+        if self._moving is not None:
+            self._moving.update(self._task, description=text, completed=done or 0.0)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def start(self, text: str, done: float | None = None) -> None:
+        """Let it move, on a terminal, from this text on."""
+        if self._moving is not None:
+            self.show(text, done)
+            self._moving.start()
+
+    def stop(self) -> None:
+        """Take it off the terminal."""
+        if self._moving is not None:
+            self._moving.stop()
 
 
 class CountProgress:
@@ -53,23 +106,13 @@ class CountProgress:
         self._passed: float | None = None
         """Which part was read before the first record was dealt with: others have done it."""
         self._of = "" if total is None else f" of {total:,}"
-        self._stream = stream or sys.stderr
         self._clock = clock
-        self._start = self._told_at = clock()
+        self._start = clock()
         self._lock = threading.Lock()
         self._count = 0
-        self._moving: Progress | None = None
-        if self._stream.isatty():
-            is_bounded = total is not None or fraction() is not None
-            columns = (BarColumn(), TaskProgressColumn()) if is_bounded else (SpinnerColumn(),)
-            self._moving = Progress(
-                *columns,
-                TextColumn("{task.description}"),
-                TimeElapsedColumn(),
-                console=Console(file=self._stream),
-                transient=True,
-            )
-            self._task = self._moving.add_task(self._text(), total=1.0)
+        self._line = ProgressLine(
+            self._columns(), stream, clock, interval_seconds=_COUNT_INTERVAL_SECONDS
+        )
 
     @property
     def count(self) -> int:
@@ -82,11 +125,9 @@ class CountProgress:
             if not self._count:
                 self._passed = self._fraction()
             self._count += records
-            now = self._clock()
-            # A terminal may be told often; a log would only grow.
-            if now - self._told_at >= (0.1 if self._moving else PLAIN_INTERVAL_SECONDS):
-                self._told_at = now
-                self._tell()
+            if self._line.is_due():
+                done = self._done()
+                self._line.show(self._text(done), done)
 
     def count_future(self, future: Future[Any]) -> None:
         """Count a record whose future has come out well; the delivery thread calls it."""
@@ -94,8 +135,7 @@ class CountProgress:
             self.advance()
 
     def __enter__(self) -> Self:
-        if self._moving is not None:
-            self._moving.start()
+        self._line.start(self._text())
         return self
 
     def __exit__(
@@ -104,18 +144,17 @@ class CountProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._moving is not None:
-            self._moving.stop()
+        self._line.stop()
         # Where nothing was done before an error, the error says all there is to say.
         if kind is None or self._count:
-            print(self._text(), file=self._stream)
+            print(self._text(), file=self._line.stream)
 
-    def _tell(self) -> None:
-        if self._moving is not None:
-            done = self._done()
-            self._moving.update(self._task, description=self._text(done), completed=done or 0.0)
+    def _columns(self) -> Iterator[ProgressColumn]:
+        if self._total is not None or self._fraction() is not None:
+            yield from (BarColumn(), TaskProgressColumn())
         else:
-            print(self._text(self._done()), file=self._stream, flush=True)
+            yield SpinnerColumn()
+        yield from (TextColumn("{task.description}"), TimeElapsedColumn())
 
     def _done(self) -> float | None:
         """Return which part is done, where that is known."""

@@ -2,8 +2,8 @@
 
 import argparse
 
-from topicserve.backends.defaults import DEFAULT_KEY_PREFIX, DEFAULT_REDIS_URL
 from topicserve.cli.argument_types import count, number
+from topicserve.cli.connection import add_store_arguments
 from topicserve.cli.dead_letters.filters import add_filter_arguments
 from topicserve.cli.dead_letters.topic import add_topic_arguments
 
@@ -38,15 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to do where metadata is not in the store any more; unchecked asks no store "
         "(%(default)s)",
     )
-    parser.add_argument(
-        "--redis-url", default=DEFAULT_REDIS_URL, metavar="URL", help="the store (%(default)s)"
-    )
-    parser.add_argument(
-        "--key-prefix",
-        default=DEFAULT_KEY_PREFIX,
-        metavar="TEXT",
-        help="what stands before the record id in a key of the store (%(default)s)",
-    )
+    add_store_arguments(parser)
     parser.add_argument(
         "--group",
         metavar="G",

@@ -2,10 +2,9 @@
 
 import argparse
 
-from topicserve.backends.defaults import DEFAULT_KEY_PREFIX, DEFAULT_REDIS_URL
 from topicserve.backends.redis_store import DEFAULT_TTL_SECONDS
 from topicserve.cli.argument_types import count, number, seconds
-from topicserve.cli.connection import add_kafka_arguments
+from topicserve.cli.connection import add_kafka_arguments, add_store_arguments
 from topicserve.cli.publish.json_lines import KEYS
 from topicserve.cli.publish.sources import FORMATS
 
@@ -49,15 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PARTITIONS",
         help="create the topic where it is missing",
     )
-    parser.add_argument(
-        "--redis-url", default=DEFAULT_REDIS_URL, metavar="URL", help="the store (%(default)s)"
-    )
-    parser.add_argument(
-        "--key-prefix",
-        default=DEFAULT_KEY_PREFIX,
-        metavar="TEXT",
-        help="what stands before the record id in a key of the store (%(default)s)",
-    )
+    add_store_arguments(parser)
     parser.add_argument(
         "--ttl-seconds",
         type=seconds("--ttl-seconds"),

@@ -1,23 +1,19 @@
-"""How far a replay is, on standard error: a bar on a terminal, a line now and then elsewhere.
+"""How far a replay is, on standard error: the offsets of the whole group, as they are committed.
 
-It shows offsets of the whole group, as they are committed. `topicserve.cli.progress` counts the
-records of one process instead.
+`topicserve.cli.progress.CountProgress` counts the records of one process instead.
 """
 
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, TextColumn
 
-from topicserve.cli.progress import duration
+from topicserve.cli.progress import ProgressLine, duration
 from topicserve.worker.replay.progress import ReplayProgress
 
-PLAIN_INTERVAL_SECONDS = 5.0
 # The rate is that of the last seconds: models load first, and brokers go away.
 RATE_SECONDS = 15.0
 _WAITING_SECONDS = 10.0
@@ -32,16 +28,11 @@ class ReplayScreen:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stream = stream or sys.stderr
+        self._before = before
         self._clock = clock
         self._seen = deque([(clock(), before.done_offsets)])
-        self._moved_at = self._told_at = clock()
-        self._bar: Progress | None = None
-        if self._stream.isatty():
-            columns = (BarColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=Console(file=self._stream), transient=True)
-            self._task = self._bar.add_task(self._text(before), total=before.total_offsets)
-            self._bar.update(self._task, completed=before.done_offsets)
+        self._moved_at = clock()
+        self._line = ProgressLine((BarColumn(), TextColumn("{task.description}")), stream, clock)
 
     def show(self, progress: ReplayProgress) -> None:
         """Show how far the group is by now."""
@@ -51,15 +42,12 @@ class ReplayScreen:
         self._seen.append((now, done))
         while len(self._seen) > 2 and now - self._seen[1][0] >= RATE_SECONDS:
             self._seen.popleft()
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, description=self._text(progress))
-        elif now - self._told_at >= PLAIN_INTERVAL_SECONDS:
-            self._told_at = now
-            print(self._text(progress), file=self._stream, flush=True)
+        if self._line.is_due():
+            self._line.show(self._text(progress), _part_done(progress))
 
     def _text(self, progress: ReplayProgress) -> str:
         done, total = progress.done_offsets, progress.total_offsets
-        text = f"replayed {done:,} of {total:,} offsets ({done / max(total, 1):.0%})"
+        text = f"replayed {done:,} of {total:,} offsets ({_part_done(progress):.0%})"
         (first_at, first), (last_at, last) = self._seen[0], self._seen[-1]
         rate = (last - first) / (last_at - first_at) if last_at > first_at else 0.0
         if rate > 0:
@@ -71,8 +59,7 @@ class ReplayScreen:
         return f"{text}, waiting for {still:.0f} s (partitions {behind})"
 
     def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
+        self._line.start(self._text(self._before), _part_done(self._before))
         return self
 
     def __exit__(
@@ -81,5 +68,8 @@ class ReplayScreen:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._line.stop()
+
+
+def _part_done(progress: ReplayProgress) -> float:
+    return progress.done_offsets / max(progress.total_offsets, 1)
