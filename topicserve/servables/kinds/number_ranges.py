@@ -56,9 +56,9 @@ def limits_of(dtype: np.dtype[Any]) -> Any:
     """Return what has the least and the greatest finite number of a dtype, as `min` and `max`."""
     if dtype.kind in "iu":
         return np.iinfo(dtype)
-    if dtype.kind in "fc":
+    if dtype.isbuiltin != 2:  # 2: not numpy's own
         return np.finfo(dtype)
-    import ml_dtypes  # which numpy has its dtypes of kind V from
+    import ml_dtypes
 
     find: Any = ml_dtypes.finfo
     return find(dtype)

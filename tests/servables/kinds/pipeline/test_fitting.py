@@ -85,7 +85,7 @@ def test_a_number_that_does_not_fit_is_refused(
 
 NUMBERS = [
     *("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
-    *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
+    *("float16", "bfloat16", "float8_e5m2", "float32", "float64", "complex64", "complex128"),
 ]
 
 

@@ -12,8 +12,8 @@ from topicserve.servables.kinds.servable import Servable, Signature
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.stages.calls.company_check import Company, CompanyCheck, NotAsAloneError
 from topicserve.worker.stages.calls.feeds import Feed, build_feeds
-from topicserve.worker.stages.calls.lone_answers import Difference
 from topicserve.worker.stages.calls.second_tries import SecondTries, SecondTry
+from topicserve.worker.stages.calls.shared_call import Difference
 from topicserve.worker.stages.calls.untold_outputs import with_whole_outputs
 from topicserve.worker.stages.handles import Handle
 from topicserve.worker.stages.request import (
@@ -163,7 +163,7 @@ class Calls:
             outputs = feed.predict(servable, predicted.signature_name, size)
             answers = feed.answers(outputs, size)
             if not is_alone:
-                company.check(servable, feed, answers)
+                company.check(servable, feed, size, answers)
             elif feed.signature.has_untold_outputs and company.looks_at_rows:
                 name = predicted.signature_name
                 answers = with_whole_outputs(servable, name, feed, answers)

@@ -20,12 +20,8 @@ from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.kinds.predict_checks import ALONE_REMEDY
 from topicserve.servables.kinds.servable import Scope, Servable, Signature
 from topicserve.worker.stages.calls.feeds import Feed
-from topicserve.worker.stages.calls.lone_answers import (
-    Difference,
-    UndecidedError,
-    fails_always,
-    first_difference,
-)
+from topicserve.worker.stages.calls.lone_answers import fails_always, first_difference
+from topicserve.worker.stages.calls.shared_call import Difference, SharedCall, UndecidedError
 from topicserve.worker.stages.request import CallOutput
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -64,10 +60,11 @@ class Company:
         self._shapes: dict[str, set[tuple[int, ...]]] = {}
         self._calls = 0
 
-    def check(self, servable: Servable, feed: Feed, answers: CallOutput) -> None:
+    def check(self, servable: Servable, feed: Feed, size: int, answers: CallOutput) -> None:
         """Raise NotAsAloneError where a record that is predicted alone now is answered otherwise.
 
-        What `feed` gave, it gave joined or padded. Does nothing once enough calls were checked.
+        What `feed` gave, it gave joined or padded to `size` rows. Does nothing once enough calls
+        were checked.
         """
         if not self._batches:
             return
@@ -75,7 +72,8 @@ class Company:
             names, company = self._to_check(feed, answers)
             if not names:
                 return
-            difference = first_difference(servable, self._signature_name, feed, answers, names)
+            call = SharedCall(servable, self._signature_name, feed, size, answers)
+            difference = first_difference(call, names)
             if difference is None:
                 self._count(names, company, answers)
                 return

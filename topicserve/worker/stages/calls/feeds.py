@@ -100,6 +100,19 @@ class Feed:
         part = self.part(slice(None))  # the columns of the call may have been changed
         return replace(part, columns=part.padded(self.rows + 1), counts=[self.rows + 1])
 
+    def filling(self, start: int, size: int) -> "Feed":
+        """Return the feed of a lone record that takes so many rows, its own over and over.
+
+        Its first row is at `start`.
+        """
+        part = self.part(slice(None))
+        order = (np.arange(size) - start) % self.rows
+        columns = {
+            name: column[order] if self._has_rows(name) else column
+            for name, column in part.columns.items()
+        }
+        return replace(part, columns=columns, counts=[size])
+
     def predict(self, servable: Servable, signature_name: str, size: int) -> Columns:
         """Call the servable with so many rows, for the outputs that are wanted if it can.
 

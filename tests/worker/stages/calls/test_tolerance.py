@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from topicserve.servables.core.errors import FailedPreconditionError
-from topicserve.worker.stages.calls.lone_answers import is_same, scale_of
 from topicserve.worker.stages.calls.outputs import _ML_DTYPES, _NUMBERS, check_outputs
+from topicserve.worker.stages.calls.tolerance import is_equal, is_same, scale_of
 
 DTYPES = [
     *map(np.dtype, sorted(_NUMBERS)),
@@ -54,8 +54,10 @@ def test_every_output_is_the_same_as_its_copy(
     scale = scale_of(column, has_rows=has_rows)
 
     assert is_same(column, column.copy(), scale)
+    assert is_equal(column, column.copy(), scale)
     if column.shape == other.shape:
         is_same(column, other, scale)
+        is_equal(column, other, scale)
 
 
 @pytest.mark.parametrize("shape", [(), (2,), (1, 2)])
