@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from topicserve.cli.argument_types import count, number, port, seconds
+from topicserve.cli.argument_types import count, http_url, number, port, seconds
 from topicserve.cli.errors import UsageError
 
 
@@ -40,3 +40,29 @@ def test_a_number_below_its_minimum_is_refused(typed: str) -> None:
     assert number("--rate", 0.01)("0.01") == 0.01
     with pytest.raises(UsageError, match=r"^--rate: must be a number from 0.01, found"):
         number("--rate", 0.01)(typed)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "nonsense",
+        "ftp://h",
+        "http://",
+        "http://[::1",
+        "http://h:99999",
+        "http://h:x",
+        "",
+        "http://a b",
+    ],
+)
+def test_what_is_no_http_address_is_refused(typed: str) -> None:
+    """With what it must be."""
+    with pytest.raises(UsageError, match=r"^--worker: must be http://HOST:PORT, found"):
+        http_url("--worker")(typed)
+
+
+def test_an_http_address_is_taken_without_its_last_slash() -> None:
+    """Paths are added to it."""
+    taken = [http_url("")(url) for url in ("http://h:80/", "https://[::1]:8080", "http://h/a/")]
+
+    assert taken == ["http://h:80", "https://[::1]:8080", "http://h/a"]

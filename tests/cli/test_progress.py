@@ -37,7 +37,7 @@ def test_a_terminal_keeps_only_the_last_line() -> None:
     with CountProgress("read", stream, ManualClock()) as progress:
         progress.advance()
 
-    assert stream.getvalue().endswith("read 1 records in 0.0 s (0/s)\n")
+    assert stream.getvalue().endswith("read 1 record in 0.0 s (0/s)\n")
 
 
 def test_only_what_came_out_well_is_counted() -> None:
@@ -64,7 +64,7 @@ def test_nothing_done_before_an_error_is_not_told() -> None:
         raise ValueError
 
     assert idle.getvalue() == ""
-    assert busy.getvalue() == "published 1 records in 0.0 s (0/s)\n"
+    assert busy.getvalue() == "published 1 record in 0.0 s (0/s)\n"
 
 
 def test_a_known_total_is_told() -> None:

@@ -23,14 +23,14 @@ from topicserve.cli.dead_letters.entry import decode_entry
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.json_lines import read_record
 from topicserve.cli.results import InvalidRecords, line_of
-from topicserve.cli.terminal import json_line
+from topicserve.cli.terminal import counted, json_line
 from topicserve.printable import printable
 from topicserve.wire.errors import InvalidRecordError
 
 FOLDER = Path(cli.__file__).parent
 HOSTILE = "\x1b[31mRED \x1b]0;title\x07 \x9b31m \u202eabc \x7f \r\n \u2028 \U000e0041 [bold]x[/y]"
 # They print counts and addresses of their own, and nothing that was read.
-OWN_TEXT = {"progress.py", "replay/progress.py", "stack.py", "worker.py"}
+OWN_TEXT = {"progress.py", "replay/progress.py", "stack.py", "worker/startup.py"}
 # `write_output` takes lines of `json_line` there, and a script of ours.
 OWN_BYTES = {"terminal.py", "results.py", "dead_letters/list.py", "completion.py"}
 
@@ -152,3 +152,13 @@ def test_names_in_a_status_are_no_markup(monkeypatch: pytest.MonkeyPatch) -> Non
     console.print(table)
 
     assert "[/x] :boom: [red]" in output.getvalue()
+
+
+def test_one_thing_is_told_in_the_singular() -> None:
+    """As every other number is in the plural."""
+    assert [counted(n, "record") for n in (0, 1, 2, 1000)] == [
+        "0 records",
+        "1 record",
+        "2 records",
+        "1,000 records",
+    ]

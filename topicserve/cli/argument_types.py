@@ -8,8 +8,10 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 from topicserve.cli.errors import UsageError
+from topicserve.redact import redact_url
 from topicserve.wire.rfc3339 import read_time
 
 TIME_WANTED = "must be RFC 3339 with an offset, such as 2026-11-28T06:00:00Z, or an age such as 2h"
@@ -53,6 +55,22 @@ def seconds(flag: str) -> Callable[[str], float]:
         if not 0 < number < math.inf:
             raise UsageError(f"{flag}: must be a number of seconds above 0, found {typed[:64]!r}")
         return number
+
+    return read
+
+
+def http_url(flag: str) -> Callable[[str], str]:
+    """Take the address of an HTTP server, without a slash at its end."""
+
+    def read(typed: str) -> str:
+        try:
+            parts = urlsplit(typed)
+            is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port that is none, or half an IPv6 address
+            is_address = False
+        if not is_address or not typed.isprintable() or " " in typed:
+            raise UsageError(f"{flag}: must be http://HOST:PORT, found {redact_url(typed)[:64]}")
+        return typed.rstrip("/")
 
     return read
 

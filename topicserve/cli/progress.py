@@ -23,6 +23,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from topicserve.cli.terminal import counted
+
 PLAIN_INTERVAL_SECONDS = 5.0
 _COUNT_INTERVAL_SECONDS = 0.1
 
@@ -105,7 +107,6 @@ class CountProgress:
         self._fraction = fraction
         self._passed: float | None = None
         """Which part was read before the first record was dealt with: others have done it."""
-        self._of = "" if total is None else f" of {total:,}"
         self._clock = clock
         self._start = clock()
         self._lock = threading.Lock()
@@ -170,10 +171,10 @@ class CountProgress:
         seconds = self._clock() - self._start
         rate = self._count / seconds if seconds > 0 else 0.0
         left = "" if not done else f", {duration(seconds / done - seconds)} left"
-        return (
-            f"{self._verb} {self._count:,}{self._of} records in {seconds:.1f} s "
-            f"({rate:,.0f}/s{left})"
-        )
+        records = counted(self._count, "record")
+        if self._total is not None:
+            records = f"{self._count:,} of {counted(self._total, 'record')}"
+        return f"{self._verb} {records} in {seconds:.1f} s ({rate:,.0f}/s{left})"
 
 
 def duration(seconds: float) -> str:

@@ -12,6 +12,11 @@ from topicserve.printable import escape_unprintable, printable
 from topicserve.producer.json_bytes import json_bytes
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 record`, `2 records`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def json_line(content: Any) -> bytes:
     """Return JSON in one line that cannot change a terminal, with the same content.
 

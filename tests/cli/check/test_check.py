@@ -141,5 +141,5 @@ def test_a_person_sees_a_line_a_finding_and_a_count(
     assert code == 1
     assert out.splitlines() == [
         "problem  http.port: must be at most 65535, found 99999 (from --http-port)",
-        "1 problems, 0 warnings",
+        "1 problem, 0 warnings",
     ]

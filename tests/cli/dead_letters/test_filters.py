@@ -4,10 +4,12 @@ import pytest
 
 from tests.support.stages.dead_letters import GIVEN_UP_MS, a_dead_record, an_entry
 from tests.support.stages.records import an_id
+from topicserve.backends.broker import LogOffsets
 from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry
-from topicserve.cli.dead_letters.filters import Filter, add_filter_arguments
+from topicserve.cli.dead_letters.filters import Filter, add_filter_arguments, check_filters
 from topicserve.cli.errors import UsageError
 from topicserve.wire.dead_letter import Reason
+from topicserve.wire.kafka_record import TopicPartition
 
 
 def wanted(*flags: str) -> Filter:
@@ -80,3 +82,37 @@ def test_a_record_without_a_valid_id_has_none() -> None:
     assert entry.record_id is None
     assert not entry.needs_metadata
     assert wanted("--offset=0:3").wants(entry)
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--offset=9:1"], "--offset: dead has no partition 9, only 0, 1"),
+        (["--offset=0:20"], "--offset: partition 0 of dead has offsets 5 to 19, found 20"),
+        (["--offset=0:1-4"], "--offset: partition 0 of dead has offsets 5 to 19, found 1-4"),
+        (["--offset=1:0"], "--offset: partition 1 of dead has no records, found 0"),
+        (["--offset=0:9-5"], "--offset: 0:9-5 is empty"),
+        (["--since=1h", "--until=2h"], "--since, --until: no time is at or after"),
+    ],
+)
+def test_a_filter_that_nothing_can_fit_is_refused(flags: list[str], problem: str) -> None:
+    """It would count no dead letter, as if there were none."""
+    with pytest.raises(UsageError, match=problem):
+        checked(*flags)
+
+
+def test_a_filter_that_something_may_fit_is_taken() -> None:
+    """Also where only a part of its range is there."""
+    checked("--offset=0:0-5", "--offset=0:19", "--since=2h", "--until=1h")
+
+
+def checked(*flags: str) -> None:
+    """Look at flags for a topic of two partitions, one of which is empty."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--topic", default="dead")
+    add_filter_arguments(parser)
+    log = {
+        TopicPartition("dead", 0): LogOffsets(5, 20),
+        TopicPartition("dead", 1): LogOffsets(0, 0),
+    }
+    check_filters(parser.parse_args(flags), log)

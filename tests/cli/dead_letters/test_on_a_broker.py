@@ -178,7 +178,7 @@ def test_a_replay_needs_a_store_only_for_metadata(
     assert problem.startswith("topicserve: --redis-url: no Redis answers at redis://127.0.0.1:1")
     assert "1  would be published" in told.err
     assert told.out.splitlines()[:3] == [
-        "1 records read",
+        "1 record read",
         "          1  published",
         f"              1  to {topic}",
     ]

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +30,7 @@ def test_everything_about_a_dead_letter_is_printed() -> None:
         f"  ce_id: {an_id(7)}",
         "  content-type: application/json",
         "  ce_servable: digits",
-        "  raw: 0xff (1 bytes)",
+        "  raw: 0xff (1 byte)",
         "body       9 bytes, as JSON",
         "{",
         '  "a": [',
@@ -68,3 +69,27 @@ def test_no_header_or_message_can_change_a_terminal(
     entry = an_entry(message=message, headers=[(f"x{name}", header)], key=key)
 
     assert all(line.isprintable() for line in lines_of(entry, "hex"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"a": 1.10, "b": 1e400, "c": 12345678901234567890123}',
+        b'{"a":1,"a":2}',
+        b'{"a":"\\u00e9\\ud800"}',
+        b'{"a":' + b"9" * 6000 + b"}",
+        b'{"instance":NaN}',
+        b'[[[]], {}, "a b"]',
+    ],
+)
+def test_a_json_body_is_shown_as_it_was_written(value: bytes) -> None:
+    """Indented, where that changes white space alone: a number or a name may be the fault."""
+    first, *lines = body_lines(value, "hex")
+
+    assert first.endswith("as JSON")
+    assert without_spaces("".join(lines)) == without_spaces(value.decode())
+
+
+def without_spaces(text: str) -> str:
+    """Return text without what indenting adds."""
+    return "".join(text.split())

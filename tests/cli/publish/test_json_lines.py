@@ -122,3 +122,15 @@ def test_a_long_key_is_told_by_its_beginning() -> None:
     """One of a megabyte does not fill the screen."""
     with pytest.raises(InvalidRecordError, match=rf"^{'k' * 64}\.\.\.: is not among id"):
         read_record(b'{"%b":1}' % (b"k" * 1_000_000))
+
+
+def test_the_mark_at_the_beginning_of_a_file_is_no_part_of_its_first_line() -> None:
+    """Editors of Windows write it; anywhere else it is no JSON."""
+    mark = b"\xef\xbb\xbf"
+    file = io.BytesIO(mark + b'{"instance":1}\n' + mark + b'{"instance":2}\n')
+
+    (_, first), (_, second) = numbered_lines(file)
+
+    assert read_record(first).instance == 1
+    with pytest.raises(InvalidRecordError):
+        read_record(second)

@@ -20,6 +20,7 @@ from topicserve.cli.errors import UsageError
 from topicserve.cli.replay.bounds import RangeFinder, read_bound
 from topicserve.embedded.kafka_server import KafkaServer
 from topicserve.embedded.redis_server import RedisServer
+from topicserve.exit_codes import EXIT_INTERRUPTED
 from topicserve.wire.headers import REPLAY_GROUP, REPLAY_INPUT, SERVABLE, SERVABLE_VERSION
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
@@ -144,6 +145,33 @@ def test_a_replay_that_is_killed_goes_on_with_an_exact_account(
     assert found.keys() == expected_places(names, range(6000))
     if guarantee == "exactly_once":
         assert set(found.values()) == {1}
+
+
+def test_a_replay_after_ctrl_c_ends_as_interrupted(stack: Stack) -> None:
+    """It has not failed, and is not complete; the same command goes on."""
+    names, group = stack.topics(), f"g-{uuid.uuid4().hex[:8]}"
+    stack.publish(names.input, range(6000))
+    words = ["--from", "earliest", "--group", group, "--json", *SLOW]
+
+    with stack.process(names, *words, "--set", "delivery.commit_interval_seconds=0.02") as process:
+        wait_for_progress(stack, names, group)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(LIMIT_SECONDS)
+
+    assert code == EXIT_INTERRUPTED
+
+
+def test_a_topic_whose_name_is_wrong_is_not_created(stack: Stack) -> None:
+    """With --create-topics either; nor is the topic of the results."""
+    name = f"typo-{uuid.uuid4().hex[:8]}"
+    names = Names(name, f"{name}.replayed")
+
+    ended = stack.replay(names, "--from", "earliest", "--create-topics", "1")
+
+    assert ended.code == 2
+    assert f"there is no topic '{name}'" in ended.err
+    with closing(stack.broker.admin()) as admin:
+        assert [admin.partitions(topic, LIMIT_SECONDS) for topic in names] == [None, None]
 
 
 def wait_for_progress(stack: Stack, names: Names, group: str, beyond: int = 0) -> int:

@@ -244,3 +244,18 @@ def test_a_stop_ends_the_waiting() -> None:
         preflight(stop=stop).check_store(
             FakeBackend(errors=[BackendUnavailableError("x")] * 9).ping
         )
+
+
+def test_a_replay_creates_no_topic_to_read_from() -> None:
+    """A name that was typed wrongly stays without a topic; those it writes to are created."""
+    config = replace(CONFIG, topics=replace(CONFIG.topics, create_partitions=6))
+    stop, broker = ManualStop(), FakeBackend()
+    checks = Preflight(config, stop, stop.clock, creates_inputs=False)
+
+    with pytest.raises(ConfigError, match=r"topics\.input\[0\]: there is no topic 'in'"):
+        checks.check_broker(broker)
+
+    assert broker.topics == {}
+    broker.topics["in"] = 4
+    checks.check_broker(broker)
+    assert broker.topics == {"in": 4, "out": 6, "in.dead-letter": 6}

@@ -111,3 +111,29 @@ def test_a_supervisor_that_is_gone_asks_to_stop() -> None:
 
     assert stop.wait(LIMIT_SECONDS)
     os.close(reading)
+
+
+def test_the_signals_that_came_are_told() -> None:
+    """A command ends otherwise after Ctrl-C than after a stop."""
+    stop = threading.Event()
+
+    with stop_signals(stop, Exit()) as come:
+        assert signal.SIGINT not in come
+        signal.raise_signal(signal.SIGINT)
+        assert stop.wait(LIMIT_SECONDS)
+
+        assert signal.SIGINT in come
+        assert signal.SIGTERM not in come
+
+
+def test_a_start_may_end_with_a_code_of_its_own() -> None:
+    """Where nothing done is no success."""
+    stop, leave = threading.Event(), Exit()
+
+    with stop_signals(
+        stop, leave, lambda: True, start_stop_seconds=0.01, start_exit_code=EXIT_INTERRUPTED
+    ):
+        signal.raise_signal(signal.SIGINT)
+        assert leave.called.wait(LIMIT_SECONDS)
+
+    assert leave.code == EXIT_INTERRUPTED

@@ -107,7 +107,8 @@ def _assignors(_: str, value: object) -> object:
 
 def _bootstrap_servers(name: str, value: object) -> object:
     servers = [server.strip() for server in str(value).split(",") if server.strip()]
-    wrong = [server for server in servers if not re.fullmatch(r"[^@/\s]+:\d+", server)]
+    server_form = r"(?:\[[^\[\]@/\s]+\]|[^\[\]@/\s]+):\d+"
+    wrong = [server for server in servers if not re.fullmatch(server_form, server)]
     if wrong or not servers:
         raise BackendConfigError(f"{name} must be host:port[,host:port...]; one of them is not")
     return servers

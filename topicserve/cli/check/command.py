@@ -12,7 +12,7 @@ from topicserve.cli.argument_types import seconds
 from topicserve.cli.check.findings import Finding, Findings, Severity
 from topicserve.cli.config.flags import add_key_arguments, flags_of
 from topicserve.cli.standard_streams import need_output
-from topicserve.cli.terminal import write_json, write_line
+from topicserve.cli.terminal import counted, write_json, write_line
 from topicserve.exit_codes import EXIT_FAILED, EXIT_OK
 from topicserve.printable import printable
 from topicserve.worker.config.loading import find_problems, load_config
@@ -54,7 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     if config is not None:
         _check(arguments, config, findings)
     if not arguments.json:
-        write_line(f"{findings.problems} problems, {findings.warnings} warnings", flush=True)
+        write_line(
+            f"{counted(findings.problems, 'problem')}, {counted(findings.warnings, 'warning')}",
+            flush=True,
+        )
     return EXIT_FAILED if findings.problems else EXIT_OK
 
 

@@ -16,6 +16,7 @@ from topicserve.backends.errors import (
 )
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.check.findings import Findings
+from topicserve.cli.terminal import counted
 from topicserve.redact import redact_url
 from topicserve.worker.config.schema import HttpConfig, WorkerConfig
 from topicserve.worker.runtime.kafka_settings import (
@@ -114,9 +115,11 @@ def _check_topics(config: WorkerConfig, admin: OffsetsAdmin, findings: Findings)
     for key, topic in named:
         partitions = admin.partitions(topic, ANSWER_SECONDS)
         if partitions is not None:
-            findings.ok(key, f"{topic} has {partitions} partitions")
+            findings.ok(key, f"{topic} has {counted(partitions, 'partition')}")
         elif will_create:
-            findings.ok(key, f"{topic} is created with {will_create} partitions at the start")
+            findings.ok(
+                key, f"{topic} is created with {counted(will_create, 'partition')} at the start"
+            )
         else:
             findings.problem(
                 key, f"there is no topic {topic!r}; create it, or set create_partitions"
@@ -139,7 +142,7 @@ def _check_dead_letter_topic(config: WorkerConfig, admin: OffsetsAdmin, findings
             f"{', '.join(larger)}: the largest dead letters lose their value",
         )
     else:
-        findings.ok(key, f"{topic} has {partitions} partitions")
+        findings.ok(key, f"{topic} has {counted(partitions, 'partition')}")
 
 
 def _limit(admin: OffsetsAdmin, topic: str) -> int | None:

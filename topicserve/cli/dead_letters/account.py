@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
+from topicserve.cli.terminal import counted
 from topicserve.printable import printable
 
 
@@ -68,7 +69,7 @@ class Account:
 
     def lines(self, *, is_dry_run: bool) -> Iterable[str]:
         """Yield the account for a person."""
-        yield f"{self.read:,} records read"
+        yield f"{counted(self.read, 'record')} read"
         verb = "would be published" if is_dry_run else "published"
         yield f"{self.published.total():>11,}  {verb}"
         for topic, number in self.published.most_common():

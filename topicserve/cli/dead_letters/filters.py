@@ -2,13 +2,16 @@
 
 import argparse
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from topicserve.backends.broker import LogOffsets
 from topicserve.cli.argument_types import time_or_age
 from topicserve.cli.dead_letters.entry import DeadLetterEntry
 from topicserve.cli.errors import UsageError
 from topicserve.wire.dead_letter import Reason
+from topicserve.wire.kafka_record import TopicPartition
 from topicserve.wire.record_id import canonical_record_id
 
 _PLACES = re.compile(r"([0-9]{1,10}):([0-9]{1,19})(?:-([0-9]{1,19}))?", re.ASCII)
@@ -86,6 +89,27 @@ class Filter:
         )
 
 
+def check_filters(arguments: argparse.Namespace, log: Mapping[TopicPartition, LogOffsets]) -> None:
+    """Raise UsageError for flags that no dead letter of the topic can fit."""
+    since, until = arguments.since, arguments.until
+    if since is not None and until is not None and since >= until:
+        raise UsageError("--since, --until: no time is at or after the first and before the second")
+    known = {partition.partition: offsets for partition, offsets in log.items()}
+    for places in arguments.offset or ():
+        if places.partition not in known:
+            raise UsageError(
+                f"--offset: {arguments.topic} has no partition {places.partition}, only "
+                f"{', '.join(map(str, sorted(known)))}"
+            )
+        start, end = known[places.partition]
+        if places.last < start or places.first >= end:
+            has = f"offsets {start} to {end - 1}" if end > start else "no records"
+            raise UsageError(
+                f"--offset: partition {places.partition} of {arguments.topic} has {has}, found "
+                f"{places.first}" + (f"-{places.last}" if places.last != places.first else "")
+            )
+
+
 def read_places(typed: str) -> Places:
     """Return which offsets P:N or P:N-M stands for."""
     found = _PLACES.fullmatch(typed)
@@ -93,7 +117,10 @@ def read_places(typed: str) -> Places:
         wanted = "must be PARTITION:OFFSET or PARTITION:FIRST-LAST"
         raise UsageError(f"--offset: {wanted}, found {typed[:64]!r}")
     partition, first, last = found.groups()
-    return Places(int(partition), int(first), int(last or first))
+    places = Places(int(partition), int(first), int(last or first))
+    if places.first > places.last:
+        raise UsageError(f"--offset: {typed} is empty; the first offset comes first")
+    return places
 
 
 def _record_id(typed: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from topicserve.cli.argument_types import count
 from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry
-from topicserve.cli.dead_letters.filters import Filter, add_filter_arguments
+from topicserve.cli.dead_letters.filters import Filter, add_filter_arguments, check_filters
 from topicserve.cli.dead_letters.topic import (
     add_topic_arguments,
     ends_of,
@@ -16,7 +16,7 @@ from topicserve.cli.dead_letters.topic import (
 )
 from topicserve.cli.results import InvalidRecords
 from topicserve.cli.standard_streams import need_output, write_output
-from topicserve.cli.terminal import json_line, say, write_line
+from topicserve.cli.terminal import counted, json_line, say, write_line
 from topicserve.exit_codes import EXIT_FAILED
 from topicserve.printable import printable
 from topicserve.wire.errors import InvalidRecordError
@@ -52,7 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     need_output()
     invalid = InvalidRecords()
-    ends = ends_of(log_offsets_of(arguments))
+    offsets = log_offsets_of(arguments)
+    check_filters(arguments, offsets)
+    ends = ends_of(offsets)
     found = Listing.of(scan_all(arguments, ends), Filter(arguments), arguments.limit, invalid)
     if arguments.json:
         for encoded in found.json_lines():
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_output(b"", flush=True)
     if found.matched > len(found.listed):
         rest = found.matched - len(found.listed)
-        say(f"{rest:,} more match; list more with --limit")
+        say(f"{rest:,} more {_match(rest)}; list more with --limit")
     return EXIT_FAILED if invalid.count else 0
 
 
@@ -119,7 +121,7 @@ class Listing:
 
     def text_lines(self) -> Iterable[str]:
         """Yield a table of reasons, then one of dead letters."""
-        yield f"{self.matched:,} of {self.read:,} records match"
+        yield f"{self.matched:,} of {counted(self.read, 'record')} {_match(self.matched)}"
         for reason, number in self.reasons.most_common():
             yield f"{number:>11,}  {reason}"
         if not self.listed:
@@ -130,6 +132,10 @@ class Listing:
         for row in rows:
             padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
             yield "  ".join([*padded, row[-1]]).rstrip()
+
+
+def _match(number: int) -> str:
+    return "matches" if number == 1 else "match"
 
 
 def _row(summary: dict[str, Any]) -> tuple[str, ...]:

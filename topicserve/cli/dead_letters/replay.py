@@ -18,7 +18,7 @@ from topicserve.cli.connection import (
 )
 from topicserve.cli.dead_letters.account import Account
 from topicserve.cli.dead_letters.execution import DryRun, Execution, Replayed
-from topicserve.cli.dead_letters.filters import Filter
+from topicserve.cli.dead_letters.filters import Filter, check_filters
 from topicserve.cli.dead_letters.publishing import TRANSACTION_TIMEOUT_MS, TransactionalPublisher
 from topicserve.cli.dead_letters.replay_flags import add_arguments
 from topicserve.cli.dead_letters.replayed import ReplayedOffsets
@@ -85,6 +85,7 @@ class Replay:
         self._arguments = arguments
         self.group = arguments.group or f"topicserve-replay-{arguments.topic}"
         self._log = log_offsets_of(arguments)
+        check_filters(arguments, self._log)
         self._ends = ends_of(self._log)
         self._check_target()
         self._store: MetadataStore | None = None

@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 
+import msgspec
+
 from topicserve.backends.broker import Offsets
 from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry, time_text
 from topicserve.cli.dead_letters.filters import Places, read_places
@@ -20,7 +22,7 @@ from topicserve.cli.dead_letters.topic import (
 from topicserve.cli.errors import UsageError
 from topicserve.cli.results import dead_letter_object
 from topicserve.cli.standard_streams import need_output, write_output
-from topicserve.cli.terminal import say, write_json, write_line
+from topicserve.cli.terminal import counted, say, write_json, write_line
 from topicserve.printable import printable
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
@@ -121,7 +123,7 @@ def body_lines(value: bytes | None, encoding: str) -> Iterable[str]:
         return
     pretty = _pretty(value)
     form = "JSON" if pretty is not None else encoding
-    yield f"body       {len(value):,} bytes, as {form}"
+    yield f"body       {counted(len(value), 'byte')}, as {form}"
     if pretty is not None:
         yield from (printable(line) for line in pretty.splitlines())
     else:
@@ -155,10 +157,19 @@ def _starts(
 
 
 def _pretty(value: bytes) -> str | None:
+    """Return JSON as it is, but for white space; None for what is no JSON.
+
+    Its numbers, names and strings stay as they were written: one of them may be the fault.
+    """
     try:
-        return json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+        text = value.decode()
+        json.loads(text, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         return None
+    try:
+        return msgspec.json.format(value, indent=2).decode()
+    except (msgspec.DecodeError, RecursionError):  # NaN, which TensorFlow Serving takes
+        return text
 
 
 def _short(value: bytes | None) -> str:
@@ -168,4 +179,4 @@ def _short(value: bytes | None) -> str:
     try:
         return printable(value.decode())
     except UnicodeDecodeError:
-        return f"0x{value.hex()} ({len(value)} bytes)"
+        return f"0x{value.hex()} ({counted(len(value), 'byte')})"

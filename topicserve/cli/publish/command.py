@@ -10,7 +10,7 @@ from topicserve.cli.publish.checkpoint import Checkpoint
 from topicserve.cli.publish.publishing import Publishing, metadata_of, problem_of
 from topicserve.cli.publish.rows import RowSource
 from topicserve.cli.publish.sources import open_source, record_flags
-from topicserve.cli.terminal import say
+from topicserve.cli.terminal import counted, say
 from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.arguments import topic_name
 from topicserve.producer.errors import PublishError
@@ -85,7 +85,7 @@ def _told(publishing: Publishing, source: RowSource, checkpoint: Checkpoint | No
     window = publishing.window
     skipped = window.skipped + source.skipped_rows
     if skipped:
-        say(f"skipped {skipped:,} invalid or refused records")
+        say(f"skipped {counted(skipped, 'invalid or refused record')}")
     if window.failure is None:
         return 0
     place, error = window.failure

@@ -1,5 +1,6 @@
 """Lines of a JSON Lines file as records: the keys of `topicserve.Record`, one record a line."""
 
+import codecs
 from collections.abc import Iterator
 from datetime import datetime
 from typing import IO, Any
@@ -33,13 +34,15 @@ KEYS = (
 def numbered_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank, with their numbers from 1.
 
-    One that is too long comes cut, which no longer is JSON; its rest is passed over.
+    One that is too long comes cut, which no longer is JSON; its rest is passed over. The mark that
+    some editors write at the beginning of a file is left out.
     """
     number = 0
     while line := file.readline(MAX_LINE_BYTES):
         number += 1
-        if line.strip():
-            yield number, line
+        content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if content.strip():
+            yield number, content
         while line and not line.endswith(b"\n"):
             line = file.readline(MAX_LINE_BYTES)
 

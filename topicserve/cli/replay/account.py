@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from topicserve.cli.replay.comparison import Comparison
+from topicserve.cli.terminal import counted
 from topicserve.worker.replay.progress import ReplayProgress
 from topicserve.worker.replay.progress_note import RESULT, SKIPPED
 
@@ -63,7 +64,7 @@ class ReplayAccount:
 
     def lines(self) -> Iterator[str]:
         """Yield the account for a person."""
-        yield f"{self.read:,} records read"
+        yield f"{counted(self.read, 'record')} read"
         yield f"{self.results:>11,}  results"
         yield f"{sum(self.dead_letters.values()):>11,}  dead letters"
         for reason, number in self.dead_letters.items():
@@ -76,4 +77,5 @@ class ReplayAccount:
             yield f"{self.deleted:>11,}  deleted by retention before they were read"
         if not self.is_complete:
             left = sum(self._progress.left.values())
-            yield f"not complete: {left:,} of {self._progress.total_offsets:,} offsets are left"
+            total = counted(self._progress.total_offsets, "offset")
+            yield f"not complete: {left:,} of {total} are left"

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterable
@@ -20,9 +21,9 @@ from topicserve.cli.replay.compare import check_comparison, compare_with_live
 from topicserve.cli.replay.plan import Plan, plan_of
 from topicserve.cli.replay.progress import ReplayScreen
 from topicserve.cli.standard_streams import need_output, write_output
-from topicserve.cli.terminal import say, write_json, write_line
+from topicserve.cli.terminal import counted, say, write_json, write_line
 from topicserve.cli.worker.startup import TENSORFLOW_LOG_LEVEL, run_preflight
-from topicserve.exit_codes import EXIT_BREAKER_OPEN, EXIT_FAILED
+from topicserve.exit_codes import EXIT_BREAKER_OPEN, EXIT_FAILED, EXIT_INTERRUPTED
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.replay.progress import ReplayProgress, read_progress
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Replay until the range is done, or a signal comes; the account goes to standard output.
 
     The exit code is 0 where every record of the range has an outcome, 1 where it is not complete or
-    something is missing, and the worker's own where the service ended with one.
+    something is missing, 130 after Ctrl-C, and the worker's own where the service ended with one.
     """
     check_interpreter()
     need_output()
@@ -53,14 +54,16 @@ def run(arguments: argparse.Namespace) -> int:
     plan = plan_of(arguments)
     configure_logging(plan.config.logging)
     stop, ready = threading.Event(), threading.Event()
-    with stop_signals(stop, is_starting=lambda: not ready.is_set()):
+    with stop_signals(
+        stop, is_starting=lambda: not ready.is_set(), start_exit_code=EXIT_INTERRUPTED
+    ) as signals:
         try:
-            run_preflight(plan.config, stop)
+            run_preflight(plan.config, stop, creates_inputs=False)
         except StoppedError:
-            return EXIT_FAILED
+            return EXIT_INTERRUPTED
         with closing(_admin(plan.config)) as admin:
             if arguments.compare is not None:
-                check_comparison(arguments.compare, plan.live_topic, admin)
+                check_comparison(arguments, plan.live_topic, admin)
             replica = ReplayReplica(arguments, plan, admin)
             code = replica.run(stop, ready)
             progress = replica.progress()
@@ -76,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         say(_TOO_MANY_DEAD_LETTERS)
     if not account.is_complete:
         say("run the same command again to go on")
+        if signal.SIGINT in signals:
+            return EXIT_INTERRUPTED
     return code if code or account.is_good else EXIT_FAILED
 
 
@@ -177,9 +182,10 @@ class ReplayReplica:
 
     def _summary(self, before: ReplayProgress) -> str:
         topics = self._plan.config.topics
+        partitions = counted(len(before.ranges), "partition")
         return (
-            f"replaying {before.total_offsets:,} offsets of {topics.input[0]} "
-            f"({len(before.ranges)} partitions) to {topics.output}, by {self._plan.answers}, "
+            f"replaying {counted(before.total_offsets, 'offset')} of {topics.input[0]} "
+            f"({partitions}) to {topics.output}, by {self._plan.answers}, "
             f"group {self._group_id}"
         )
 

@@ -1,5 +1,6 @@
 """Reads the topics of a comparison, and writes its differences to a file."""
 
+import argparse
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -16,16 +17,31 @@ from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.replay.progress_note import Ranges
 
 
-def check_comparison(path: Path, live_topic: str, admin: OffsetsAdmin) -> None:
-    """Raise UsageError for what would end a comparison after all the work before it."""
+def check_comparison(arguments: argparse.Namespace, live_topic: str, admin: OffsetsAdmin) -> None:
+    """Raise UsageError for what would end a comparison after all the work before it.
+
+    A file that has something in it is overwritten with --force alone; a replay that did not come to
+    its end has left it empty.
+    """
+    path: Path = arguments.compare
     if not live_topic:
         raise UsageError("--compare: --live-topic must name where the published results are")
     if admin.partitions(live_topic, connection.REACH_SECONDS) is None:
         raise UsageError(f"--compare: there is no topic {live_topic!r} to compare with")
     try:
+        if arguments.config is not None and _is_same(path, arguments.config):
+            raise UsageError("--compare: is the file of --config; name another file")
+        if not arguments.force and path.is_file() and path.stat().st_size:
+            raise UsageError(
+                f"--compare: {path} exists; name another file, or overwrite it with --force"
+            )
         path.open("ab").close()
     except OSError as error:
         raise UsageError(f"--compare: {path}: {error.strerror}; name another file") from error
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def compare_with_live(

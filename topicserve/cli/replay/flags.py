@@ -76,6 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the differences to the results that were published then; JSON Lines",
     )
     parser.add_argument(
+        "--force", action="store_true", help="overwrite the file of --compare if it exists"
+    )
+    parser.add_argument(
         "--live-topic",
         metavar="T",
         help="where the worker publishes (topics.output of the configuration); refused as output",

@@ -12,6 +12,7 @@ from typing import Self, TextIO
 from rich.progress import BarColumn, TextColumn
 
 from topicserve.cli.progress import ProgressLine, duration
+from topicserve.cli.terminal import counted
 from topicserve.worker.replay.progress import ReplayProgress
 
 # The rate is that of the last seconds: models load first, and brokers go away.
@@ -47,7 +48,7 @@ class ReplayScreen:
 
     def _text(self, progress: ReplayProgress) -> str:
         done, total = progress.done_offsets, progress.total_offsets
-        text = f"replayed {done:,} of {total:,} offsets ({_part_done(progress):.0%})"
+        text = f"replayed {done:,} of {counted(total, 'offset')} ({_part_done(progress):.0%})"
         (first_at, first), (last_at, last) = self._seen[0], self._seen[-1]
         rate = (last - first) / (last_at - first_at) if last_at > first_at else 0.0
         if rate > 0:

@@ -10,7 +10,7 @@ from typing import Any
 from topicserve.backends.broker import Broker
 from topicserve.backends.defaults import DEFAULT_BOOTSTRAP_SERVERS
 from topicserve.backends.kafka_clients import open_broker
-from topicserve.cli.argument_types import seconds, time_or_age
+from topicserve.cli.argument_types import http_url, seconds, time_or_age
 from topicserve.cli.connection import (
     add_kafka_arguments,
     kafka_settings,
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--worker",
         action="append",
+        type=http_url("--worker"),
         default=[],
         metavar="URL",
         help="a worker's HTTP address, for its versions and what it waits for; may be repeated",
@@ -105,7 +106,7 @@ def deployment_of(arguments: argparse.Namespace) -> Deployment:
         output_topic=arguments.output_topic or (config.topics.output if config else ""),
         dead_letter_topic=arguments.dead_letter_topic
         or (config.dead_letter_topic if config else f"{topics[0]}.dead-letter"),
-        workers=tuple(one.rstrip("/") for one in arguments.worker) or _address(config),
+        workers=tuple(arguments.worker) or _address(config),
         since=arguments.since,
     )
 

@@ -8,6 +8,7 @@ from topicserve.cli.status.flags import Deployment
 from topicserve.cli.status.recent import Recent
 from topicserve.cli.status.sample import Sample
 from topicserve.cli.status.workers import ReportedWorker
+from topicserve.cli.terminal import counted
 from topicserve.wire.kafka_record import TopicPartition
 
 STABLE = "Stable"
@@ -158,7 +159,8 @@ class Status:
             if one.lag and state == STABLE and not one.worker:
                 yield f"{_name(one.partition)} is assigned to no member"
             elif one.lag and one.worker and one.answered_per_second == 0:
-                yield f"{_name(one.partition)}: {one.lag:,} records wait, and none was answered"
+                waiting = f"{counted(one.lag, 'record')} {'waits' if one.lag == 1 else 'wait'}"
+                yield f"{_name(one.partition)}: {waiting}, and none was answered"
         for worker in self.workers:
             for problem in worker.problems:
                 yield f"{worker.url}: {problem}"

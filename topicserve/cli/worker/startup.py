@@ -15,10 +15,12 @@ from topicserve.worker.telemetry.logging import libraries_silenced, log_event
 TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def run_preflight(config: WorkerConfig, stop: threading.Event) -> None:
+def run_preflight(
+    config: WorkerConfig, stop: threading.Event, *, creates_inputs: bool = True
+) -> None:
     """Raise ConfigError or BackendError where the broker, a topic or the store is missing."""
     kafka, metadata = config.kafka, config.metadata
-    preflight = Preflight(config, stop)
+    preflight = Preflight(config, stop, creates_inputs=creates_inputs)
     store = RedisMetadataStore(metadata.redis_url, timeout_seconds=metadata.timeout_seconds)
     # A client that finds no one says so many times over; the person needs to hear it once.
     with libraries_silenced(), closing(store):

@@ -46,7 +46,11 @@ class Preflight:
         config: WorkerConfig,
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        creates_inputs: bool = True,
     ) -> None:
+        """Create missing input topics unless told otherwise: a replay's would have no record."""
+        self._creates_inputs = creates_inputs
         self._config = config
         self._stop = stop
         self._clock = clock
@@ -57,7 +61,9 @@ class Preflight:
         kafka, topics = self._config.kafka, self._config.topics
         try:
             for index, topic in enumerate(topics.input):
-                self._need_topic(admin, f"topics.input[{index}]", topic)
+                self._need_topic(
+                    admin, f"topics.input[{index}]", topic, may_create=self._creates_inputs
+                )
             self._need_topic(admin, "topics.output", topics.output)
             if topics.shadow:
                 self._need_topic(admin, "topics.shadow", topics.shadow)
@@ -89,9 +95,15 @@ class Preflight:
         except AuthenticationError as error:
             raise ConfigError("metadata.redis_url", f"{where}: {error}") from error
 
-    def _need_topic(self, admin: Admin, key: str, topic: str) -> None:
+    def _need_topic(self, admin: Admin, key: str, topic: str, *, may_create: bool = True) -> None:
         if self._partitions(admin, topic) is not None:
             return
+        if not may_create:
+            raise ConfigError(
+                key,
+                f"there is no topic {topic!r} at {self._config.kafka.bootstrap_servers}; correct "
+                "the name (topics to read from are not created)",
+            )
         partitions = self._config.topics.create_partitions
         if not partitions:
             raise ConfigError(

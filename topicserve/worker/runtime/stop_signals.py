@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Container, Generator
 from contextlib import contextmanager
 
 from topicserve.exit_codes import EXIT_INTERRUPTED
@@ -23,11 +23,13 @@ def stop_signals(
     exit_now: Callable[[int], None] = os._exit,
     is_starting: Callable[[], bool] = lambda: False,
     start_stop_seconds: float = START_STOP_SECONDS,
-) -> Generator[None]:
+    start_exit_code: int = 0,
+) -> Generator[Container[int]]:
     """Set `stop` at the first signal and call `exit_now` at the second. For the main thread.
 
-    Where the program still starts at that time and the first signal has not ended it after
-    `start_stop_seconds`, `exit_now` is called with 0: a start waits for others' answers.
+    Yields the signals that have come. Where the program still starts at that time and the first
+    signal has not ended it after `start_stop_seconds`, `exit_now` is called with `start_exit_code`:
+    a start waits for others' answers.
 
     Python runs its own signal handlers in the main thread, and only once that thread is back from
     whatever C code it is in: a frozen model would make the second signal useless as well. So the
@@ -35,9 +37,10 @@ def stop_signals(
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
+    come: set[int] = set()
     thread = threading.Thread(
         target=_follow,
-        args=(reader, stop, exit_now, is_starting, start_stop_seconds),
+        args=(reader, stop, exit_now, is_starting, start_stop_seconds, start_exit_code, come),
         name="signals",
         daemon=True,
     )
@@ -45,7 +48,7 @@ def stop_signals(
     before_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     before = [signal.signal(number, _nothing) for number in SIGNALS]
     try:
-        yield
+        yield come
     finally:
         for number, handler in zip(SIGNALS, before, strict=True):
             signal.signal(number, handler)
@@ -79,6 +82,8 @@ def _follow(
     exit_now: Callable[[int], None],
     is_starting: Callable[[], bool],
     start_stop_seconds: float,
+    start_exit_code: int,
+    come: set[int],
 ) -> None:
     while True:
         try:
@@ -86,7 +91,7 @@ def _follow(
         except TimeoutError:
             reader.settimeout(None)
             if is_starting():
-                exit_now(0)
+                exit_now(start_exit_code)
             continue
         if not numbers:
             return
@@ -95,5 +100,6 @@ def _follow(
                 continue
             if stop.is_set():
                 exit_now(EXIT_INTERRUPTED)
+            come.add(number)
             stop.set()
             reader.settimeout(start_stop_seconds if is_starting() else None)

@@ -45,8 +45,8 @@ _parse: Callable[[str], Iterable[Metric]] = parser.text_string_to_metric_familie
 
 def fetch(url: str) -> Fetched:
     """Return what a replica answers within FETCH_SECONDS; an error status is an answer too."""
-    request = urllib.request.Request(url, headers={"Accept": _OPENMETRICS})
     try:
+        request = urllib.request.Request(url, headers={"Accept": _OPENMETRICS})
         with urllib.request.urlopen(request, timeout=FETCH_SECONDS) as answer:
             content_type = answer.headers.get("Content-Type", "")
             return Fetched(answer.status, content_type, answer.read(MAX_PAGE_BYTES))
