@@ -21,7 +21,7 @@ from benchmarks.docs import markdown, replace_section
 from benchmarks.options import only
 from tests.support.stages.records import PARTITION, ROUTE, a_kafka_record
 from topicserve.servables.kinds.servable import Signature, TensorSpec
-from topicserve.wire.headers import JSON_CONTENT_TYPE, PROTOBUF_CONTENT_TYPE
+from topicserve.wire.header_names import JSON_CONTENT_TYPE, PROTOBUF_CONTENT_TYPE
 from topicserve.wire.input_record import InputReader, InputRecord, decode_input
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.protobuf_codec import encode_predict_request

@@ -9,7 +9,7 @@ import orjson
 from numpy.typing import NDArray
 
 from tests.support.servables.models import FEATURES
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.protobuf_codec import encode_predict_request
 
 SERVABLE = "network"

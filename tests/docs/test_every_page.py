@@ -13,7 +13,7 @@ from tests.support.docs import pages
 from tests.support.docs.pages import CHECKOUT, DOCS, PAGES
 from tools.reference_pages import keys, metric_rows
 from topicserve.cli.commands import COMMANDS, parser_of
-from topicserve.wire import dead_letter, headers
+from topicserve.wire import dead_letter, header_names
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=pages.name_of)
 KEYS = {key.dotted for key in keys()}
@@ -120,7 +120,7 @@ OUR_OTHER_NAMES = {
 @every_page
 def test_headers_exist(page: Path) -> None:
     """Those of CloudEvents, of Spring Kafka and our own."""
-    values = [value for module in (headers, dead_letter) for value in vars(module).values()]
+    values = [value for module in (header_names, dead_letter) for value in vars(module).values()]
     known = {value for value in values if isinstance(value, str)}
     known = known.union(*(value for value in values if isinstance(value, frozenset)))
     for code in pages.inline(page):

@@ -8,7 +8,7 @@ from tools.reference_pages import CHECKOUT
 from topicserve.backends import kafka_settings
 from topicserve.backends.confluent.reading import careful
 from topicserve.servables.sources import completeness, regular_files
-from topicserve.wire import headers
+from topicserve.wire import header_names
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.config.checks import OWN_SETTINGS
 from topicserve.worker.http import server
@@ -23,7 +23,7 @@ def test_every_header_is_in_the_wire_format() -> None:
     text = (CHECKOUT / "docs/wire_format.md").read_text()
     ours = {
         value
-        for name, value in vars(headers).items()
+        for name, value in vars(header_names).items()
         if name.isupper() and isinstance(value, str) and re.match(r"ce_|topicserve-|content", value)
     }
 

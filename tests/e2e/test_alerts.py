@@ -16,7 +16,7 @@ from tests.support.servables.table import (
 from tests.support.stages.faults import frozen
 from tests.support.traffic.accounts import a_record
 from topicserve.embedded.stack import Stack
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 
 LIMIT_SECONDS = 60.0
 

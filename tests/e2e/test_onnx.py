@@ -18,7 +18,7 @@ from tests.support.servables.network import (
 from tests.support.servables.onnx_files import model, node, string, write_network, write_version
 from tests.support.traffic.accounts import Sent, a_record
 from topicserve.embedded.stack import Stack
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.result import Result
 
 pytestmark = pytest.mark.servers

@@ -21,7 +21,7 @@ from tests.support.servables.table import TABLE, check_table_result, table_recor
 from tests.support.stages.fuzz import ODD_NUMBERS, fuzzed, with_odd_number
 from tests.support.traffic.accounts import METADATA_PREFIX, Sent, a_record
 from topicserve.embedded.redis_server import RedisServer
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.result import Result
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests.support.stages.examples import examples
 from topicserve.protos.predict_pb2 import PredictRequest, PredictResponse
 from topicserve.protos.tensor_pb2 import DataType
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import decode_input
 from topicserve.wire.json_codec.body import Form

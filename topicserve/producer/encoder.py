@@ -10,7 +10,7 @@ import numpy as np
 from topicserve.producer.forms import inputs_of, instance_of, rows_of, tensors_of
 from topicserve.producer.json_bytes import json_body, json_object
 from topicserve.producer.record import STORED_ELSEWHERE, Record
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.record_id import WANTED, canonical_record_id, new_record_id

@@ -11,7 +11,7 @@ from topicserve.backends.errors import BackendConfigError, UnknownTopicError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.producer import arguments
 from topicserve.producer.topic_reader import CheckTopic, OnInvalid, TopicReader
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import DeadLetter, decode_dead_letter
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.result import MetadataStatus, Result, decode_result, text_headers

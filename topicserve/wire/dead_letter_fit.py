@@ -16,7 +16,7 @@ from topicserve.wire.dead_letter import (
     TRUNCATED_HEADER,
     cut_text,
 )
-from topicserve.wire.headers import ID
+from topicserve.wire.header_names import ID
 from topicserve.wire.kafka_record import OutgoingRecord
 
 # A record batch's header, and the most that lengths, timestamps and offsets of a record take.

@@ -1,4 +1,4 @@
-"""The header names of the wire format, and the reading of an input record's.
+"""Reads the headers of an input record, and checks them.
 
 Input records and results follow the CloudEvents 1.0 Kafka binding in binary mode; trace context is
 W3C's. What producers repeat in every record (source, servable, ...) is checked once and remembered.
@@ -11,50 +11,32 @@ from datetime import datetime
 import msgspec
 
 from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.header_names import (
+    CARRIED_BACK,
+    CONTENT_TYPE,
+    DEADLINE,
+    EXPIRY_TIME,
+    ID,
+    INPUT_TYPE,
+    JSON_CONTENT_TYPE,
+    MAX_VERSION,
+    METADATA,
+    METADATA_ABSENT,
+    PROTOBUF_CONTENT_TYPE,
+    SERVABLE,
+    SERVABLE_LABEL,
+    SERVABLE_VERSION,
+    SIGNATURE,
+    SOURCE,
+    SPECVERSION,
+    SPECVERSION_VALUE,
+    TYPE,
+)
 from topicserve.wire.kafka_record import Headers
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits, check_name, exceeds
 from topicserve.wire.record_id import TO_UUID_SHAPE, UUID_SHAPE, WANTED, canonical_record_id
 from topicserve.wire.rfc3339 import read_time
 
-ID = "ce_id"
-SPECVERSION = "ce_specversion"
-SOURCE = "ce_source"
-TYPE = "ce_type"
-TIME = "ce_time"
-SERVABLE = "ce_servable"
-SERVABLE_VERSION = "ce_servableversion"
-SERVABLE_LABEL = "ce_servablelabel"
-SIGNATURE = "ce_signature"
-EXPIRY_TIME = "ce_expirytime"
-"""CloudEvents' own name of a deadline."""
-DEADLINE = "ce_deadline"
-"""Means the same."""
-METADATA = "ce_metadata"
-"""`absent`: the producer declares that this record has no metadata."""
-CONTENT_TYPE = "content-type"
-TRACE = ("traceparent", "tracestate")
-REQUEST = "topicserve-request"
-"""Which call of a client a record is of: a record id may be that of several, one after another."""
-_CARRIED_BACK = (*TRACE, REQUEST)
-"""Stand on the result as they came with the record."""
-METADATA_STATUS = "topicserve-metadata-status"
-METADATA_JSON = "topicserve-metadata"
-WORKER = "topicserve-worker"
-"""Protobuf results alone; JSON has the member "worker"."""
-REPLAY_INPUT = "topicserve-replay-input"
-"""Which record a result of `topicserve replay` answers: TOPIC:PARTITION:OFFSET."""
-REPLAY_GROUP = "topicserve-replay-group"
-"""The group of the replay that a result is of."""
-
-SPECVERSION_VALUE = "1.0"
-INPUT_TYPE = "topicserve.input"
-RESULT_TYPE = "topicserve.result"
-SHADOW_TYPE = "topicserve.shadow"
-JSON_CONTENT_TYPE = "application/json"
-PROTOBUF_CONTENT_TYPE = "application/x-protobuf"
-METADATA_ABSENT = "absent"
-
-MAX_VERSION = 2**63 - 1
 _REMEMBERED_ENVELOPES = 1024
 _REMEMBERED_BYTES = 4096
 # What a header takes in memory besides its text: a tuple, a str and a bytes object.
@@ -96,6 +78,7 @@ _KINDS = {
             SERVABLE_VERSION,
             SERVABLE_LABEL,
             SIGNATURE,
+            MAX_VERSION,
             METADATA,
             CONTENT_TYPE,
         ),
@@ -103,7 +86,7 @@ _KINDS = {
     ),
     ID: _RECORD_ID,
     **dict.fromkeys((EXPIRY_TIME, DEADLINE), _DEADLINE),
-    **dict.fromkeys(_CARRIED_BACK, _CARRIED),
+    **dict.fromkeys(CARRIED_BACK, _CARRIED),
 }
 
 # Where the producer library puts the id: where it stands there, the rest is compared as a whole.

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from topicserve.protos.metadata_uid import METADATA_UID
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import HeaderReader, InputHeaders, ServableSpec, read_id
 from topicserve.wire.json_codec.body import (

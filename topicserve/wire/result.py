@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import Headers, KafkaRecord

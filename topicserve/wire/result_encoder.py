@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from numpy.typing import NDArray
 
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.json_codec.values import row_pieces, whole_piece

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.result import text_headers

@@ -21,7 +21,7 @@ from topicserve.cli.replay.bounds import RangeFinder, read_bound
 from topicserve.embedded.kafka_server import KafkaServer
 from topicserve.embedded.redis_server import RedisServer
 from topicserve.exit_codes import EXIT_INTERRUPTED
-from topicserve.wire.headers import REPLAY_GROUP, REPLAY_INPUT, SERVABLE, SERVABLE_VERSION
+from topicserve.wire.header_names import REPLAY_GROUP, REPLAY_INPUT, SERVABLE, SERVABLE_VERSION
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 pytestmark = pytest.mark.servers

@@ -17,7 +17,7 @@ from tests.support.processes.worker_process import WorkerProcess
 from tests.support.stages.heavy_records import HEAVY, SIZE_BYTES
 from tests.support.stages.heavy_servable import RESULT_BYTES, heavy_servable, name_of
 from topicserve.embedded.stack import Stack
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 
 MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 PARTITIONS = 4

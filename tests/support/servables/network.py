@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.support.servables.models import FEATURES, Network
 from tests.support.traffic.accounts import Sent, a_record
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.result import Result
 
 NETWORK = "network"

@@ -8,7 +8,7 @@ from tests.support.servables.models import FEATURES
 from tests.support.servables.network import NETWORK
 from tests.support.servables.table import ENTRIES, TABLE
 from tests.support.traffic.accounts import Sent, a_record
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 
 _ODD_BODIES = (
     b"",

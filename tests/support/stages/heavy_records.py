@@ -8,7 +8,7 @@ import numpy as np
 from topicserve.protos.predict_pb2 import PredictRequest
 from topicserve.protos.tensor_pb2 import DT_FLOAT, DT_INT64, DT_STRING
 from topicserve.servables.kinds.servable import FeatureSpec, Signature, TensorSpec
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 
 SIZE_BYTES = 1024 * 1024 - 1024
 """What fits into a topic with Kafka's default limit, headers included."""

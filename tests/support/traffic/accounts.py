@@ -26,7 +26,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tests.support.kafka.topics import ADMIN_LIMIT_SECONDS
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import REASON_HEADER
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.result import Result, decode_result

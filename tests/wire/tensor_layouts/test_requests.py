@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from topicserve.protos import tensor_pb2 as pb
 from topicserve.protos.predict_pb2 import PredictRequest
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import InputReader, InputRecord, decode_input
 from topicserve.wire.kafka_record import KafkaRecord

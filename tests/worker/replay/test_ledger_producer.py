@@ -7,7 +7,7 @@ from tests.support.stages.fakes import HeldProducer
 from tests.support.stages.records import PARTITION, a_kafka_record
 from topicserve.backends.errors import BackendError, DeliveryTimeoutError
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
-from topicserve.wire.headers import REPLAY_INPUT
+from topicserve.wire.header_names import REPLAY_INPUT
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.worker.replay.ledger import Ledger
 from topicserve.worker.replay.ledger_producer import LedgerProducer, place_of

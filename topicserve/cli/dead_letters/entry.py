@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import DeadLetter, decode_dead_letter
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import read_id

@@ -15,7 +15,7 @@ import orjson
 
 from topicserve.cli.replay.differences import NOT_NUMBERS, answer_of, largest_difference
 from topicserve.cli.terminal import json_line
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import decode_dead_letter
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition

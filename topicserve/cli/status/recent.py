@@ -14,7 +14,7 @@ from topicserve.cli import connection
 from topicserve.cli.dead_letters.scan import Scan
 from topicserve.cli.status.flags import Deployment
 from topicserve.producer.result_reader import open_consumer
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import REASON_HEADER
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 from topicserve.wire.result import text_headers

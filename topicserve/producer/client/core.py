@@ -21,7 +21,7 @@ from topicserve.producer.encoder import EncodedRecord, RecordEncoder
 from topicserve.producer.errors import PredictTimeoutError, PublishError
 from topicserve.producer.publisher import Publisher
 from topicserve.producer.record import Record, StoredElsewhere
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.result import Result
 
 CLOSE_SECONDS = 5.0

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from topicserve.producer.errors import DeadLetterError, PredictTimeoutError
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import REASON_HEADER, Reason, decode_dead_letter
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord

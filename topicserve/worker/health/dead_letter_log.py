@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from topicserve.tracing import trace_of
 from topicserve.wire.dead_letter import Reason
-from topicserve.wire.headers import ID
+from topicserve.wire.header_names import ID
 from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.telemetry.logging import log_event
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from topicserve.backends.broker import OffsetAndMetadata, Offsets, OnDelivery, Places, Producer
 from topicserve.backends.errors import BackendError
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import REASON_HEADER
 from topicserve.wire.kafka_record import OutgoingRecord, TopicPartition
 from topicserve.worker.replay.ledger import Ledger

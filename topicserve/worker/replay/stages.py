@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import decode_input

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from topicserve.errors import TopicserveError
 from topicserve.servables.core.errors import error_text
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
-from topicserve.wire.headers import METADATA_JSON
+from topicserve.wire.header_names import METADATA_JSON
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import Metadata
 from topicserve.wire.result_encoder import Origin, encode_results

@@ -26,7 +26,7 @@ from topicserve.servables.core.errors import (
 )
 from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.kinds.servable import Servable
-from topicserve.wire import headers as names
+from topicserve.wire import header_names as names
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import Metadata, MetadataStatus

@@ -16,7 +16,7 @@ from topicserve.protos.tensors import from_tensor_proto
 from topicserve.servables.kinds.saved_model.options import SavedModelOptions
 from topicserve.servables.kinds.saved_model.saved_model import SavedModel
 from topicserve.servables.kinds.servable import Scope
-from topicserve.wire.headers import PROTOBUF_CONTENT_TYPE
+from topicserve.wire.header_names import PROTOBUF_CONTENT_TYPE
 from topicserve.wire.input_record import decode_input
 from topicserve.worker.stages.calls.feeds import build_feeds
 from topicserve.worker.stages.request import Request
