@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.kafka.port import Member, Port, eventually, numbered, numbers, send
+from topicserve.backends.errors import CommitRefusedError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.embedded.kafka_server import KafkaServer
 from topicserve.wire.kafka_record import TopicPartition
@@ -66,6 +67,26 @@ def test_no_offset_of_a_deleted_topic_is_committed(client: str, server: KafkaSer
     member.consumer.commit(member.next_offsets(), 10)
     assert member.consumer.committed([partition], 10) == {partition: 3}
     assert member.consumer.stats().positions.get(partition, 3) == 3
+    port.close()
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_a_commit_for_a_topic_that_is_gone_is_refused(client: str, server: KafkaServer) -> None:
+    """Also before polls find out, as in a stop: not repeated until the topic is created again."""
+    port = Port(open_broker(client, {"bootstrap.servers": server.bootstrap_servers}))
+    topic, admin = port.topic(1), port.admin()
+    member = port.member(topic)
+    assert send(port.producer(), numbered(topic, 10)) == [None] * 10
+    member.read(10)
+    stale = member.next_offsets()
+    assert admin.delete_topic(topic, 10)
+    eventually(lambda: admin.partitions(topic, 10) is None)
+
+    with pytest.raises(CommitRefusedError):
+        member.consumer.commit(stale, 60)
+
+    assert admin.create_topic(topic, 1, 10)
+    assert member.consumer.committed(list(stale), 10) == dict.fromkeys(stale)
     port.close()
 
 

@@ -123,8 +123,9 @@ class Consumer(Protocol):
         """Commit these offsets and wait for the answer.
 
         Raises CommitRefusedError when the group has moved on: a rebalance follows within `poll`,
-        and these offsets are not this member's to commit any more. BackendUnavailableError when no
-        answer came in time: whether they were committed is then unknown; commit again.
+        and these offsets are not this member's to commit any more; and for a topic that was
+        deleted. BackendUnavailableError when no answer came in time: whether they were committed is
+        then unknown; commit again.
         """
 
     def committed(

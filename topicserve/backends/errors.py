@@ -64,7 +64,7 @@ class RecordTooLargeError(RecordRefusedError):
 
 
 class CommitRefusedError(BackendError):
-    """The group has moved on: the partitions belong to someone else now."""
+    """The group has moved on: the partitions belong to someone else now, or are there no more."""
 
 
 class FencedError(BackendError):

@@ -31,7 +31,7 @@ class ScriptedClient:
         self.on_poll: Callable[[], dict[Any, list[Any]]] = dict
         self.closed = False
         self._fetcher = SimpleNamespace(_paused_partition_records=None)
-        self._coordinator = SimpleNamespace(_join_task=None)
+        self._coordinator = SimpleNamespace(_join_task=None, _send_offset_commit_request=None)
 
     def poll(self, timeout_ms: float, max_records: int) -> dict[Any, list[Any]]:  # noqa: ARG002
         return self.on_poll()

@@ -330,8 +330,11 @@ class ConfluentConsumer:
         theirs = to_client(offsets)
         if not theirs:
             return
-        with translated():
-            raise_for_partitions(self._client.commit(offsets=theirs, asynchronous=False))
+        try:
+            with translated():
+                raise_for_partitions(self._client.commit(offsets=theirs, asynchronous=False))
+        except UnknownTopicError as error:  # it was deleted, which polls have yet to find out
+            raise CommitRefusedError(str(error)) from error
 
     def _on_lost(self, partitions: list[TopicPartition]) -> None:
         assert self._listener is not None

@@ -20,7 +20,11 @@ from topicserve.backends.kafka_python.errors import translated
 from topicserve.backends.kafka_python.offsets import from_client, to_client
 from topicserve.backends.kafka_python.reading.rebalance import Change, RebalanceThread
 from topicserve.backends.kafka_python.reading.topics import SubscribedTopics
-from topicserve.backends.kafka_python.workarounds.client import keep_joining, unpark_records
+from topicserve.backends.kafka_python.workarounds.client import (
+    commit_no_topic_that_is_gone,
+    keep_joining,
+    unpark_records,
+)
 from topicserve.backends.kafka_python.workarounds.unreadable import read_on
 from topicserve.backends.own_process import own_process
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
@@ -177,6 +181,7 @@ class KafkaPythonConsumer:
     def _open(self, timeout_seconds: float) -> Any:
         client = self._network.open(kafka.KafkaConsumer, self._arguments, timeout_seconds)
         read_on(client, self._max_decompressed_bytes)
+        commit_no_topic_that_is_gone(client)
         if self._topics.names:
             listener = RebalanceThread(self._on_change, self._network.call_soon)
             client.subscribe(topics=self._topics.names, listener=listener)

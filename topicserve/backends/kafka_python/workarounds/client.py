@@ -127,6 +127,26 @@ def forget_aborted_offsets(client: Any) -> None:
         manager._pending_txn_offset_commits.clear()  # noqa: SLF001
 
 
+def commit_no_topic_that_is_gone(client: Any) -> None:
+    """To a new consumer: a commit for a topic that was deleted is refused at once.
+
+    The client repeats it until its time is up. A topic that is created again meanwhile would be
+    read from the old one's offset.
+    """
+    coordinator = getattr(client, "_coordinator", None)
+    if coordinator is None:
+        return  # it has no group
+    send = coordinator._send_offset_commit_request  # noqa: SLF001
+
+    async def send_once(offsets: Any) -> Any:
+        try:
+            return await send(offsets)
+        except errors.UnknownTopicOrPartitionError as error:
+            raise errors.CommitFailedError(str(error)) from error
+
+    coordinator._send_offset_commit_request = send_once  # noqa: SLF001
+
+
 def _retrying(on_complete: Callable[[int, Any], None]) -> Callable[[int, Any], None]:
     def completed(correlation_id: int, response: Any) -> None:
         if isinstance(response, errors.RequestTimedOutError):
