@@ -21,6 +21,8 @@ from topicserve.servables.kinds.transform import make_adapter
 from topicserve.servables.kinds.transform.transform import Transform, load_transform
 
 FLOAT32 = np.dtype(np.float32)
+BIG = 2**53 + 1
+"""The first integer that no float64 holds."""
 
 
 def write(directory: Path, definition: Any) -> str:
@@ -55,7 +57,23 @@ def apply(transform: Transform, rows: Any) -> NDArray[Any]:
         ("int64", [2], {"step": "scale", "multiply_by": [0.5, 2]}, [[1, 2]], [[0.5, 4]]),
         ("float64", [], {"step": "clip", "minimum": 0, "maximum": 1}, [-1, 0.5, 2], [0, 0.5, 1]),
         ("int8", [], {"step": "clip", "minimum": 0}, [-1, 100], [0, 100]),
+        ("int64", [], {"step": "clip", "maximum": BIG}, [2**62, BIG - 1], [BIG, BIG - 1]),
+        ("int64", [], {"step": "clip", "minimum": -BIG}, [-(2**62)], [-BIG]),
+        ("uint64", [], {"step": "clip", "maximum": 2**64 - 1}, [2**64 - 1, 1], [2**64 - 1, 1]),
+        ("uint64", [], {"step": "clip", "minimum": 2**64 - 1}, [1], [2**64 - 1]),
+        ("int8", [], {"step": "clip", "maximum": 100.0}, [127], [100]),
         ("float32", [], {"step": "bucketize", "boundaries": [0, 10]}, [-1, 0, 9, 10], [0, 1, 1, 2]),
+        ("int64", [], {"step": "bucketize", "boundaries": [BIG]}, [BIG - 1, BIG], [0, 1]),
+        (
+            "int8",
+            [],
+            {"step": "bucketize", "boundaries": [-999, 0.5, 999]},
+            [0, 1, -128],
+            [1, 2, 1],
+        ),
+        ("uint64", [], {"step": "bucketize", "boundaries": [2**64 - 1]}, [2**64 - 1, 0], [1, 0]),
+        ("bool", [], {"step": "bucketize", "boundaries": [0.5]}, [False, True], [0, 1]),
+        ("float64", [], {"step": "scale", "subtract": BIG - 1}, [0], [float(1 - BIG)]),
         ("int32", [], {"step": "one_hot", "depth": 2}, [1, 2, -1], [[0, 1], [0, 0], [0, 0]]),
         ("float32", [3], {"step": "argmax"}, [[0, 2, 2], [3, 1, 0]], [1, 0]),
         ("float32", [], {"step": "cast", "dtype": "int32"}, [1.9, -1.9], [1, -1]),
@@ -88,6 +106,42 @@ def test_buckets_are_tensorflows(
     theirs = tf.raw_ops.Bucketize(input=tf.constant(values, tf.float32), boundaries=boundaries)
 
     assert apply(transform, values).tolist() == theirs.numpy().tolist()
+
+
+@given(
+    values=st.lists(st.integers(-(2**63), 2**63 - 1) | st.just(BIG), min_size=1, max_size=5),
+    boundaries=st.sets(
+        st.integers(-(2**64), 2**64)
+        | st.floats(-1e20, 1e20)
+        | st.sampled_from([BIG, float(BIG - 1)]),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_integers_are_counted_exactly(
+    tmp_path_factory: pytest.TempPathFactory, values: list[int], boundaries: set[float]
+) -> None:
+    """Also those that no float holds."""
+    directory = tmp_path_factory.mktemp("transform")
+    limits = sorted(boundaries)
+    transform = one_step(directory, "int64", [], step="bucketize", boundaries=limits)
+
+    assert apply(transform, values).tolist() == [
+        sum(limit <= value for limit in limits) for value in values
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_greatest_is_tensorflows(tmp_path: Path, dtype: str) -> None:
+    """What is not a number is never the greatest; of nothing else the place is 0."""
+    transform = one_step(tmp_path, dtype, [None], step="argmax")
+    random = np.random.default_rng(3)
+    for size in (1, 2, 5, 16, 33):
+        rows = random.normal(size=(40, size)).astype(dtype)
+        for share, odd in ((0.4, np.nan), (0.2, -np.inf), (0.1, np.inf)):
+            rows[random.random(rows.shape) < share] = odd
+
+        assert apply(transform, rows).tolist() == tf.argmax(rows, axis=-1).numpy().tolist()
 
 
 def test_columns_are_joined_in_order(tmp_path: Path) -> None:
@@ -198,6 +252,8 @@ def test_what_comes_out_is_what_the_signature_says(
         ("float32", [], {"step": "clip", "minimum": 2, "maximum": 1}, "must not be above"),
         ("int8", [], {"step": "clip", "minimum": 0.5}, "`minimum` must be a value of int8"),
         ("int8", [], {"step": "clip", "maximum": 128}, "`maximum` must be a value of int8"),
+        ("uint64", [], {"step": "clip", "maximum": 2**64}, "`maximum` must be a value of uint64"),
+        ("float32", [], {"step": "clip", "maximum": 10**400}, "be of values of float32|range"),
         ("bool", [], {"step": "clip", "maximum": 1}, "found booleans"),
         ("float32", [], {"step": "bucketize", "boundaries": [1, 1]}, "`boundaries` must increase"),
         ("float32", [], {"step": "one_hot", "depth": 2}, "takes integers, found float32"),

@@ -38,7 +38,10 @@ class OneHot(OneColumnStep, frozen=True, kw_only=True, tag="one_hot"):
 
 
 class Argmax(OneColumnStep, frozen=True, kw_only=True, tag="argmax"):
-    """The place of the greatest number in the last dimension; the first of several."""
+    """The place of the greatest number in the last dimension; the first of several.
+
+    As tf.argmax has it, what is not a number is no greatest one.
+    """
 
     def infer(self, specs: Sequence[TensorSpec]) -> TensorSpec:
         """Numbers become int64 of one dimension less."""
@@ -53,6 +56,8 @@ class Argmax(OneColumnStep, frozen=True, kw_only=True, tag="argmax"):
         (column,) = columns
         if column.ndim < 2:
             raise InvalidArgumentError("takes rows of at least one dimension")
+        if column.dtype.kind == "f":
+            column = np.where(np.isnan(column), -np.inf, column)
         return np.asarray(column.argmax(axis=-1), np.int64)
 
 
