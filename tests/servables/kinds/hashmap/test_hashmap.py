@@ -54,6 +54,39 @@ def test_json_lines_map_keys_to_values(tmp_path: Path) -> None:
     assert look_up(table, b"a") == [b"1"]
 
 
+@pytest.mark.parametrize("file_format", ["csv", "json_lines"])
+def test_of_lines_with_one_key_the_first_counts(
+    tmp_path: Path, file_format: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As TF Serving inserts them; one warning has their number and the first ones."""
+    pairs = [
+        ("a", "1"),
+        ("b", "2"),
+        ("a", "3"),
+        *((f"k{n}", "x") for n in range(9)),
+        ("b" * 99, "4"),
+    ]
+    pairs += [*((f"k{n}", "y") for n in range(9)), ("b" * 99, "5")]
+    csv = "".join(f"{key},{value}\n" for key, value in pairs)
+    json_lines = "".join(f'{{"key": "{key}", "value": "{value}"}}\n' for key, value in pairs)
+
+    table = load(tmp_path, csv if file_format == "csv" else json_lines, format=file_format)
+
+    assert look_up(table, b"a", b"b", b"k8", b"b" * 99) == [b"1", b"2", b"x", b"4"]
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.endswith(
+        ": 11 lines have the key of an earlier line, which counts; the first ones: b'a' (line 3), "
+        "b'k0' (line 14), b'k1' (line 15), b'k2' (line 16), b'k3' (line 17)"
+    )
+
+
+def test_a_long_key_is_cut_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A key may be as long as the file."""
+    load(tmp_path, f"{'b' * 999},1\n{'b' * 999},2\n")
+
+    assert f"the first ones: b'{'b' * 62}... (line 2)" in caplog.text
+
+
 def test_numbers_are_keys_and_values(tmp_path: Path) -> None:
     """Both sides may be numbers; the signature says so."""
     table = load(tmp_path, "3,0.5\n", keys="int64", values="float32")

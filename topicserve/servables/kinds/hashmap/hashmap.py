@@ -4,6 +4,7 @@ It is the smallest kind that is useful, and shows what every kind consists of: i
 servable that predicts on columns, and `make_adapter`, which turns paths into loaders of servables.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +26,9 @@ from topicserve.servables.sources.directory_size import directory_bytes
 if TYPE_CHECKING:
     from topicserve.servables.kinds.registry import KindContext
 
+_logger = logging.getLogger(__name__)
+
+_MAX_SHOWN_KEYS, _MAX_SHOWN_CHARACTERS = 5, 64
 # A dict of bytes takes so much more than its lines in the file (measured on short ones).
 RAM_PER_BYTE_ON_DISK = 9
 
@@ -80,14 +84,32 @@ class Hashmap:
 
 
 def load_hashmap(path: str, options: HashmapOptions) -> Hashmap:
-    """Read the table of a version; every error names the file and the line."""
+    """Read the table of a version; every error names the file and the line.
+
+    Of lines with the same key the first one counts, as in TF Serving; one warning is logged.
+    """
     file = _file(path, options)
-    table = {}
+    table: dict[Any, Any] = {}
+    repeats = 0
+    shown: list[str] = []
     for line, key, value in READERS[options.format](file):
         try:
-            table[_cast(key, options.keys)] = _cast(value, options.values)
+            found, content = _cast(key, options.keys), _cast(value, options.values)
         except (ValueError, OverflowError) as error:
             raise InvalidArgumentError(f"{file}, line {line}: {error}") from None
+        if found not in table:
+            table[found] = content
+            continue
+        repeats += 1
+        if len(shown) < _MAX_SHOWN_KEYS:
+            shown.append(f"{_shown(found)} (line {line})")
+    if repeats:
+        _logger.warning(
+            "%s: %d lines have the key of an earlier line, which counts; the first ones: %s",
+            file,
+            repeats,
+            ", ".join(shown),
+        )
     return Hashmap(table, options)
 
 
@@ -102,6 +124,11 @@ def make_adapter(
         return main_ram(RAM_PER_BYTE_ON_DISK * directory_bytes(_file(path, settings)))
 
     return SimpleLoaderSourceAdapter(lambda path: load_hashmap(path, settings), estimate)
+
+
+def _shown(key: object) -> str:
+    text = repr(key)
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[:_MAX_SHOWN_CHARACTERS]}..."
 
 
 def _file(path: str, options: HashmapOptions) -> str:
