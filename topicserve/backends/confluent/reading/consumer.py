@@ -12,6 +12,7 @@ from topicserve.backends.broker import ConsumerStats, Offsets, RebalanceListener
 from topicserve.backends.confluent.errors import PARTITION_EOF, translate, translated
 from topicserve.backends.confluent.offsets import from_client, to_client
 from topicserve.backends.confluent.reading.careful import CarefulReader
+from topicserve.backends.confluent.reading.client_errors import ClientErrors
 from topicserve.backends.confluent.reading.corrupt import CorruptBatches
 from topicserve.backends.confluent.reading.detours import Detours
 from topicserve.backends.confluent.reading.messages import partition_of, records_of, with_place
@@ -61,15 +62,14 @@ class ConfluentConsumer:
         closing does not leave the group. A partition that stands still for `stall_seconds` is
         looked at, too.
         """
-        self._client = open_client(self._on_error)
+        self._errors = ClientErrors()
+        self._client = open_client(self._errors.on_error)
         self._clock = clock
         self._listener: RebalanceListener | None = None
         self._found_topics: set[str] = set()
         self._partitions = AssignedPartitions(self._client)
         self._assigned, self._paused = self._partitions.assigned, self._partitions.paused
         self._ends, self._unread = self._partitions.ends, self._partitions.unread
-        self._error: BaseException | None = None
-        self._problem = ""
         self._calls = BoundedCalls("confluent-consumer")
         self._seeks = Seeks(self._client)
         self._corrupt = CorruptBatches(self._seeks.seek, self._partitions.log_end)
@@ -89,9 +89,9 @@ class ConfluentConsumer:
         with translated():
             self._client.subscribe(
                 list(topics),
-                on_assign=self._keeping_errors(self._on_assigned),
-                on_revoke=self._keeping_errors(self._on_revoked),
-                on_lost=self._keeping_errors(self._on_lost),
+                on_assign=self._errors.keeping(self._on_assigned),
+                on_revoke=self._errors.keeping(self._on_revoked),
+                on_lost=self._errors.keeping(self._on_lost),
             )
 
     def poll(self, timeout_seconds: float, max_records: int) -> list[KafkaRecord]:
@@ -175,7 +175,7 @@ class ConfluentConsumer:
             frozenset(self._paused),
             self._partitions.lag_records(),
             dict(self._ends),
-            self._problem,
+            self._errors.problem,
             self._is_member,
         )
 
@@ -226,7 +226,7 @@ class ConfluentConsumer:
                 if first is not None and max_records > 1
                 else []
             )
-        self._raise_error()
+        self._errors.raise_error()
         if first is None:
             return []
         rest.insert(0, first)
@@ -238,7 +238,7 @@ class ConfluentConsumer:
             if len(records) != len(rest):
                 self._keep_last_ends(rest)
         if records:
-            self._problem = ""
+            self._errors.problem = ""
         return records + self._corrupt.take_found()
 
     def _keep_last_ends(self, messages: list[Any]) -> None:
@@ -261,45 +261,14 @@ class ConfluentConsumer:
         problem = translate(error)
         if isinstance(problem, BackendUnavailableError | CommitRefusedError):
             # The client reconnects, or joins again, by itself.
-            self._problem = with_place(problem, message)
-            log.warning("%s", self._problem)
+            self._errors.note(with_place(problem, message))
             return False
         topic = message.topic()
         if isinstance(problem, UnknownTopicError) and topic in self._found_topics:
             self._partitions.note_deleted(topic)
-            self._problem = f'the topic "{topic}" was deleted; waiting until it is created again'
-            log.warning("%s", self._problem)
+            self._errors.note(f'the topic "{topic}" was deleted; waiting until it is created again')
             return False
         raise problem
-
-    def _on_error(self, error: KafkaError) -> None:
-        problem = translate(error)
-        if isinstance(problem, BackendUnavailableError):
-            self._problem = str(problem)
-            log.debug("%s", problem)
-        else:
-            self._error = problem
-
-    def _raise_error(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-
-    def _keeping_errors(
-        self, tell: Callable[[list[TopicPartition]], None]
-    ) -> Callable[[Any, Sequence[Any]], None]:
-        """Return a callback for the client; what goes wrong in it is raised by `poll`.
-
-        Raised within the callback it would leave the rebalance unfinished, and `close` waiting.
-        """
-
-        def call(_: Any, partitions: Sequence[Any]) -> None:
-            try:
-                tell([*map(ours_of, partitions)])
-            except BaseException as error:
-                self._error = error
-
-        return call
 
     def _on_assigned(self, partitions: list[TopicPartition]) -> None:
         assert self._listener is not None
