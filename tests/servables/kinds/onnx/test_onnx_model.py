@@ -151,6 +151,28 @@ def test_a_batch_of_one_takes_any_number_of_rows(load: Load) -> None:
     assert loaded.predict({"x": rows})["x_out"].tolist() == rows.tolist()
 
 
+def test_what_is_returned_is_the_callers_own(load: Load) -> None:
+    """Neither an input, given back, nor a weight of the model: both may be written to."""
+    made = model(
+        [node("Identity", ["x"], ["y"])],
+        [value("x", ["batch"])],
+        [value("x", ["batch"]), value("y", ["batch"]), value("weight", [1])],
+        {"weight": np.array([5], np.float32)},
+    )
+    loaded, column = load(made), np.ones(3, np.float32)
+
+    for array in loaded.predict({"x": column}).values():
+        array[...] = 7
+    outputs = loaded.predict({"x": column})
+
+    assert column.tolist() == [1, 1, 1]
+    assert {name: array.tolist() for name, array in outputs.items()} == {
+        "x": [1, 1, 1],
+        "y": [1, 1, 1],
+        "weight": [5],
+    }
+
+
 def test_outputs_are_chosen(load: Load) -> None:
     """What is not asked for is not returned."""
     loaded = load(echoes(a=["batch"], b=["batch"]))
