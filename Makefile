@@ -9,7 +9,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-kinds bench-heavy bench-stages bench-start bench-handle docs tables chaos lock format
+.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-kinds bench-heavy bench-large bench-flat bench-peers bench-stages bench-start bench-handle docs tables chaos lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,15 @@ bench-kinds: setup ## drain a backlog of each kind of record, on Apache Kafka
 
 bench-heavy: setup ## how near a worker comes to its model's own rate where the model is the work
 	$(BIN)/python -m benchmarks.heavy
+
+bench-large: setup ## records and results of 1 MiB, beside a bare echo: MB a second, and memory
+	$(BIN)/python -m benchmarks.large
+
+bench-flat: setup ## CPU a record by backlog, partitions, servables and replicas
+	$(BIN)/python -m benchmarks.flat
+
+bench-peers: setup ## the same job in other frameworks, also with bad records and a kill
+	$(BIN)/python -m benchmarks.peers
 
 bench-stages: setup ## what a record of each kind costs between the Kafka clients and the model
 	$(BIN)/python -m benchmarks.stages

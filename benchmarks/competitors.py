@@ -48,6 +48,8 @@ class Competitor:
     guarantee: str
     shape: Shape
     program: Callable[[Run], Program]
+    reads_from_the_end: bool = False
+    """Knows no committed offsets: reads what is written from its start on."""
 
     @property
     def name(self) -> str:
@@ -59,18 +61,23 @@ def hand_loop(module: str, kind: str = SAVED_MODEL) -> Callable[[Run], Program]:
     """Return how to start one of benchmarks.hand_loops, with a model of a kind."""
 
     def program(run: Run) -> Program:
-        environment = {
-            "BOOT": run.servers.bootstrap_servers,
-            "REDIS": run.servers.redis_url,
-            "TIN": run.input_topic,
-            "TOUT": run.output_topic,
-            "GROUP": run.group_id,
-            "MODEL": str(run.model_base_path / "1"),
-            "KIND": kind,
-        }
-        return Program([sys.executable, "-m", f"benchmarks.hand_loops.{module}"], environment)
+        command = [sys.executable, "-m", f"benchmarks.hand_loops.{module}"]
+        return Program(command, environment_of(run, kind))
 
     return program
+
+
+def environment_of(run: Run, kind: str = SAVED_MODEL) -> dict[str, str]:
+    """Return what tells a program written by hand where it reads and writes."""
+    return {
+        "BOOT": run.servers.bootstrap_servers,
+        "REDIS": run.servers.redis_url,
+        "TIN": run.input_topic,
+        "TOUT": run.output_topic,
+        "GROUP": run.group_id,
+        "MODEL": str(run.model_base_path / "1"),
+        "KIND": kind,
+    }
 
 
 # As the hand loops have it.
@@ -82,7 +89,7 @@ def worker(
     guarantee: str,
     kind: str = SAVED_MODEL,
     *,
-    options: Any = ONE_THREAD,
+    options: Mapping[str, object] = ONE_THREAD,
     has_pages: bool = True,
     has_sdk: bool = False,
 ) -> Callable[[Run], Program]:
@@ -93,24 +100,7 @@ def worker(
     """
 
     def program(run: Run) -> Program:
-        config: dict[str, Any] = {
-            "kafka": {
-                "bootstrap_servers": run.servers.bootstrap_servers,
-                "group_id": run.group_id,
-                "client": client,
-            },
-            "topics": {"input": [run.input_topic], "output": run.output_topic},
-            "metadata": {"redis_url": run.servers.redis_url},
-            "delivery": {"guarantee": guarantee},
-            "servables": [
-                {
-                    "name": SERVABLE,
-                    "base_path": str(run.model_base_path),
-                    "kind": kind,
-                    "options": dict(options),
-                }
-            ],
-        }
+        config = config_of(run, client, guarantee, kind, options)
         if not has_pages:
             config["http"] = {"port": -1}
         command = worker_command(config, run.directory / "worker.toml")
@@ -119,6 +109,30 @@ def worker(
         return Program(command, {})
 
     return program
+
+
+def config_of(
+    run: Run, client: str, guarantee: str, kind: str, options: Mapping[str, object]
+) -> dict[str, Any]:
+    """Return a worker's configuration with one servable."""
+    return {
+        "kafka": {
+            "bootstrap_servers": run.servers.bootstrap_servers,
+            "group_id": run.group_id,
+            "client": client,
+        },
+        "topics": {"input": [run.input_topic], "output": run.output_topic},
+        "metadata": {"redis_url": run.servers.redis_url},
+        "delivery": {"guarantee": guarantee},
+        "servables": [
+            {
+                "name": SERVABLE,
+                "base_path": str(run.model_base_path),
+                "kind": kind,
+                "options": dict(options),
+            }
+        ],
+    }
 
 
 def onnx_hand_loop(client: str) -> Competitor:
@@ -148,7 +162,7 @@ def topicserve(
     return Competitor("topicserve", client, guarantee, shape, program)
 
 
-def _watched(kind: str, shape: Shape = Shape.TOPICSERVE, **parts: bool) -> Competitor:
+def _watched(kind: str, shape: Shape = Shape.TOPICSERVE, **parts: Any) -> Competitor:
     client, guarantee = "confluent", "at_least_once"
     program = worker(client, guarantee, SAVED_MODEL, **parts)
     return Competitor(kind, client, guarantee, shape, program)

@@ -19,16 +19,19 @@ from benchmarks.measure import usage
 from benchmarks.options import only
 from benchmarks.runs import Bench, running
 from benchmarks.servers import open_servers
+from benchmarks.topics import PARTITIONS
 
 
-def drain(bench: Bench, competitor: Competitor, limit_seconds: float) -> Outcome:
+def drain(
+    bench: Bench, competitor: Competitor, limit_seconds: float, partitions: int = PARTITIONS
+) -> Outcome:
     """Start a competitor, let it drain the backlog, and return what that took."""
     records = len(bench.measured)
-    with running(bench, competitor) as run:
-        run.source.write_held_back(bench.measured)
+    with running(bench, competitor, partitions) as run:
+        run.hold_back(bench.measured)
 
         before, started = usage(run.process.pid), time.monotonic()
-        run.source.release()
+        run.release()
         run.read_until_complete(records, limit_seconds)
         seconds, after = time.monotonic() - started, usage(run.process.pid)
 

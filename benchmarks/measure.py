@@ -22,12 +22,22 @@ def usage(pid: int) -> Usage:
     times = [process.cpu_times() for process in family]
     return Usage(
         sum(time.user + time.system for time in times),
-        sum(_peak_rss_bytes(process.pid) for process in family),
+        sum(peak_rss_bytes(process.pid) for process in family),
     )
 
 
-def _peak_rss_bytes(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
+    """Return what a process has in memory now."""
+    return _status_bytes(pid, "VmRSS")
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """Return the most that a process has had in memory, without its children."""
+    return _status_bytes(pid, "VmHWM")
+
+
+def _status_bytes(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) * _KIB
     return 0

@@ -20,6 +20,7 @@ from tests.support.servables.onnx_files import network_model, save
 WARM_UP_RECORDS = 256
 START_LIMIT_SECONDS = 90.0
 READ_SECONDS = 0.02
+_READ_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,13 @@ class Running:
         source: InputTopic,
         results: OutputTopic,
         topics: tuple[str, str, str],
+        *,
+        reads_from_the_end: bool = False,
     ) -> None:
         self.process, self.source, self.results = process, source, results
         self.topics = topics
+        self._reads_from_the_end = reads_from_the_end
+        self._held_back: range = range(0)
         self.answers = Answers(bench.workload, bench.network)
 
     def read_until_complete(self, records: int, limit_seconds: float) -> None:
@@ -92,6 +97,19 @@ class Running:
                     f"{self.process.log_tail()}"
                 )
 
+    def hold_back(self, indexes: range) -> None:
+        """Make records ready that `release` gives to the program."""
+        self._held_back = indexes
+        if not self._reads_from_the_end:
+            self.source.write_held_back(indexes)
+
+    def release(self) -> None:
+        """Let the program find what was held back: all at once, or as fast as it is written."""
+        if self._reads_from_the_end:
+            self.source.write(self._held_back)
+        else:
+            self.source.release()
+
     def check_alive(self) -> None:
         """Raise AssertionError, with the end of its log, when the program has ended."""
         if not self.process.running:
@@ -99,7 +117,9 @@ class Running:
 
 
 @contextmanager
-def running(bench: Bench, competitor: Competitor) -> Iterator[Running]:
+def running(
+    bench: Bench, competitor: Competitor, partitions: int = PARTITIONS
+) -> Iterator[Running]:
     """Start a competitor in places of its own and give it once it is warm."""
     run_id = uuid.uuid4().hex[:8]
     directory = bench.directory / run_id
@@ -116,11 +136,28 @@ def running(bench: Bench, competitor: Competitor) -> Iterator[Running]:
     bootstrap = bench.servers.bootstrap_servers
     source = InputTopic(bootstrap, run.input_topic, bench.workload, competitor.shape)
     with (
-        open_topics(bootstrap, *run.topics, partitions=PARTITIONS),
-        OutputTopic(bootstrap, run.output_topic) as results,
+        open_topics(bootstrap, *run.topics, partitions=partitions),
+        OutputTopic(bootstrap, run.output_topic, partitions) as results,
         ChildProcess(program.command, directory / "log", program.environment) as process,
     ):
-        started = Running(bench, process, source, results, run.topics)
+        reads_from_the_end = competitor.reads_from_the_end
+        started = Running(
+            *(bench, process, source, results, run.topics), reads_from_the_end=reads_from_the_end
+        )
+        if reads_from_the_end:
+            _wait_for_its_reading(bench, started)
         source.write(bench.warm_up)
-        started.read_until_complete(WARM_UP_RECORDS, START_LIMIT_SECONDS)
+        started.read_until_complete(WARM_UP_RECORDS - len(started.answers), START_LIMIT_SECONDS)
+        started.answers.duplicates = 0
         yield started
+
+
+def _wait_for_its_reading(bench: Bench, started: Running) -> None:
+    """Write a record again and again until one is answered: what came before is never read."""
+    deadline = time.monotonic() + START_LIMIT_SECONDS
+    while not len(started.answers):
+        started.source.write(bench.warm_up[:1])
+        started.answers.add(started.results.read(_READ_AGAIN_SECONDS))
+        started.check_alive()
+        if time.monotonic() > deadline:
+            raise AssertionError(f"has answered nothing\n{started.process.log_tail()}")

@@ -73,11 +73,13 @@ class InputTopic:
 
     def _produce(self, producer: Producer, index: int) -> None:
         record_id = self._workload.ids[index]
+        servables = self._workload.servables
+        servable = servables[index % len(servables)]
         producer.produce(
             self._topic,
             self._workload.value(index, self._shape),
             key=record_id.encode(),
-            headers=input_headers(record_id, self._shape),
+            headers=input_headers(record_id, self._shape, servable),
         )
 
     def _flush(self, producer: Producer) -> None:
@@ -89,7 +91,7 @@ class InputTopic:
 class OutputTopic:
     """Reads the committed records of an output topic from its beginning."""
 
-    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+    def __init__(self, bootstrap_servers: str, topic: str, partitions: int = PARTITIONS) -> None:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -99,7 +101,7 @@ class OutputTopic:
             }
         )
         self._consumer.assign(
-            [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(PARTITIONS)]
+            [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)]
         )
 
     def read(self, limit_seconds: float) -> list[Message]:

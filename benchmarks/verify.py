@@ -40,6 +40,11 @@ class Answers:
             if len(self._seen) % CHECK_EVERY == 0:
                 self._kept.append(message)
 
+    def missing(self, indexes: Iterable[int]) -> int:
+        """Return how many of these records of the workload have no result."""
+        ids = (self._workload.ids[index].encode() for index in indexes)
+        return sum(record_id not in self._seen for record_id in ids)
+
     def check(self) -> None:
         """Raise AssertionError unless ids are the workload's, and what was kept is right."""
         unknown = self._seen - {record_id.encode() for record_id in self._workload.ids}
@@ -60,12 +65,16 @@ class Answers:
 def _read(message: Any) -> tuple[str, NDArray[Any], Any]:
     """Return the record id, the probabilities by row and the metadata of our result, or another's.
 
-    A hand loop's is known by its member "y".
+    A hand loop's is known by its member "y", MLServer's by the model's name.
     """
     value, headers = message.value(), message.headers() or []
     if b'"y":' in value:
         body = orjson.loads(value)
         return body["id"], np.atleast_2d(body["y"]), body["metadata"]
+    if b'"model_name":' in value:
+        body = orjson.loads(value)
+        probabilities, metadata = (one["data"] for one in body["outputs"])
+        return body["id"], np.atleast_2d(probabilities), orjson.loads(metadata[0])
     record = KafkaRecord(message.topic(), 0, 0, 0, message.key(), value, headers)
     result = decode_result(record)
     tensors = result.form is Form.TENSORS

@@ -30,6 +30,8 @@ class Shape(Enum):
     """`{"instances": [[...], ...]}`, with all rows of a record."""
     PROTOBUF = "protobuf"
     """TensorFlow Serving's PredictRequest, with all rows of a record."""
+    OPEN_INFERENCE = "open inference"
+    """The request of the Open Inference Protocol, with the id as a tensor beside the row."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Workload:
     ids: list[str]
     rows: NDArray[np.float64]
     rows_of_a_record: int = 1
+    bad: range = range(0)
+    """The indexes of records whose rows are one float short."""
+    servables: tuple[str, ...] = (SERVABLE,)
+    """What records ask for in turn."""
 
     @classmethod
     def make(
@@ -61,6 +67,8 @@ class Workload:
     def value(self, index: int, shape: Shape) -> bytes:
         """Return one record's body."""
         rows = self.rows_of(index)
+        if index in self.bad:
+            rows = rows[:, :-1]
         if shape is Shape.PROTOBUF:
             return encode_predict_request({"x": rows.astype(np.float32)}, servable_name=SERVABLE)
         body: dict[str, object] = {"instance": rows[0]}
@@ -68,6 +76,10 @@ class Workload:
             body = {"instances": rows}
         elif shape is Shape.HAND_LOOP:
             body = {"id": self.ids[index], "inputs": [{"data": rows[0]}]}
+        elif shape is Shape.OPEN_INFERENCE:
+            tensor = {"name": "x", "datatype": "FP32", "shape": rows.shape, "data": rows.ravel()}
+            text = {"name": "id", "datatype": "BYTES", "shape": (1,), "data": [self.ids[index]]}
+            body = {"inputs": [tensor, text]}
         return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
     def metadata(self, index: int) -> bytes:
@@ -75,8 +87,12 @@ class Workload:
         return orjson.dumps({"row": index, "source": "benchmark", "label": index % 10})
 
 
-def input_headers(record_id: str, shape: Shape) -> list[tuple[str, bytes]]:
+def input_headers(
+    record_id: str, shape: Shape, servable: str = SERVABLE
+) -> list[tuple[str, bytes]]:
     """Return the CloudEvents headers of an input record."""
+    if shape is Shape.OPEN_INFERENCE:
+        return [("mlserver-model", SERVABLE.encode())]
     is_protobuf = shape is Shape.PROTOBUF
     content_type = names.PROTOBUF_CONTENT_TYPE if is_protobuf else names.JSON_CONTENT_TYPE
     trace_id = record_id.replace("-", "")
@@ -87,6 +103,6 @@ def input_headers(record_id: str, shape: Shape) -> list[tuple[str, bytes]]:
         (names.ID, record_id.encode()),
         (names.SOURCE, b"/benchmark"),
         (names.TYPE, names.INPUT_TYPE.encode()),
-        (names.SERVABLE, SERVABLE.encode()),
+        (names.SERVABLE, servable.encode()),
         (names.CONTENT_TYPE, content_type.encode()),
     ]

@@ -2,7 +2,7 @@
 
 from confluent_kafka import Consumer, Producer
 
-from benchmarks.hand_loops.job import Places
+from benchmarks.hand_loops.job import MAX_MESSAGE_BYTES, Places
 
 POLL_SECONDS = 0.1
 
@@ -16,7 +16,13 @@ def main() -> None:
             "auto.offset.reset": "earliest",
         }
     )
-    producer = Producer({"bootstrap.servers": places.bootstrap_servers, "linger.ms": 0})
+    producer = Producer(
+        {
+            "bootstrap.servers": places.bootstrap_servers,
+            "linger.ms": 0,
+            "message.max.bytes": MAX_MESSAGE_BYTES,
+        }
+    )
     consumer.subscribe([places.input_topic])
     while True:
         record = consumer.poll(POLL_SECONDS)

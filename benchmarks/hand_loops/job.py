@@ -15,6 +15,8 @@ import redis
 
 COMMIT_INTERVAL_SECONDS = 0.5
 BATCH_RECORDS = 1024
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+"""What an echo may send: `benchmarks.large` has records of 1 MiB."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from kafka import KafkaConsumer, KafkaProducer
 
-from benchmarks.hand_loops.job import Places
+from benchmarks.hand_loops.job import MAX_MESSAGE_BYTES, Places
 
 POLL_MS = 100
 
@@ -15,7 +15,11 @@ def main() -> None:
         group_id=places.group_id,
         auto_offset_reset="earliest",
     )
-    producer = KafkaProducer(bootstrap_servers=places.bootstrap_servers, linger_ms=0)
+    producer = KafkaProducer(
+        bootstrap_servers=places.bootstrap_servers,
+        linger_ms=0,
+        max_request_size=MAX_MESSAGE_BYTES,
+    )
     while True:
         for partition, records in consumer.poll(POLL_MS).items():
             for record in records:

@@ -1,0 +1,162 @@
+"""Whether a record costs the same whatever the load: `make bench-flat`.
+
+A worker drains backlogs of records of one row as JSON, through confluent-kafka: of different sizes,
+in more or fewer partitions, for servables in turn, and as replicas of one group. Just before each
+run stands one of the usual load, with which its CPU is compared.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+from benchmarks.competitors import (
+    ONE_THREAD,
+    SAVED_MODEL,
+    Competitor,
+    Program,
+    Run,
+    config_of,
+)
+from benchmarks.docs import markdown, replace_section
+from benchmarks.drain import drain
+from benchmarks.drain_report import Outcome
+from benchmarks.options import only
+from benchmarks.runs import Bench
+from benchmarks.servers import Servers, open_servers
+from benchmarks.topics import PARTITIONS
+from benchmarks.workload import SERVABLE, Shape
+from tests.support.processes.worker_process import worker_command
+
+COLUMNS = (
+    "records",
+    "partitions",
+    "servables",
+    "replicas",
+    "records/s",
+    "CPU us/record",
+    "CPU x usual",
+    "peak RSS MiB",
+)
+_LIMIT_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a worker finds."""
+
+    records: int
+    partitions: int = PARTITIONS
+    servables: int = 1
+    replicas: int = 1
+
+    @property
+    def name(self) -> str:
+        """Return what `--only` looks for a text in."""
+        return (
+            f"{self.records} records, {self.partitions} partitions, "
+            f"{self.servables} servables, {self.replicas} replicas"
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the servables' names."""
+        return (SERVABLE, *(f"{SERVABLE}-{number}" for number in range(1, self.servables)))
+
+
+def loads(records: int, most: int) -> dict[str, Load]:
+    """Return the loads by name; the usual one is the first."""
+    usual = Load(records)
+    others = (
+        *(replace(usual, records=count) for count in (10_000, most)),
+        *(replace(usual, partitions=count) for count in (1, 16, 64)),
+        *(replace(usual, servables=count) for count in (2, 8)),
+        *(replace(usual, replicas=count) for count in (2, 3)),
+    )
+    return {load.name: load for load in (usual, *others)}
+
+
+def _competitor(load: Load) -> Competitor:
+    def program(run: Run) -> Program:
+        config = config_of(run, "confluent", "at_least_once", SAVED_MODEL, ONE_THREAD)
+        (servable,) = config["servables"]
+        config["servables"] = [servable | {"name": name} for name in load.names]
+        command = worker_command(config, run.directory / "worker.toml")
+        replicas = ["--replicas", str(load.replicas)] if load.replicas > 1 else []
+        return Program([*command, *replicas], {})
+
+    return Competitor("topicserve", "confluent", "at_least_once", Shape.TOPICSERVE, program)
+
+
+def measure(
+    servers: Servers, directory: Path, wanted: Sequence[Load], usual: Load, rounds: int
+) -> dict[Load, list[tuple[Outcome, Outcome]]]:
+    """Return each round's run of the usual load and of each other, in pairs."""
+    benches = {}
+    for load in (usual, *wanted):
+        if load.records not in benches:
+            own = directory / str(load.records)
+            own.mkdir()
+            benches[load.records] = Bench.prepare(servers, own, load.records)
+    found: dict[Load, list[tuple[Outcome, Outcome]]] = {load: [] for load in wanted}
+    for _ in range(rounds):
+        for load, pairs in found.items():
+            pair = [_run(benches[one.records], one) for one in (usual, load)]
+            pairs.append((pair[0], pair[1]))
+            print(f"{load.name}: {pair[1]}; usual: {pair[0]}", file=sys.stderr)
+    return found
+
+
+def _run(bench: Bench, load: Load) -> Outcome:
+    bench = replace(bench, workload=replace(bench.workload, servables=load.names))
+    return drain(bench, _competitor(load), _LIMIT_SECONDS, load.partitions)
+
+
+def table(found: Mapping[Load, Sequence[tuple[Outcome, Outcome]]]) -> list[list[str]]:
+    """Return the rows: medians of the rounds, and of each round's own ratios."""
+    return [
+        [
+            *(f"{load.records:,}", f"{load.partitions}", f"{load.servables}", f"{load.replicas}"),
+            f"{median(one.records_per_second for _, one in pairs):,.0f}",
+            f"{median(one.cpu_us_per_record for _, one in pairs):.1f}",
+            f"{median(_ratio(one, usual) for usual, one in pairs):.2f}",
+            f"{median(one.peak_rss_bytes for _, one in pairs) / 2**20:.0f}",
+        ]
+        for load, pairs in found.items()
+    ]
+
+
+def _ratio(one: Outcome, usual: Outcome) -> float:
+    return one.cpu_us_per_record / usual.cpu_us_per_record
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and write it to the page where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", metavar="TEXT", help="loads whose name contains it")
+    parser.add_argument("--records", type=int, default=50_000, help="of the usual load")
+    parser.add_argument("--most", type=int, default=2_000_000, help="of the largest backlog")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
+    options = parser.parse_args(arguments)
+    all_loads = loads(options.records, options.most)
+    usual = next(iter(all_loads.values()))
+    with (
+        tempfile.TemporaryDirectory(prefix="topicserve-bench-") as directory,
+        open_servers(None, None) as servers,
+    ):
+        wanted = list(only(options.only, all_loads).values())
+        found = measure(servers, Path(directory), wanted, usual, options.rounds)
+    rows = table(found)
+    print("\n".join(markdown(COLUMNS, rows)))
+    if options.write_docs:
+        command = f"python -m benchmarks.flat --records {options.records} --most {options.most}"
+        replace_section("flat", f"{command} --rounds {options.rounds}", COLUMNS, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

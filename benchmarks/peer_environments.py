@@ -1,0 +1,34 @@
+"""Environments for the frameworks of `make bench-peers`, made when they are first asked for.
+
+They lie in .cache/peers: what these frameworks need takes no part in this project's lock.
+"""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+CACHE = Path(__file__).parents[1] / ".cache" / "peers"
+PEERS: Mapping[str, tuple[str, ...]] = {
+    "quix": ("quixstreams==3.28.1",),
+    "faststream": ("faststream[confluent]==0.7.8", "confluent-kafka==2.16.1"),
+    "mlserver": ("mlserver==1.7.1",),
+}
+# What the job itself needs, as in the environment that the worker runs in.
+_OF_THE_JOB = ("tensorflow-cpu", "numpy", "redis", "hiredis", "orjson")
+_MADE_OF = "made-of.txt"
+
+
+def python_of(peer: str) -> Path:
+    """Return the interpreter of a framework's environment; makes it where it is missing or old."""
+    wanted = [*PEERS[peer], *(f"{name}=={version(name)}" for name in _OF_THE_JOB)]
+    directory = CACHE / peer
+    python = directory / "bin" / "python"
+    made_of = directory / _MADE_OF
+    if not made_of.exists() or made_of.read_text().split() != wanted:
+        print(f"making {directory}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        made_of.write_text("\n".join(wanted))
+    return python
