@@ -1,4 +1,7 @@
-"""`topicserve stack`: both embedded servers, until Ctrl-C."""
+"""`topicserve stack`: both embedded servers, until Ctrl-C.
+
+For people. Tests use `topicserve.embedded.stack.Stack`, or the pytest fixtures.
+"""
 
 import argparse
 import json

@@ -1,4 +1,7 @@
-"""Runs the checks, and prints each finding with its key."""
+"""Runs the checks, and prints each finding with its key.
+
+Keys first, then the HTTP port, servers and models; with --offline or --skip-models less.
+"""
 
 import argparse
 import os

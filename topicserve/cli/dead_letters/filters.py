@@ -66,7 +66,11 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Filter:
-    """Tells which dead letters the flags ask for."""
+    """Tells which dead letters the flags ask for.
+
+    Values of one flag are alternatives; different flags must all hold. Times are those at which
+    records were given up, to the millisecond.
+    """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._reasons = frozenset(arguments.reason or ())
@@ -111,7 +115,10 @@ def check_filters(arguments: argparse.Namespace, log: Mapping[TopicPartition, Lo
 
 
 def read_places(typed: str) -> Places:
-    """Return which offsets P:N or P:N-M stands for."""
+    """Return which offsets P:N or P:N-M stands for.
+
+    UsageError for anything else, digits of other scripts included.
+    """
     found = _PLACES.fullmatch(typed)
     if found is None:
         wanted = "must be PARTITION:OFFSET or PARTITION:FIRST-LAST"

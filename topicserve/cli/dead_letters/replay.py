@@ -46,7 +46,11 @@ _POLLED_SECONDS = 60.0
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Count what would be published, and with --yes publish it."""
+    """Count what would be published, and with --yes publish it.
+
+    The exit code is 1 where a record could not be published, 2 where another replay of the same
+    group runs. The account is printed however it ends.
+    """
     need_output()
     with closing(Replay(arguments)) as replay:
         planned = replay.plan()
@@ -102,7 +106,10 @@ class Replay:
         )
 
     def plan(self) -> Account:
-        """Return what a replay would do, without joining the group or writing anything."""
+        """Return what a replay would do, without joining the group or writing anything.
+
+        It asks the group what was replayed, and reads the topic as a dry run.
+        """
         with _closing(self._member()) as member:
             replayed = self._replayed(member, sorted(self._log), is_again=self._arguments.again)
         selection, account = Selection(self._rules, replayed), Account()
@@ -124,7 +131,12 @@ class Replay:
         return account
 
     def execute(self, account: Account, total: int) -> None:
-        """Publish, and count in the account as it goes; `total` is what was planned."""
+        """Publish, and count in the account as it goes; `total` is what was planned.
+
+        Raises FencedError or CommitRefusedError where another replay of the group took over,
+        BackendError where a broker or the store is away for too long. What was committed by then
+        stays so.
+        """
         replayed: Replayed = {}
         selection = Selection(self._rules, replayed)
         with (

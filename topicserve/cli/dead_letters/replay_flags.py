@@ -1,4 +1,7 @@
-"""The flags of `topicserve dead-letters replay`."""
+"""The flags of `topicserve dead-letters replay`.
+
+`replay.py` and `selection.py` give them their meaning.
+"""
 
 import argparse
 

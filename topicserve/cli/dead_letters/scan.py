@@ -20,6 +20,9 @@ class Scan:
     `starts` are offsets to read from; other partitions are read from where the group's committed
     offset is, or from the beginning. `ends` are exclusive: what is written later is left out. A
     member that shares its group reads the partitions that it is assigned. One thread uses it.
+
+    It is also the consumer's rebalance listener: partitions that come are sought and read from
+    their start, those that go are their next owner's. Nothing is committed here.
     """
 
     def __init__(
@@ -74,7 +77,7 @@ class Scan:
                 raise BackendUnavailableError(self._silence())
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """Note what is to be read."""
+        """Note what is to be read; the seeks follow on the thread that reads."""
         self._new.update(partitions)
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:

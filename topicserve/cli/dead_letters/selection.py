@@ -1,4 +1,8 @@
-"""Which dead letters are replayed, as what, and why the others are not."""
+"""Which dead letters are replayed, as what, and why the others are not.
+
+The rules are asked in this order: replayed before, no dead letter, filters, incomplete, attempts,
+deadline, topic, metadata. The first that holds is the reason.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,7 +43,11 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the flags say about every dead letter."""
+    """What the flags say about every dead letter.
+
+    `to` is the topic of --to; without it a record goes where it came from, to its own partition if
+    that still exists. `partitions_of` and `store` may block for a broker and for Redis.
+    """
 
     wanted: Filter
     max_attempts: int
@@ -67,7 +75,11 @@ class Selection:
         self._previous[partition] = self._replayed[partition].base - 1
 
     def decide(self, records: Sequence[KafkaRecord]) -> list[Decision]:
-        """Return a decision for each record; the store is asked once for all of them."""
+        """Return a decision for each record; the store is asked once for all of them.
+
+        Blocks for the store, and for a broker at the first record of each topic. BackendError
+        passes: what was not decided is decided by the next replay.
+        """
         found = [self._entry_or_skip(record) for record in records]
         entries = [one for one in found if isinstance(one, DeadLetterEntry)]
         missing = self._missing(entries)

@@ -49,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the dead letter that is asked for; of several with one id, the newest."""
+    """Print the dead letter that is asked for; of several with one id, the newest.
+
+    UsageError where there is none. Text for a person, or with --json what `results --dead-letters`
+    prints, with the id and the place.
+    """
     need_output()
     found = find(arguments)
     entry = found[-1]
@@ -68,7 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def find(arguments: argparse.Namespace) -> list[DeadLetterEntry]:
-    """Return the dead letters that are meant, in the order read; UsageError without any."""
+    """Return the dead letters that are meant, in the order read; UsageError without any.
+
+    An offset is sought and read alone. An id is looked for in the whole topic, oldest first.
+    """
     offsets = log_offsets_of(arguments)
     ends = ends_of(offsets)
     if not re.fullmatch(r"[0-9]+:[0-9]+", arguments.which, re.ASCII):
@@ -96,7 +103,10 @@ def find(arguments: argparse.Namespace) -> list[DeadLetterEntry]:
 
 
 def lines_of(entry: DeadLetterEntry, encoding: str) -> Iterable[str]:
-    """Yield the dead letter for a person: the error first, then where it came from, then all."""
+    """Yield the dead letter for a person: the error first, then where it came from, then all.
+
+    Every text in it is a producer's, so each line is made printable.
+    """
     letter, original = entry.letter, entry.letter.record
     yield f"reason     {entry.reason}"
     yield f"error      {printable(letter.exception)}"

@@ -1,4 +1,8 @@
-"""The dead-letter topic that the flags name: its ends, and reading all of it."""
+"""The dead-letter topic that the flags name: its ends, and reading all of it.
+
+What `list`, `show` and `replay` begin with. Each reads through a group that it makes and forgets,
+but a replay's own.
+"""
 
 import argparse
 from collections.abc import Callable, Generator, Sequence
@@ -46,7 +50,10 @@ def log_offsets_of(arguments: argparse.Namespace) -> dict[TopicPartition, LogOff
 
 
 def ends_of(offsets: dict[TopicPartition, LogOffsets]) -> dict[TopicPartition, int]:
-    """Return where each partition ends, 0 for one without records."""
+    """Return where each partition ends, 0 for one without records.
+
+    Taken once, before the reading: what is written meanwhile is left out, so that it ends.
+    """
     return {
         partition: found.end if found.end > found.start else 0
         for partition, found in offsets.items()
@@ -58,7 +65,11 @@ def scan_all(
     ends: Offsets,
     starts: Callable[[Sequence[TopicPartition]], Offsets] = lambda _: {},
 ) -> Generator[KafkaRecord]:
-    """Yield every record up to the ends, through a group of this reading's own."""
+    """Yield every record up to the ends, through a group of this reading's own.
+
+    Blocks for a broker. Raises BackendUnavailableError where no record comes for --timeout-seconds;
+    the consumer is closed whenever the reading ends.
+    """
     consumer = open_consumer(
         arguments.bootstrap_servers, None, arguments.client, kafka_settings(arguments)
     )

@@ -1,4 +1,8 @@
-"""`topicserve publish`: opens what the flags name, and says what became of it."""
+"""`topicserve publish`: opens what the flags name, and says what became of it.
+
+It opens everything in the order in which a mistake is cheapest to find: the file, the flags, the
+checkpoint, the store, the broker.
+"""
 
 import argparse
 from contextlib import ExitStack, closing, suppress

@@ -34,8 +34,7 @@ KEYS = (
 def numbered_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank, with their numbers from 1.
 
-    One that is too long comes cut, which no longer is JSON; its rest is passed over. The mark that
-    some editors write at the beginning of a file is left out.
+    One that is longer than 64 MiB comes cut, which no longer is JSON; its rest is passed over.
     """
     number = 0
     while line := file.readline(MAX_LINE_BYTES):

@@ -68,14 +68,17 @@ def open_source(arguments: argparse.Namespace) -> RowSource:
 
 
 def format_of(name: str) -> str:
-    """Return what a file is by its name; what says nothing is JSON Lines."""
+    """Return what a file is by its name; what says nothing is JSON Lines.
+
+    A folder is images; letters may be large or small. The content is not looked at.
+    """
     if name != STANDARD_INPUT and Path(name).is_dir():
         return "images"
     return _SUFFIXES.get(Path(name).suffix.lower(), "jsonl")
 
 
 def columns_of(arguments: argparse.Namespace) -> "Columns":
-    """Return which columns are what."""
+    """Return which columns are what. UsageError for a list with an empty name."""
     from topicserve.cli.publish.table_source import Columns
     from topicserve.producer.record import STORED_ELSEWHERE
 

@@ -1,4 +1,8 @@
-"""The range of a replay: what was typed, and the offsets of each partition that it stands for."""
+"""The range of a replay: what was typed, and the offsets of each partition that it stands for.
+
+A start is included, an end is not. Offsets of transaction markers and of what compaction deleted
+count as part of a range, and hold no record.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping

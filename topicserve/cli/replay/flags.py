@@ -1,4 +1,8 @@
-"""The flags of `topicserve replay`."""
+"""The flags of `topicserve replay`.
+
+The worker's own flags that mean the same for a replay keep their names, `plan.py` says which keys a
+replay changes besides.
+"""
 
 import argparse
 from pathlib import Path

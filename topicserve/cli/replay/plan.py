@@ -32,7 +32,11 @@ _PIPELINE = "pipeline"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A replay, before the broker is asked."""
+    """A replay, before the broker is asked: its configuration, and which records it answers.
+
+    `job` is made of what was typed: replicas and later runs of one command have the same, and notes
+    of another job in the group are refused.
+    """
 
     config: WorkerConfig
     live_topic: str

@@ -48,7 +48,11 @@ def read_recent(
     dead_letters: Mapping[TopicPartition, LogOffsets],
     output: Mapping[TopicPartition, LogOffsets],
 ) -> Recent:
-    """Read both topics' ends. A topic that cannot be read is a problem, and no error."""
+    """Read both topics' ends. A topic that cannot be read is a problem, and no error.
+
+    Both at once, on two threads: forming the group through which a topic is read takes most of the
+    time, up to 10 seconds.
+    """
     recent = Recent()
     letters_from = _starts_at_time(admin, deployment)(dead_letters) if dead_letters else {}
 

@@ -1,4 +1,7 @@
-"""A status for a person: tables, in colour on a terminal."""
+"""A status for a person: tables, in colour on a terminal.
+
+Everything that others chose is made printable. `Status.content` is the same for scripts.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -24,7 +27,7 @@ def open_console() -> Console:
 
 
 def rendered(status: Status) -> RenderableType:
-    """Return all tables of a status."""
+    """Return a status as tables: summary, partitions, members, versions, dead letters, waits."""
     return Group(*_parts(status))
 
 

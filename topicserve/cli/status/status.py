@@ -32,7 +32,10 @@ class PartitionStatus:
 
     @property
     def drain_seconds(self) -> float | None:
-        """Return how long the lag takes at these rates; None where it does not shrink."""
+        """Return how long the lag takes at these rates; None where it does not shrink.
+
+        0 without a lag. An estimate for a person, not a timeout.
+        """
         if not self.lag:
             return 0.0
         if self.answered_per_second is None or self.written_per_second is None:
@@ -56,7 +59,11 @@ class PartitionStatus:
 
 
 class Status:
-    """What one look shows."""
+    """What one look shows.
+
+    Rates are differences of two samples over the time between them; a look without one before has
+    none. It asks nothing: all is in what it is given.
+    """
 
     def __init__(
         self,
@@ -93,7 +100,11 @@ class Status:
 
     @property
     def waiting_for(self) -> list[str]:
-        """Return what keeps records from being answered, as far as it shows from outside."""
+        """Return what keeps records from being answered, as far as it shows from outside.
+
+        A sentence each: missing topics, a group without members or in a rebalance, partitions that
+        do not get on, and what the workers say themselves. Empty means that nothing is waited for.
+        """
         return list(self._waiting_for())
 
     def total(self, name: str) -> float | None:

@@ -46,7 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code, or raise UsageError."""
+    """Serve until SIGTERM or SIGINT; return the exit code, or raise UsageError.
+
+    Raises UsageError for a configuration that is wrong and for servers or models that are missing
+    at the start; `startup_timeout_seconds` is how long those are waited for.
+    """
     check_interpreter()
     os.environ.setdefault(*TENSORFLOW_LOG_LEVEL)
     # They would be a second series beside each counter and histogram, that no one asks for.

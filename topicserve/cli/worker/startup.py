@@ -18,7 +18,12 @@ TENSORFLOW_LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "2")
 def run_preflight(
     config: WorkerConfig, stop: threading.Event, *, creates_inputs: bool = True
 ) -> None:
-    """Raise ConfigError or BackendError where the broker, a topic or the store is missing."""
+    """Raise ConfigError or BackendError where the broker, a topic or the store is missing.
+
+    Waits for them as long as `startup_timeout_seconds` says; StoppedError where `stop` is set
+    before. Libraries' own log lines are held back meanwhile: the error says once what they say many
+    times.
+    """
     kafka, metadata = config.kafka, config.metadata
     preflight = Preflight(config, stop, creates_inputs=creates_inputs)
     store = RedisMetadataStore(metadata.redis_url, timeout_seconds=metadata.timeout_seconds)
