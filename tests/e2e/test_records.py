@@ -135,7 +135,7 @@ def test_a_worker_that_would_give_everything_up_stops_reading(deploy: Deploy) ->
 
     status, page = worker.get("/readyz")
     assert status == 503
-    assert "given up" in page
+    assert "would have become dead letters" in page
     assert worker.running
     given_up = len(traffic.seen.reasons)
     assert given_up <= 100
