@@ -22,8 +22,8 @@ from topicserve.backends.kafka_python.silence import SilentBrokers, SilentBroker
 from topicserve.backends.kafka_python.workarounds.client import (
     BatchedWakeups,
     CoalescedWakeups,
-    deliver_what_came_before_the_end,
 )
+from topicserve.backends.kafka_python.workarounds.sockets import receive_much_at_once
 
 T = TypeVar("T")
 
@@ -185,5 +185,5 @@ class ClientConnections(KafkaConnectionManager):  # type: ignore[misc]  # the li
 
     async def _build_transport(self, *args: Any, **kwargs: Any) -> Any:
         transport = await super()._build_transport(*args, **kwargs)
-        deliver_what_came_before_the_end(transport)
+        receive_much_at_once(transport)
         return transport

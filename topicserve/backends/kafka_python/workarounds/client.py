@@ -12,6 +12,8 @@ from kafka import errors
 from kafka.net.compat import KafkaNetClient
 from kafka.net.selector import NetworkSelector
 
+from topicserve.backends.kafka_python.workarounds.sockets import SELECTOR
+
 # The loop warns of a step that took longer, by default 0.1 s, as of a fault of its own. Beside
 # threads that hold the interpreter's lock, as while a model loads, any step takes that.
 SLOW_STEP_SECONDS = 10.0
@@ -58,22 +60,6 @@ class _Join:
     @property
     def is_done(self) -> bool:
         return bool(self._future.failed())
-
-
-def deliver_what_came_before_the_end(transport: Any) -> None:
-    """To a new transport: pass on the last answer of a broker that hangs up right behind it.
-
-    The transport drops what it received if the same read finds the connection closed, as it is
-    after a refused login: the refusal would be taken for a broker that is away. What ended the
-    connection is found again by the next read.
-    """
-    receive = transport._sock_recv  # noqa: SLF001 - see above
-
-    def received_or_error() -> tuple[bytes, Exception | None]:
-        received, error = receive()
-        return (received, None) if received else (received, error)
-
-    transport._sock_recv = received_or_error  # noqa: SLF001
 
 
 def keep_requests(client: Any) -> None:
@@ -183,7 +169,8 @@ class CoalescedWakeups(NetworkSelector):  # type: ignore[misc]  # the library is
     """
 
     def __init__(self, **configs: Any) -> None:
-        super().__init__(**{"slow_task_threshold_secs": SLOW_STEP_SECONDS, **configs})
+        ours = {"slow_task_threshold_secs": SLOW_STEP_SECONDS}
+        super().__init__(**{**ours, **configs, "selector": SELECTOR})
         self._is_woken = False
 
     def wakeup(self) -> None:
