@@ -23,6 +23,7 @@ _NOT_NATIVE = (
 )
 # How orjson writes numpy's times: to microseconds, and NaT as a date of the year 1677.
 _TIME = re.compile(rb'-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?"')
+NO_VALUE = "is None, which no tensor can hold; use NaN for a missing number"
 DATA_FRAME_REMEDY = (
     'is a DataFrame; give instances=frame.to_dict("records") or inputs=frame.to_dict("list")'
 )
@@ -63,9 +64,7 @@ def json_body(form: str, content: Any) -> bytes:
     plain = _plain_tree(content, form)
     for place, leaf in _leaves(plain, form):
         if leaf is None:
-            raise InvalidRecordError(
-                place, "is None, which no tensor can hold; use NaN for a missing number"
-            )
+            raise InvalidRecordError(place, NO_VALUE)
     return json.dumps({form: plain}, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -352,3 +352,17 @@ def test_a_stream_without_columns_is_no_table() -> None:
 
     with pytest.raises(InvalidRecordError, match="rows: must be a numpy array"):
         published(Numbers())
+
+
+@pytest.mark.parametrize(
+    ("rows", "how"),
+    [
+        (pd.Series([1, None], dtype="Int64"), {}),
+        ({"x": [1, None], "y": [1, 2]}, {"inputs": "x"}),
+        (np.ma.array([1.0, 2.0], mask=[False, True]), {}),
+    ],
+)
+def test_a_row_of_one_value_that_is_missing_is_named(rows: Any, how: dict[str, Any]) -> None:
+    """As one of several values is."""
+    with pytest.raises(InvalidRecordError, match=r"rows\[1\].instance: is None, which no tensor"):
+        encoded(rows, **how)

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from topicserve.producer.encoder import EncodedRecord
+from topicserve.producer.json_bytes import NO_VALUE
 from topicserve.producer.record import Record, StoredElsewhere
 from topicserve.producer.rows.chunks import CHUNK_ROWS, ONLY, Chunk, chunks_of
 from topicserve.producer.rows.given import id_of, is_column, key_of, one_a_row
@@ -114,6 +115,9 @@ class RowMapping:
                 raise InvalidRecordError("inputs", "name the input: rows={name: array}")
             return "tensors", [_tensors(names, row) for row in zip(*columns, strict=True)]
         if isinstance(self._inputs, str) or names == [ONLY]:
+            for row, value in enumerate(columns[0]):
+                if value is None:
+                    problems.setdefault(row, InvalidRecordError("instance", NO_VALUE))
             return "instance", columns[0]
         if self._vector:
             return "instance", [list(row) for row in zip(*columns, strict=True)]

@@ -15,6 +15,7 @@ from topicserve.producer.rows.chunks import Chunk
 
 _MAX_SHOWN = 64
 _BLOCK_BYTES = 1024 * 1024
+_REMEDY = "a CSV file has its columns' names in the first line, and rows of up to 1 MiB"
 
 
 class _WrongRow(NamedTuple):
@@ -64,7 +65,7 @@ class CsvTable:
     def chunks(self, start: int) -> Iterator[Chunk]:
         """See RowTable."""
         first = 0
-        with readable(self.name):
+        with readable(self.name, _REMEDY):
             head = self._input.file.read(_BLOCK_BYTES)
             try:
                 is_cut = len(head) == _BLOCK_BYTES
