@@ -1,17 +1,20 @@
 """What is done with outcomes that the broker acknowledged."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from tests.support.stages.environments import an_environment
 from tests.support.stages.records import a_request
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.result import Metadata, MetadataStatus
-from topicserve.worker.delivery.outcomes import Acknowledgement
+from topicserve.worker.delivery.outcomes import Acknowledgement, record_ages
 from topicserve.worker.health.dead_letter_log import DeadLetterLog
 from topicserve.worker.stages.calls.second_tries import SecondTries
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import BatchPrediction, CallOutput, Rejection
+from topicserve.worker.telemetry.bulk_histogram import FEW
 
 MISSING = Metadata(MetadataStatus.MISSING)
 ENCODER = Encoder("out", "dead", "worker-1")
@@ -58,3 +61,13 @@ def test_results_of_another_version_are_counted_as_its_own() -> None:
     for version in ("2", "3"):
         labels = {"servable": "digits", "version": version}
         assert registry.get_sample_value("topicserve_results_published_total", labels) == 1
+
+
+@given(st.lists(st.integers(-2, 12_000), min_size=1))
+def test_ages_of_few_records_are_those_of_many(published_ms: list[int]) -> None:
+    """A lone record is not worth numpy; clocks that differ and old formats are handled alike."""
+    of_many = record_ages(10.0, published_ms * (FEW + 1))
+
+    of_each = [age for one in published_ms for age in record_ages(10.0, [one])]
+
+    assert list(of_many) == of_each * (FEW + 1)

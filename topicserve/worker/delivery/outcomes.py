@@ -4,8 +4,10 @@ Both deliveries use it, on batch threads and on those that deliver: nothing here
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from topicserve.backends.errors import BackendError, RecordRefusedError, RecordTooLargeError
 from topicserve.servables.server.swap_guard import SwapGuard
@@ -21,6 +23,7 @@ from topicserve.worker.runtime.topic_limit import TopicLimits
 from topicserve.worker.stages.calls.second_tries import Refusal, SecondTries
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import Polled, Request
+from topicserve.worker.telemetry.bulk_histogram import FEW
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
@@ -72,11 +75,22 @@ class Acknowledgement:
             by_poll[polled.polled_at] = by_poll.get(polled.polled_at, 0) + 1
         for polled_at, count in by_poll.items():
             metrics.record_seconds.observe(now - polled_at, count)
-        published_ms = np.array([polled.record.timestamp_ms for polled in outgoing.polled], float)
-        # A clock that is behind the producer's would make records older than none. Where the
-        # topic's format is so old that there is no timestamp, it is negative.
-        ages = (self._wall_clock() - published_ms[published_ms >= 0] / 1000).clip(0)
-        metrics.publish_to_result_seconds.observe_each(ages)
+        published_ms = [polled.record.timestamp_ms for polled in outgoing.polled]
+        metrics.publish_to_result_seconds.observe_each(
+            record_ages(self._wall_clock(), published_ms)
+        )
+
+
+def record_ages(now: float, published_ms: Sequence[int]) -> Sequence[float] | NDArray[np.float64]:
+    """Return the ages in seconds of the records that have a timestamp.
+
+    A clock that is behind the producer's would make records older than none. Where the topic's
+    format is so old that there is no timestamp, it is negative.
+    """
+    if len(published_ms) <= FEW:  # setting numpy's functions up would take longer
+        return [max(now - one / 1000, 0.0) for one in published_ms if one >= 0]
+    milliseconds = np.array(published_ms, float)
+    return (now - milliseconds[milliseconds >= 0] / 1000).clip(0)
 
 
 class Refusals:

@@ -11,6 +11,9 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+FEW = 4
+"""As many are counted faster one by one than by numpy."""
+
 
 class BulkHistogram(Collector):
     """Observes a value for a number of records at once: one lock a batch, not one a record."""
@@ -39,8 +42,13 @@ class BulkHistogram(Collector):
             self._sum += value * count
             self._greatest = max(self._greatest, value)
 
-    def observe_each(self, values: NDArray[np.float64]) -> None:
-        """Count many values, each its own, in one step."""
+    def observe_each(self, values: Sequence[float] | NDArray[np.float64]) -> None:
+        """Count values, each its own; many in one step."""
+        if len(values) <= FEW:
+            for value in values:
+                self.observe(float(value))
+            return
+        values = np.asarray(values)
         buckets = np.searchsorted(self._bounds_array, values)
         counts = np.bincount(buckets, minlength=len(self._bounds)).tolist()
         greatest = float(values.max(initial=0.0))
