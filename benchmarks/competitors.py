@@ -186,7 +186,7 @@ DRAIN = (
 LATENCY = (
     _echo("confluent", "confluent_echo"),
     STRONG,
-    topicserve("confluent", "at_least_once"),
+    topicserve("confluent", "at_least_once", options={}),
     _echo("kafka-python", "kafka_python_echo"),
-    topicserve("kafka-python", "at_least_once"),
+    topicserve("kafka-python", "at_least_once", options={}),
 )

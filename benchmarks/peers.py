@@ -114,7 +114,7 @@ def measure(bench: Bench, latency: Bench, competitor: Competitor) -> Outcome:
     """Return a competitor's four runs."""
     return Outcome(
         _said(lambda: drain(bench, competitor, _LIMIT_SECONDS), competitor, "backlog"),
-        _said(lambda: measure_latency(latency, competitor, RATE), competitor, "latency"),
+        _said(lambda: measure_latency(latency, competitor, RATE).seconds, competitor, "latency"),
         _said(lambda: with_bad_records(bench, competitor), competitor, "bad records"),
         _said(lambda: killed(bench, competitor), competitor, "killed"),
     )
