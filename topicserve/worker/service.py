@@ -161,7 +161,7 @@ class WorkerService:
                 core=core,
                 dead_letters=stages.oversight.dead_letters,
                 metrics=self._metrics,
-                running_for=stages.inference.watch.running_for,
+                predictions=stages.inference.watch,
                 configuration=shown_configuration(self._config),
             )
         )

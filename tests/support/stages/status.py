@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from topicserve.worker.http.pages import Page
 from topicserve.worker.status.snapshot import Interval, Snapshot, take_snapshot
+from topicserve.worker.status.stages import PREDICT
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 
@@ -17,10 +18,12 @@ class Numbers:
         self.registry = CollectorRegistry()
         self.metrics = WorkerMetrics(CollectorRegistry())
         self.now = 0.0
+        self.predicted = 0.0
+        """Seconds that batches have been predicted for."""
 
     def take(self, *, forget: bool = False) -> Snapshot:
         """Return the numbers of now."""
-        return take_snapshot(self.metrics, self.now, forget=forget)
+        return take_snapshot(self.metrics, self.now, {PREDICT: self.predicted}, forget=forget)
 
     def since(self, before: Snapshot, seconds: float) -> Interval:
         """Return what happened since a snapshot, so many seconds ago."""
@@ -112,6 +115,7 @@ def a_status(**changes: Any) -> dict[str, Any]:
         "dead_letters": {
             "topic": "dead",
             "replay_command": "topicserve dead-letters replay",
+            "replay_needs": [],
             "total": 0,
             "by_reason": {},
             "newest": [],

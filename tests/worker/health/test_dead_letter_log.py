@@ -72,3 +72,22 @@ def test_the_first_dead_letter_of_a_reason_is_told_and_then_a_count_a_minute(
         ),
         ("dead_letters", {"reason": "invalid_input", "records": 2}),
     ]
+
+
+def test_the_newest_of_a_batch_are_those_published_last() -> None:
+    """A batch has its records by partition, and the ones that were not predicted behind them."""
+    outgoing = OutgoingBatch("digits", 1)
+    # Partition 1 has the newest ones, and partition 0 comes behind it.
+    published = [(1, 90), (1, 80), (1, 100), (0, 10), (0, 20), (0, 30), (0, 85), (0, 40)]
+    for offset, (partition, timestamp_ms) in enumerate(published):
+        request = a_request(offset=offset)
+        record = replace(request.record, partition=partition, timestamp_ms=timestamp_ms)
+        letter = encode_dead_letter(DeadLetter.of(record, Reason.INVALID_INPUT, ValueError()), "d")
+        outgoing.add(replace(request, record=record), letter, Reason.INVALID_INPUT)
+    log = DeadLetterLog(ManualClock())
+
+    log.note(acknowledged(Reason.INVALID_RECORD))
+    log.note(outgoing)
+
+    times = [published[one.offset][1] for one in log.newest()]
+    assert times == [100, 90, 85, 80, 40]

@@ -86,6 +86,7 @@ def hostile_status() -> dict[str, Any]:
         "dead_letters": {
             "topic": HOSTILE,
             "replay_command": HOSTILE,
+            "replay_needs": [HOSTILE],
             "total": 1,
             "by_reason": {"invalid_input": 1},
             "newest": [letter],
@@ -144,6 +145,19 @@ def test_the_numbers_are_on_the_page() -> None:
     assert "in-3 40 1.5 s" in text
     assert "rows batches ≤ 8 4 more 1 ended by batches rows 5" in text
     assert "publish to result – 250 ms 500 ms" in text  # noqa: RUF001 - a dash: it is not known
+
+
+def test_what_the_replay_command_needs_is_named_beside_it() -> None:
+    """Where something is hidden, and only there."""
+    letters = hostile_status()["dead_letters"]
+
+    texts = [
+        Outline(page_of(dead_letters={**letters, "replay_needs": needs})).text
+        for needs in ([], ["your password", "your key"])
+    ]
+
+    assert "to be added" not in texts[0]
+    assert "Not shown here, and to be added: your password; your key." in texts[1]
 
 
 def test_what_cannot_be_seen_is_escaped() -> None:

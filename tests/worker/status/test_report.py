@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.support.kafka.port import eventually
 from tests.support.servables.core import Core, put_version
-from tests.support.stages.records import ManualClock, a_request
+from tests.support.stages.records import ROUTE, ManualClock, a_request
 from tests.support.stages.status import SaidHealth
 from topicserve.servables.core.servable_state import ManagerState
 from topicserve.servables.server.servable_config import VersionPolicyKind
@@ -15,7 +16,9 @@ from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.worker.config.schema import TopicsConfig, WorkerConfig
 from topicserve.worker.config.served import CanaryConfig, ServedConfig
 from topicserve.worker.health.dead_letter_log import DeadLetterLog
+from topicserve.worker.stages.predict import PredictWatch
 from topicserve.worker.stages.publish import OutgoingBatch
+from topicserve.worker.stages.request import Batch
 from topicserve.worker.status.report import MAX_PARTITIONS, StatusReport, Watched
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
@@ -24,6 +27,7 @@ class World:
     """A worker that serves a table, as far as its status is about it."""
 
     def __init__(self, base_path: Path) -> None:
+        self.base_path = base_path
         put_version(base_path, 1)
         put_version(base_path, 2)
         put_version(base_path, 3, 'unfinished,"')
@@ -38,6 +42,7 @@ class World:
         self.config = WorkerConfig(TopicsConfig(("in",), "out"), (served,))
         self.metrics = WorkerMetrics(CollectorRegistry())
         self.clock = ManualClock()
+        self.predictions = PredictWatch(self.clock)
         self.dead_letters = DeadLetterLog(self.clock, lambda: 1_000.0)
         self.report = StatusReport(
             Watched(
@@ -53,7 +58,7 @@ class World:
                 core=self.core.core,
                 dead_letters=self.dead_letters,
                 metrics=self.metrics,
-                running_for=lambda _: [],
+                predictions=self.predictions,
                 configuration={"kafka.group_id": "g"},
             ),
             self.clock,
@@ -73,6 +78,13 @@ def world(tmp_path: Path) -> Iterator[World]:
     yield world
     world.report.close()
     world.core.close()
+
+
+def predict_share(world: World) -> float:
+    """Return the share of the time that was spent predicting."""
+    (found,) = [one for one in world.get()["stages"] if one["name"] == "predict"]
+    share: float = found["busy_share"]
+    return share
 
 
 def test_versions_are_told_with_their_states_and_why_one_failed(world: World) -> None:
@@ -99,6 +111,51 @@ def test_a_servable_of_which_nothing_is_known_is_told_too(world: World) -> None:
     (table,) = world.get()["servables"]
 
     assert (table["name"], table["default_version"], table["versions"]) == ("table", None, [])
+
+
+def test_a_base_path_that_is_gone_is_told_while_what_was_loaded_serves(world: World) -> None:
+    """No newer version can come before it is corrected."""
+    world.core.start()
+    for version, state in ((1, "AVAILABLE"), (2, "AVAILABLE"), (3, "END")):
+        world.core.wait_for("table", version, ManagerState[state])
+    before = world.get()["servables"][0]
+
+    world.base_path.rename(world.base_path.with_name("elsewhere"))
+    eventually(lambda: world.core.core.source_problem("table"))
+
+    (table,) = world.get()["servables"]
+    assert before["problem"] == ""
+    assert table["default_version"] is not None
+    assert str(world.base_path) in table["problem"]
+    page = world.report.html("").body.decode()
+    assert '<div class="failed">' in page.partition("default ")[2].partition("<ul")[0]
+
+
+def test_a_prediction_counts_while_it_runs_and_only_since_the_window_began(world: World) -> None:
+    """No share waits for the call to return, or has what was before the last minute."""
+    with world.predictions.predicting(Batch(ROUTE, 0, [], [], 1, 0.0)):
+        world.clock.now += 70.0
+        world.report.start()
+        world.clock.now += 10.0
+        during = predict_share(world)
+    world.clock.now += 30.0
+
+    assert during == 1.0
+    assert predict_share(world) == pytest.approx(10 / 40)
+
+
+def test_a_prediction_that_hangs_is_told_with_how_long_it_has(world: World) -> None:
+    """Its servable is named, and predict is what limits."""
+    world.report.start()
+    world.metrics.consumer_lag_records.labels("in", "0").set(9)
+    world.metrics.consumer_lag_seconds.labels("in", "0").set(66)
+    with world.predictions.predicting(Batch(ROUTE, 0, [], [], 1, 0.0)):
+        world.clock.now += 66.0
+        status = world.get()
+
+    hangs = f"a prediction of {ROUTE.servable!r} has not returned for 66 s."
+    assert status["state"]["sentence"].endswith(hangs)
+    assert [one["name"] for one in status["stages"] if one["is_limiting"]] == ["predict"]
 
 
 def test_the_partition_that_is_farthest_behind_comes_first(world: World) -> None:
@@ -136,8 +193,10 @@ def test_the_newest_dead_letters_are_told_with_where_they_came_from(world: World
     assert dead_letters["topic"] == "in.dead-letter"
     assert dead_letters["replay_command"] == (
         "topicserve dead-letters replay --topic in.dead-letter --bootstrap-servers 127.0.0.1:9092 "
-        "--client kafka-python --redis-url redis://127.0.0.1:6379/0"
+        "--client kafka-python --redis-url redis://127.0.0.1:6379/0 "
+        "--key-prefix topicserve:metadata:"
     )
+    assert dead_letters["replay_needs"] == []
     assert (dead_letters["total"], dead_letters["by_reason"]) == (7, {"invalid_input": 7})
     assert [one["offset"] for one in dead_letters["newest"]] == [6, 5, 4, 3, 2]
     newest = dead_letters["newest"][0]

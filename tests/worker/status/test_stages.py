@@ -11,6 +11,7 @@ def test_each_stage_has_its_share_of_the_time_that_it_could_work() -> None:
     before = numbers.take()
     for _ in range(4):
         numbers.metrics.predict_seconds.labels("digits", "1").observe(2.5)
+    numbers.predicted += 10.0
     numbers.metrics.metadata_seconds.observe(3.0)
     numbers.metrics.batch_wait_seconds.labels("digits").observe(0.25)
     numbers.metrics.commit_seconds.observe(0.5)

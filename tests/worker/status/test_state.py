@@ -26,8 +26,7 @@ def state_of(
     before = numbers.take()
     numbers.metrics.records_consumed.labels("in").inc(results)
     numbers.metrics.results_published.labels("digits", "1").inc(results)
-    if predict_seconds:
-        numbers.metrics.predict_seconds.labels("digits", "1").observe(predict_seconds)
+    numbers.predicted += predict_seconds
     since = numbers.since(before, 10.0)
     return judge(health, since, points, limiting_stage(stage_loads(since, 1)))
 
@@ -104,14 +103,16 @@ def test_where_no_stage_is_busy_none_is_blamed() -> None:
     assert state.sentence.endswith("the oldest for 60 s.")
 
 
-def test_a_prediction_that_does_not_return_is_told_of_while_it_lasts() -> None:
-    """No share of the time counts it yet, and what the lag did before says nothing."""
+@pytest.mark.parametrize(("seconds", "told"), [(5.4, "5 s"), (66.0, "66 s"), (600.0, "10 min")])
+def test_a_prediction_that_does_not_return_is_told_of_while_it_lasts(
+    seconds: float, told: str
+) -> None:
+    """With how long it has run; what the lag did before says nothing."""
     numbers = Numbers()
     numbers.behind(900, 60.0)
+    since = numbers.since(numbers.take(), 10.0)
 
-    state = judge(
-        HEALTHY, numbers.since(numbers.take(), 10.0), lags(950, 900), None, hanging="digits"
-    )
+    state = judge(HEALTHY, since, lags(950, 900), None, (seconds, "digits"))
 
     assert (state.word, state.limited_by) == ("falling_behind", "predict")
-    assert state.sentence.endswith("; a prediction of 'digits' has not returned for 5 s or more.")
+    assert state.sentence.endswith(f"; a prediction of 'digits' has not returned for {told}.")

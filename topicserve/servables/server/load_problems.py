@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from topicserve.servables.core.errors import ServableError
 from topicserve.servables.core.managers.loader_harness import ServableStateSnapshot
 from topicserve.servables.core.servable_state import ManagerState, ServableState
 
@@ -23,10 +22,10 @@ def with_load_errors(
     }
 
 
-def problem_of(states: Mapping[int, ServableState], source_error: ServableError | None) -> str:
-    """Return why no version is available, in one line; empty where nothing is known to be wrong."""
+def problem_of(states: Mapping[int, ServableState]) -> str:
+    """Return why the newest version that has failed did, in one line; empty where none has."""
     for version in sorted(states, reverse=True):
         error = states[version].error
         if error is not None:
             return f"version {version}: {error}"
-    return "" if source_error is None else str(source_error)
+    return ""

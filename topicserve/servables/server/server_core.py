@@ -205,8 +205,8 @@ class ServerCore:
         """
         versions = self._states(name)
         if not versions:
-            problem = self._source.errors().get(name)
-            because = f": {problem}" if problem is not None else ""
+            problem = self.source_problem(name)
+            because = f": {problem}" if problem else ""
             raise NotFoundError(f"Could not find any versions of model {name}{because}")
         return model_status(versions.values(), self._roles.reasons(name))
 
@@ -216,7 +216,15 @@ class ServerCore:
 
     def problem(self, name: str) -> str:
         """Return what keeps a servable from having a version; empty where nothing is known."""
-        return problem_of(self._states(name), self._source.errors().get(name))
+        return problem_of(self._states(name)) or self.source_problem(name)
+
+    def source_problem(self, name: str) -> str:
+        """Return why no version was found at the last look at the base path; empty where one was.
+
+        What is loaded serves on meanwhile.
+        """
+        error = self._source.errors().get(name)
+        return "" if error is None else str(error)
 
     def model_metadata(
         self, name: str, version: int | None = None, label: str | None = None

@@ -4,8 +4,9 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 
 from topicserve.tracing import trace_of
 from topicserve.wire.dead_letter import Reason
@@ -56,7 +57,7 @@ class DeadLetterLog:
             return
         found = [(index, reason) for index, reason in enumerate(outgoing.reasons) if reason]
         with self._lock:
-            for index, reason in found[-NEWEST:]:
+            for index, reason in self._latest(outgoing, found):
                 self._newest.append(self._noted(outgoing, index, reason))
             for index, reason in found:
                 if reason in self._known:
@@ -66,7 +67,7 @@ class DeadLetterLog:
                     self._log_first(outgoing, index, reason)
 
     def newest(self) -> list[NotedDeadLetter]:
-        """Return the last few, the newest first."""
+        """Return the last few, the newest first: of one batch, the record published last."""
         with self._lock:
             return list(reversed(self._newest))
 
@@ -79,6 +80,19 @@ class DeadLetterLog:
             self._count_at = self._clock() + COUNT_SECONDS
         for reason, count in counts.items():
             log_event("dead_letters", logging.WARNING, reason=reason.value, records=count)
+
+    @staticmethod
+    def _latest(
+        outgoing: OutgoingBatch, found: Sequence[tuple[int, Reason]]
+    ) -> Iterable[tuple[int, Reason]]:
+        """Return the dead letters whose records were published last, the newest one last."""
+
+        def published(one: tuple[int, Reason]) -> tuple[int, int]:
+            record = outgoing.polled[one[0]].record
+            return record.timestamp_ms, record.offset
+
+        # A batch has its records by partition, and those that were not predicted behind the others.
+        return reversed(nlargest(NEWEST, found, key=published))
 
     def _noted(self, outgoing: OutgoingBatch, index: int, reason: Reason) -> NotedDeadLetter:
         record = outgoing.polled[index].record

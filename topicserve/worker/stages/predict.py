@@ -173,6 +173,7 @@ class PredictWatch:
         self._clock = clock
         self._lock = threading.Lock()
         self._running: dict[int, tuple[float, Batch]] = {}
+        self._finished_seconds = 0.0
 
     @contextmanager
     def predicting(self, batch: Batch) -> Generator[None]:
@@ -184,10 +185,27 @@ class PredictWatch:
             yield
         finally:
             with self._lock:
-                del self._running[thread]
+                started, _ = self._running.pop(thread)
+                self._finished_seconds += self._clock() - started
 
     def running_for(self, seconds: float) -> list[Batch]:
         """Return the batches that have been predicted for longer than this."""
         limit = self._clock() - seconds
         with self._lock:
             return [batch for started, batch in self._running.values() if started < limit]
+
+    def busy_seconds(self) -> float:
+        """Return how long batches have been predicted in all, those that still are included."""
+        with self._lock:
+            now = self._clock()
+            running = sum(now - started for started, _ in self._running.values())
+            return self._finished_seconds + running
+
+    def longest(self) -> tuple[float, str]:
+        """Return how long a prediction has been running, and its servable; 0 where none is."""
+        with self._lock:
+            started, servable = min(
+                ((started, batch.route.servable) for started, batch in self._running.values()),
+                default=(self._clock(), ""),
+            )
+            return self._clock() - started, servable

@@ -4,15 +4,13 @@ Its form is in docs/status.md. `schema` goes up when a field changes its meaning
 """
 
 import os
-import shlex
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from topicserve.redact import redact_url
 from topicserve.servables.core.errors import NotFoundError
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.servable_state import ManagerState
@@ -21,12 +19,13 @@ from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.config.served import CanaryConfig, ShadowConfig
 from topicserve.worker.health.dead_letter_log import DeadLetterLog
 from topicserve.worker.http.pages import Health, Page, json_page
-from topicserve.worker.stages.request import Batch
+from topicserve.worker.stages.predict import PredictWatch
 from topicserve.worker.status.history import History
 from topicserve.worker.status.page import status_page
+from topicserve.worker.status.replay_command import replay_command, replay_secrets
 from topicserve.worker.status.snapshot import Interval, Snapshot, take_snapshot
-from topicserve.worker.status.stages import StageLoad, limiting_stage, stage_loads
-from topicserve.worker.status.state import HANGING_SECONDS, WorkerState, judge
+from topicserve.worker.status.stages import PREDICT, StageLoad, limiting_stage, stage_loads
+from topicserve.worker.status.state import WorkerState, judge
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 SCHEMA = 1
@@ -49,8 +48,7 @@ class Watched:
     core: ServerCore
     dead_letters: DeadLetterLog
     metrics: WorkerMetrics
-    running_for: Callable[[float], Sequence[Batch]]
-    """Returns the batches whose prediction has taken so many seconds, and has not returned."""
+    predictions: PredictWatch
     configuration: Mapping[str, str]
     """The effective configuration without secrets, by key."""
 
@@ -71,7 +69,8 @@ class StatusReport:
         self._history = History(self._take, wall_clock)
 
     def _take(self, *, forget: bool = False) -> Snapshot:
-        return take_snapshot(self._watched.metrics, self._clock(), forget=forget)
+        busy = {PREDICT: self._watched.predictions.busy_seconds()}
+        return take_snapshot(self._watched.metrics, self._clock(), busy, forget=forget)
 
     def start(self) -> None:
         """Begin to sample."""
@@ -98,8 +97,8 @@ class StatusReport:
         since, points = self._history.last_minute(), self._history.points()
         loads = stage_loads(since, watched.config.batching.predict_threads)
         partitions = _partitions(since)
-        hanging = next((b.route.servable for b in watched.running_for(HANGING_SECONDS)), "")
-        state = judge(watched.health, since, points, limiting_stage(loads), hanging)
+        longest = watched.predictions.longest()
+        state = judge(watched.health, since, points, limiting_stage(loads), longest)
         return {
             "schema": SCHEMA,
             "at": now,
@@ -143,7 +142,7 @@ class StatusReport:
         return {
             "name": name,
             "default_version": default,
-            "problem": core.problem(name) if default is None else "",
+            "problem": core.problem(name) if default is None else core.source_problem(name),
             "labels": dict(labels),
             "canary": _side(routing.canary if routing else None),
             "shadow": _side(routing.shadow if routing else None),
@@ -173,20 +172,13 @@ class StatusReport:
             )
         return found
 
-    def _replay_command(self, topic: str) -> str:
-        """Return the command that tries dead letters again, as a dry run: it says what is next."""
-        kafka, metadata = self._watched.config.kafka, self._watched.config.metadata
-        words = ["topicserve", "dead-letters", "replay", "--topic", topic]
-        words += ["--bootstrap-servers", kafka.bootstrap_servers, "--client", kafka.client.value]
-        words += ["--redis-url", redact_url(metadata.redis_url)]
-        return shlex.join(words)
-
     def _dead_letters(self, since: Interval) -> dict[str, Any]:
         by_reason = since.after.by("dead_letters", "reason")
-        topic = self._watched.config.dead_letter_topic
+        config = self._watched.config
         return {
-            "topic": topic,
-            "replay_command": self._replay_command(topic),
+            "topic": config.dead_letter_topic,
+            "replay_command": replay_command(config),
+            "replay_needs": replay_secrets(config),
             "total": sum(by_reason.values()),
             "by_reason": {reason: count for reason, count in by_reason.items() if count},
             "newest": [

@@ -48,6 +48,8 @@ class Snapshot:
     """Processor time by thread name, where the system tells it."""
     greatest: Mapping[str, float] = field(default_factory=dict)
     """The greatest value that a histogram saw since this was last forgotten, where it is known."""
+    busy_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that threads spent in a stage, by its name; calls that still run count as well."""
 
     def total(self, name: str, **labels: str) -> float:
         """Return the sum of the series of a name that have these labels."""
@@ -63,7 +65,13 @@ class Snapshot:
         return sums
 
 
-def take_snapshot(metrics: WorkerMetrics, at: float, *, forget: bool = False) -> Snapshot:
+def take_snapshot(
+    metrics: WorkerMetrics,
+    at: float,
+    busy_seconds: Mapping[str, float] | None = None,
+    *,
+    forget: bool = False,
+) -> Snapshot:
     """Return the numbers that the status page needs, and nothing else of the metrics.
 
     Where it is said so, the greatest values are forgotten: the next snapshot has those since.
@@ -77,7 +85,7 @@ def take_snapshot(metrics: WorkerMetrics, at: float, *, forget: bool = False) ->
                     name = attribute + ending if ending in _ENDINGS else attribute
                     series.setdefault(name, []).append((sample.labels, sample.value))
     greatest = {name: getattr(metrics, name).greatest(forget=forget) for name in _WITH_GREATEST}
-    return Snapshot(at, series, _cpu_seconds(), greatest)
+    return Snapshot(at, series, _cpu_seconds(), greatest, busy_seconds or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,14 @@ class Interval:
     def busy_share(self, histogram: str, threads: int = 1) -> float:
         """Return the share of the time that so many threads spent in what a histogram times."""
         return self.growth(f"{histogram}_sum") / self.seconds / threads
+
+    def running_share(self, stage: str, threads: int = 1) -> float:
+        """Return the share of the time that so many threads spent in a stage.
+
+        A histogram times a call when it returns; this counts it while it runs.
+        """
+        after, before = self.after.busy_seconds, self.before.busy_seconds
+        return (after.get(stage, 0.0) - before.get(stage, 0.0)) / self.seconds / threads
 
     def buckets(self, histogram: str) -> list[tuple[float, float]]:
         """Return each bucket's upper bound, and how often a value fell into that bucket alone."""

@@ -7,6 +7,7 @@ from topicserve.worker.status.snapshot import Interval
 
 POLLING_THREAD = "MainThread"
 BATCH_THREADS = "topicserve-batch-"
+PREDICT = "predict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,9 @@ def stage_loads(since: Interval, predict_threads: int) -> list[StageLoad]:
             since.mean("batch_wait_seconds"),
         ),
         StageLoad(
-            "predict",
-            "calls of servables, of all prediction threads' time",
-            _share(since.busy_share("predict_seconds", predict_threads)),
+            PREDICT,
+            "predictions of batches, also those that still run, of all prediction threads' time",
+            _share(since.running_share(PREDICT, predict_threads)),
             since.mean("predict_seconds"),
         ),
         StageLoad(

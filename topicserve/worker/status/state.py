@@ -37,11 +37,12 @@ def judge(
     since: Interval,
     points: Sequence[Point],
     limiting: StageLoad | None,
-    hanging: str = "",
+    longest: tuple[float, str] = (0.0, ""),
 ) -> WorkerState:
     """Return the state: what is wrong comes first, then what the last minute was like.
 
-    `hanging` is a servable whose prediction has not returned for long: no share counts that yet.
+    `longest` is the prediction that has run for the longest time by now, and its servable: what the
+    lag did before it says nothing.
     """
     stalled, missing = tuple(health.live()), tuple(health.ready())
     if stalled:
@@ -59,12 +60,14 @@ def judge(
         return WorkerState("keeping_up", f"Keeping up: {speed}, {behind:.1f} s behind.")
     why = "" if limiting is None else f"; {limiting.name} is what holds it up"
     limited_by = None if limiting is None else limiting.name
-    if hanging:
-        why = f"; a prediction of {hanging!r} has not returned for {HANGING_SECONDS:.0f} s or more"
+    running_seconds, servable = longest
+    is_hanging = running_seconds > HANGING_SECONDS
+    if is_hanging:
+        why = f"; a prediction of {servable!r} has not returned for {_duration(running_seconds)}"
         limited_by = "predict"
     shrinks_by = -_trend(points)
     waiting = f"{_count(lag)} records wait, the oldest for {_duration(behind)}"
-    if shrinks_by > 0 and not hanging:
+    if shrinks_by > 0 and not is_hanging:
         left = _duration(lag / shrinks_by)
         sentence = f"Catching up: {speed}, {waiting}; about {left} to go{why}."
         return WorkerState("catching_up", sentence, (), limited_by)
