@@ -1,13 +1,20 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.stages.records import an_id
+from tests.support.traffic.answers import a_result
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.producer.client.requests import PendingRequests
+from topicserve.producer.encoder import RecordEncoder
+from topicserve.producer.record import Record
 from topicserve.wire.dead_letter import OUR_HEADERS
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
+from topicserve.wire.result import decode_result
 
 CALL = b"client-0"
 OURS, OTHER = an_id(1), an_id(2)
@@ -79,3 +86,17 @@ def test_one_request_may_fail_and_be_dropped_before() -> None:
         failed.result(0)
     with pytest.raises(InvalidRecordError, match="another request"):
         requests.open(OURS, CALL), requests.open(OURS, CALL)
+
+
+@pytest.mark.parametrize("record", [Record(instance=[1.0]), Record(tensors={"x": np.ones((1, 2))})])
+def test_a_worker_carries_the_call_back(record: Record) -> None:
+    """In a result of either encoding, beside the trace; a reader's trace has not got it."""
+    sent = RecordEncoder("in", "/test").encode(replace(record, traceparent="00-1")).outgoing
+    headers = [*sent.headers, ("topicserve-request", CALL)]
+
+    answer = a_result(OutgoingRecord("in", sent.key, sent.value, headers))
+
+    carried = dict(answer.headers)
+    assert (carried["topicserve-request"], carried["traceparent"]) == (CALL, b"00-1")
+    read = KafkaRecord("results", 0, 0, 0, answer.key, answer.value, answer.headers)
+    assert decode_result(read).trace == (("traceparent", b"00-1"),)
