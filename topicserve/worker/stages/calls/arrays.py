@@ -78,8 +78,10 @@ def read_array(
 
 def narrow(array: Array, spec: TensorSpec, name: str) -> Array:
     """Return numbers of 64 bits in the declared dtype; raises for what is out of its range."""
+    if spec.dtype.kind not in "iu" and not is_narrow_float(spec):
+        return array.astype(spec.dtype, copy=False)  # what is too large for it is infinite
     narrowed, lost = in_dtype(array, spec.dtype)
-    if lost is not None and (spec.dtype.kind in "iu" or is_narrow_float(spec)):
+    if lost is not None:
         raise OutOfRangeError(lost, spec, name)
     return narrowed
 
