@@ -8,8 +8,9 @@ program that uses this one configures, or `opentelemetry-instrument` does.
 import logging
 import re
 import sys
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -137,24 +138,36 @@ def with_trace(record: OutgoingRecord, span: "Span") -> OutgoingRecord:
 
 
 def operation(
-    name: str, kind: str, destination: str, attributes: Mapping[str, Any] | None = None
+    name: str, kind: str, topics: Collection[str], attributes: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the attributes of an operation: its name, its type and its topic, and others."""
-    return {
-        SYSTEM: "kafka",
-        OPERATION: name,
-        OPERATION_TYPE: kind,
-        DESTINATION: destination,
-        **(attributes or {}),
-    }
+    """Return the attributes of an operation: its name, its type and its topic, and others.
+
+    Of several topics none is told: an attribute of a batch is true of all records in it.
+    """
+    found = {SYSTEM: "kafka", OPERATION: name, OPERATION_TYPE: kind}
+    if len(topics) == 1:
+        (found[DESTINATION],) = topics
+    return {**found, **(attributes or {})}
+
+
+def span_name(name: str, topics: Collection[str]) -> str:
+    """Return an operation's name and its topic; of several topics the name alone."""
+    return " ".join((name, *topics)) if len(topics) == 1 else name
 
 
 @contextmanager
-def harmless() -> Generator[None]:
-    """Log what an SDK raises, and let the record that is traced go on without."""
+def harmless(
+    *, passing: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit)
+) -> Generator[None]:
+    """Log what an SDK raises, SystemExit included, and go on without the span.
+
+    `passing` is let through on the main thread, where signal handlers of the program may raise it.
+    """
     try:
         yield
-    except Exception:
+    except BaseException as error:
+        if isinstance(error, passing) and current_thread() is main_thread():
+            raise
         _logger.warning("a span could not be written", exc_info=True)
 
 

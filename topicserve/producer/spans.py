@@ -33,7 +33,7 @@ class PublishSpans:
                 parent if named else None,
                 SpanKind.PRODUCER,
                 tracing.operation(
-                    "publish", "send", outgoing.topic, {tracing.MESSAGE_ID: encoded.record_id}
+                    "publish", "send", [outgoing.topic], {tracing.MESSAGE_ID: encoded.record_id}
                 ),
             )
             future.add_done_callback(lambda done: _end(span, done))

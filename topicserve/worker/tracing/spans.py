@@ -6,10 +6,11 @@ so that a reader goes on with the trace that the producer began.
 """
 
 import threading
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from opentelemetry.context import attach, detach
 from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
@@ -17,17 +18,36 @@ from opentelemetry.trace import (
     SpanKind,
     Tracer,
     get_current_span,
-    use_span,
+    set_span_in_context,
 )
 
 from topicserve import tracing
 from topicserve.wire.kafka_record import Headers, KafkaRecord, OutgoingRecord
 from topicserve.worker.stages.publish import OutgoingBatch
-from topicserve.worker.stages.request import Batch, Polled, Request
+from topicserve.worker.stages.request import Batch, Polled, Rejection, Request
 
 MAX_OPEN_SPANS = 16_384
 """Of records that are not acknowledged. The oldest is ended where there is one more: an outcome may
 have been let go unsent, with its partition or an aborted transaction."""
+
+
+class Step:
+    """The span of one step of a batch, to be told what the step found."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def tell(self, **attributes: Any) -> None:
+        """Add attributes."""
+        with _harmless():
+            self._span.set_attributes(_named(attributes))
+
+    def fail(self, rejections: Sequence[Rejection]) -> None:
+        """Mark the step as failed where it gave records up: with the first one's reason."""
+        if rejections:
+            with _harmless():
+                problem = f"{len(rejections)} records were given up"
+                tracing.fail(self._span, rejections[0].reason.value, problem)
 
 
 class WorkerSpans:
@@ -63,33 +83,34 @@ class WorkerSpans:
             yield
 
     @contextmanager
-    def step(self, name: str, **attributes: Any) -> Generator[Span]:
+    def step(self, name: str, **attributes: Any) -> Generator[Step]:
         """Be at one step of what this thread processes."""
-        told = {f"topicserve.{key}": value for key, value in attributes.items()}
-        with self._current(name, attributes=told) as span:
-            yield span
+        with self._current(name, attributes=_named(attributes)) as span:
+            yield Step(span)
 
     @contextmanager
-    def settle(self, destination: str) -> Generator[None]:
-        """Be committing offsets, or a transaction."""
-        with self._operation("commit", "settle", destination, SpanKind.CLIENT):
+    def settle(self, topics: Collection[str]) -> Generator[None]:
+        """Be committing offsets of these topics, or a transaction."""
+        with self._operation("commit", "settle", topics, SpanKind.CLIENT):
             yield
 
     def send(self, outgoing: OutgoingBatch) -> None:
         """Begin a span for each sampled record's outcome, and let its headers tell of that."""
-        batch = Link(get_current_span().get_span_context())
+        links: list[Link] = []
+        with _harmless():
+            links = [Link(get_current_span().get_span_context())]
         begun = 0
         for index, polled in enumerate(outgoing.polled):
             if not tracing.is_sampled(polled.record.headers):
                 continue
             record, reason = outgoing.records[index], outgoing.reasons[index]
-            with tracing.harmless():
+            with _harmless():
                 span = self._tracer.start_span(
                     f"send {record.topic}",
                     tracing.context_of(polled.record.headers),
                     SpanKind.PRODUCER,
-                    tracing.operation("send", "send", record.topic, self._sends | _input(polled)),
-                    [batch],
+                    tracing.operation("send", "send", [record.topic], self._sends | _input(polled)),
+                    links,
                 )
                 if reason is not None:
                     tracing.fail(span, reason.value, "the record became a dead letter")
@@ -106,7 +127,7 @@ class WorkerSpans:
             with self._lock:
                 span = self._sending.pop(_traceparent(record.headers), None)
             if span is not None:
-                with tracing.harmless():
+                with _harmless():
                     if error is not None:
                         tracing.fail(span, type(error).__name__, str(error))
                     span.end()
@@ -119,7 +140,7 @@ class WorkerSpans:
             if len(self._sending) > MAX_OPEN_SPANS:
                 oldest = self._sending.pop(next(iter(self._sending)))
         if oldest is not None:
-            with tracing.harmless():
+            with _harmless():
                 oldest.end()
         return told
 
@@ -127,13 +148,19 @@ class WorkerSpans:
     def _current(self, name: str, **options: Any) -> Generator[Span]:
         """Be in a span; where the SDK raises there is none, and what is within goes on."""
         span: Span = INVALID_SPAN
-        with tracing.harmless():
+        with _harmless():
             span = self._tracer.start_span(name, **options)
+        token = attach(set_span_in_context(span))
         try:
-            with use_span(span):
-                yield span
+            yield span
+        except Exception as error:
+            with _harmless():
+                span.record_exception(error)
+                tracing.fail(span, type(error).__name__, str(error))
+            raise
         finally:
-            with tracing.harmless():
+            detach(token)
+            with _harmless():
                 span.end()
 
     @contextmanager
@@ -141,24 +168,33 @@ class WorkerSpans:
         self,
         name: str,
         kind: str,
-        destination: str,
+        topics: Collection[str],
         span_kind: SpanKind,
         attributes: dict[str, Any] | None = None,
         links: Sequence[Link] = (),
     ) -> Generator[None]:
         with self._current(
-            f"{name} {destination}",
+            tracing.span_name(name, topics),
             kind=span_kind,
             attributes=tracing.operation(
-                name, kind, destination, {**self._common, **(attributes or {})}
+                name, kind, topics, {**self._common, **(attributes or {})}
             ),
             links=links,
         ):
             yield
 
 
-def _topics(records: Sequence[KafkaRecord]) -> str:
-    return ",".join(sorted({record.topic for record in records}))
+def _harmless() -> AbstractContextManager[None]:
+    """Let nothing that an SDK raises end the worker, whose signal handlers raise nothing."""
+    return tracing.harmless(passing=(KeyboardInterrupt,))
+
+
+def _topics(records: Sequence[KafkaRecord]) -> set[str]:
+    return {record.topic for record in records}
+
+
+def _named(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"topicserve.{key}": value for key, value in attributes.items()}
 
 
 def _input(polled: Polled) -> dict[str, Any]:

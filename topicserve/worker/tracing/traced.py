@@ -3,12 +3,12 @@
 Each wrapper adds a span to one or two calls; everything else is its inner object's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
-from topicserve import tracing
 from topicserve.backends.broker import Consumer, Offsets, OnDelivery, Places, Producer
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
+from topicserve.wire.result import Metadata
 from topicserve.worker.assembly import Connections
 from topicserve.worker.parts import Stages
 from topicserve.worker.pipeline import Pipeline
@@ -16,7 +16,7 @@ from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.stages.join import Fetch, Joiner, MetadataLookup
 from topicserve.worker.stages.predict import Predictor
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
-from topicserve.worker.stages.request import Batch, BatchPrediction, Request
+from topicserve.worker.stages.request import Batch, BatchPrediction, Rejection, Request
 from topicserve.worker.tracing.spans import WorkerSpans
 
 
@@ -24,9 +24,9 @@ def traced_connections(
     connections: Connections, spans: WorkerSpans, environment: Environment
 ) -> Connections:
     """Return connections whose commits and sent records are traced."""
-    topics = ",".join(environment.config.topics.input)
+    topics = frozenset(environment.config.topics.input)
     return Connections(
-        cast(Consumer, _TracedConsumer(connections.consumer, spans, topics)),
+        cast(Consumer, _TracedConsumer(connections.consumer, spans)),
         cast(Producer, _TracedProducer(connections.producer, spans, topics)),
         connections.store,
         connections.cleaner,
@@ -71,42 +71,43 @@ class _Traced:
 
 class _TracedPredictor(_Traced):
     def predict(self, batch: Batch) -> BatchPrediction:
-        with self._spans.step("predict", servable=batch.route.servable, rows=batch.rows) as span:
+        with self._spans.step("predict", servable=batch.route.servable, rows=batch.rows) as step:
             predicted: BatchPrediction = self._inner.predict(batch)
-            span.set_attribute("topicserve.version", predicted.version)
-            if predicted.rejections:
-                reason = predicted.rejections[0].reason.value
-                tracing.fail(span, reason, f"{len(predicted.rejections)} records were given up")
+            step.tell(version=predicted.version)
+            step.fail(predicted.rejections)
             return predicted
 
 
 class _TracedJoiner(_Traced):
     def finish(self, requests: Sequence[Request], fetch: Fetch) -> MetadataLookup:
-        with self._spans.step("join", records=len(requests)):
+        with self._spans.step("join", records=len(requests)) as step:
             found: MetadataLookup = self._inner.finish(requests, fetch)
+            step.fail(found.rejections)
             return found
 
 
 class _TracedEncoder(_Traced):
-    def encode(self, *arguments: Any) -> OutgoingBatch:
-        with self._spans.step("encode"):
-            outgoing: OutgoingBatch = self._inner.encode(*arguments)
+    def encode(
+        self, predicted: BatchPrediction, metadata: Sequence[Metadata], rejections: list[Rejection]
+    ) -> OutgoingBatch:
+        before = len(rejections)
+        about = {"servable": predicted.servable, "version": predicted.version}
+        with self._spans.step("encode", **about) as step:
+            outgoing: OutgoingBatch = self._inner.encode(predicted, metadata, rejections)
+            step.tell(records=len(outgoing.polled))
+            step.fail(rejections[before:])
         self._spans.send(outgoing)
         return outgoing
 
 
 class _TracedConsumer(_Traced):
-    def __init__(self, inner: Any, spans: WorkerSpans, topics: str) -> None:
-        super().__init__(inner, spans)
-        self._topics = topics
-
     def commit(self, offsets: Offsets, timeout_seconds: float) -> None:
-        with self._spans.settle(self._topics):
+        with self._spans.settle({partition.topic for partition in offsets}):
             self._inner.commit(offsets, timeout_seconds)
 
 
 class _TracedProducer(_Traced):
-    def __init__(self, inner: Any, spans: WorkerSpans, topics: str) -> None:
+    def __init__(self, inner: Any, spans: WorkerSpans, topics: Collection[str]) -> None:
         super().__init__(inner, spans)
         self._topics = topics
 
