@@ -92,7 +92,7 @@ def test_a_failure_is_told_with_its_place(
     told = capsys.readouterr().err
     assert f"{file}: row 2: " in told
     assert "--kafka-setting max.request.size=BYTES, and max.message.bytes" in told
-    assert "skipped 1 invalid or refused records" in told
+    assert "skipped 1 invalid or refused record\n" in told
     values = Counter(record.payload["x"] for record in published(stack, "failing"))
     assert set(values) == {"a", "b"}
     assert values["a"] == 1
