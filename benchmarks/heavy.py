@@ -167,6 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join(markdown(COLUMNS, rows)))
     if options.write_docs:
         command = f"python -m benchmarks.heavy --rows {options.rows} --rounds {options.rounds}"
+        if options.only:
+            command += f' --only "{options.only}"'
         replace_section("heavy", command, COLUMNS, rows)
     return 0
 

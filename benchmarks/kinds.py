@@ -43,7 +43,7 @@ class Kind:
         """Return what reads it."""
         if self.competitor is not None:
             return self.competitor(client)
-        return topicserve(client, "at_least_once", self.shape)
+        return topicserve(client, "at_least_once", self.shape, options={})
 
 
 def _onnx(client: str) -> Competitor:
