@@ -17,7 +17,7 @@ ARENAS = 2
 """One heap for most threads costs nothing, since the interpreter's lock has them take turns."""
 MMAP_THRESHOLD_BYTES = 8 * 1024 * 1024
 """Larger blocks go back to the system when they are freed: 1,024 rows of 1,024 floats stay."""
-TRIM_THRESHOLD_BYTES = 16 * 1024 * 1024
+TRIM_THRESHOLD_BYTES = 12 * 1024 * 1024
 """What a heap may keep free at its end: a layer's input and output."""
 _OWN_SETTINGS = (
     "MALLOC_ARENA_MAX",
