@@ -57,8 +57,12 @@ class Batcher:
         with self._changed:
             if rejections:
                 self._rejections.setdefault(epoch, []).extend(rejections)
+            # Servables may take turns from record to record: a lane is looked for once a poll.
+            runs: dict[Route, list[Request]] = {}
             for route, run in groupby(requests, _route_of):
-                self._lanes.extend(LaneKey(epoch, route), list(run), now)
+                runs.setdefault(route, []).extend(run)
+            for route, gathered in runs.items():
+                self._lanes.extend(LaneKey(epoch, route), gathered, now)
             self._changed.notify()
 
     def wait_for_room(self, timeout_seconds: float) -> int:
