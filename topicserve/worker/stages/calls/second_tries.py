@@ -18,6 +18,8 @@ from topicserve.worker.stages.request import Evidence, Polled, Request, Trial
 MAX_RECORDS = 10_000
 # Each is another combination of versions: of two swaps at once there are three.
 MAX_REFUSALS = 4
+# Refusals of one record, those included that were noted while it was predicted once more.
+MAX_NOTED = 20
 
 
 class Refusal(NamedTuple):
@@ -33,6 +35,8 @@ class SecondTry:
 
     refused: dict[frozenset[Trial], Refusal] = field(default_factory=dict)
     """By the versions on probation, and the canary, that had answered."""
+    noted: int = 0
+    """How many results were refused in all."""
 
 
 class SecondTries:
@@ -59,18 +63,31 @@ class SecondTries:
             return False
         place = _place(polled)
         with self._lock:
-            known = self._tries.get(place)
-            if known is None and not is_alone and refusal.reason is not Reason.RESULT_REFUSED:
-                self._add(place, SecondTry())
-                return True
-            answered = evidence.replaceable if evidence is not None else frozenset()
-            known = known or SecondTry()
-            if answered and answered not in known.refused and len(known.refused) < MAX_REFUSALS:
-                known.refused[answered] = refusal
+            known = self._tries.get(place) or SecondTry()
+            known.noted += 1
+            if self._may_help(known, refusal, is_alone=is_alone, evidence=evidence):
                 self._add(place, known)
                 return True
             self._tries.pop(place, None)
             return False
+
+    def _may_help(
+        self, known: SecondTry, refusal: Refusal, *, is_alone: bool, evidence: Evidence | None
+    ) -> bool:
+        """Note the refusal; return whether the next prediction may be another one.
+
+        What shared its call, or was answered by what is refused already, was predicted before that
+        was noted, such as in an epoch that was aborted meanwhile: the next one knows of it.
+        """
+        if known.noted > MAX_NOTED:
+            return False
+        if not is_alone and refusal.reason is not Reason.RESULT_REFUSED:
+            return True
+        answered = evidence.replaceable if evidence is not None else frozenset()
+        if not answered or (answered not in known.refused and len(known.refused) >= MAX_REFUSALS):
+            return False
+        known.refused.setdefault(answered, refusal)
+        return True
 
     def of(self, requests: Sequence[Request]) -> Mapping[int, SecondTry]:
         """Return those of these requests that are to be predicted alone, by their identity."""
@@ -85,7 +102,7 @@ class SecondTries:
                 self._tries.pop(_place(polled), None)
 
     def _add(self, place: tuple[TopicPartition, int], second: SecondTry) -> None:
-        if len(self._tries) >= MAX_RECORDS:
+        if len(self._tries) >= MAX_RECORDS and place not in self._tries:
             self._tries.clear()  # of partitions that went: their next owner finds the same
         self._tries[place] = second
 
