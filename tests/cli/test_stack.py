@@ -12,6 +12,7 @@ import redis
 from confluent_kafka import Producer
 
 from topicserve.cli.main import main
+from topicserve.cli.stack import is_asked_to_end
 from topicserve.embedded import redis_server
 from topicserve.embedded.kafka_server import KafkaServer
 
@@ -124,3 +125,16 @@ def test_a_missing_extra_is_named(
     said = capsys.readouterr().err
     assert "pip install 'topicserve[embedded]'" in said
     assert "ports" not in said
+
+
+@pytest.mark.parametrize(
+    ("number", "is_asked"), [(0, False), (signal.SIGTERM, True), (signal.SIGINT, True)]
+)
+def test_a_stop_and_a_continue_end_nothing(
+    monkeypatch: pytest.MonkeyPatch, number: int, is_asked: bool
+) -> None:
+    """What was waited for has no number then."""
+    found = signal.struct_siginfo((number, 0, 0, 0, 0, 0, 0))
+    monkeypatch.setattr(signal, "sigtimedwait", lambda *_: found)
+
+    assert is_asked_to_end() is is_asked

@@ -88,10 +88,19 @@ def run(arguments: argparse.Namespace) -> int:
         print(
             json.dumps(addresses) if arguments.json else _HOW_TO_USE.format(**addresses), flush=True
         )
-        while signal.sigtimedwait(_END, _LOOK_SECONDS) is None:
+        while not is_asked_to_end():
             if not stack.running:
                 say("topicserve: a server has ended by itself")
                 return EXIT_FAILED
     finally:
         stack.stop()
     return 0
+
+
+def is_asked_to_end() -> bool:
+    """Wait a moment for one of the signals, which are blocked; return whether it came.
+
+    After SIGSTOP and a SIGCONT beyond that moment CPython returns a value that names no signal.
+    """
+    found = signal.sigtimedwait(_END, _LOOK_SECONDS)
+    return found is not None and found.si_signo in _END
