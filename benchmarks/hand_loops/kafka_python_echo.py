@@ -5,8 +5,8 @@ from kafka import KafkaConsumer, KafkaProducer
 from benchmarks.hand_loops.job import MAX_MESSAGE_BYTES, Places
 
 POLL_MS = 1_000
-"""Long, since kafka-python forgets a join that ends between two polls: with 100 ms one start in a
-hundred never joined. A poll returns as soon as there is a record."""
+"""Long, since kafka-python forgets a join that ends between two polls. A poll returns as soon as
+there is a record."""
 
 
 def main() -> None:
@@ -16,6 +16,8 @@ def main() -> None:
         bootstrap_servers=places.bootstrap_servers,
         group_id=places.group_id,
         auto_offset_reset="earliest",
+        # Joining before the topic is known assigns nothing, until the metadata is asked for again.
+        metadata_max_age_ms=5_000,
     )
     producer = KafkaProducer(
         bootstrap_servers=places.bootstrap_servers,
