@@ -87,7 +87,7 @@ tables: setup ## write what is generated in the documentation: tables of metrics
 	$(BIN)/python tools/diagrams.py
 
 chaos: setup ## the end-to-end tests at full length: 60 kills, brokers killed in turn, outages, each stage fuzzed for FUZZ_SECONDS; newer Kafka
-	# 2,000 leaves take longer than the 20 minutes after which a test is taken for frozen.
+	# Some tests take longer than the 20 minutes after which one is taken for frozen.
 	TOPICSERVE_CHAOS=1 $(BIN)/python -m pytest -o faulthandler_timeout=3600 tests/e2e tests/cli/replay tests/conformance/port/test_leaving.py
 	for version in $$($(BIN)/python -m tests.support.kafka.kafka_jars); do \
 	  TOPICSERVE_KAFKA_VERSION=$$version $(BIN)/python -m pytest tests/conformance -m kafka || exit 1; done

@@ -1,48 +1,51 @@
-import threading
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from tests.support.kafka.port import LIMIT_SECONDS, Member, Port, numbered, send, unique
+from tests.support.kafka.kafka_servers import Server
+from tests.support.kafka.leaving import FROZEN_SECONDS
+from tests.support.kafka.port import LIMIT_SECONDS
+from tests.support.processes.child_process import ChildProcess
 from tests.support.processes.scale import CHAOS
 
 # `make chaos` leaves 2,000 times: the process was seen to freeze once in some 1,000.
-LEAVES = 2000 if CHAOS else 6
-SETTINGS = {"auto.offset.reset": "earliest", "heartbeat.interval.ms": 100}
+PROCESSES, GROUPS, ROUNDS = (4, 4, 125) if CHAOS else (1, 2, 3)
+SHOWN_ROUNDS = 5
+# A process that froze has ended itself by then, which tells where.
+ROUND_SECONDS = FROZEN_SECONDS + LIMIT_SECONDS
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("client", "broker_name"), [("confluent", "embedded")], indirect=True)
-def test_members_leave_under_load_again_and_again(port: Port) -> None:
+@pytest.mark.parametrize("broker_name", ["embedded"], indirect=True)
+def test_members_leave_under_load_again_and_again(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With records coming and another member there: each close takes part in a rebalance first."""
-    topic, group_id, producer = port.topic(partitions=4), unique("group"), port.producer()
-    stop = threading.Event()
-
-    def load() -> None:
-        while not stop.is_set():
-            send(producer, numbered(topic, 200))
-
-    thread = threading.Thread(target=load, daemon=True)
-    thread.start()
-    member = join(port, topic, group_id)
-    member.poll_until(lambda: member.assigned)
+    program = [sys.executable, "-m", "tests.support.kafka.leaving"]
+    arguments = [server.bootstrap_servers, str(GROUPS), str(ROUNDS)]
+    processes = [
+        ChildProcess([*program, *arguments], tmp_path / f"leaving-{number}.log")
+        for number in range(PROCESSES)
+    ]
+    started, slowest = time.monotonic(), 0.0
     try:
-        for _ in range(LEAVES):
-            joining = join(port, topic, group_id)
-            while not joining.assigned:
-                joining.poll()
-                member.poll()
-            member.consumer.close(LIMIT_SECONDS)
-            member = joining
-            member.records.clear()
-        member.poll_until(lambda: len(member.assigned) == 4)
+        for process in processes:
+            process.start()
+        for number in range(1, ROUNDS + 1):
+            closes = [float(process.read_line(ROUND_SECONDS)) for process in processes]
+            slowest = max(slowest, *closes)
+            if CHAOS and number % SHOWN_ROUNDS == 0:
+                leaves, seconds = number * PROCESSES * GROUPS, time.monotonic() - started
+                with capsys.disabled():
+                    print(
+                        f"{leaves} leaves in {seconds:.0f} s, slowest {slowest:.2f} s", flush=True
+                    )
+        assert [process.wait(ROUND_SECONDS) for process in processes] == [0] * PROCESSES
     finally:
-        stop.set()
-        thread.join()
-        member.consumer.close(LIMIT_SECONDS)
+        for process in processes:
+            process.kill()
 
-
-def join(port: Port, topic: str, group_id: str) -> Member:
-    """Return a new member that nothing else holds: each client has one of 1,024 thread keys."""
-    member = Member(port.broker.consumer(group_id, SETTINGS))
-    member.consumer.subscribe([topic], member)
-    return member
+    # One that is not over by then gives up leaving.
+    assert slowest < LIMIT_SECONDS
