@@ -6,8 +6,12 @@ from contextlib import contextmanager
 
 from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from kafka.protocol.metadata import MetadataRequest
+
+from tests.support.processes.stack import raw_client
 
 ADMIN_LIMIT_SECONDS = 30.0
+_METADATA_VERSION = 7
 
 
 @contextmanager
@@ -24,7 +28,7 @@ def open_topics(
     for created in admin.create_topics(new).values():
         created.result(ADMIN_LIMIT_SECONDS)
     for topic in topics:
-        _wait_until_known(admin, topic, partitions)
+        _wait_until_known(bootstrap_servers, topic, partitions)
     try:
         yield
     finally:
@@ -40,7 +44,7 @@ def create_again(bootstrap_servers: str, topic: str, partitions: int = 4) -> Non
     for created in admin.create_topics([NewTopic(topic, partitions, 1)]).values():
         problem = created.exception(ADMIN_LIMIT_SECONDS)
         assert problem is None or problem.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS, problem
-    _wait_until_known(admin, topic, partitions)
+    _wait_until_known(bootstrap_servers, topic, partitions)
 
 
 def delete_records(bootstrap_servers: str, topic: str, partition: int, before: int) -> None:
@@ -50,12 +54,25 @@ def delete_records(bootstrap_servers: str, topic: str, partition: int, before: i
         deleted.result(ADMIN_LIMIT_SECONDS)
 
 
-def _wait_until_known(admin: AdminClient, topic: str, partitions: int) -> None:
-    """Wait until the broker itself knows the topic: the controller, which made it, is ahead."""
+def _wait_until_known(bootstrap_servers: str, topic: str, partitions: int) -> None:
+    """Wait until each broker knows the topic: the controller, which made it, is ahead of them.
+
+    A client asks any of them, and one that lags behind answers that there is no such topic.
+    """
     deadline = time.monotonic() + ADMIN_LIMIT_SECONDS
-    while time.monotonic() < deadline:
-        found = admin.list_topics(topic, timeout=ADMIN_LIMIT_SECONDS).topics[topic]
-        leaders = [one.leader for one in found.partitions.values() if one.leader >= 0]
-        if len(leaders) == partitions:
-            return
-    raise TimeoutError(f"topic {topic} is not known within {ADMIN_LIMIT_SECONDS} s")
+    for address in bootstrap_servers.split(","):
+        while _led_partitions(address, topic) != partitions:
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"{address} does not know topic {topic} within {ADMIN_LIMIT_SECONDS} s"
+                )
+
+
+def _led_partitions(address: str, topic: str) -> int:
+    """Return how many partitions have a leader that this broker knows."""
+    asked = MetadataRequest.MetadataRequestTopic(name=topic)
+    with raw_client(address) as frames:
+        answer = frames.ask(
+            MetadataRequest(topics=[asked], allow_auto_topic_creation=False), _METADATA_VERSION
+        )
+    return sum(one.leader_id >= 0 for found in answer.topics for one in found.partitions)

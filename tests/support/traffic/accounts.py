@@ -318,6 +318,7 @@ def topic_reader(bootstrap_servers: str, isolation_level: str, *topics: str) -> 
     partitions = []
     for topic in topics:
         found = reader.list_topics(topic, timeout=ADMIN_LIMIT_SECONDS).topics[topic].partitions
+        assert found, f"a broker does not know {topic}, of which nothing would be read"
         partitions += [TopicPartition(topic, number, OFFSET_BEGINNING) for number in found]
     reader.assign(partitions)
     return reader
