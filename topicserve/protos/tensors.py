@@ -231,15 +231,20 @@ def _values(proto: pb.TensorProto, dtype: np.dtype[Any]) -> NDArray[Any]:
         return np.fromiter(proto.string_val, object)
     try:
         if data_type in _FIELDS:
-            return np.array(getattr(proto, _FIELDS[data_type])[:], dtype)
+            return _numbers(getattr(proto, _FIELDS[data_type]), dtype)
         if data_type in _COMPLEX_FIELDS:
             field, part = _COMPLEX_FIELDS[data_type]
-            return np.array(getattr(proto, field)[:], part).view(dtype)
+            return _numbers(getattr(proto, field), np.dtype(part)).view(dtype)
         if data_type in _BITS_IN_HALF_VAL:
-            return np.array(proto.half_val[:], np.uint16).view(dtype)
+            return _numbers(proto.half_val, np.dtype(np.uint16)).view(dtype)
         return np.frombuffer(proto.float8_val, dtype)
     except (OverflowError, ValueError) as error:
         raise TensorProtoError(f"a value is no {_name(data_type)}: {error}") from None
+
+
+def _numbers(items: Sequence[float], dtype: np.dtype[Any]) -> NDArray[Any]:
+    # Not by a list: a message of 1 MiB may hold a million, each an object of 32 bytes there.
+    return np.fromiter(items, dtype, len(items))
 
 
 def _as_bytes(items: Sequence[Any]) -> list[bytes]:

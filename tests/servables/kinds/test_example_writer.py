@@ -106,29 +106,48 @@ def test_columns_are_written_as_their_rows_would_be(rows: list[dict[str, Any]]) 
             assert written_as_columns(columns, signature) == made_of_messages(alike, features)
 
 
+@pytest.mark.parametrize("beside", [{}, {"z": ["", "a" * 200]}], ids=["alone", "beside strings"])
 @pytest.mark.parametrize(
     "column",
     [
         [0.0, -0.0] * MANY_ROWS,
         list(range(-MANY_ROWS, MANY_ROWS)),
+        list(range(MANY_ROWS, 2 * MANY_ROWS)),
+        [2**63 - 1, -(2**63), 2**62, *(2**bits for bits in range(7, 63, 7))] * 500,
+        [[7], [2**40]] * MANY_ROWS,
+        [[0.5]] * MANY_ROWS,
         [True, 0, 300] * MANY_ROWS,
         ["", "a" * 200, b"\xff\x00"] * MANY_ROWS,
         [[1.5], 2.5, [3, 4.0], []] * MANY_ROWS,
     ],
     ids=lambda column: str(column[:3])[:20],
 )
-def test_a_long_column_is_the_same_as_its_rows(column: list[Any]) -> None:
-    """Some rows are written at a time, equal values once."""
+def test_a_long_column_is_the_same_as_its_rows(
+    column: list[Any], beside: dict[str, list[Any]]
+) -> None:
+    """Some rows are written at a time, those of one length at once."""
     unseen = a_signature(is_seen=False)
+    others = {name: (items * len(column))[: len(column)] for name, items in beside.items()}
+    columns = {"x": column, "y": column, **others}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    written = examples_of_columns({"x": column, "y": column}, unseen)["inputs"]
+    written = examples_of_columns(columns, unseen)["inputs"]
 
-    expected = [example_message({"x": one, "y": one}, {}) for one in column[:10]]
+    expected = [example_message(row, {}) for row in rows[:10]]
     assert len(written) == len(column)
     assert [shown(one) for one in written[:10]] == [shown(one) for one in expected]
-    assert written.tolist() == [
-        examples_of_rows([{"x": one, "y": one}], unseen)["inputs"][0] for one in column
-    ]
+    assert written.tolist() == [examples_of_rows([row], unseen)["inputs"][0] for row in rows]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_, object])
+def test_an_array_is_written_as_its_list_would_be(dtype: type) -> None:
+    """A tensor of a message is the same rows as a list in JSON."""
+    array: np.ndarray[Any, Any] = (np.arange(MANY_ROWS) % 300).astype(dtype)
+    unseen = a_signature(is_seen=False)
+
+    written = examples_of_columns({"x": array}, unseen)["inputs"].tolist()
+
+    assert written == examples_of_columns({"x": array.tolist()}, unseen)["inputs"].tolist()
 
 
 def test_the_first_of_many_rows_at_fault_is_told() -> None:

@@ -90,6 +90,30 @@ def _packed(size: int, name: str = "x") -> _Fill:
     return fill
 
 
+def _different(size: int) -> _Fill:
+    """Return as many integers of two bytes as fit, thousands of them different."""
+
+    def fill(request: PredictRequest) -> None:
+        count = size // 2 - 64
+        tensor = request.inputs["a"]
+        tensor.dtype = DT_INT64
+        tensor.tensor_shape.dim.add(size=count)
+        tensor.int64_val.extend(128 + number % 16_000 for number in range(count))
+
+    return fill
+
+
+def _different_strings(size: int) -> _Fill:
+    def fill(request: PredictRequest) -> None:
+        count = size // 4 - 64
+        tensor = request.inputs["b"]
+        tensor.dtype = DT_STRING
+        tensor.tensor_shape.dim.add(size=count)
+        tensor.string_val.extend(b"%c%c" % divmod(number % 2**16, 256) for number in range(count))
+
+    return fill
+
+
 def _floats(size: int) -> _Fill:
     def fill(request: PredictRequest) -> None:
         count = size // 4 - 64
@@ -244,6 +268,12 @@ HEAVY: dict[str, Callable[[int], Heavy]] = {
     ),
     "protobuf, examples of packed integers": lambda size: _protobuf(
         _tensor(_packed(size, "a")), EXAMPLES
+    ),
+    "protobuf, examples of different integers": lambda size: _protobuf(
+        _tensor(_different(size)), UNSEEN_EXAMPLES
+    ),
+    "protobuf, examples of strings": lambda size: _protobuf(
+        _tensor(_different_strings(size)), EXAMPLES
     ),
     "protobuf, packed integers": lambda size: _protobuf(_tensor(_packed(size)), INTEGERS),
     "protobuf, packed floats": lambda size: _protobuf(_tensor(_floats(size))),

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from topicserve.protos.example_pb2 import BytesList, Int64List
 from topicserve.servables.core.errors import InvalidArgumentError
@@ -23,6 +24,12 @@ FIRST, SECOND, THIRD = b"\x0a", b"\x12", b"\x1a"
 FEW = 8
 _pack_float = struct.Struct("<2sf").pack
 _INFINITE = (_pack_float(b"\x0a\x04", np.inf), _pack_float(b"\x0a\x04", -np.inf))
+
+# The smallest numbers that take another group of seven bits than those below them.
+_LONGER = np.array([1 << bits for bits in range(7, 64, 7)], np.uint64)
+
+Octets = NDArray[np.uint8]
+"""Bytes of one length in each row: an array of [rows, length]."""
 
 
 class ListKind(NamedTuple):
@@ -52,6 +59,37 @@ def varint(number: int) -> bytes:
         number >>= 7
     octets.append(number)
     return bytes(octets)
+
+
+def behind(head: bytes, *parts: Octets) -> Octets:
+    """Return rows of these bytes, and of the parts' one after the other."""
+    start = len(head)
+    rows = np.empty((len(parts[0]), start + sum(part.shape[1] for part in parts)), np.uint8)
+    rows[:, :start] = np.frombuffer(head, np.uint8)
+    for part in parts:
+        end = start + part.shape[1]
+        rows[:, start:end] = part
+        start = end
+    return rows
+
+
+def rows_of(octets: Octets) -> list[bytes]:
+    """Return each row: numpy makes the objects, of what it has no type for."""
+    rows: list[bytes] = octets.view(f"V{octets.shape[1]}").ravel().tolist()
+    return rows
+
+
+def groups_of(numbers: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Return how many groups of seven bits each number takes."""
+    return np.searchsorted(_LONGER, numbers, side="right") + 1
+
+
+def varints(numbers: NDArray[np.uint64], size: int) -> Octets:
+    """Return numbers that all take so many groups of seven bits."""
+    groups = numbers[:, None] >> np.arange(0, 7 * size, 7, dtype=np.uint64)
+    octets = groups.astype(np.uint8) | np.uint8(0x80)
+    octets[:, -1] &= 0x7F
+    return octets
 
 
 def _bytes_of(value: str | bytes) -> bytes:

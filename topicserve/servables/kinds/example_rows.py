@@ -20,6 +20,7 @@ from topicserve.servables.kinds.example_writer import (
     UnseenWriter,
     example_of,
     examples_of,
+    unseen_entry,
     writer_of,
 )
 from topicserve.servables.kinds.servable import Columns, FeatureSpec, Signature
@@ -30,7 +31,7 @@ Features = Mapping[str, FeatureSpec]
 _CHUNK_ROWS = 4096
 
 
-def examples_of_rows(rows: Sequence[Any], signature: Signature) -> Columns:
+def examples_of_rows(rows: Sequence[Any] | Array, signature: Signature) -> Columns:
     """Return the signature's only column: a serialized tf.Example a row.
 
     A row is an object of features, or a tf.Example serialized already (bytes), which goes through
@@ -40,7 +41,7 @@ def examples_of_rows(rows: Sequence[Any], signature: Signature) -> Columns:
     writers = _Writers(signature.features or {})
     examples = np.empty(len(rows), object)
     for chunk in _chunks(len(rows)):
-        some = rows[chunk]
+        some = _listed(rows[chunk])
         columns = _columns_of(some, input_name, writers.features)
         examples[chunk] = (
             [_example(row, input_name, writers) for row in some]
@@ -93,7 +94,7 @@ def examples_of_columns(columns: Mapping[str, Any], signature: Signature) -> Col
     writers = _Writers(features)
     examples = np.empty(rows, object)
     for chunk in _chunks(rows):
-        columns_of_chunk = {name: items[chunk] for name, items in used.items()}
+        columns_of_chunk = {name: _listed(items[chunk]) for name, items in used.items()}
         examples[chunk] = _examples_of(columns_of_chunk, len(examples[chunk]), writers)
     return {input_name: examples}
 
@@ -119,7 +120,9 @@ def _columns_of(
     return {n: [row[n] for row in rows] for n in names if not features or n in features}
 
 
-def _examples_of(columns: Mapping[str, list[Any]], count: int, writers: _Writers) -> list[bytes]:
+def _examples_of(
+    columns: Mapping[str, Sequence[Any]], count: int, writers: _Writers
+) -> list[bytes]:
     """Return an example for each of so many rows."""
     writers.check_required(columns)
     try:
@@ -130,10 +133,7 @@ def _examples_of(columns: Mapping[str, list[Any]], count: int, writers: _Writers
             for name, value in zip(columns, row, strict=True):
                 writers[name].entry(value)
         raise
-    if not entries:
-        return [b""] * count
-    rows = entries[0] if len(entries) == 1 else map(b"".join, zip(*entries, strict=True))
-    return examples_of(rows)
+    return examples_of(entries) if entries else [b""] * count
 
 
 def _example(row: Any, input_name: str, writers: _Writers) -> bytes:
@@ -144,9 +144,9 @@ def _example(row: Any, input_name: str, writers: _Writers) -> bytes:
     if writers.required:
         writers.check_required(row)
     features = writers.features
-    return example_of(
-        b"".join([writers[n].entry(v) for n, v in row.items() if not features or n in features])
-    )
+    if not features:
+        return example_of(b"".join([unseen_entry(name, value) for name, value in row.items()]))
+    return example_of(b"".join([writers[n].entry(v) for n, v in row.items() if n in features]))
 
 
 def _serialized(row: Any, input_name: str, features: Features) -> bytes | None:
@@ -171,9 +171,12 @@ def _names_input(given: Mapping[str, Any], input_name: str, features: Features) 
     return input_name in given and len(given) == 1 and input_name not in features
 
 
-def _items(name: str, column: Any) -> list[Any]:
-    if isinstance(column, np.ndarray):
-        column = column.tolist()
-    if not isinstance(column, list):
-        raise InvalidArgumentError(f"feature {name!r}: must be a list of rows")
-    return column
+def _items(name: str, column: Any) -> Sequence[Any] | Array:
+    """Return a column by its rows, an array as it is: a million objects are made by the chunk."""
+    if isinstance(column, list) or (isinstance(column, np.ndarray) and column.ndim):
+        return column
+    raise InvalidArgumentError(f"feature {name!r}: must be a list of rows")
+
+
+def _listed(items: Sequence[Any] | Array) -> Sequence[Any]:
+    return items.tolist() if isinstance(items, np.ndarray) else items

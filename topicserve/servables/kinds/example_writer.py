@@ -7,8 +7,11 @@ half a million rows. What is written is what the messages of `protos/example.pro
     Feature  one of {bytes_list, float_list, int64_list}, each a message with one repeated value
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.servables.kinds.example_lists import (
@@ -20,10 +23,15 @@ from topicserve.servables.kinds.example_lists import (
     ONE_BYTE,
     SECOND,
     ListKind,
+    Octets,
+    behind,
     field,
+    groups_of,
     packed_floats,
     refused,
+    rows_of,
     varint,
+    varints,
 )
 from topicserve.servables.kinds.servable import FeatureSpec
 
@@ -35,6 +43,8 @@ _KIND_OF: dict[type, ListKind] = {
     bool: INTEGERS,
 }
 _HEADS = tuple(FIRST + size for size in ONE_BYTE)
+# Up to here writing entries one by one is quicker than numpy's calls for all of them.
+_MANY = 128
 
 
 class FeatureWriter:
@@ -63,18 +73,47 @@ class FeatureWriter:
             raise refused(self._name, odd, kind)
         return self._around(kind.write_many(self._name, values))
 
-    def column(self, values: Sequence[Any]) -> list[bytes]:
+    def column(self, values: Sequence[Any]) -> list[bytes] | Octets:
         """Return the entries of one value, or nested lists of values, each."""
         kind = self._kind
+        values = _unwrapped(values)
         if not kind.allowed.issuperset(map(type, values)):
             return [self.entry(value) for value in values]
         if kind is FLOATS and len(values) > FEW:
-            text = packed_floats(self._name, values)
-            head = self._head(6) + b"\x0a\x04"
-            return [head + text[start : start + 4] for start in range(0, len(text), 4)]
-        # Equal values are written alike, whatever they are: 1 and True, too.
+            return self._floats(packed_floats(self._name, values))
+        if kind is INTEGERS and len(values) > _MANY:
+            return self._integers(values)
+        # Equal values are written alike.
         entries = {value: self.entry(value) for value in set(values)}
         return [entries[value] for value in values]
+
+    def _floats(self, text: bytes) -> list[bytes] | Octets:
+        """Return the entries of floats, which have four bytes each."""
+        if len(text) > 4 * _MANY:
+            return self._numbers(np.frombuffer(text, np.uint8).reshape(-1, 4))
+        head = self._head(6) + FIRST + ONE_BYTE[4]
+        return [head + text[start : start + 4] for start in range(0, len(text), 4)]
+
+    def _integers(self, values: Sequence[Any]) -> list[bytes] | Octets:
+        """Return the entries of an integer each, those of one length at once."""
+        try:
+            numbers = np.fromiter(values, np.int64, len(values)).view(np.uint64)
+        except OverflowError:  # the first that is out of range is told
+            return [self.entry(value) for value in values]
+        sizes = groups_of(numbers)
+        if sizes.min() == sizes.max():
+            return self._numbers(varints(numbers, int(sizes[0])))
+        entries = np.empty(len(numbers), object)
+        for size in np.unique(sizes).tolist():
+            places = np.flatnonzero(sizes == size)
+            entries[places] = rows_of(self._numbers(varints(numbers[places], size)))
+        found: list[bytes] = entries.tolist()
+        return found
+
+    def _numbers(self, octets: Octets) -> Octets:
+        """Return the entries of one number each, whose bytes are these."""
+        size = octets.shape[1]
+        return behind(self._head(size + 2) + FIRST + ONE_BYTE[size], octets)
 
     def _around(self, message: bytes) -> bytes:
         head = self._heads.get(len(message))
@@ -89,30 +128,39 @@ class FeatureWriter:
 class UnseenWriter:
     """Writes entries of a feature that the graph does not show: of the kind of its values."""
 
-    __slots__ = ("_key", "_name")  # a record may have a hundred thousand names
-
     def __init__(self, name: str, key: bytes) -> None:
         self._name = name
         self._key = key
 
     def entry(self, value: Any) -> bytes:
         """Return the map entry of a value, or of nested lists of values."""
-        kind = _KIND_OF.get(type(value))
-        if kind is None:
-            return self._of(_kind_of(value)).entry(value)
-        message = kind.write_one(self._name, value)
-        return _head(self._key, kind, len(message)) + message
+        return _unseen_entry(self._name, self._key, value)
 
-    def column(self, values: Sequence[Any]) -> list[bytes]:
+    def column(self, values: Sequence[Any]) -> list[bytes] | Octets:
         """Return the entries of one value, or nested lists of values, each."""
+        values = _unwrapped(values)
         kinds = {_KIND_OF.get(found) for found in set(map(type, values))}
         kind = kinds.pop()
         if kind is not None and not kinds:
-            return self._of(kind).column(values)
+            return FeatureWriter(self._name, self._key, kind).column(values)
         return [self.entry(value) for value in values]
 
-    def _of(self, kind: ListKind) -> FeatureWriter:
-        return FeatureWriter(self._name, self._key, kind)
+
+def unseen_entry(name: str, value: Any) -> bytes:
+    """Return what an UnseenWriter does, which a record may need a hundred thousand of."""
+    size = len(name)
+    if size < len(_HEADS) and name.isascii():
+        return _unseen_entry(name, _HEADS[size] + name.encode(), value)
+    return _unseen_entry(name, _key_of(name), value)
+
+
+def _unseen_entry(name: str, key: bytes, value: Any) -> bytes:
+    kind = _KIND_OF.get(type(value))
+    if kind is None:
+        return FeatureWriter(name, key, _kind_of(value)).entry(value)
+    message = kind.write_one(name, value)
+    before, after = _around_key(len(key), kind.tag, len(message))
+    return before + key + after + message
 
 
 def writer_of(name: str, spec: FeatureSpec | None) -> FeatureWriter | UnseenWriter:
@@ -120,10 +168,7 @@ def writer_of(name: str, spec: FeatureSpec | None) -> FeatureWriter | UnseenWrit
 
     Raises InvalidArgumentError for what is no name.
     """
-    try:
-        key = field(FIRST, name.encode())
-    except UnicodeEncodeError:  # a lone surrogate: protobuf's names are UTF-8
-        raise InvalidArgumentError(f"feature {name!r}: its name is not UTF-8") from None
+    key = _key_of(name)
     if spec is None:
         return UnseenWriter(name, key)
     if spec.dtype.hasobject:
@@ -131,15 +176,35 @@ def writer_of(name: str, spec: FeatureSpec | None) -> FeatureWriter | UnseenWrit
     return FeatureWriter(name, key, INTEGERS if spec.dtype.kind in "biu" else FLOATS)
 
 
+def _key_of(name: str) -> bytes:
+    try:
+        return field(FIRST, name.encode())
+    except UnicodeEncodeError:  # a lone surrogate: protobuf's names are UTF-8
+        raise InvalidArgumentError(f"feature {name!r}: its name is not UTF-8") from None
+
+
 def example_of(entries: bytes) -> bytes:
     """Return the example of a row's entries, one after the other."""
     return FIRST + varint(len(entries)) + entries if entries else b""
 
 
-def examples_of(rows: Iterable[bytes]) -> list[bytes]:
-    """Return the examples of rows of some entries each."""
+def examples_of(columns: Sequence[list[bytes] | Octets]) -> list[bytes]:
+    """Return the examples of rows, of which each column has an entry; there is a column."""
+    alike = [column for column in columns if isinstance(column, np.ndarray)]
+    if len(alike) == len(columns):
+        size = sum(column.shape[1] for column in alike)
+        return rows_of(behind(FIRST + varint(size), *alike))
+    lists = [rows_of(column) if isinstance(column, np.ndarray) else column for column in columns]
+    rows = lists[0] if len(lists) == 1 else map(b"".join, zip(*lists, strict=True))
     limit, heads = len(_HEADS), _HEADS
     return [heads[len(row)] + row if len(row) < limit else example_of(row) for row in rows]
+
+
+def _unwrapped(values: Sequence[Any]) -> Sequence[Any]:
+    """Return the values of lists of one value each, which are written alike; else the same."""
+    if type(values[0]) is not list or len(values[0]) != 1 or set(map(type, values)) != {list}:
+        return values
+    return [value[0] for value in values] if set(map(len, values)) == {1} else values
 
 
 def flat(values: list[Any]) -> list[Any]:
@@ -161,11 +226,16 @@ def _flatten(values: list[Any], into: list[Any]) -> None:
 
 def _head(key: bytes, kind: ListKind, size: int) -> bytes:
     """Return what stands before a list's message of that size."""
-    feature = kind.tag + varint(size)
-    size += len(feature)
-    value = SECOND + varint(size) + feature
-    size += len(key) + len(value) - len(feature)
-    return FIRST + varint(size) + key + value
+    before, after = _around_key(len(key), kind.tag, size)
+    return before + key + after
+
+
+@lru_cache(maxsize=4096)
+def _around_key(key_size: int, tag: bytes, size: int) -> tuple[bytes, bytes]:
+    """Return what stands before a name's field, and between it and a list's message."""
+    feature = tag + varint(size)
+    value = SECOND + varint(size + len(feature)) + feature
+    return FIRST + varint(key_size + len(value) + size), value
 
 
 def _kind_of(value: Any) -> ListKind:
