@@ -3,7 +3,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.kafka.kafka_servers import Server
-from tests.support.kafka.port import Port, eventually, numbered, numbers, send, unique
+from tests.support.kafka.port import (
+    LIMIT_SECONDS,
+    Port,
+    eventually,
+    numbered,
+    numbers,
+    send,
+    unique,
+)
 from tests.support.processes.child_process import ChildProcess
 from topicserve.backends.broker import OffsetAndMetadata, metadata_of
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
@@ -48,6 +56,19 @@ def test_records_come_in_offset_order_per_partition(port: Port) -> None:
 
     assert len(by_partition) == 4
     assert all(offsets == list(range(len(offsets))) for offsets in by_partition.values())
+
+
+def test_a_topic_is_read_that_is_there_only_a_moment_later(fragile_port: Port) -> None:
+    """Brokers hear of a new topic one after the other, and a client asks any of them."""
+    topic = unique("late")
+    member = fragile_port.member(topic)
+    member.poll()
+
+    assert fragile_port.admin().create_topic(topic, 2, LIMIT_SECONDS)
+
+    member.poll_until(lambda: len(member.assigned) == 2)
+    send(fragile_port.producer(), numbered(topic, 10))
+    assert sorted(numbers(member.read(10))) == list(range(10))
 
 
 def test_a_pause_loses_no_record(port: Port) -> None:

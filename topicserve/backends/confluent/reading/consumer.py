@@ -24,6 +24,7 @@ from topicserve.backends.confluent.reading.partitions import (
 )
 from topicserve.backends.confluent.reading.seeks import RETRY_SECONDS, Seeks
 from topicserve.backends.confluent.reading.stalls import StallWatch
+from topicserve.backends.confluent.reading.topics import FoundTopics
 from topicserve.backends.errors import (
     BackendUnavailableError,
     CommitRefusedError,
@@ -66,7 +67,7 @@ class ConfluentConsumer:
         self._client = open_client(self._errors.on_error)
         self._clock = clock
         self._listener: RebalanceListener | None = None
-        self._found_topics: set[str] = set()
+        self._topics = FoundTopics(self._client, clock)
         self._partitions = AssignedPartitions(self._client)
         self._assigned, self._paused = self._partitions.assigned, self._partitions.paused
         self._ends, self._unread = self._partitions.ends, self._partitions.unread
@@ -101,6 +102,8 @@ class ConfluentConsumer:
             if self._detours and (records := self._detours.read(max_records)):
                 return records
             self._detours.look_for_stalls()
+        if self._topics.missing:
+            self._topics.check()
         while True:
             if self._seeks:
                 self._seeks.try_again()
@@ -264,18 +267,22 @@ class ConfluentConsumer:
             self._errors.note(with_place(problem, message))
             return False
         topic = message.topic()
-        if isinstance(problem, UnknownTopicError) and topic in self._found_topics:
+        if not isinstance(problem, UnknownTopicError):
+            raise problem
+        if topic in self._topics:
             self._partitions.note_deleted(topic)
             self._errors.note(f'the topic "{topic}" was deleted; waiting until it is created again')
-            return False
-        raise problem
+        else:
+            self._topics.note_missing(topic)
+        return False
 
     def _on_assigned(self, partitions: list[TopicPartition]) -> None:
         assert self._listener is not None
         self._is_member = True
         if partitions:
             self._assigned.update(partitions)
-            self._found_topics.update(partition.topic for partition in partitions)
+            for topic in {partition.topic for partition in partitions}:
+                self._topics.note(topic)
             self._listener.on_assigned(partitions)
             if self._detours is not None:
                 self._detours.screen(partitions, self.committed)
