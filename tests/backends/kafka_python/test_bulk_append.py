@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka import errors
 from kafka.producer.record_accumulator import RecordAccumulator
+from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords
 
 from topicserve.backends.kafka_python.bulk_append import BulkAppend, Listener, runs
+from topicserve.backends.kafka_python.large_batches import LARGE_BYTES, LargeBatchBuilder
 from topicserve.backends.kafka_python.workarounds.nulls import _NullableHeaders
 from topicserve.wire.kafka_record import OutgoingRecord, Place
 
@@ -281,3 +283,61 @@ def test_what_send_appends_joins_a_batch_that_was_opened_here(contents: list[Any
     (batch,) = producer.batches
     expected = [(key, value, given_headers) for key, value, given_headers in contents]
     assert [(key, value, found) for _, key, value, found in read(batch)[1:-1]] == expected
+
+
+large = st.builds(bytes, st.integers(LARGE_BYTES - 2, LARGE_BYTES + 2))
+
+
+@given(st.lists(st.tuples(bodies, bodies | large, headers), min_size=1, max_size=6))
+def test_batches_of_large_records_hold_what_was_appended(contents: list[Any]) -> None:
+    """Beside small ones, and in batches that small ones began."""
+    producer = Producer({"batch_size": 40_000})
+    producer.config["max_request_size"] = 1 << 20
+    records = [a_result(value, key=key, headers=own) for key, value, own in contents]
+
+    assert append(producer, records) == len(records)
+
+    found = [record[1:] for batch in producer.batches for record in read(batch)]
+    assert found == [(r.key, r.value, r.headers) for r in records]
+    assert all(len(batch.records.buffer()) <= 40_000 for batch in producer.batches)
+
+
+some_times = st.integers(1, 2**41)
+
+
+@given(st.lists(st.tuples(some_times, bodies, bodies | large, headers), min_size=1, max_size=3))
+def test_a_large_batch_is_what_the_library_builds(contents: list[Any]) -> None:
+    """Byte by byte."""
+    arguments = 2, 0, True, 7, 1, 4, LARGE_BYTES * 2
+    builders = [kind(*arguments) for kind in (LargeBatchBuilder, DefaultRecordBatchBuilder)]
+    sizes = []
+    for builder in builders:
+        appended = [builder.append(n, *content) for n, content in enumerate(contents)]
+        sizes.append([one and one.size for one in appended])
+
+    assert sizes[0] == sizes[1]
+    assert builders[0].build() == builders[1].build()
+
+
+def test_what_send_appends_joins_a_batch_of_large_records() -> None:
+    """With a time of its own, or without a key, as any record that is no result."""
+    builder = LargeBatchBuilder(2, 0, False, -1, -1, -1, 1 << 20)
+    builder.append(0, None, b"k", bytes(LARGE_BYTES), [])
+    builder.append(1, 5, None, None, [("a", None)])
+
+    (batch,) = MemoryRecords(bytes(builder.build()))
+    assert batch.validate_crc()
+    assert [(r.key, r.value and len(r.value), r.headers) for r in batch] == [
+        (b"k", LARGE_BYTES, []),
+        (None, None, [("a", None)]),
+    ]
+
+
+def test_large_records_end_at_the_size_of_a_batch() -> None:
+    """The first always has room; one more is left where it is."""
+    builder = LargeBatchBuilder(2, 0, False, -1, -1, -1, 50_000)
+
+    assert builder.append(0, None, b"k", bytes(60_000), []) is not None
+    before = builder.size()
+    assert builder.append(1, None, b"k", bytes(20), []) is None
+    assert builder.size() == before

@@ -1,7 +1,7 @@
 """Compiled code reads batches as kafka-python does, and leaves to it what it does not."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import kafka
@@ -12,6 +12,7 @@ from kafka.record import MemoryRecordsBuilder
 from kafka.record.memory_records import MemoryRecords
 from kafka.record.util import calc_crc32c
 
+from topicserve.backends.kafka_python.compiled_records import next_batch
 from topicserve.backends.kafka_python.reading.consumer import records_of
 from topicserve.backends.kafka_python.workarounds.unreadable import MAX_FETCHES, ReadableRecords
 from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
@@ -149,3 +150,39 @@ def test_records_before_the_position_are_left_out() -> None:
     assert [record.offset for record in records.take(1)] == [2]
     assert records.next_fetch_offset == 3
     assert [record.offset for record in records.take(9)] == [3]
+
+
+@given(st.integers(0, 3), st.integers(0, 40))
+def test_large_batches_are_read_alike(last: int, cut: int) -> None:
+    """Without being copied, also if one is cut off and has another behind it."""
+    records: list[Record] = [(1, b"k", bytes(3 << 20), [("a", b"b" * last)]) for _ in range(2)]
+    batch = a_batch(records)
+    del batch[len(batch) - cut :]
+    struct.pack_into(">i", batch, 8, len(batch) - 12)
+    payload = sealed(batch) + struct.pack(">qi", 2, -1) * 4
+
+    assert shown(payload, at_once=True) == shown(payload, at_once=False)
+
+
+def test_a_large_batch_is_read_by_compiled_code() -> None:
+    """It is in memory twice, as it came and with a margin: its records need no third copy."""
+    payload = sealed(a_batch([(1, b"k", bytes(3 << 20), [])] * 2))
+
+    found, _ = read(payload, at_once=True)
+
+    assert [type(record) for record in found] == [KafkaRecord] * 2
+
+
+@pytest.mark.parametrize("size", [0, 60, 61])
+def test_what_is_shorter_than_a_batch_is_left_to_the_library(size: int) -> None:
+    """Which says what is wrong with it."""
+    content = bytes(8) + struct.pack(">i", size) + bytes(4) + b"\2" + bytes(max(size - 5, 0))
+
+    def told(next_of: Callable[[Any], Any]) -> Any:
+        try:
+            batch = next_of(MemoryRecords(content))
+            return batch and (batch.base_offset, bytes(batch._buffer), batch._pos)
+        except Exception as error:
+            return repr(error)
+
+    assert told(next_batch) == told(MemoryRecords.next_batch)

@@ -17,6 +17,7 @@ from kafka.producer.producer_batch import ProducerBatch
 from kafka.record.memory_records import MemoryRecordsBuilder
 
 from topicserve.backends.kafka_python.compiled_records import CompiledBuilder, is_available
+from topicserve.backends.kafka_python.large_batches import LARGE_BYTES, LargeBatchBuilder
 from topicserve.wire.kafka_record import OutgoingRecord, Place
 
 _MAGIC, _NO_COMPRESSION = 2, 0
@@ -100,12 +101,22 @@ class BulkAppend:
             if not self._is_ordinary(record):
                 return at, is_new
             if batch is None or not _append(batch, index, record, listener, now):
-                records_of_batch = _RecordsBuilder(self._batch_size, self._is_transactional)
+                records_of_batch = self._new_records(len(record.value or b""))
                 batch, is_new = ProducerBatch(partition, records_of_batch, now=now), True
                 _append(batch, index, record, listener, now)
                 batches.append(batch)
                 self._accumulator._incomplete.add(batch)
         return len(records), is_new
+
+    def _new_records(self, value_bytes: int) -> MemoryRecordsBuilder:
+        builder: Any
+        if value_bytes > LARGE_BYTES:
+            builder = LargeBatchBuilder(
+                *(_MAGIC, _NO_COMPRESSION, False), *_NO_PRODUCER, self._batch_size
+            )
+        else:
+            builder = _Builder(self._batch_size, self._is_transactional)
+        return _RecordsBuilder(self._batch_size, builder)
 
     def _is_ordinary(self, record: OutgoingRecord) -> bool:
         """Return whether compiled code writes a record as the library does, and it is no larger."""
@@ -160,13 +171,13 @@ class _RecordFuture(FutureRecordMetadata):  # type: ignore[misc]  # the library 
 
 
 class _RecordsBuilder(MemoryRecordsBuilder):  # type: ignore[misc]  # the library is untyped
-    """Builds one batch with compiled code; its bytes are what the library's would be."""
+    """Builds one batch by a builder of ours; its bytes are what the library's would be."""
 
     __slots__ = ()
 
-    def __init__(self, batch_size: int, is_transactional: bool) -> None:
+    def __init__(self, batch_size: int, builder: Any) -> None:
         super().__init__(_MAGIC, _NO_COMPRESSION, batch_size)
-        self._builder = _Builder(batch_size, is_transactional)  # type: ignore[misc]  # its slot
+        self._builder = builder  # type: ignore[misc]  # a slot of the library's
 
 
 class _Builder:

@@ -25,18 +25,43 @@ with suppress(ImportError):
     CompiledBuilder = default_records.DefaultRecordBatchBuilder
 
 _HEADER = DefaultRecordBatch.HEADER_STRUCT
+_MAGIC = 2
 _ATTRIBUTES = 5  # of the header's fields
 # How many records are read at once; a poll returns some thousands.
 _CHUNK_RECORDS = 512
-# What is read at once is copied: larger batches are left to kafka-python.
-_MAX_BYTES = 4 * 1024 * 1024
+# A batch that has no margin is copied; those that are larger are left to kafka-python.
+_MAX_COPIED_BYTES = 4 * 1024 * 1024
 # The compiled code looks up to 20 bytes behind the end of a batch that is cut off in its headers.
 _MARGIN = bytes(32)
+_MIN_BATCH_BYTES = _HEADER.size
+_MAGIC_OFFSET = 16
 
 
 def is_available() -> bool:
     """Return whether there is compiled code to read and build batches."""
     return CompiledBatch is not None
+
+
+def next_batch(records: Any) -> Any:
+    """Return the next batch of kafka-python's MemoryRecords, which compiled code may read in place.
+
+    The library copies each batch; here the copy has a margin behind its end.
+    """
+    content = records._next_slice
+    if content is None or len(content) < _MIN_BATCH_BYTES or content[_MAGIC_OFFSET] != _MAGIC:
+        return records.next_batch()
+    records._cache_next()
+    batch = DefaultRecordBatch.__new__(DefaultRecordBatch)
+    batch._buffer = bytearray().join((content, _MARGIN))
+    del batch._buffer[-len(_MARGIN) :]  # it stays allocated
+    batch._header_data = _HEADER.unpack_from(content)
+    batch._pos, batch._num_records = _HEADER.size, batch.records_count
+    batch._next_record_index, batch._decompressed = 0, False
+    return batch
+
+
+def _has_margin(content: bytearray) -> bool:
+    return content.__alloc__() > len(content) + len(_MARGIN)
 
 
 class UnreadError(TopicserveError):
@@ -74,7 +99,7 @@ def read_at_once(batch: Any) -> Iterator[ReadRecords]:
     """
     if batch.first_timestamp < 0 or batch.base_offset < 0:
         raise UnreadError("a sum that is too large for 64 bits could not be told by its sign")
-    if len(batch._buffer) > _MAX_BYTES:
+    if len(batch._buffer) > _MAX_COPIED_BYTES and not _has_margin(batch._buffer):
         raise UnreadError("it is large")
     lowest, left = batch.base_offset, batch.records_count
     found = _iterate(batch)
@@ -122,9 +147,11 @@ def _check_end(found: Iterator[Any]) -> None:
         raise UnreadError from error
 
 
-def _uncompressed(batch: Any) -> memoryview:
+def _uncompressed(batch: Any) -> bytearray | memoryview:
     """Return a batch as if it had never been compressed, in front of a margin."""
     content = batch._buffer
+    if _has_margin(content) and batch.compression_type == batch.CODEC_NONE:
+        return content  # type: ignore[no-any-return]  # the library is untyped
     if batch.compression_type == batch.CODEC_NONE:
         return memoryview(b"%b%b" % (content, _MARGIN))[: -len(_MARGIN)]
     fields = list(batch._header_data)

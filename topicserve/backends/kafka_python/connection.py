@@ -23,6 +23,10 @@ from topicserve.backends.kafka_python.workarounds.client import (
     BatchedWakeups,
     CoalescedWakeups,
 )
+from topicserve.backends.kafka_python.workarounds.frames import (
+    SpareMemory,
+    receive_into_frames,
+)
 from topicserve.backends.kafka_python.workarounds.sockets import receive_much_at_once
 
 T = TypeVar("T")
@@ -126,6 +130,7 @@ class ClientConnections(KafkaConnectionManager):  # type: ignore[misc]  # the li
         super().__init__(net, **configs)
         self._silence = SilentBrokerWatch(weakref.proxy(self), net, silent)
         self._on_failure = on_failure
+        self._spare = SpareMemory()
         # kafka-python (3.0.12) takes this setting and never passes it on. An admin has none, and is
         # to create nothing by asking.
         creates = configs.get("allow_auto_create_topics", False)
@@ -149,6 +154,7 @@ class ClientConnections(KafkaConnectionManager):  # type: ignore[misc]  # the li
         is_new = node_id not in self._conns
         connection = super().get_connection(node_id, timeout_ms, *args, **kwargs)
         if is_new:
+            receive_into_frames(connection, self._spare)
             self._silence.watch(connection, node_id)
         connection.init_future.add_errback(lambda error: self._on_failure(self, error))
         return connection

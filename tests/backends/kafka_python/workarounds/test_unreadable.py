@@ -168,6 +168,8 @@ def test_a_library_that_is_missing_is_told() -> None:
 class _Failing:
     """Records whose first batch cannot be decoded for want of a library."""
 
+    _next_slice = None
+
     def __init__(self, fail: Any) -> None:
         self._fail = fail
 

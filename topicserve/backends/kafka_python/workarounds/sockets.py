@@ -8,9 +8,15 @@ worker's CPU, and at 200 records a second most of what a wake-up does.
 import selectors
 import ssl
 import sys
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 from kafka import errors
+
+from topicserve.backends.kafka_python.workarounds.frames import note_received, room_in_frame
+
+T = TypeVar("T")
 
 RECEIVE_BYTES = 64 * 1024
 _WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -76,7 +82,7 @@ else:
 
 
 def receive_much_at_once(transport: Any) -> None:
-    """To a new transport: read all that has come, in few calls.
+    """To a new transport: read what has come in few calls, and the rest of large answers in place.
 
     And deliver it before the end of the connection. The library drops what it received if the same
     read finds the connection closed, as it is after a refused login: the refusal would be taken for
@@ -85,23 +91,45 @@ def receive_much_at_once(transport: Any) -> None:
     is_encrypted = isinstance(transport._sock, ssl.SSLSocket)  # noqa: SLF001 - there is no other place
 
     def receive() -> tuple[bytes, Exception | None]:
+        room = room_in_frame(transport)
+        if room is None:
+            return receive_new()
+        error = receive_into(room)
+        # TLS may hold more back, of which the system would not tell.
+        return receive_new() if is_encrypted and error is None else (b"", error)
+
+    def receive_new() -> tuple[bytes, Exception | None]:
         received: list[bytes] = []
         while True:
-            try:
-                data = transport._sock.recv(RECEIVE_BYTES)  # noqa: SLF001
-            except _WOULD_BLOCK:
-                break
-            except Exception as error:
-                if received:
-                    break
-                return b"", errors.KafkaConnectionError(str(error))
+            data, error = _tried(partial(transport._sock.recv, RECEIVE_BYTES))  # noqa: SLF001
             if not data:
-                if received:
-                    break
-                return b"", errors.KafkaConnectionError("socket disconnected")
+                break
             received.append(data)
-            if len(data) < RECEIVE_BYTES and not is_encrypted:
-                break  # there is no more; TLS may hold some back
-        return b"".join(received), None
+            if not is_encrypted:
+                break  # there is no more, or a large answer that is received in place
+        return b"".join(received), None if received else error
+
+    def receive_into(room: memoryview) -> Exception | None:
+        left, error = room, None
+        while left:
+            octets, error = _tried(partial(transport._sock.recv_into, left))  # noqa: SLF001
+            if not octets:
+                break
+            left = left[octets:]
+            if not is_encrypted:
+                break
+        note_received(transport, len(room) - len(left))
+        return error if len(left) == len(room) else None
 
     transport._sock_recv = receive  # noqa: SLF001
+
+
+def _tried(receive: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """Return what a read gives, None where there is nothing yet, and the error where it failed."""
+    try:
+        found = receive()
+    except _WOULD_BLOCK:
+        return None, None
+    except Exception as error:
+        return None, errors.KafkaConnectionError(str(error))
+    return found, None if found else errors.KafkaConnectionError("socket disconnected")

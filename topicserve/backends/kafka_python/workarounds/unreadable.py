@@ -19,7 +19,7 @@ from kafka.consumer.fetcher import ConsumerRecord, Fetcher
 from kafka.record.default_records import DefaultRecordBatch
 
 from topicserve.backends.kafka_python import compiled_records
-from topicserve.backends.kafka_python.compiled_records import ReadRecords
+from topicserve.backends.kafka_python.compiled_records import ReadRecords, next_batch
 from topicserve.backends.kafka_python.reading.record_offsets import (
     OffsetsError,
     has_place,
@@ -177,7 +177,7 @@ class Batches:
         """Return the next batch, or the rest of one that is resumed; None at the end."""
         self.current, self._resumed = self._resumed, None
         if self.current is None:
-            batch = bounded(self._records.next_batch(), self._max_bytes)
+            batch = bounded(next_batch(self._records), self._max_bytes)
             self.current = in_order(batch, at_once=self._at_once)
         return self.current
 
