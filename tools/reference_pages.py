@@ -242,7 +242,8 @@ name = "digits"
 # The directory that holds a directory a version: /models/digits/1, /models/digits/2, ...
 base_path = "/models/digits"
 
-# saved_model, onnx, hashmap, vocabulary, transform, pipeline, tf_serving, or one of your own.
+# saved_model, onnx, hashmap, vocabulary, transform, pipeline, tf_serving, open_inference, or one of
+# your own.
 kind = "saved_model"
 
 # "latest" (num_versions of them), "all", or "specific" (those listed in versions).

@@ -1,15 +1,21 @@
 """docs/kinds.md says what the kinds take."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from tests.support.open_inference.server import InferenceServer, serving
+from tests.support.servables.core import Core, a_config
 from tests.support.servables.kind_context import ServablesInMemory
+from tests.support.servables.lifecycle import LIMIT_SECONDS
+from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.kinds.hashmap.hashmap import HashmapOptions
 from topicserve.servables.kinds.onnx.options import OnnxOptions
+from topicserve.servables.kinds.open_inference.options import OpenInferenceOptions
 from topicserve.servables.kinds.options import KindOptions
 from topicserve.servables.kinds.pipeline import PipelineOptions
 from topicserve.servables.kinds.pipeline.pipeline import load_pipeline
@@ -31,6 +37,7 @@ OPTIONS: dict[str, type[KindOptions]] = {
     "transform": TransformOptions,
     "pipeline": PipelineOptions,
     "tf_serving": TfServingOptions,
+    "open_inference": OpenInferenceOptions,
 }
 
 
@@ -108,3 +115,25 @@ def test_the_overview_has_every_kind() -> None:
     overview = PAGE.partition("\n## ")[0]
 
     assert set(re.findall(r"\[`(\w+)`\]\(#\w+\)", overview)) == set(OPTIONS)
+
+
+@pytest.mark.parametrize("shown", ["open_inference", "open_inference-declared"])
+def test_a_remote_model_is_served_as_the_page_says(tmp_path: Path, shown: str) -> None:
+    """By the entry of a configuration and the version's files that it shows."""
+    (entry,) = re.findall(r"^```toml open_inference\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    (served,) = tomllib.loads(entry)["servables"]
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/open_inference.json").write_text(example(shown))
+    tensors = [("features", "FP32", [-1, 4])], [("probabilities", "FP32", [-1, 3])]
+
+    with serving(InferenceServer(*tensors)) as address:
+        options = {**served["options"], "target": address}
+        core = Core([a_config(served["name"], tmp_path, kind=served["kind"], options=options)])
+        core.start()
+        assert core.core.wait_until_available(LIMIT_SECONDS)
+        with core.core.get_servable_handle(ServableRequest.latest("iris")) as handle:
+            (signature,) = handle.servable.signatures.values()
+        core.close()
+
+    assert signature.inputs["features"].shape == (4,)
+    assert signature.outputs["probabilities"].shape == (3,)

@@ -119,7 +119,7 @@ def to_tensor_proto(array: NDArray[Any]) -> pb.TensorProto:
     for size in array.shape:
         dims.add(size=size)
     if proto.dtype == pb.DT_STRING:
-        proto.string_val.extend(_as_bytes(array.ravel().tolist()))
+        proto.string_val.extend(as_bytes(array.ravel().tolist()))
     else:
         if array.dtype.byteorder == ">":
             array = array.astype(array.dtype.newbyteorder("<"))
@@ -187,13 +187,14 @@ def to_dtype(data_type: pb.DataType) -> np.dtype[Any]:
     if data_type in _DTYPES:
         return np.dtype(_DTYPES[data_type])
     if data_type in _ML_DTYPES:
-        return _ml_dtype(_ML_DTYPES[data_type])
+        return ml_dtype(_ML_DTYPES[data_type])
     if data_type == pb.DT_INVALID:
         raise TensorProtoError("dtype is not set")
     raise TensorProtoError(f"dtype {_name(data_type)} is not supported")
 
 
-def _ml_dtype(name: str) -> np.dtype[Any]:
+def ml_dtype(name: str) -> np.dtype[Any]:
+    """Return a dtype that the package ml_dtypes adds; TensorProtoError where that is missing."""
     try:
         import ml_dtypes
     except ImportError:
@@ -212,15 +213,24 @@ def shape_of(proto: pb.TensorProto) -> tuple[int, ...]:
     shape = proto.tensor_shape
     if shape.unknown_rank:
         raise TensorProtoError("tensor_shape must be known, found unknown_rank")
-    # Looked at before the dimensions are: their product would be a number of any length.
-    if len(shape.dim) > MAX_DIMENSIONS:
-        raise TensorProtoError(
-            f"tensor_shape has {len(shape.dim)} dimensions; {MAX_DIMENSIONS} are possible"
-        )
-    sizes = tuple(dim.size for dim in shape.dim)
+    check_dimensions(len(shape.dim), "tensor_shape")
+    return checked_sizes(tuple(dim.size for dim in shape.dim), "tensor_shape")
+
+
+def check_dimensions(count: int, what: str = "shape") -> None:
+    """Raise TensorProtoError for more dimensions than numpy has.
+
+    Called before the sizes are looked at: their product would be a number of any length.
+    """
+    if count > MAX_DIMENSIONS:
+        raise TensorProtoError(f"{what} has {count} dimensions; {MAX_DIMENSIONS} are possible")
+
+
+def checked_sizes(sizes: tuple[int, ...], what: str = "shape") -> tuple[int, ...]:
+    """Return the sizes of a shape, or raise TensorProtoError where no array can have them."""
     # What is longer than memory is no shape, not even where another size of 0 leaves no elements.
     if any(size < 0 for size in sizes) or prod(size or 1 for size in sizes) >= 2**40:
-        raise TensorProtoError(f"tensor_shape {list(sizes[:8])} is not a shape")
+        raise TensorProtoError(f"{what} {list(sizes[:8])} is not a shape")
     return sizes
 
 
@@ -231,23 +241,25 @@ def _values(proto: pb.TensorProto, dtype: np.dtype[Any]) -> NDArray[Any]:
         return np.fromiter(proto.string_val, object)
     try:
         if data_type in _FIELDS:
-            return _numbers(getattr(proto, _FIELDS[data_type]), dtype)
+            return as_numbers(getattr(proto, _FIELDS[data_type]), dtype)
         if data_type in _COMPLEX_FIELDS:
             field, part = _COMPLEX_FIELDS[data_type]
-            return _numbers(getattr(proto, field), np.dtype(part)).view(dtype)
+            return as_numbers(getattr(proto, field), np.dtype(part)).view(dtype)
         if data_type in _BITS_IN_HALF_VAL:
-            return _numbers(proto.half_val, np.dtype(np.uint16)).view(dtype)
+            return as_numbers(proto.half_val, np.dtype(np.uint16)).view(dtype)
         return np.frombuffer(proto.float8_val, dtype)
     except (OverflowError, ValueError) as error:
         raise TensorProtoError(f"a value is no {_name(data_type)}: {error}") from None
 
 
-def _numbers(items: Sequence[float], dtype: np.dtype[Any]) -> NDArray[Any]:
+def as_numbers(items: Sequence[float], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return numbers as an array; OverflowError where one is out of the dtype's range."""
     # Not by a list: a message of 1 MiB may hold a million, each an object of 32 bytes there.
     return np.fromiter(items, dtype, len(items))
 
 
-def _as_bytes(items: Sequence[Any]) -> list[bytes]:
+def as_bytes(items: Sequence[Any]) -> list[bytes]:
+    """Return strings as bytes, text as UTF-8; TensorProtoError where one is anything else."""
     try:
         return [item if isinstance(item, bytes) else item.encode() for item in items]
     except (AttributeError, UnicodeEncodeError):

@@ -9,6 +9,7 @@ from tests.support.servables.buffers import OneBuffer
 from topicserve.servables.core.errors import FailedPreconditionError
 from topicserve.servables.kinds.hashmap.hashmap import Hashmap
 from topicserve.servables.kinds.onnx.onnx_model import OnnxModel
+from topicserve.servables.kinds.open_inference.remote_model import OpenInferenceModel
 from topicserve.servables.kinds.own_arrays import own_arrays
 from topicserve.servables.kinds.pipeline.pipeline import HeldPipeline, PipelineServable
 from topicserve.servables.kinds.saved_model.saved_model import SavedModel
@@ -18,7 +19,7 @@ from topicserve.servables.kinds.vocabulary.vocabulary import Vocabulary
 
 SHIPPED = [
     *(Hashmap, Vocabulary, Transform, PipelineServable, HeldPipeline),
-    *(SavedModel, OnnxModel, RemoteModel),
+    *(SavedModel, OnnxModel, OpenInferenceModel, RemoteModel),
 ]
 
 

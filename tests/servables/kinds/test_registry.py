@@ -6,7 +6,10 @@ import pytest
 from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.servables.kinds.registry import known_kinds, load_kind
 
-SHIPPED = ["hashmap", "onnx", "pipeline", "saved_model", "tf_serving", "transform", "vocabulary"]
+SHIPPED = [
+    *("hashmap", "onnx", "open_inference", "pipeline"),
+    *("saved_model", "tf_serving", "transform", "vocabulary"),
+]
 
 
 def install(folder: Path, entry_points: str) -> None:

@@ -10,7 +10,10 @@ from tests.support.servables.lifecycle import LIMIT_SECONDS
 from topicserve.servables.core.servable_state import ManagerState
 from topicserve.servables.server.refused_formats import REMEDIES
 
-KINDS = ["hashmap", "onnx", "pipeline", "saved_model", "tf_serving", "transform", "vocabulary"]
+KINDS = [
+    *("hashmap", "onnx", "open_inference", "pipeline"),
+    *("saved_model", "tf_serving", "transform", "vocabulary"),
+]
 
 
 def load_error(base_path: Path, **options: Any) -> str:
@@ -43,7 +46,7 @@ def test_every_kind_says_so(tmp_path: Path, kind: str) -> None:
     """Which finds it in place of what it wants."""
     (tmp_path / "1").mkdir()
     (tmp_path / "1/model.pkl").write_bytes(b"")
-    options = {"target": "127.0.0.1:1"} if kind == "tf_serving" else {}
+    options = {"target": "127.0.0.1:1"} if kind in ("open_inference", "tf_serving") else {}
 
     assert "model.pkl is not read" in load_error(tmp_path, kind=kind, options=options)
 

@@ -1,4 +1,4 @@
-"""Calls of exactly so many rows, made to take any number."""
+"""Calls of exactly, or at most, so many rows, made to take any number."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,20 +12,27 @@ from topicserve.servables.kinds.servable import Columns, Scope, Signature, Tenso
 
 
 def predict_in_parts(
-    predict: Callable[[Columns], Columns], inputs: Columns, signature: Signature, size: int
+    predict: Callable[[Columns], Columns],
+    inputs: Columns,
+    signature: Signature,
+    size: int,
+    *,
+    fill_up: bool = True,
 ) -> Columns:
     """Call `predict` with `size` rows as often as needed, and return as many rows as came in.
 
-    The last call is filled up with its last row, and what that gives is left out. Inputs for the
-    whole call go to each; of outputs without rows, which are of one call, there must be one.
+    The last call is filled up with its last row, and what that gives is left out; without `fill_up`
+    it has fewer rows. Inputs for the whole call go to each; of outputs without rows, which are of
+    one call, there must be one.
     """
     total = rows_of(inputs, signature.inputs)
     if not total:
         raise InvalidArgumentError("there must be at least one row")
     parts = []
     for start in range(0, total, size):
-        part = predict(_part(inputs, signature.inputs, start, size))
-        check_rows(part, size, signature.outputs)
+        rows = size if fill_up else min(size, total - start)
+        part = predict(_part(inputs, signature.inputs, start, rows))
+        check_rows(part, rows, signature.outputs)
         parts.append(part)
     return {
         name: _joined([part[name] for part in parts], signature.outputs.get(name), total)

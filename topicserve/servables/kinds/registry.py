@@ -22,7 +22,7 @@ ENTRY_POINT_GROUP = "topicserve.servables"
 _SHIPPED: Mapping[str, str] = {
     name: f"topicserve.servables.kinds.{name}:make_adapter"
     for name in (
-        *("saved_model", "onnx", "tf_serving"),
+        *("saved_model", "onnx", "tf_serving", "open_inference"),
         *("hashmap", "vocabulary", "transform", "pipeline"),
     )
 }

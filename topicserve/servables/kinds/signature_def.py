@@ -11,13 +11,15 @@ What has rows is told from the declared shapes:
   row at a time.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
-from topicserve.protos.tensors import TensorProtoError, from_tensor_proto, to_dtype
+from topicserve.protos.get_model_metadata_pb2 import SignatureDef
+from topicserve.protos.tensors import TensorProtoError, from_tensor_proto, to_data_type, to_dtype
 from topicserve.servables.core.errors import UnimplementedError
 from topicserve.servables.kinds.servable import Scope, Signature, TensorSpec
 
@@ -30,6 +32,33 @@ _FIRST_REF = 101  # the dtypes of TF 1's variables: the same ones, 100 later
 _UNKNOWN_RANK = -2
 
 Change = Callable[[TensorSpec], TensorSpec]
+
+
+class DeclaredTensor(NamedTuple):
+    """An input or output as a model of another format declares it."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Sequence[int | None] | None
+    """Of the whole tensor: None is an unknown size; the whole is None where the rank is unknown."""
+
+
+def signature_def_of(
+    inputs: Iterable[DeclaredTensor], outputs: Iterable[DeclaredTensor]
+) -> SignatureDef:
+    """Return a SignatureDef that says the same, for `read_signature` and `rows_of_a_call`."""
+    definition = SignatureDef(method_name="tensorflow/serving/predict")
+    for infos, tensors in ((definition.inputs, inputs), (definition.outputs, outputs)):
+        for name, dtype, shape in tensors:
+            info = infos[name]
+            info.name = name
+            info.dtype = to_data_type(dtype)
+            info.tensor_shape.SetInParent()
+            if shape is None:
+                info.tensor_shape.unknown_rank = True
+            for size in shape or ():
+                info.tensor_shape.dim.add(size=-1 if size is None else size)
+    return definition
 
 
 def read_signature(signature_def: Any, batch_records: bool | None = None) -> Signature:

@@ -34,7 +34,10 @@ _PLAIN_KAFKA_SETTINGS = frozenset(
 _KAFKA_TABLES = ("kafka.settings", "kafka.consumer_settings", "kafka.producer_settings")
 # A kind that a user wrote may take a password as an option; ours take none.
 _OUR_KINDS = frozenset(
-    {"hashmap", "onnx", "pipeline", "saved_model", "tf_serving", "transform", "vocabulary"}
+    {
+        *("hashmap", "onnx", "open_inference", "pipeline"),
+        *("saved_model", "tf_serving", "transform", "vocabulary"),
+    }
 )
 
 

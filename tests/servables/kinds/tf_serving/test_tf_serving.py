@@ -1,7 +1,7 @@
 """Models of a remote TF Serving predict as local ones do, and its failures are told apart."""
 
-import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tests.servables.kinds.tf_serving.server import HalfPlusTwo, serving
 from tests.support.servables.kind_context import ServablesInMemory
+from tests.support.servables.remote_kinds import CLOSED_PORT, LATEST, load_remote, remote_loaders
 from topicserve.servables.core.errors import (
     DeadlineExceededError,
     FailedPreconditionError,
@@ -21,17 +22,12 @@ from topicserve.servables.core.errors import (
     ServableError,
     UnavailableError,
 )
-from topicserve.servables.core.loader import Loader
-from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
-from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.kinds.servable import Signature, TensorSpec
 from topicserve.servables.kinds.tf_serving import make_adapter
 
 FLOAT32, STRING = np.dtype(np.float32), np.dtype(object)
 X = {"x": np.array([[2, 4], [6, 8]], np.float32)}
-LATEST = {"model_name": "half_plus_two"}
-NOBODY = "127.0.0.1:1"
 
 
 @pytest.fixture
@@ -47,24 +43,8 @@ def target(model: HalfPlusTwo) -> Iterator[str]:
         yield address
 
 
-def loaders(directory: Path, *files: Any, **options: Any) -> list[Loader]:
-    """Return the loaders of one adapter, one for each version file."""
-    adapter = make_adapter(options, ServablesInMemory())
-    made = []
-    for version, content in enumerate(files, start=1):
-        path = directory / str(version)
-        path.mkdir()
-        (path / "tf_serving.json").write_text(json.dumps(content))
-        data = ServableData(ServableId("remote", version), StoragePath(str(path)))
-        made.append(adapter.adapt_one_version(data).payload)
-    return made
-
-
-def load(directory: Path, content: Any = LATEST, **options: Any) -> Any:
-    """Return the loaded servable of one version file."""
-    (loader,) = loaders(directory, content, **options)
-    loader.load_with_id(ServableId("remote", 1))
-    return loader.servable
+loaders = partial(remote_loaders, "tf_serving")
+load = partial(load_remote, "tf_serving")
 
 
 def test_remote_model_predicts(tmp_path: Path, target: str) -> None:
@@ -213,8 +193,8 @@ def test_errors_say_whose_fault_it_is(
 
 def test_load_waits_for_the_server(tmp_path: Path) -> None:
     """A version whose server is away is not available; the core tries its load again."""
-    with pytest.raises(UnavailableError, match=f"TF Serving at {NOBODY}"):
-        load(tmp_path, target=NOBODY, max_attempts=1)
+    with pytest.raises(UnavailableError, match=f"TF Serving at {CLOSED_PORT}"):
+        load(tmp_path, target=CLOSED_PORT, max_attempts=1)
 
 
 def test_output_of_other_rows_is_refused(tmp_path: Path, target: str, model: HalfPlusTwo) -> None:
@@ -238,20 +218,20 @@ def test_version_file_at_fault_is_named(tmp_path: Path) -> None:
     ):
         (tmp_path / str(number)).mkdir()
         with pytest.raises(InvalidArgumentError, match=r"tf_serving\.json: .*" + problem):
-            load(tmp_path / str(number), content, target=NOBODY)
+            load(tmp_path / str(number), content, target=CLOSED_PORT)
     (tmp_path / "missing").mkdir()
     with pytest.raises(NotFoundError, match=r"other\.json: there is no such file"):
-        load(tmp_path / "missing", target=NOBODY, file="other.json")
+        load(tmp_path / "missing", target=CLOSED_PORT, file="other.json")
 
 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
         ({}, "missing required field `target`"),
-        ({"target": NOBODY, "timeout_seconds": 0}, "`timeout_seconds` must be above 0"),
-        ({"target": NOBODY, "max_attempts": 0}, "`max_attempts`"),
-        ({"target": NOBODY, "tls": {"private_key": "k"}}, "belong together"),
-        ({"target": NOBODY, "deadline": 1}, "there is no `deadline`; known are: target"),
+        ({"target": CLOSED_PORT, "timeout_seconds": 0}, "`timeout_seconds` must be above 0"),
+        ({"target": CLOSED_PORT, "max_attempts": 0}, "`max_attempts`"),
+        ({"target": CLOSED_PORT, "tls": {"private_key": "k"}}, "belong together"),
+        ({"target": CLOSED_PORT, "deadline": 1}, "there is no `deadline`; known are: target"),
     ],
 )
 def test_bad_option_is_named(options: dict[str, object], problem: str) -> None:
@@ -263,7 +243,7 @@ def test_bad_option_is_named(options: dict[str, object], problem: str) -> None:
 def test_missing_certificate_is_named(tmp_path: Path) -> None:
     """TLS without its file does not fall back to anything."""
     with pytest.raises(InvalidArgumentError, match=r"tls: .*nowhere\.pem"):
-        load(tmp_path, target=NOBODY, tls={"root_certificates": "nowhere.pem"})
+        load(tmp_path, target=CLOSED_PORT, tls={"root_certificates": "nowhere.pem"})
 
 
 def test_versions_share_one_connection(tmp_path: Path, target: str) -> None:

@@ -12,17 +12,21 @@ Names that exporters make up say nothing.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from topicserve.protos.get_model_metadata_pb2 import SignatureDef
-from topicserve.protos.tensors import to_data_type
 from topicserve.servables.core.errors import UnimplementedError
 from topicserve.servables.kinds.servable import Scope, Signature, TensorSpec
-from topicserve.servables.kinds.signature_def import read_signature, rows_of_a_call, why_alone
+from topicserve.servables.kinds.signature_def import (
+    DeclaredTensor,
+    read_signature,
+    rows_of_a_call,
+    signature_def_of,
+    why_alone,
+)
 
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "float16": np.dtype(np.float16),
@@ -84,7 +88,7 @@ def read_onnx_signature(
     left_out = [f"{value.name!r} is {value.type}" for value in outputs if value not in given]
     if not given:
         raise UnimplementedError(f"no output is a plain tensor: {', '.join(left_out)}")
-    definition = _definition(inputs, given)
+    definition = signature_def_of(_declared(inputs), _declared(given))
     names = {value.rows_name for value in inputs} - {None}
     if len(names) > 1 and batch_records is None:
         batch_records = False
@@ -103,21 +107,17 @@ def _dtype(value: Value) -> np.dtype[Any] | None:
     return None if tensor is None else _DTYPES.get(tensor[1])
 
 
-def _definition(inputs: Sequence[Value], outputs: Sequence[Value]) -> SignatureDef:
-    definition = SignatureDef(method_name="tensorflow/serving/predict")
-    for infos, values in ((definition.inputs, inputs), (definition.outputs, outputs)):
-        for value in values:
-            info = infos[value.name]
-            info.name = value.name
-            dtype = _dtype(value)
-            assert dtype is not None  # the caller has looked
-            info.dtype = to_data_type(dtype)
-            info.tensor_shape.SetInParent()
-            if value.shape is None:
-                info.tensor_shape.unknown_rank = True
-            for size in value.shape or ():
-                info.tensor_shape.dim.add(size=size if isinstance(size, int) and size > 0 else -1)
-    return definition
+def _declared(values: Sequence[Value]) -> Iterator[DeclaredTensor]:
+    for value in values:
+        dtype = _dtype(value)
+        assert dtype is not None  # the caller has looked
+        yield DeclaredTensor(value.name, dtype, _sizes(value.shape))
+
+
+def _sizes(shape: Sequence[int | str | None] | None) -> list[int | None] | None:
+    if shape is None:
+        return None
+    return [size if isinstance(size, int) and size > 0 else None for size in shape]
 
 
 def _with_own_rows(

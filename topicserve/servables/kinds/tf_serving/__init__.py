@@ -4,17 +4,15 @@ All servables of equal options share one connection, made by the first load and 
 unload.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from topicserve.servables.core.concurrency.shared_state import SharedState
-from topicserve.servables.core.errors import FailedPreconditionError
 from topicserve.servables.core.loader import Loader
-from topicserve.servables.core.simple_loader import SimpleLoaderSourceAdapter
 from topicserve.servables.core.source_adapter import SourceAdapter
 from topicserve.servables.core.storage_path import StoragePath
 from topicserve.servables.kinds.json_file import read_json_file
 from topicserve.servables.kinds.options import read_options
+from topicserve.servables.kinds.remote.adapter import make_remote_adapter
 from topicserve.servables.kinds.tf_serving.options import TfServingOptions
 from topicserve.servables.kinds.tf_serving.remote_model import (
     RemoteModel,
@@ -33,28 +31,17 @@ def make_adapter(
 ) -> SourceAdapter[StoragePath, Loader]:
     """Return what makes loaders of remote models; InvalidArgumentError for bad options."""
     settings = read_options(TfServingOptions, options, "tf_serving")
-    connection = SharedState(lambda: _open(settings), lambda channel: channel.close())
-    return SimpleLoaderSourceAdapter(lambda path: _load(path, settings, connection))
 
+    def load(
+        path: StoragePath, channel: "PredictionChannel", on_close: Callable[[], None]
+    ) -> RemoteModel:
+        model = read_json_file(path, settings.file, RemoteModelJson)
+        return RemoteModel(channel, model, read_signatures(channel, model, settings), on_close)
 
-def _load(
-    path: StoragePath, options: TfServingOptions, connection: SharedState["PredictionChannel"]
-) -> RemoteModel:
-    model = read_json_file(path, options.file, RemoteModelJson)
-    channel = connection.acquire()
-    try:
-        signatures = read_signatures(channel, model, options)
-    except BaseException:
-        connection.release()
-        raise
-    return RemoteModel(channel, model, signatures, connection.release)
+    return make_remote_adapter(lambda: _open(settings), load, "tf-serving")
 
 
 def _open(options: TfServingOptions) -> "PredictionChannel":
-    try:
-        from topicserve.servables.kinds.tf_serving.channel import PredictionChannel
-    except ImportError as error:
-        raise FailedPreconditionError(
-            f"gRPC cannot be imported ({error}); install topicserve[tf-serving]"
-        ) from error
+    from topicserve.servables.kinds.tf_serving.channel import PredictionChannel
+
     return PredictionChannel(options)
