@@ -3,11 +3,10 @@
 One connection pool a store. Values go in and out as bytes: neither side decodes them here.
 """
 
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
 
 import redis
@@ -16,6 +15,7 @@ from redis.retry import Retry
 
 from topicserve.backends.defaults import DEFAULT_KEY_PREFIX
 from topicserve.backends.errors import BackendConfigError, BackendUnavailableError
+from topicserve.backends.redis_connections import RecentConnections, Taken
 from topicserve.backends.redis_errors import translated, worst
 from topicserve.redact import redact_url
 
@@ -48,12 +48,14 @@ class RedisMetadataStore:
                 f"metadata.ttl_seconds must be at least 0.001, found {ttl_seconds}"
             )
         self._redis = _open(url, timeout_seconds)
+        self._recent = RecentConnections(self._redis.connection_pool)
         password = self._redis.connection_pool.connection_kwargs.get("password") or ""
         self._secrets = (password, quote(password, safe=""), url)
         self._key_prefix = key_prefix
         self._ttl_milliseconds = int(ttl_seconds * 1000)
 
     def put_many(self, metadata: Mapping[str, bytes]) -> None:
+        self._recent.release_all()
         with translated(self._secrets):
             for chunk in _chunks(list(metadata.items())):
                 pipeline = self._redis.pipeline(transaction=False)
@@ -70,18 +72,21 @@ class RedisMetadataStore:
 
     def request_many(self, record_ids: Sequence[str]) -> "PendingMget":
         keys = [self._key(record_id) for record_id in record_ids]
-        return PendingMget(self._redis.connection_pool, list(_chunks(keys)), self._secrets)
+        return PendingMget(self._recent, list(_chunks(keys)), self._secrets)
 
     def delete_many(self, record_ids: Sequence[str]) -> None:
+        self._recent.release_all()
         with translated(self._secrets):
             for chunk in _chunks(record_ids):
                 self._redis.unlink(*[self._key(record_id) for record_id in chunk])
 
     def ping(self) -> None:
+        self._recent.release_all()
         with translated(self._secrets):
             self._redis.ping()
 
     def close(self) -> None:
+        self._recent.release_all()
         self._redis.close()
 
     def _key(self, record_id: str) -> str:
@@ -114,49 +119,50 @@ class PendingMget:
     """
 
     def __init__(
-        self, pool: Any, chunks: Sequence[list[str]], secrets: Collection[str] = ()
+        self,
+        connections: RecentConnections,
+        chunks: Sequence[list[str]],
+        secrets: Collection[str] = (),
     ) -> None:
-        self._pool = pool
+        self._connections = connections
         self._secrets = secrets
         self._chunks = chunks
-        self._connection: Any = None
+        self._taken: Taken | None = None
         if chunks:
-            with self._borrowed() as connection:
-                connection.send_command("MGET", *chunks[0])
+            try:
+                self._taken = connections.take()
+                self._taken.connection.send_command("MGET", *chunks[0])
+            except BaseException:
+                self._fail()
 
     def result(self) -> list[bytes | None]:
         """Wait for the answers, in the order asked."""
         found: list[bytes | None] = []
-        if not self._chunks:
+        taken = self._taken
+        if taken is None:
             return found
-        with self._borrowed() as connection:
+        connection = taken.connection
+        try:
             for number, chunk in enumerate(self._chunks):
                 if number:
                     connection.send_command("MGET", *chunk)
-                answer = connection.read_response()
-                found.extend(_contents(answer, len(chunk), self._secrets))
-        self._pool.release(self._connection)
-        self._connection = None
+                found += _contents(connection.read_response(), len(chunk), self._secrets)
+        except BaseException:
+            self._fail()
+        self._taken = None
+        self._connections.give_back(taken)
         return found
 
     def close(self) -> None:
         """Give the answers up, if they were not read."""
-        if self._connection is not None:
-            # What is still in the connection would be taken for the next question's answer.
-            self._connection.disconnect()
-            self._pool.release(self._connection)
-            self._connection = None
+        if self._taken is not None:
+            taken, self._taken = self._taken, None
+            self._connections.discard(taken)
 
-    @contextmanager
-    def _borrowed(self) -> Generator[Any]:
-        """Hold a connection; on any failure it is closed, for an answer may still be in it."""
-        try:
-            with translated(self._secrets):
-                if self._connection is None:
-                    self._connection = self._pool.get_connection()
-                yield self._connection
-        except BaseException:
-            self.close()
+    def _fail(self) -> NoReturn:
+        """Raise what is being handled in the port's words; an answer may still come."""
+        self.close()
+        with translated(self._secrets):
             raise
 
 
