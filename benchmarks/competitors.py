@@ -11,6 +11,8 @@ from benchmarks.workload import SERVABLE, Shape
 from tests.support.processes.worker_process import worker_command
 
 SAVED_MODEL, ONNX = "saved_model", "onnx"
+NO_MODEL = "none"
+"""Of a loop written by hand: it answers zeros."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,11 @@ def _echo(client: str, module: str) -> Competitor:
     return Competitor("bare echo", client, "none", Shape.TOPICSERVE, hand_loop(module))
 
 
+def _lone_loop(kind: str, model: str = SAVED_MODEL) -> Competitor:
+    program = hand_loop("confluent_lone_loop", model)
+    return Competitor(kind, "confluent", "at_least_once", Shape.HAND_LOOP, program)
+
+
 def topicserve(
     client: str,
     guarantee: str,
@@ -186,6 +193,8 @@ DRAIN = (
 LATENCY = (
     _echo("confluent", "confluent_echo"),
     STRONG,
+    _lone_loop("hand loop, each record alone"),
+    _lone_loop("the same, no model", NO_MODEL),
     topicserve("confluent", "at_least_once", options={}),
     _echo("kafka-python", "kafka_python_echo"),
     topicserve("kafka-python", "at_least_once", options={}),
