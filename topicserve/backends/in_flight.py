@@ -138,7 +138,8 @@ class InFlight:
         self._max_bytes = max_bytes
         self._clock = clock
         # Guards the three below; told of whenever records are settled or reported.
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._records = 0
         self._bytes = 0
         self._unreported: dict[PendingSend, None] = {}  # in order of their deadlines
@@ -157,7 +158,7 @@ class InFlight:
         """
         patience = self.delivery_timeout_seconds if timeout_seconds is None else timeout_seconds
         size_bytes = _size_bytes(records)
-        with self._changed:
+        with self._lock:
             if not self._changed.wait_for(
                 lambda: self._has_room(len(records), size_bytes), patience
             ):
@@ -205,7 +206,7 @@ class InFlight:
 
     def wait_empty(self, timeout_seconds: float) -> bool:
         """Wait until everything is reported; False if the time ran out first."""
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(lambda: not self._unreported, timeout_seconds)
 
     def begin_transaction(self) -> None:
@@ -230,7 +231,7 @@ class InFlight:
     def wait_reported(self, timeout_seconds: float) -> bool:
         """Wait until the fate of every record of the transaction is known; False if not in time."""
         transaction = self._transaction
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(lambda: self._is_reported(transaction), timeout_seconds)
 
     def _is_reported(self, transaction: Transaction) -> bool:
@@ -239,7 +240,7 @@ class InFlight:
     def give_up(self, why: BackendError) -> None:
         """Report what is left as not written; on the delivery thread."""
         self.report(0)
-        with self._changed:
+        with self._lock:
             left = list(self._unreported)
         for pending_send in left:
             pending_send.errors[:] = [why if e is _TIMED_OUT else e for e in pending_send.errors]
@@ -252,14 +253,14 @@ class InFlight:
         )
 
     def _settle(self, pending_send: PendingSend) -> None:
-        with self._changed:
+        with self._lock:
             self._records -= len(pending_send.errors)
             self._bytes -= pending_send.size
             self._changed.notify_all()
         self._settled.put(pending_send)
 
     def _patience(self, wait_seconds: float) -> float:
-        with self._changed:
+        with self._lock:
             first = next(iter(self._unreported), None)
         if first is None:
             return wait_seconds
@@ -267,7 +268,7 @@ class InFlight:
 
     def _expired(self) -> list[PendingSend]:
         now = self._clock()
-        with self._changed:
+        with self._lock:
             # No earlier deadline comes after a later one.
             return list(itertools.takewhile(lambda s: s.deadline <= now, self._unreported))
 
@@ -280,7 +281,7 @@ class InFlight:
         except Exception:
             # Against the contract; the others' deliveries must be reported all the same.
             log.exception("on_delivery raised")
-        with self._changed:
+        with self._lock:
             # Only now: anyone who aborts for a failure must find that its cause was told.
             pending_send.transaction.failed |= any(pending_send.errors)
             del self._unreported[pending_send]

@@ -63,10 +63,11 @@ class _Swap:
     """Versions that were rejected and are gone by now: the reason is for people alone."""
 
     def forget_all_but(self, available: Sequence[int]) -> None:
-        told = self.unloaded | self.rejected
-        self.rejected = {one: why for one, why in self.rejected.items() if one in available}
-        unloaded = [one for one in told if one not in available][-_MAX_UNLOADED:]
-        self.unloaded = {one: told[one] for one in unloaded}
+        if self.rejected or self.unloaded:
+            told = self.unloaded | self.rejected
+            self.rejected = {one: why for one, why in self.rejected.items() if one in available}
+            unloaded = [one for one in told if one not in available][-_MAX_UNLOADED:]
+            self.unloaded = {one: told[one] for one in unloaded}
         if self.candidate not in available:
             self.candidate = None
         if self.proven not in available:

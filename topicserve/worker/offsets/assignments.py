@@ -16,13 +16,14 @@ from topicserve.worker.telemetry.logging import log_event
 class Assignments:
     """What OffsetTracker, Commits and Reading share.
 
-    `changed` guards every member and every assignment in it; it is notified when a record is
-    finished or committed, or a partition released. Members are called with the lock held, and do
-    not block.
+    `lock` guards every member and every assignment in it; `changed`, a condition on it, is notified
+    when a record is finished or committed, or a partition released. Members are called with the
+    lock held, and do not block. The lock itself is taken in C, the condition by two Python calls.
     """
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
         self.current: dict[TopicPartition, PartitionAssignment] = {}
         self.replaced: dict[TopicPartition, list[PartitionAssignment]] = {}
         """Assignments whose offsets went back, until their records are finished."""

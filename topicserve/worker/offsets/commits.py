@@ -18,13 +18,14 @@ class Commits:
     def __init__(self, assignments: Assignments) -> None:
         self._assignments = assignments
         self._current = assignments.current
+        self._lock = assignments.lock
         self._changed = assignments.changed
         self.count = 0
         """How often offsets moved on."""
 
     def committable(self) -> dict[TopicPartition, int]:
         """Return the next offsets, with their notes, where either is not committed yet."""
-        with self._changed:
+        with self._lock:
             return known(
                 {
                     partition: assignment.to_commit
@@ -40,7 +41,7 @@ class Commits:
 
         With those of partitions of which it is not known what was committed.
         """
-        with self._changed:
+        with self._lock:
             found = {
                 assignment.partition: assignment.noted_offset
                 for assignment in self._current.values()
@@ -57,7 +58,7 @@ class Commits:
 
     def cut(self) -> dict[PartitionAssignment, int]:
         """Return where each assignment stands that has anything to commit, once all is finished."""
-        with self._changed:
+        with self._lock:
             ends = {
                 assignment: assignment.finished_to
                 if assignment.first_offset is None
@@ -82,7 +83,7 @@ class Commits:
 
     def cut_committable(self) -> dict[PartitionAssignment, int]:
         """Return what `committable` does, by assignment."""
-        with self._changed:
+        with self._lock:
             return {self._current[partition]: end for partition, end in self.committable().items()}
 
     def with_notes(self, cut: Mapping[PartitionAssignment, int]) -> dict[TopicPartition, int]:
@@ -90,7 +91,7 @@ class Commits:
 
         Those of assignments that are no longer there are left out: their records are done with.
         """
-        with self._changed:
+        with self._lock:
             return {
                 assignment.partition: OffsetAndMetadata(offset, assignment.note)
                 for assignment, offset in cut.items()
@@ -108,7 +109,7 @@ class Commits:
 
         With a `cut`, only of the assignments it was made of: others may have taken their place.
         """
-        with self._changed:
+        with self._lock:
             if cut is not None:
                 offsets = {p: o for p, o in offsets.items() if self._current.get(p) in cut}
             # A note alone is no progress.
@@ -125,7 +126,7 @@ class Commits:
 
     def note(self, partition: TopicPartition, note: str) -> None:
         """Set what is committed beside a partition's next offset from now on."""
-        with self._changed:
+        with self._lock:
             assignment = self._current.get(partition)
             if assignment is not None:
                 assignment.note = note

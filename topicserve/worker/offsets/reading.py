@@ -16,18 +16,18 @@ class Reading:
     def __init__(self, assignments: Assignments) -> None:
         self._assignments = assignments
         self._current = assignments.current
-        self._changed = assignments.changed
+        self._lock = assignments.lock
 
     def positions(self) -> dict[TopicPartition, int]:
         """Return the offset that is read next of each partition, where it is known."""
-        with self._changed:
+        with self._lock:
             return known(
                 {assignment.partition: assignment.position for assignment in self._current.values()}
             )
 
     def first_offsets(self) -> dict[TopicPartition, int]:
         """Return the first offset polled of each partition that had one."""
-        with self._changed:
+        with self._lock:
             return {
                 assignment.partition: assignment.first_offset
                 for assignment in self._current.values()
@@ -39,7 +39,7 @@ class Reading:
 
         To be called with what the consumer says after the records that it returned are tracked.
         """
-        with self._changed:
+        with self._lock:
             for partition, offset in positions.items():
                 assignment = self._current.get(partition)
                 if assignment is None:
@@ -51,7 +51,7 @@ class Reading:
 
     def without_start(self) -> list[TopicPartition]:
         """Return the partitions of which it is not known where the group stood."""
-        with self._changed:
+        with self._lock:
             return [
                 partition
                 for partition, assignment in self._current.items()
@@ -60,21 +60,21 @@ class Reading:
 
     def start_at(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Note where the group stood when these partitions were assigned."""
-        with self._changed:
+        with self._lock:
             for partition, offset in offsets.items():
                 if partition in self._current:
                     self._assignments.note_gap(self._current[partition].start_at(offset))
 
     def take_gaps(self) -> list[Gap]:
         """Return the gaps met since the last time."""
-        with self._changed:
+        with self._lock:
             gaps = list(self._assignments.gaps)
             self._assignments.gaps.clear()
             return gaps
 
     def unfinished_offsets(self) -> dict[TopicPartition, int]:
         """Return how many offsets lie from the oldest unfinished record to the position."""
-        with self._changed:
+        with self._lock:
             return {
                 partition: assignment.position - assignment.oldest_offset
                 for partition, assignment in self._current.items()
@@ -83,7 +83,7 @@ class Reading:
 
     def oldest_timestamps_ms(self) -> dict[TopicPartition, int]:
         """Return about how old the oldest unfinished record is, of each partition that has one."""
-        with self._changed:
+        with self._lock:
             return known(
                 {p: assignment.oldest_timestamp_ms for p, assignment in self._current.items()}
             )

@@ -69,6 +69,7 @@ class OffsetTracker:
     def __init__(self) -> None:
         self._assignments = Assignments()
         self._current = self._assignments.current
+        self._lock = self._assignments.lock
         self._changed = self._assignments.changed
         self.commits = Commits(self._assignments)
         self.reading = Reading(self._assignments)
@@ -84,7 +85,7 @@ class OffsetTracker:
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Open an assignment for each newly assigned partition."""
-        with self._changed:
+        with self._lock:
             for partition in partitions:
                 self._current[partition] = PartitionAssignment(partition)
         self.on_assign()
@@ -92,7 +93,7 @@ class OffsetTracker:
     def track(self, records: Sequence[KafkaRecord]) -> list[PartitionAssignment | None]:
         """Take polled records in; None stands for one whose partition is no longer ours."""
         assignments: list[PartitionAssignment | None] = []
-        with self._changed:
+        with self._lock:
             self.polls += 1
             for start, stop in _runs(records):
                 first = records[start]
@@ -121,18 +122,18 @@ class OffsetTracker:
 
         True stands for one whose offsets went back, to those of another log.
         """
-        with self._changed:
+        with self._lock:
             started, self._assignments.started = self._assignments.started, {}
             return started
 
     def count_bytes(self, size_bytes: int) -> None:
         """Count the bytes of records that were tracked; `finish` takes them off again."""
-        with self._changed:
+        with self._lock:
             self._bytes += size_bytes
 
     def count_outcomes(self, size_bytes: int) -> None:
         """Count the bytes of results and dead letters; `finish` takes them off, or less than 0."""
-        with self._changed:
+        with self._lock:
             self._outcome_bytes += size_bytes
             self._changed.notify_all()
 
@@ -143,7 +144,7 @@ class OffsetTracker:
         for item in tracked:
             size_bytes += item.size_bytes
             by_assignment.setdefault(item.assignment, []).append(item.record.offset)
-        with self._changed:
+        with self._lock:
             for assignment, offsets in by_assignment.items():
                 if not assignment.closed:
                     assignment.finish(offsets)
@@ -160,7 +161,7 @@ class OffsetTracker:
         That is what was last committed, or else the first record polled. All that is in progress is
         let go, as by `release`.
         """
-        with self._changed:
+        with self._lock:
             old = list(self._current.values())
             self._release(assignment.partition for assignment in old)
             offsets = {}
@@ -176,7 +177,7 @@ class OffsetTracker:
 
         What is still in progress for them no longer counts, and needs no result.
         """
-        with self._changed:
+        with self._lock:
             before = self._records
             offsets = self._release(partitions)
             self.abandoned_records += before - self._records
@@ -200,7 +201,7 @@ class OffsetTracker:
 
     def partitions(self) -> list[TopicPartition]:
         """Return the partitions that have an assignment."""
-        with self._changed:
+        with self._lock:
             return list(self._current)
 
     @property
@@ -223,7 +224,7 @@ class OffsetTracker:
 
         The condition is checked whenever a record is finished or committed, with the lock held.
         """
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(condition, timeout_seconds)
 
     def wait_finished(self, partitions: Iterable[TopicPartition], timeout_seconds: float) -> bool:

@@ -34,9 +34,10 @@ class RetryLoop:
 
         Raises ShutdownRequestedError once the loop is shut down.
         """
-        for attempt, pause in enumerate(self.backoff.pauses()):
-            if self._given_up.is_set():
-                raise ShutdownRequestedError
-            yield attempt
+        if self._given_up.is_set():
+            raise ShutdownRequestedError
+        yield 0  # nearly always enough: pauses are worked out for what failed alone
+        for attempt, pause in enumerate(self.backoff.pauses(), 1):
             if self._given_up.wait(pause):
                 raise ShutdownRequestedError
+            yield attempt

@@ -40,9 +40,9 @@ class Batcher:
         self._config = config
         self._sizer = sizer
         self._clock = clock
-        lock = threading.RLock()
-        self._changed = threading.Condition(lock)
-        self._made_room = threading.Condition(lock)
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._made_room = threading.Condition(self._lock)
         self._lanes = Lanes(self._ready_at)
         self._rejections: dict[int, list[Rejection]] = {}
         self._closed = False
@@ -54,7 +54,7 @@ class Batcher:
         them to where dead letters are published.
         """
         now = self._clock()
-        with self._changed:
+        with self._lock:
             if rejections:
                 self._rejections.setdefault(epoch, []).extend(rejections)
             # Servables may take turns from record to record: a lane is looked for once a poll.
@@ -72,7 +72,7 @@ class Batcher:
         What is polled sooner makes no batch larger, and has left the processor's cache before its
         turn comes. Lanes that pause do not count: the others go on beside them.
         """
-        with self._changed:
+        with self._lock:
             self._made_room.wait_for(lambda: self._room() > 0, timeout_seconds)
             return max(self._room(), 1)
 
@@ -82,10 +82,10 @@ class Batcher:
         The oldest epoch goes first, and within it the lane that has waited longest; a lane whose
         batch came back goes behind the others, but for one take in a few.
         """
-        with self._changed:
+        with self._lock:
             while True:
                 now = self._clock()
-                lane = self._lanes.next(now)
+                lane = self._lanes.next(now) if self._lanes else None
                 if lane is not None:
                     return self._cut(lane, now)
                 epoch = min(self._rejections, default=None)
@@ -101,14 +101,14 @@ class Batcher:
 
         It must come back too then, or records of one key would change their order.
         """
-        with self._changed:
+        with self._lock:
             returns = self._lanes.returns_of(LaneKey(batch.epoch, batch.route))
             return returns.count != batch.returns_before
 
     def requeue(self, batch: Batch, pause_seconds: float) -> None:
         """Take a batch back whose servable is not available now; its lane pauses."""
         key = LaneKey(batch.epoch, batch.route)
-        with self._changed:
+        with self._lock:
             returns = self._lanes.returns_of(key)
             if returns.count == batch.returns_before:
                 returns.count += 1
@@ -120,7 +120,7 @@ class Batcher:
 
     def add_again(self, requests: Sequence[Request], epoch: int) -> None:
         """Take single requests back whose results are of no use, at once."""
-        with self._changed:
+        with self._lock:
             for request in requests:
                 if request.route.is_suspect:  # it has survived its prediction
                     request = replace(request, route=replace(request.route, is_suspect=False))
@@ -130,13 +130,13 @@ class Batcher:
 
     def note_results(self, batch: Batch, size_bytes: int) -> None:
         """Note how large a batch's results are: the next ones on its route are cut by it."""
-        with self._changed:
+        with self._lock:
             self._sizer.observe_results(batch.route, batch.rows, size_bytes)
 
     def drop_revoked(self) -> list[Polled]:
         """Take out and return the records whose partitions are no longer ours."""
         dropped: list[Polled] = []
-        with self._changed:
+        with self._lock:
             for epoch, rejections in list(self._rejections.items()):
                 dropped += [r.polled for r in rejections if r.polled.assignment.closed]
                 self._rejections[epoch] = [r for r in rejections if not r.polled.assignment.closed]
@@ -152,7 +152,7 @@ class Batcher:
 
     def close(self) -> None:
         """Wait for nothing any more: `take` returns what is left and then None."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._lanes.reschedule()
             self._changed.notify_all()

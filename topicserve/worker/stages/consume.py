@@ -4,7 +4,6 @@ The polling thread asks it before each poll and after each decoding. It only pau
 dropped, and the member goes on polling.
 """
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from topicserve.backends.broker import Consumer
@@ -72,9 +71,9 @@ class FlowControl:
         size += sum([rejection.polled.size_bytes for rejection in rejections])
         self._tracker.count_bytes(size)
         self._record_bytes = max(size // len(records), 1)
-        by_topic = Counter([record.topic for record in records])
-        for topic, count in by_topic.items():
-            self._metrics.records_consumed.labels(topic).inc(count)
+        topics = [record.topic for record in records]
+        for topic in set(topics):
+            self._metrics.records_consumed.labels(topic).inc(topics.count(topic))
 
     def forget(self, partitions: Sequence[TopicPartition]) -> None:
         """Take these partitions for unpaused, and show nothing of them until they are looked at."""

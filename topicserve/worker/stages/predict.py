@@ -5,9 +5,10 @@ are made of records and cut up again `calls`'.
 """
 
 import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Self
 
 from topicserve.errors import TopicserveError
 from topicserve.servables.core.errors import (
@@ -152,12 +153,14 @@ class Predictor:
 
         `trials` has the version itself, where that is on probation.
         """
+        if not isinstance(handle.servable, BuiltOnServables):
+            return self._calls.predict(requests, handle.servable, handle, route, trials)
         with held(handle.servable) as (servable, latest):
             steps = self._choice.steps_on_trial(latest)
             predicted = self._calls.predict(requests, servable, handle, route, trials.union(steps))
         for instead in older_steps(steps):
             rejected = predicted.rejected()
-            if not rejected or not isinstance(handle.servable, BuiltOnServables):
+            if not rejected:
                 break
             others = frozenset(trial for trial in steps if trial.name not in instead)
             with suppress(UnavailableError), handle.servable.hold(instead) as (servable, _):
@@ -175,18 +178,20 @@ class PredictWatch:
         self._running: dict[int, tuple[float, Batch]] = {}
         self._finished_seconds = 0.0
 
-    @contextmanager
-    def predicting(self, batch: Batch) -> Generator[None]:
-        """Say for the block that this thread predicts the batch."""
-        thread = threading.get_ident()
+    def predicting(self, batch: Batch) -> Self:
+        """Say that this thread predicts the batch, until the end of the `with` block."""
         with self._lock:
-            self._running[thread] = self._clock(), batch
-        try:
-            yield
-        finally:
-            with self._lock:
-                started, _ = self._running.pop(thread)
-                self._finished_seconds += self._clock() - started
+            self._running[threading.get_ident()] = self._clock(), batch
+        return self
+
+    def __enter__(self) -> None:
+        """Begin nothing more: `predicting` has said it."""
+
+    def __exit__(self, *error: object) -> None:
+        """Say that this thread's prediction has returned, or has failed."""
+        with self._lock:
+            started, _ = self._running.pop(threading.get_ident())
+            self._finished_seconds += self._clock() - started
 
     def running_for(self, seconds: float) -> list[Batch]:
         """Return the batches that have been predicted for longer than this."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
 from topicserve.worker.telemetry.bulk_histogram import BulkHistogram
+from topicserve.worker.telemetry.quick_metrics import Counter, Histogram
 
 
 class Declare:

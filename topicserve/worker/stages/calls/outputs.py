@@ -57,7 +57,8 @@ def check_outputs(outputs: Any, rows: int) -> Columns:
         _check_dtype(name, column.dtype)
         if column.dtype.kind in "OU":
             _check_text(name, column)
-        size = column.dtype.itemsize * prod(length or 1 for length in column.shape)
+        # What is empty counts as if it were not: its lists are written all the same.
+        size = column.nbytes or column.dtype.itemsize * prod(one or 1 for one in column.shape)
         if size > MAX_OUTPUT_BYTES_A_ROW * max(rows, 1):
             raise FailedPreconditionError(
                 f"output {name!r} has the shape {column.shape}, which is too large"

@@ -11,10 +11,8 @@ from topicserve.worker.stages.request import Trial
 
 @contextmanager
 def held(servable: Servable) -> Iterator[Held]:
-    """Yield what to call; a servable itself where it has no steps, or one of them is missing."""
-    if not isinstance(servable, BuiltOnServables):
-        yield Held(servable, NOTHING)
-        return
+    """Yield what to call of a servable that is built on others; itself where one is missing."""
+    assert isinstance(servable, BuiltOnServables)
     holding = servable.hold()
     try:
         found = holding.__enter__()
