@@ -32,6 +32,7 @@ from topicserve.servables.kinds.servable import Signature, TensorSpec
 from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 from topicserve.worker.assembly import Connections, build_stages
+from topicserve.worker.config.dataref import DatarefConfig
 from topicserve.worker.config.schema import BatchingConfig, DeliveryConfig, Guarantee
 from topicserve.worker.config.served import ServedConfig
 from topicserve.worker.runtime.topic_limit import TopicLimit, TopicLimits
@@ -61,6 +62,7 @@ class World:
         servables: tuple[ServedConfig, ...] = (),
         consumer: Callable[[MemoryLog], MemoryConsumer] = MemoryConsumer,
         batching: BatchingConfig = SMALL_BATCHES,
+        dataref: DatarefConfig = DatarefConfig(),  # noqa: B008 - frozen
         **delivery: Any,
     ) -> None:
         self.log = log or MemoryLog(records)
@@ -74,10 +76,14 @@ class World:
             clock,
             servables=servables,
             batching=batching,
+            dataref=dataref,
             delivery=DeliveryConfig(
                 guarantee=guarantee,
-                drain_timeout_seconds=LIMIT_SECONDS,
-                **{"commit_interval_seconds": 0.001, "shutdown_timeout_seconds": LIMIT_SECONDS}
+                **{
+                    "drain_timeout_seconds": LIMIT_SECONDS,
+                    "commit_interval_seconds": 0.001,
+                    "shutdown_timeout_seconds": LIMIT_SECONDS,
+                }
                 | delivery,
             ),
         )
@@ -109,6 +115,8 @@ class World:
         try:
             self.pipeline.run(lambda: self.stop.is_set() or expected <= set(self.log.ids()))
         finally:
+            if self.stages.intake.fetcher is not None:
+                self.stages.intake.fetcher.close()
             self.stages.output.delivery.close(1)
 
     def metric(self, name: str, **labels: str) -> float | None:

@@ -6,6 +6,7 @@ import msgspec
 
 from topicserve.backends.broker import Consumer, Producer
 from topicserve.backends.metadata_store import MetadataStore
+from topicserve.backends.references.stores import BodyStores
 from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.limits import Limits
 from topicserve.worker.config.schema import BatchingConfig, Guarantee, LimitsConfig
@@ -30,6 +31,7 @@ from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.calls.second_tries import SecondTries
 from topicserve.worker.stages.consume import FlowControl
 from topicserve.worker.stages.decode import Decoder
+from topicserve.worker.stages.fetch.fetcher import BodyFetcher
 from topicserve.worker.stages.handles import Servables
 from topicserve.worker.stages.join import Joiner
 from topicserve.worker.stages.predict import Predictor, PredictWatch
@@ -68,13 +70,17 @@ def build_stages(
     encoder = Encoder(config.topics.output, config.dead_letter_topic, environment.worker_id, tries)
     limits = limits or TopicLimits.of(config, clock)
     refusals = Refusals(limits, encoder, tries, environment.metrics)
+    router = Router(config.servables, servables.names, config.default_servable, environment.metrics)
+    decoder = Decoder(router, limits_of(config.limits), fetches=bool(config.dataref.allow))
+    fetcher = _fetcher(environment, servables, tracker, inference.batcher)
+    gate = fetcher or inference.batcher
     delivery = _delivery(
         DeliveryContext(
             environment=environment,
             consumer=connections.consumer,
             producer=connections.producer,
             tracker=tracker,
-            batcher=inference.batcher,
+            batcher=gate,
             refusals=refusals,
             acknowledged=Acknowledgement(
                 environment, tries, dead_letters, guard, connections.cleaner
@@ -83,20 +89,23 @@ def build_stages(
             breaker=breaker,
         )
     )
-    quarantine = Quarantine(environment, connections.consumer, tracker, inference.batcher, delivery)
+    quarantine = Quarantine(environment, connections.consumer, tracker, gate, delivery)
+    if fetcher is not None:
+        fetcher.on_suspect_rejected = quarantine.gave_up_one
     flow = FlowControl(environment, connections.consumer, tracker)
-    router = Router(config.servables, servables.names, config.default_servable, environment.metrics)
     return Stages(
         Intake(
             consumer=connections.consumer,
             tracker=tracker,
             rebalance=Rebalance(
-                *(tracker, flow, inference.batcher, delivery),
+                *(tracker, flow, gate, delivery),
                 *(unavailable, quarantine, environment.metrics),
             ),
             flow=flow,
-            decoder=Decoder(router, limits_of(config.limits)),
+            decoder=decoder,
             quarantine=quarantine,
+            gate=gate,
+            fetcher=fetcher,
         ),
         inference,
         Output(encoder, refusals, PublishOrder(), delivery),
@@ -113,6 +122,19 @@ def build_stages(
 def limits_of(limits: LimitsConfig) -> Limits:
     """Return [limits] as the decoder has it; the names are the same."""
     return Limits(**msgspec.structs.asdict(limits))
+
+
+def _fetcher(
+    environment: Environment, servables: Servables, tracker: OffsetTracker, batcher: Batcher
+) -> BodyFetcher | None:
+    """Return what fetches bodies, with a decoder of its own: that of polled records is not idle."""
+    config = environment.config
+    if not config.dataref.allow:
+        return None
+    # Its records were counted as a canary's by no other.
+    router = Router(config.servables, servables.names, config.default_servable, environment.metrics)
+    decoder = Decoder(router, limits_of(config.limits))
+    return BodyFetcher(environment, tracker, batcher, decoder, BodyStores(config.dataref.allow))
 
 
 def _batch_sizer(batching: BatchingConfig) -> BatchSizer:

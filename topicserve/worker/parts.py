@@ -17,9 +17,10 @@ from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.quarantine.quarantine import Quarantine
 from topicserve.worker.quarantine.timeouts import PredictTimeouts
 from topicserve.worker.rebalance import Rebalance
-from topicserve.worker.stages.batch import Batcher, PublishOrder
+from topicserve.worker.stages.batch import Batcher, Gathers, PublishOrder
 from topicserve.worker.stages.consume import FlowControl
 from topicserve.worker.stages.decode import Decoder
+from topicserve.worker.stages.fetch.fetcher import BodyFetcher
 from topicserve.worker.stages.join import Joiner
 from topicserve.worker.stages.predict import Predictor, PredictWatch
 from topicserve.worker.stages.publish import Encoder
@@ -39,6 +40,10 @@ class Intake:
     flow: FlowControl
     decoder: Decoder
     quarantine: Quarantine
+    gate: Gathers
+    """Takes what was decoded: the batcher, or the fetcher in front of it."""
+    fetcher: BodyFetcher | None = None
+    """Fetches bodies that lie elsewhere, where that is allowed."""
 
 
 @dataclass(slots=True)

@@ -64,6 +64,9 @@ class Pipeline:
         intake, oversight = self._intake, self._oversight
         is_paused = oversight.breaker.open
         held = oversight.timeouts.slow_partitions().union(intake.quarantine.full())
+        if intake.fetcher is not None:
+            intake.fetcher.threads.step()
+            held |= intake.fetcher.full()
         room = intake.flow.regulate(held, is_paused=is_paused)
         wanted = min(room, self._inference.batcher.wait_for_room(POLL_SECONDS))
         records = intake.consumer.poll(POLL_SECONDS, min(wanted, MAX_POLL_RECORDS))
@@ -85,7 +88,7 @@ class Pipeline:
         if intake.quarantine.is_needed:
             requests, given_up = intake.quarantine.hold_back(requests, epoch)
             rejections += given_up
-        self._inference.batcher.add(requests, rejections, epoch)
+        intake.gate.add(requests, rejections, epoch)
 
     def serve(self, batch: Batch) -> None:
         """Process one batch, up to where the delivery completes it."""
@@ -130,6 +133,8 @@ class Pipeline:
             return
         if outgoing.again:
             batcher.add_again(outgoing.again, batch.epoch)
+        if self._intake.fetcher is not None:
+            self._intake.fetcher.drop_bodies(outgoing)
         if self._oversight.breaker.admit(len(outgoing.polled), outgoing.rejections):
             self._output.delivery.publish(batch.epoch, outgoing)
         else:  # held back: the records stay in the tracker, uncommitted

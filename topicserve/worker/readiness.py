@@ -48,6 +48,8 @@ class WorkerHealth:
             missing.append(
                 f"the metadata store is not available: {self._stages.inference.joiner.unavailable}"
             )
+        if intake.fetcher is not None:
+            missing += intake.fetcher.threads.problems()
         if self._stages.oversight.is_draining:
             missing.append("the worker is shutting down")
         # First: nothing else that passes lets the worker go on.

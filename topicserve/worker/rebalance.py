@@ -8,7 +8,7 @@ from topicserve.worker.delivery.delivery import Delivery
 from topicserve.worker.health.unavailable_servables import UnavailableServables
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.quarantine.quarantine import Quarantine
-from topicserve.worker.stages.batch import Batcher
+from topicserve.worker.stages.batch import Gathers
 from topicserve.worker.stages.consume import FlowControl
 from topicserve.worker.telemetry.logging import log_event
 from topicserve.worker.telemetry.metrics import WorkerMetrics
@@ -21,7 +21,7 @@ class Rebalance:
         self,
         tracker: OffsetTracker,
         flow: FlowControl,
-        batcher: Batcher,
+        batcher: Gathers,
         delivery: Delivery,
         unavailable: UnavailableServables,
         quarantine: Quarantine,

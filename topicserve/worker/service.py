@@ -210,6 +210,9 @@ class WorkerService:
             self._guard,
             self._limits,
         )
+        if stages.intake.fetcher is not None:
+            stages.intake.fetcher.threads.prepare()
+            opened.callback(stages.intake.fetcher.close)
         stages.inference.shadow = self._open_shadow(core, broker, opened)
         opened.callback(stages.output.delivery.close, CLOSE_TIMEOUT_SECONDS)
         opened.callback(

@@ -157,6 +157,15 @@ from tests.support.processes.worker_config import MINIMAL, message
             "kafka.producer_settings.enable.idempotence: "
             'must not be false with delivery.guarantee "exactly_once"',
         ),
+        (
+            '[dataref]\nallow = ["s3://bucket", "file:///"]',
+            "dataref.allow: file:/// would allow every file of this machine",
+        ),
+        (
+            '[dataref]\nallow = ["s3://bucket"]\nmax_bytes = 100\n'
+            "[batching]\nmax_in_flight_bytes = 99",
+            "dataref.max_bytes: must be at most max_in_flight_bytes, 99",
+        ),
     ],
 )
 def test_a_wrong_key_is_named_with_what_to_write(tmp_path: Path, lines: str, expected: str) -> None:

@@ -13,13 +13,15 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
+from tests.support.references.scripted_store import a_store_with
 from tests.support.stages.records import ROUTE, a_kafka_record, a_request, an_id
 from tests.worker.test_pipeline import World
-from tests.worker.tracing.test_traces import TracedWorld, told, traced
+from tests.worker.tracing.test_traces import TRACE_ID, TracedWorld, told, traced, traceparent
 from topicserve.tracing import harmless
 from topicserve.wire.dead_letter import decode_dead_letter
 from topicserve.wire.dead_letter_replay import replay_of
 from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.worker.config.dataref import DatarefConfig
 from topicserve.worker.config.schema import Guarantee
 from topicserve.worker.stages.request import Batch
 from topicserve.worker.tracing.spans import WorkerSpans
@@ -240,3 +242,31 @@ def test_what_a_signal_handler_raises_passes_on_the_main_thread_alone(
     thread.join()
 
     assert ended == ["well"]
+
+
+def test_a_fetch_is_a_span_in_its_records_own_trace() -> None:
+    """With the URL, without its query; a record that is not sampled has none."""
+    prefix = a_store_with({"0": b'{"instance": 1.0}'})
+    records = [
+        a_kafka_record(
+            number,
+            value=None,
+            partition=number,
+            headers=[
+                ("ce_dataref", f"{prefix}/{number}".encode()),
+                ("traceparent", traceparent(number, is_sampled=number < 2)),
+            ],
+        )
+        for number in range(3)
+    ]
+    world = TracedWorld(records, Guarantee.AT_LEAST_ONCE, DatarefConfig(allow=(prefix,)))
+
+    world.run()
+
+    spans = {told(span)["messaging.message.id"]: span for span in world.spans("fetch")}
+    assert set(spans) == {an_id(0), an_id(1)}
+    assert told(spans[an_id(0)])["topicserve.url"] == f"{prefix}/0"
+    assert told(spans[an_id(1)])["error.type"] == "BodyNotFoundError"
+    for span in spans.values():
+        assert span.context is not None
+        assert f"{span.context.trace_id:032x}" == TRACE_ID

@@ -17,6 +17,7 @@ from tests.worker.test_pipeline import World, records
 from topicserve.tracing import MAX_LINKS, context_of, is_sampled, span_context_of
 from topicserve.tracing import trace_of as trace_of_headers
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
+from topicserve.worker.config.dataref import DatarefConfig
 from topicserve.worker.config.schema import Guarantee
 from topicserve.worker.telemetry.logging import TextLines
 
@@ -44,11 +45,16 @@ def traced(count: int, *, is_sampled: bool = True) -> list[KafkaRecord]:
 class TracedWorld(World):
     """A pipeline in memory whose spans are kept."""
 
-    def __init__(self, given: Sequence[KafkaRecord], guarantee: Guarantee) -> None:
+    def __init__(
+        self,
+        given: Sequence[KafkaRecord],
+        guarantee: Guarantee,
+        dataref: DatarefConfig = DatarefConfig(),  # noqa: B008 - frozen
+    ) -> None:
         self._exporter = InMemorySpanExporter()
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        super().__init__(given, guarantee, tracer_provider=provider)
+        super().__init__(given, guarantee, tracer_provider=provider, dataref=dataref)
 
     def spans(self, name: str) -> list[ReadableSpan]:
         """Return the spans of a name that have ended."""

@@ -77,6 +77,7 @@ def _read(arguments: argparse.Namespace, findings: Findings) -> WorkerConfig | N
 
 def _check(arguments: argparse.Namespace, config: WorkerConfig, findings: Findings) -> None:
     # Here: all of it is of no use where a key is wrong, and some of it takes long to import.
+    from topicserve.cli.check.bodies import check_bodies
     from topicserve.cli.check.models import check_models
     from topicserve.cli.check.servers import check_http, check_kafka, check_store
     from topicserve.cli.worker.startup import TENSORFLOW_LOG_LEVEL
@@ -89,6 +90,7 @@ def _check(arguments: argparse.Namespace, config: WorkerConfig, findings: Findin
         check_http(config.http, findings)
         if not arguments.offline:
             check_store(config, findings)
+            check_bodies(config.dataref, findings)
             check_kafka(config, findings)
     if not arguments.skip_models:
         check_models(config, findings, arguments.timeout_seconds)

@@ -7,6 +7,8 @@ import re
 from itertools import pairwise
 
 from topicserve.backends.kafka_choices import problem_of
+from topicserve.backends.references.allow_list import AllowList
+from topicserve.backends.references.errors import ReferenceRefusedError
 from topicserve.servables.server.servable_config import ServableConfig, VersionPolicyKind
 from topicserve.worker.config.faults import missing, shown
 from topicserve.worker.config.schema import (
@@ -39,8 +41,20 @@ def check(config: WorkerConfig) -> None:
     _check_batch_sizes(config.batching)
     _check_transactions(config)
     _check_served(config)
+    _check_dataref(config)
     if not config.http.host:
         raise ConfigError("http.host", 'must be an address to listen on, such as "127.0.0.1"')
+
+
+def _check_dataref(config: WorkerConfig) -> None:
+    dataref = config.dataref
+    try:
+        AllowList(dataref.allow)
+    except ReferenceRefusedError as error:
+        raise ConfigError("dataref.allow", str(error)) from None
+    most = config.batching.max_in_flight_bytes
+    if dataref.allow and dataref.max_bytes > most:
+        raise ConfigError("dataref.max_bytes", f"must be at most max_in_flight_bytes, {most}")
 
 
 def _check_kafka(kafka: KafkaConfig) -> None:

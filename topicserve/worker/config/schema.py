@@ -10,6 +10,7 @@ from msgspec import Meta, field
 
 from topicserve.backends import defaults
 from topicserve.errors import TopicserveError
+from topicserve.worker.config.dataref import DatarefConfig
 from topicserve.worker.config.models import ModelsConfig
 from topicserve.worker.config.served import ServedConfig
 from topicserve.worker.config.types import (
@@ -233,6 +234,7 @@ class WorkerConfig(ConfigTable, frozen=True):
     batching: BatchingConfig = BatchingConfig()
     delivery: DeliveryConfig = DeliveryConfig()
     limits: LimitsConfig = LimitsConfig()
+    dataref: DatarefConfig = DatarefConfig()
     http: HttpConfig = HttpConfig()
     logging: LoggingConfig = LoggingConfig()
     model_config_file: str = ""

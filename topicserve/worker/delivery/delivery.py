@@ -11,7 +11,7 @@ from topicserve.worker.health.breaker import Breaker
 from topicserve.worker.health.unavailable_servables import UnavailableServables
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.runtime.environment import Environment
-from topicserve.worker.stages.batch import Batcher
+from topicserve.worker.stages.batch import Gathers
 from topicserve.worker.stages.publish import OutgoingBatch
 
 
@@ -23,7 +23,7 @@ class DeliveryContext:
     consumer: Consumer
     producer: Producer
     tracker: OffsetTracker
-    batcher: Batcher
+    batcher: Gathers
     """Takes records back that are to be predicted again."""
     refusals: Refusals
     acknowledged: Callable[[OutgoingBatch], None]

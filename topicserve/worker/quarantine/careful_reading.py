@@ -10,7 +10,7 @@ from topicserve.worker.quarantine.careful_partition import CarefulPartition
 from topicserve.worker.quarantine.chunk import ChunkInFlight, as_suspect
 from topicserve.worker.quarantine.note import Note
 from topicserve.worker.runtime.environment import Environment
-from topicserve.worker.stages.batch import Batcher
+from topicserve.worker.stages.batch import Gathers
 from topicserve.worker.stages.request import Polled
 from topicserve.worker.telemetry.logging import log_event
 
@@ -35,7 +35,7 @@ class CarefulReading:
         self,
         environment: Environment,
         tracker: OffsetTracker,
-        batcher: Batcher,
+        batcher: Gathers,
         delivery: CommitsNotes,
         plain_note: Callable[[TopicPartition], Note],
     ) -> None:

@@ -40,6 +40,12 @@ class ChunkInFlight:
             self._unfinished -= len(batch.requests)
             self._changed.notify_all()
 
+    def gave_up_one(self) -> None:
+        """Note that one record of it is given up unpredicted."""
+        with self._changed:
+            self._unfinished -= 1
+            self._changed.notify_all()
+
     def requeue(self, batch: Batch) -> None:
         """Keep what comes back unpredicted until the polling thread takes it."""
         with self._changed:

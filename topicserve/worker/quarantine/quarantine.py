@@ -21,7 +21,7 @@ from topicserve.worker.quarantine.given_up import GivenUp
 from topicserve.worker.quarantine.note import Note
 from topicserve.worker.quarantine.predecessors import PredecessorNotes
 from topicserve.worker.runtime.environment import Environment
-from topicserve.worker.stages.batch import Batcher
+from topicserve.worker.stages.batch import Gathers
 from topicserve.worker.stages.request import Batch, Polled, Rejection, Request
 
 
@@ -38,7 +38,7 @@ class Quarantine:
         environment: Environment,
         consumer: Consumer,
         tracker: OffsetTracker,
-        batcher: Batcher,
+        batcher: Gathers,
         delivery: CommitsNotes,
     ) -> None:
         self._tracker = tracker
@@ -121,6 +121,10 @@ class Quarantine:
     def survived(self, batch: Batch) -> None:
         """Record that a batch was predicted, whatever came of it. Any thread may call it."""
         self._careful.chunk.survived(batch)
+
+    def gave_up_one(self) -> None:
+        """Record that a suspect was given up before it was predicted. Any thread may call it."""
+        self._careful.chunk.gave_up_one()
 
     def requeue(self, batch: Batch) -> None:
         """Take back a batch whose servable is not available now. Any thread may call it."""

@@ -87,6 +87,9 @@ class ReplayService(WorkerService):
         version_is_given = self._job.version is not None
         intake, output = stages.intake, stages.output
         intake.decoder = ReplayDecoder(intake.decoder, version_is_given=version_is_given)
+        if intake.fetcher is not None:
+            threads = intake.fetcher.threads
+            threads.decoder = ReplayDecoder(threads.decoder, version_is_given=version_is_given)
         output.encoder = ReplayEncoder(output.encoder, self._config.kafka.group_id)
         self.stages = stages
         return stages

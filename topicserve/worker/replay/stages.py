@@ -33,6 +33,11 @@ class ReplayDecoder(Decoder):
         requests, rejections = self._decoder.decode(records, assignments, now)
         return [self._of_today(request) for request in requests], rejections
 
+    def decode_body(self, request: Request, body: bytes) -> Request | Rejection:
+        """Return a request with its fetched body, in the same way."""
+        decoded = self._decoder.decode_body(request, body)
+        return self._of_today(decoded) if isinstance(decoded, Request) else decoded
+
     def _of_today(self, request: Request) -> Request:
         if request.input.deadline is not None:
             request = replace(request, input=replace(request.input, deadline=None))

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from msgspec.structs import replace
 
@@ -12,13 +12,33 @@ from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.lanes import Lane, LaneKey, Lanes
-from topicserve.worker.stages.request import Batch, EndedBy, Polled, Rejection, Request, Route
-
-# The route of a batch that holds nothing but rejected records.
-_NOWHERE = Route("", None, None, "")
-
+from topicserve.worker.stages.request import (
+    NOWHERE,
+    Batch,
+    EndedBy,
+    Polled,
+    Rejection,
+    Request,
+    Route,
+)
 
 _route_of = attrgetter("route")
+
+
+class Gathers(Protocol):
+    """What decoded records are given to: the batcher, or a stage in front of it.
+
+    Any thread may call it; nothing blocks, and nothing raises.
+    """
+
+    def add(self, requests: Sequence[Request], rejections: Sequence[Rejection], epoch: int) -> None:
+        """Let requests gather; they were polled in this order."""
+
+    def add_again(self, requests: Sequence[Request], epoch: int) -> None:
+        """Take single requests back whose results are of no use."""
+
+    def drop_revoked(self) -> list[Polled]:
+        """Take out and return the records whose partitions are no longer ours."""
 
 
 class Batcher:
@@ -46,6 +66,7 @@ class Batcher:
         self._lanes = Lanes(self._ready_at)
         self._rejections: dict[int, list[Rejection]] = {}
         self._closed = False
+        self._expected = 0
 
     def add(self, requests: Sequence[Request], rejections: Sequence[Rejection], epoch: int) -> None:
         """Let requests gather; they were polled in this order.
@@ -64,6 +85,13 @@ class Batcher:
             for route, gathered in runs.items():
                 self._lanes.extend(LaneKey(epoch, route), gathered, now)
             self._changed.notify()
+
+    def expect(self, records: int) -> None:
+        """Count records that are added later, or fewer below 0: a closed batcher waits for them."""
+        with self._changed:
+            self._expected += records
+            if self._closed and not self._expected:
+                self._changed.notify_all()
 
     def wait_for_room(self, timeout_seconds: float) -> int:
         """Wait until more records can be of use, and return how many, at least one.
@@ -90,8 +118,8 @@ class Batcher:
                     return self._cut(lane, now)
                 epoch = min(self._rejections, default=None)
                 if epoch is not None:
-                    return self._batch(LaneKey(epoch, _NOWHERE), [], 0, 0.0)
-                if self._closed and not self._lanes and not self._rejections:
+                    return self._batch(LaneKey(epoch, NOWHERE), [], 0, 0.0)
+                if self._closed and not (self._lanes or self._rejections or self._expected):
                     return None
                 next_at = self._lanes.next_at()
                 self._changed.wait(None if next_at is None else max(next_at - now, 0.0))

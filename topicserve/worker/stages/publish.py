@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from topicserve.errors import TopicserveError
 from topicserve.servables.core.errors import error_text
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
@@ -20,6 +22,7 @@ from topicserve.worker.stages.request import (
     BatchPrediction,
     CallOutput,
     Evidence,
+    FetchedRequest,
     Polled,
     Rejection,
     Request,
@@ -112,6 +115,31 @@ class OutgoingBatch:
             self.where(lambda index: not self.polled[index].assignment.closed),
             self.where(lambda index: self.polled[index].assignment.closed),
         )
+
+    def drop_bodies(self) -> int:
+        """Let go of fetched bodies, and return the bytes that were counted for them.
+
+        An outcome may wait long for its acknowledgement, and its record needs no body any more.
+        """
+        freed = 0
+        for index, polled in enumerate(self.polled):
+            if not isinstance(polled, FetchedRequest):
+                continue
+            origin = self.polled[index] = polled.origin
+            freed += polled.size_bytes - origin.size_bytes
+            if id(polled) in self.others:
+                self.others[id(origin)] = self.others.pop(id(polled))
+            if id(polled) in self.evidence:
+                self.evidence[id(origin)] = self.evidence.pop(id(polled))
+            if id(polled) in self.alone:
+                self.alone.add(id(origin))
+        self.rejections = [
+            replace(one, polled=one.polled.origin)
+            if isinstance(one.polled, FetchedRequest)
+            else one
+            for one in self.rejections
+        ]
+        return freed
 
     def record_ids(self) -> list[str]:
         """Return the record ids of those that got a result."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from numpy.typing import NDArray
 
+from topicserve.backends.references.header import Reference
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.kafka_record import KafkaRecord
@@ -40,11 +41,38 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     """The record named no version: the default answers where the canary's is not available."""
 
 
+NOWHERE = Route("", None, None, "")
+"""Of what is not predicted, or not yet: where a record goes may stand in a body to be fetched."""
+
+
 class Request(Polled, frozen=True, gc=False):
-    """A polled record that was understood, and where it goes."""
+    """A polled record that was understood, and where it goes.
+
+    Where the body lies elsewhere and was not fetched yet, `input.content` is a Reference.
+    """
 
     input: InputRecord
     route: Route
+
+    @property
+    def reference(self) -> Reference | None:
+        """Return where the body lies that is to be fetched; None where it is here."""
+        content = self.input.content
+        return content if type(content) is Reference else None
+
+
+class HeldBody:
+    """Lives as long as a fetched body does, so that these can be counted."""
+
+    __slots__ = ("__weakref__",)
+
+
+class FetchedRequest(Request, frozen=True, gc=False):
+    """A request whose body was fetched."""
+
+    origin: Request
+    """The same without the body."""
+    held: HeldBody
 
 
 class Rejection(msgspec.Struct, frozen=True, gc=False):

@@ -33,6 +33,7 @@ LOAD_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 3
 REASONS = tuple(reason.value for reason in Reason)
 ABANDON_CAUSES = ("revoked", "lost", "shutdown")
 METADATA_STATUSES = ("found", "missing", "absent", "invalid")
+FETCH_OUTCOMES = ("found", "failed", "refused", "not_found", "too_large", "mismatch")
 COMMIT_OUTCOMES = ("committed", "refused", "failed")
 TRANSACTION_OUTCOMES = ("committed", "aborted")
 BATCH_ENDS = ("rows", "limit", "bytes", "timeout", "gathered")

@@ -15,6 +15,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from topicserve.worker.telemetry.dataref_metrics import DatarefMetrics
 from topicserve.worker.telemetry.declare import Declare
 from topicserve.worker.telemetry.kafka_metrics import KafkaMetrics
 from topicserve.worker.telemetry.label_values import (
@@ -40,13 +41,14 @@ def new_registry() -> CollectorRegistry:
     return registry
 
 
-class WorkerMetrics(KafkaMetrics):
+class WorkerMetrics(KafkaMetrics, DatarefMetrics):
     """What the stages count and time, registered in the registry given."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         declare = Declare(registry)
-        super().__init__(declare)
+        KafkaMetrics.__init__(self, declare)
+        DatarefMetrics.__init__(self, declare)
         self.build = Info(
             "topicserve_build",
             "What runs here: release, worker_id, group, client, guarantee.",

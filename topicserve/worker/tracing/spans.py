@@ -22,6 +22,7 @@ from opentelemetry.trace import (
 )
 
 from topicserve import tracing
+from topicserve.backends.references.allow_list import Location
 from topicserve.wire.kafka_record import Headers, KafkaRecord, OutgoingRecord
 from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.stages.request import Batch, Polled, Rejection, Request
@@ -87,6 +88,17 @@ class WorkerSpans:
         """Be at one step of what this thread processes."""
         with self._current(name, attributes=_named(attributes)) as span:
             yield Step(span)
+
+    @contextmanager
+    def fetch(self, request: Request, location: Location) -> Generator[None]:
+        """Be fetching the body of a record, in its own trace."""
+        if not tracing.is_sampled(request.record.headers):
+            yield
+            return
+        about = {tracing.MESSAGE_ID: request.input.record_id, "topicserve.url": location.url}
+        context = tracing.context_of(request.record.headers)
+        with self._current("fetch", context=context, kind=SpanKind.CLIENT, attributes=about):
+            yield
 
     @contextmanager
     def settle(self, topics: Collection[str]) -> Generator[None]:

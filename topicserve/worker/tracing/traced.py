@@ -38,6 +38,8 @@ def trace_stages(stages: Stages, spans: WorkerSpans) -> None:
     inference, output = stages.inference, stages.output
     inference.predictor = cast(Predictor, _TracedPredictor(inference.predictor, spans))
     inference.joiner = cast(Joiner, _TracedJoiner(inference.joiner, spans))
+    if stages.intake.fetcher is not None:
+        stages.intake.fetcher.threads.observe = spans.fetch
     output.encoder = cast(Encoder, _TracedEncoder(output.encoder, spans))
 
 

@@ -1,0 +1,46 @@
+"""What the stores of bodies say before a worker starts."""
+
+from pathlib import Path
+
+import fsspec
+
+from tests.support.references.body_server import a_body_server, whole
+from topicserve.cli.check.bodies import check_bodies
+from topicserve.cli.check.findings import Finding, Findings, Severity
+from topicserve.worker.config.dataref import DatarefConfig
+
+
+def found(*allow: str) -> dict[str, tuple[Severity, str]]:
+    """Return how each prefix is, and what is said of it."""
+    findings: list[Finding] = []
+    check_bodies(DatarefConfig(allow=allow), Findings(findings.append))
+    return {one.key: (one.severity, one.message) for one in findings}
+
+
+def test_each_allowed_store_is_asked(tmp_path: Path) -> None:
+    """Any answer of a server is one; nothing is asked where nothing is allowed."""
+    fsspec.filesystem("memory").pipe_file("/bodies/a", b"")
+    with a_body_server() as server:
+        server.answers["/bodies"] = whole(b"")
+        said = found(
+            f"file://{tmp_path}", f"{server.url}/bodies", f"{server.url}/other", "memory://bodies"
+        )
+
+    assert found() == {}
+    assert {severity for severity, _ in said.values()} == {Severity.OK}
+    assert [message.partition(" ")[2] for _, message in said.values()] == [
+        *("is a directory", "answers", "answers (404 Not Found)", "is there"),
+    ]
+
+
+def test_a_store_that_cannot_be_asked_is_a_problem(tmp_path: Path) -> None:
+    """A directory that is missing, a server that is away, a file system that is not installed."""
+    with a_body_server() as server:
+        url = server.url
+
+    said = found(f"file://{tmp_path}/missing", url, "nosuch://bodies")
+
+    assert {severity for severity, _ in said.values()} == {Severity.PROBLEM}
+    assert "no directory" in said["dataref.allow[0]"][1]
+    assert "cannot be reached" in said["dataref.allow[1]"][1]
+    assert "nosuch" in said["dataref.allow[2]"][1]

@@ -1,0 +1,32 @@
+"""What can go wrong with a body that lies at a URL.
+
+BackendError
+  ReferenceRefusedError: this URL may not be read  -> final
+  BodyNotFoundError: there is nothing at it  -> final
+  BodyTooLargeError: the body is larger than allowed  -> final
+  BodyMismatchError: the body has another hash  -> final
+  BackendUnavailableError
+    BodyStoreError: the store does not answer, or not in time  -> back off, try again
+"""
+
+from topicserve.backends.errors import BackendError, BackendUnavailableError
+
+
+class ReferenceRefusedError(BackendError):
+    """The URL may not be read: it is not allowed here, or the store refuses it."""
+
+
+class BodyNotFoundError(BackendError):
+    """There is nothing at the URL."""
+
+
+class BodyTooLargeError(BackendError):
+    """The body is larger than allowed."""
+
+
+class BodyMismatchError(BackendError):
+    """The body has another hash than was given with its URL."""
+
+
+class BodyStoreError(BackendUnavailableError):
+    """The store did not answer, or not in time, or the body was cut off."""

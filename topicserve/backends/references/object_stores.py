@@ -1,0 +1,94 @@
+"""Bodies in what fsspec knows: object stores and others; needs the extra [fsspec].
+
+Credentials and addresses are fsspec's own configuration: its files and environment variables.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from topicserve.backends.errors import BackendConfigError
+from topicserve.backends.references.allow_list import Location
+from topicserve.backends.references.errors import (
+    BodyNotFoundError,
+    BodyStoreError,
+    ReferenceRefusedError,
+)
+from topicserve.backends.references.reading import OpenBody, ReadLimits
+from topicserve.errors import TopicserveError
+
+_INSTALL = "fsspec is not installed: pip install topicserve[fsspec]"
+
+
+class _WholeBody:
+    """A body that a file system gives at once: no more of it than was asked for."""
+
+    def __init__(self, content: bytes, size_bytes: int) -> None:
+        self._content = content
+        self.size_bytes: int | None = size_bytes
+
+    def read(self, max_bytes: int) -> bytes:  # noqa: ARG002 - it is in memory already
+        content, self._content = self._content, b""
+        return content
+
+
+def file_system(scheme: str) -> Any:
+    """Return fsspec's file system of a scheme, or raise BackendConfigError saying what is missing.
+
+    Does not connect; fsspec keeps one of each.
+    """
+    try:
+        import fsspec
+    except ImportError:
+        raise BackendConfigError(f"{scheme}: {_INSTALL}") from None
+    try:
+        return fsspec.filesystem(scheme)
+    except (ImportError, ValueError) as error:
+        raise BackendConfigError(f"{scheme}: {error}") from None
+
+
+@contextmanager
+def open_object(location: Location, limits: ReadLimits) -> Iterator[OpenBody]:
+    """Read an object, its size first: no more of it is asked for than is allowed."""
+    limits.remaining_seconds()
+    try:
+        content, size = _read(location, limits)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise BodyNotFoundError(f"{location.url} does not exist") from None
+    except PermissionError as error:
+        raise ReferenceRefusedError(f"{location.url} is refused: {error}") from None
+    except TopicserveError:
+        raise
+    except Exception as error:  # each file system raises what its client does
+        problem = f"{type(error).__name__}: {error}"
+        raise BodyStoreError(f"{location.url} cannot be read: {problem}") from None
+    yield _WholeBody(content, size)
+
+
+def _read(location: Location, limits: ReadLimits) -> tuple[bytes, int]:
+    files = file_system(location.scheme)
+    path = path_of(location)
+    found = files.info(path)
+    size = found.get("size")
+    if found.get("type", "file") != "file" or size is None:
+        raise BodyNotFoundError(f"{location.url} is no object with a size")
+    limits.count(size)
+    # Stores refuse a range of nothing. One byte more shows an object that has grown.
+    content = files.cat_file(path, start=0, end=size + 1) if size else b""
+    return bytes(content), size
+
+
+def path_of(location: Location) -> str:
+    """Return the path that a file system is asked for."""
+    return f"{location.host}{location.path}"
+
+
+def probe_file_system(prefix: Location) -> str:
+    """Return what a file system says of an allowed prefix."""
+    files = file_system(prefix.scheme)
+    try:
+        found = files.exists(path_of(prefix))
+    except Exception as error:  # each file system raises what its client does
+        problem = f"{type(error).__name__}: {error}"
+        raise BodyStoreError(f"{prefix.url} cannot be asked: {problem}") from None
+    return "is there" if found else "can be asked, and has nothing there yet"

@@ -1,0 +1,110 @@
+"""Bodies behind HTTP and HTTPS, without redirects, proxies and credentials.
+
+Python's own client is used, not fsspec's: that one follows redirects, and reads what it is sent
+without a limit of time.
+"""
+
+import functools
+import http.client
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from topicserve.backends.references.allow_list import HTTPS, Location
+from topicserve.backends.references.errors import (
+    BodyNotFoundError,
+    BodyStoreError,
+    ReferenceRefusedError,
+)
+from topicserve.backends.references.reading import OpenBody, ReadLimits
+
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "topicserve"}
+_NOT_FOUND = (404, 410)
+# The server asks for patience: too early, too many requests, timeout.
+_LATER = (408, 425, 429)
+
+
+class _OpenResponse:
+    def __init__(
+        self, response: http.client.HTTPResponse, sock: socket.socket, limits: ReadLimits
+    ) -> None:
+        self._response = response
+        self._sock = sock
+        self._limits = limits
+        self.size_bytes: int | None = response.length
+
+    def read(self, max_bytes: int) -> bytes:
+        self._sock.settimeout(self._limits.remaining_seconds())
+        try:
+            return self._response.read1(max_bytes)  # what has come, not all of it
+        except http.client.HTTPException as error:
+            raise BodyStoreError(f"the body was cut off: {error!r}") from None
+
+
+@contextmanager
+def open_response(location: Location, limits: ReadLimits) -> Iterator[OpenBody]:
+    """Ask for a body, and read no further than its status and headers."""
+    connection = _connection(location, limits.remaining_seconds())
+    try:
+        connection.connect()
+        sock = connection.sock
+        limits.closes_with(lambda: _shut_down(sock))
+        sock.settimeout(limits.remaining_seconds())
+        connection.request("GET", location.target, headers=_HEADERS)
+        response = connection.getresponse()
+        _check_response(location, response)
+        yield _OpenResponse(response, sock, limits)
+    except (http.client.HTTPException, ValueError) as error:
+        raise BodyStoreError(f"{location.url}: no HTTP answer: {error!r}") from None
+    finally:
+        connection.close()
+
+
+def _connection(location: Location, timeout_seconds: float) -> http.client.HTTPConnection:
+    host, _, port = location.host.rpartition(":")
+    host = host.strip("[]")
+    if location.scheme == HTTPS:
+        return http.client.HTTPSConnection(
+            host, int(port), timeout=timeout_seconds, context=_tls_context()
+        )
+    return http.client.HTTPConnection(host, int(port), timeout=timeout_seconds)
+
+
+@functools.cache
+def _tls_context() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _check_response(location: Location, response: http.client.HTTPResponse) -> None:
+    status = response.status
+    if status == http.client.OK:
+        coding = response.getheader("Content-Encoding", "identity").lower()
+        if coding != "identity":
+            raise ReferenceRefusedError(f"{location.url} is sent with Content-Encoding {coding}")
+        return
+    said = f"{location.url} is answered with {status} {response.reason}"
+    if status in _NOT_FOUND:
+        raise BodyNotFoundError(said)
+    if 300 <= status < 400:
+        raise ReferenceRefusedError(f"{said}; redirects are not followed")
+    if 400 <= status < 500 and status not in _LATER:
+        raise ReferenceRefusedError(said)
+    raise BodyStoreError(said)
+
+
+def _shut_down(sock: socket.socket) -> None:
+    """End what waits for a socket, on whichever thread."""
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def probe_server(prefix: Location, limits: ReadLimits) -> str:
+    """Return what an allowed server says; any answer shows that it is there."""
+    try:
+        with open_response(prefix, limits):
+            return "answers"
+    except (BodyNotFoundError, ReferenceRefusedError) as error:
+        return f"answers ({str(error).rpartition(' is answered with ')[2]})"
+    except OSError as error:
+        raise BodyStoreError(f"{prefix.url} cannot be reached: {error}") from None
