@@ -13,6 +13,7 @@ def stages_without_a_problem() -> Any:
         intake=SimpleNamespace(
             rebalance=SimpleNamespace(joined=True),
             flow=SimpleNamespace(consumer_problem=lambda: problem),
+            fetcher=None,
         ),
         inference=SimpleNamespace(joiner=SimpleNamespace(unavailable=None)),
         oversight=SimpleNamespace(
@@ -71,3 +72,14 @@ def test_a_worker_for_which_the_group_has_no_partition_is_ready() -> None:
     assert health.ready()[0] == "the consumer group has not been joined yet"
     stages.intake.flow.has_joined = True
     assert health.ready() == []
+
+
+def test_a_store_of_bodies_that_does_not_answer_is_named() -> None:
+    """A worker that fetches none has no such problem."""
+    stages = stages_without_a_problem()
+    health = WorkerHealth(stages, list, 60.0)
+
+    assert health.ready() == []
+    problem = "bodies under s3://bucket cannot be fetched: no route"
+    stages.intake.fetcher = SimpleNamespace(threads=SimpleNamespace(problems=lambda: [problem]))
+    assert health.ready() == [problem]
