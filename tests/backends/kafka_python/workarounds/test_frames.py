@@ -100,10 +100,10 @@ def test_memory_is_used_again_for_the_next_large_answer() -> None:
     first = spare.take(LARGE_BYTES * 2)
     assert spare.take(LARGE_BYTES * 2) is not first  # it is in use
 
-    spare.put_back(first)
+    spare.give_back(first)
 
     assert spare.take(LARGE_BYTES + 1) is first
-    spare.put_back(first)
+    spare.give_back(first)
     assert len(spare.take(LARGE_BYTES * 3)) == LARGE_BYTES * 3
 
 
@@ -113,7 +113,7 @@ def test_small_and_huge_memory_is_not_kept(size: int) -> None:
     spare = SpareMemory()
     memory = bytearray(size)
 
-    spare.put_back(memory)
+    spare.give_back(memory)
 
     assert spare.take(size) is not memory
 

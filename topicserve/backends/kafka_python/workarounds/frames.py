@@ -31,7 +31,7 @@ class SpareMemory:
         spare, self._spare = self._spare, None
         return spare if spare is not None and len(spare) >= octets else bytearray(octets)
 
-    def put_back(self, memory: bytearray) -> None:
+    def give_back(self, memory: bytearray) -> None:
         """Keep memory for the next answer, unless it is too much."""
         if LARGE_BYTES < len(memory) <= MAX_SPARE_BYTES:
             self._spare = memory
@@ -90,7 +90,7 @@ class FrameParser(KafkaProtocol):  # type: ignore[misc]  # the library is untype
             frame.seek(0)
             if self._rbuffer is not None:
                 responses.append(self._process_response(frame))
-                self.spare.put_back(frame.memory)
+                self.spare.give_back(frame.memory)
                 self._reset_buffer()
                 continue
             octets = Int32.decode(frame)
