@@ -32,7 +32,7 @@ _INSTANCE = Form.INSTANCE  # looked at once a record: a global costs less than a
 
 
 # Columns that take more, and more than so many times their message, are read again later.
-_KEPT_TIMES, _KEPT_BYTES = 4, 64 * 1024
+_KEPT_TIMES, _KEPT_BYTES = 2, 64 * 1024
 
 
 class InputRecord(msgspec.Struct, frozen=True, gc=False):

@@ -161,3 +161,13 @@ def test_the_first_of_many_rows_at_fault_is_told() -> None:
         examples_of_rows(rows, a_signature(is_seen=True))
     with pytest.raises(InvalidArgumentError, match="feature 'f': must be numbers, found a string"):
         examples_of_columns(columns, a_signature(is_seen=True))
+
+
+@pytest.mark.parametrize("kind", [float, int, str])
+def test_equal_rows_of_a_long_column_are_one_object(kind: type) -> None:
+    """A message of 1 MiB has a million rows where each takes a byte, which has 256 values."""
+    column = [kind(number % 200) for number in range(2 * MANY_ROWS)]
+
+    written = examples_of_columns({"x": column}, a_signature(is_seen=False))["inputs"].tolist()
+
+    assert len({id(example) for example in written}) < len(written) / 8

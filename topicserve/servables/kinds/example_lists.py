@@ -25,11 +25,26 @@ FEW = 8
 _pack_float = struct.Struct("<2sf").pack
 _INFINITE = (_pack_float(b"\x0a\x04", np.inf), _pack_float(b"\x0a\x04", -np.inf))
 
+# How often values must repeat on average for equal rows to be one object.
+REPEATS = 8
 # The smallest numbers that take another group of seven bits than those below them.
 _LONGER = np.array([1 << bits for bits in range(7, 64, 7)], np.uint64)
 
+Numbers = NDArray[Any]
 Octets = NDArray[np.uint8]
 """Bytes of one length in each row: an array of [rows, length]."""
+
+
+class Entries(NamedTuple):
+    """Entries of one length each; where values repeat, the ones that differ and whose they are."""
+
+    octets: Octets
+    places: NDArray[np.intp] | None = None
+    """Which of the entries each row has; None: its own."""
+
+    def by_row(self) -> Octets:
+        """Return each row's entry."""
+        return self.octets if self.places is None else self.octets[self.places]
 
 
 class ListKind(NamedTuple):
@@ -77,6 +92,19 @@ def rows_of(octets: Octets) -> list[bytes]:
     """Return each row: numpy makes the objects, of what it has no type for."""
     rows: list[bytes] = octets.view(f"V{octets.shape[1]}").ravel().tolist()
     return rows
+
+
+def different(numbers: Numbers) -> tuple[Numbers, NDArray[np.intp] | None]:
+    """Return the numbers that differ and which of them each is, None where most differ.
+
+    Rows of a byte each are a million in a message of 1 MiB, and have 256 values at most.
+    """
+    ordered = np.sort(numbers)
+    is_new = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    if np.count_nonzero(is_new) * REPEATS > len(numbers):
+        return numbers, None
+    found = ordered[is_new]
+    return found, np.searchsorted(found, numbers)
 
 
 def groups_of(numbers: NDArray[np.uint64]) -> NDArray[np.intp]:
@@ -185,3 +213,17 @@ def describe(item: Any) -> str:
 BYTES = ListKind(FIRST, frozenset({str, bytes}), "strings", _write_text, _write_texts)
 FLOATS = ListKind(SECOND, frozenset({int, float}), "numbers", _write_float, _write_floats)
 INTEGERS = ListKind(THIRD, frozenset({int, bool}), "integers", _write_integer, _write_integers)
+
+
+def head_of(key: bytes, kind: ListKind, size: int) -> bytes:
+    """Return what stands before a list's message of that size."""
+    before, after = around_key(len(key), kind.tag, size)
+    return before + key + after
+
+
+@lru_cache(maxsize=4096)
+def around_key(key_size: int, tag: bytes, size: int) -> tuple[bytes, bytes]:
+    """Return what stands before a name's field, and between it and a list's message."""
+    feature = tag + varint(size)
+    value = SECOND + varint(size + len(feature)) + feature
+    return FIRST + varint(key_size + len(value) + size), value

@@ -7,8 +7,7 @@ half a million rows. What is written is what the messages of `protos/example.pro
     Feature  one of {bytes_list, float_list, int64_list}, each a message with one repeated value
 """
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,16 @@ from topicserve.servables.kinds.example_lists import (
     FLOATS,
     INTEGERS,
     ONE_BYTE,
-    SECOND,
+    REPEATS,
+    Entries,
     ListKind,
     Octets,
+    around_key,
     behind,
+    different,
     field,
     groups_of,
+    head_of,
     packed_floats,
     refused,
     rows_of,
@@ -73,7 +76,7 @@ class FeatureWriter:
             raise refused(self._name, odd, kind)
         return self._around(kind.write_many(self._name, values))
 
-    def column(self, values: Sequence[Any]) -> list[bytes] | Octets:
+    def column(self, values: Sequence[Any]) -> list[bytes] | Entries:
         """Return the entries of one value, or nested lists of values, each."""
         kind = self._kind
         values = _unwrapped(values)
@@ -87,31 +90,33 @@ class FeatureWriter:
         entries = {value: self.entry(value) for value in set(values)}
         return [entries[value] for value in values]
 
-    def _floats(self, text: bytes) -> list[bytes] | Octets:
+    def _floats(self, text: bytes) -> list[bytes] | Entries:
         """Return the entries of floats, which have four bytes each."""
         if len(text) > 4 * _MANY:
-            return self._numbers(np.frombuffer(text, np.uint8).reshape(-1, 4))
+            bits, places = different(np.frombuffer(text, "<u4"))
+            return Entries(self._around_each(bits.view(np.uint8).reshape(-1, 4)), places)
         head = self._head(6) + FIRST + ONE_BYTE[4]
         return [head + text[start : start + 4] for start in range(0, len(text), 4)]
 
-    def _integers(self, values: Sequence[Any]) -> list[bytes] | Octets:
+    def _integers(self, values: Sequence[Any]) -> list[bytes] | Entries:
         """Return the entries of an integer each, those of one length at once."""
         try:
             numbers = np.fromiter(values, np.int64, len(values)).view(np.uint64)
         except OverflowError:  # the first that is out of range is told
             return [self.entry(value) for value in values]
+        numbers, places = different(numbers)
         sizes = groups_of(numbers)
         if sizes.min() == sizes.max():
-            return self._numbers(varints(numbers, int(sizes[0])))
+            return Entries(self._around_each(varints(numbers, int(sizes[0]))), places)
         entries = np.empty(len(numbers), object)
         for size in np.unique(sizes).tolist():
-            places = np.flatnonzero(sizes == size)
-            entries[places] = rows_of(self._numbers(varints(numbers[places], size)))
-        found: list[bytes] = entries.tolist()
+            alike = np.flatnonzero(sizes == size)
+            entries[alike] = rows_of(self._around_each(varints(numbers[alike], size)))
+        found: list[bytes] = (entries if places is None else entries[places]).tolist()
         return found
 
-    def _numbers(self, octets: Octets) -> Octets:
-        """Return the entries of one number each, whose bytes are these."""
+    def _around_each(self, octets: Octets) -> Octets:
+        """Return the entries of numbers that are written so."""
         size = octets.shape[1]
         return behind(self._head(size + 2) + FIRST + ONE_BYTE[size], octets)
 
@@ -121,7 +126,7 @@ class FeatureWriter:
 
     def _head(self, size: int) -> bytes:
         """Return what stands before a list's message of that size."""
-        head = self._heads[size] = _head(self._key, self._kind, size)
+        head = self._heads[size] = head_of(self._key, self._kind, size)
         return head
 
 
@@ -136,7 +141,7 @@ class UnseenWriter:
         """Return the map entry of a value, or of nested lists of values."""
         return _unseen_entry(self._name, self._key, value)
 
-    def column(self, values: Sequence[Any]) -> list[bytes] | Octets:
+    def column(self, values: Sequence[Any]) -> list[bytes] | Entries:
         """Return the entries of one value, or nested lists of values, each."""
         values = _unwrapped(values)
         kinds = {_KIND_OF.get(found) for found in set(map(type, values))}
@@ -159,7 +164,7 @@ def _unseen_entry(name: str, key: bytes, value: Any) -> bytes:
     if kind is None:
         return FeatureWriter(name, key, _kind_of(value)).entry(value)
     message = kind.write_one(name, value)
-    before, after = _around_key(len(key), kind.tag, len(message))
+    before, after = around_key(len(key), kind.tag, len(message))
     return before + key + after + message
 
 
@@ -188,14 +193,38 @@ def example_of(entries: bytes) -> bytes:
     return FIRST + varint(len(entries)) + entries if entries else b""
 
 
-def examples_of(columns: Sequence[list[bytes] | Octets]) -> list[bytes]:
+def examples_of(columns: Sequence[list[bytes] | Entries]) -> list[bytes]:
     """Return the examples of rows, of which each column has an entry; there is a column."""
-    alike = [column for column in columns if isinstance(column, np.ndarray)]
+    if len(columns) == 1:
+        return _examples_of_one(columns[0])
+    alike = [column.by_row() for column in columns if isinstance(column, Entries)]
     if len(alike) == len(columns):
-        size = sum(column.shape[1] for column in alike)
-        return rows_of(behind(FIRST + varint(size), *alike))
-    lists = [rows_of(column) if isinstance(column, np.ndarray) else column for column in columns]
-    rows = lists[0] if len(lists) == 1 else map(b"".join, zip(*lists, strict=True))
+        return rows_of(_example_around(*alike))
+    lists = [rows_of(c.by_row()) if isinstance(c, Entries) else c for c in columns]
+    return _each_an_example(map(b"".join, zip(*lists, strict=True)))
+
+
+def _examples_of_one(column: list[bytes] | Entries) -> list[bytes]:
+    if isinstance(column, Entries):
+        found = rows_of(_example_around(column.octets))
+        if column.places is None:
+            return found
+        examples = np.empty(len(found), object)
+        examples[:] = found
+        rows: list[bytes] = examples[column.places].tolist()
+        return rows
+    if len(column) > _MANY and len(entries := set(column)) * REPEATS <= len(column):
+        made = {entry: example_of(entry) for entry in entries}
+        return [made[entry] for entry in column]
+    return _each_an_example(column)
+
+
+def _example_around(*entries: Octets) -> Octets:
+    size = sum(one.shape[1] for one in entries)
+    return behind(FIRST + varint(size), *entries)
+
+
+def _each_an_example(rows: Iterable[bytes]) -> list[bytes]:
     limit, heads = len(_HEADS), _HEADS
     return [heads[len(row)] + row if len(row) < limit else example_of(row) for row in rows]
 
@@ -222,20 +251,6 @@ def _flatten(values: list[Any], into: list[Any]) -> None:
             _flatten(item, into)
         else:
             into.append(item)
-
-
-def _head(key: bytes, kind: ListKind, size: int) -> bytes:
-    """Return what stands before a list's message of that size."""
-    before, after = _around_key(len(key), kind.tag, size)
-    return before + key + after
-
-
-@lru_cache(maxsize=4096)
-def _around_key(key_size: int, tag: bytes, size: int) -> tuple[bytes, bytes]:
-    """Return what stands before a name's field, and between it and a list's message."""
-    feature = tag + varint(size)
-    value = SECOND + varint(size + len(feature)) + feature
-    return FIRST + varint(key_size + len(value) + size), value
 
 
 def _kind_of(value: Any) -> ListKind:
