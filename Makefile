@@ -9,7 +9,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-kinds bench-heavy bench-large bench-flat bench-peers bench-stages bench-start bench-handle docs tables chaos lock format
+.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-kinds bench-heavy bench-large bench-flat bench-gpu bench-peers bench-stages bench-start bench-handle docs tables chaos lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,6 +66,9 @@ bench-large: setup ## records and results of 1 MiB, beside a bare echo: MB a sec
 
 bench-flat: setup ## CPU a record by backlog, partitions, servables and replicas
 	$(BIN)/python -m benchmarks.flat
+
+bench-gpu: setup ## a model that is the work on the CPU and on a GPU, where there is one
+	$(BIN)/python -m benchmarks.gpu
 
 bench-peers: setup ## the same job in other frameworks, also with bad records and a kill
 	$(BIN)/python -m benchmarks.peers

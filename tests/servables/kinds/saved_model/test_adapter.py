@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,3 +93,22 @@ def test_asking_for_the_kind_does_not_import_tensorflow() -> None:
     )
 
     assert run("-c", code).strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "set_to"),
+    [
+        ({}, {}, None),
+        ({"gpu_memory_growth": True}, {}, "true"),
+        ({"gpu_memory_growth": True}, {"TF_FORCE_GPU_ALLOW_GROWTH": "false"}, "false"),
+    ],
+)
+def test_a_gpus_memory_grows_where_an_option_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch, options: Any, environment: dict[str, str], set_to: str | None
+) -> None:
+    """By the variable that TensorFlow reads before it makes its pool; the environment wins."""
+    monkeypatch.setattr(os, "environ", environment)
+
+    make_adapter(options, ServablesInMemory())
+
+    assert environment.get("TF_FORCE_GPU_ALLOW_GROWTH") == set_to

@@ -20,6 +20,7 @@ from topicserve.servables.kinds.saved_model.op_libraries import (
 from topicserve.servables.kinds.saved_model.options import (
     SavedModelOptions,
     give_sessions_their_own_threads,
+    let_gpu_memory_grow,
 )
 from topicserve.servables.sources.directory_size import directory_bytes
 
@@ -40,6 +41,8 @@ def make_adapter(
     check_op_libraries(settings.op_libraries)
     if settings.session_threads is not None:
         give_sessions_their_own_threads()
+    if settings.gpu_memory_growth:
+        let_gpu_memory_grow()
     return SimpleLoaderSourceAdapter(lambda path: _load(path, settings), estimate_resources)
 
 

@@ -20,6 +20,9 @@ class SavedModelOptions(KindOptions, frozen=True, kw_only=True, forbid_unknown_f
     """
     allow_soft_placement: bool = False
     """Whether an operation pinned to a device that is not there, such as a GPU, runs on another."""
+    gpu_memory_growth: bool = False
+    """Whether TensorFlow takes a GPU's memory as it needs it. By default it takes nearly all of it
+    with the first load. It has one pool a GPU: this holds for all servables of the worker."""
     op_libraries: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")], ...] = ()
     """Python modules to import before the first load: they register the ops that the graph has."""
     batch_records: bool | None = None
@@ -30,6 +33,14 @@ class SavedModelOptions(KindOptions, frozen=True, kw_only=True, forbid_unknown_f
     """Whether the requests in assets.extra/tf_serving_warmup_requests are run before it serves."""
     warm_up_iterations: Annotated[int, Meta(ge=1, le=1000)] = 1
     """How often each of them is run."""
+
+
+def let_gpu_memory_grow() -> None:
+    """Let TensorFlow take the memory of GPUs as it needs it, whichever session comes first.
+
+    Its pool is made with the first session, by that one's options, unless this variable is set.
+    """
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
 def give_sessions_their_own_threads() -> None:
