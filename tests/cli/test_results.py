@@ -16,6 +16,7 @@ from topicserve.cli.errors import UsageError
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.results import InvalidRecords, add_arguments, line_of, print_lines
 from topicserve.producer.result_reader import DeadLetterReader, ResultReader
+from topicserve.wire.bodies.json_body import JSON
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import ServableSpec
@@ -30,7 +31,7 @@ P0 = TopicPartition("results", 0)
 
 def polled(number: int) -> KafkaRecord:
     """Return the result of a record with this number, as it is polled at this offset."""
-    record = InputRecord(an_id(number), ServableSpec(), Form.INSTANCE, None, 1)
+    record = InputRecord(an_id(number), ServableSpec(), Form.INSTANCE, None, 1, JSON)
     metadata = Metadata(MetadataStatus.FOUND, b'{"row":7}')
     origin = Origin("digits", 3, "serving_default", "worker-1")
     outputs = {"y": np.array([number])}

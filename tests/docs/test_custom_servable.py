@@ -1,11 +1,11 @@
 """The kind that docs/custom_servable.md walks through works, from an entry point, as it stands."""
 
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.support.docs.installed import install, project_of
 from tests.support.servables.kind_context import ServablesInMemory
 from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.servables.core.servable_request import ServableRequest
@@ -16,29 +16,14 @@ from topicserve.servables.server.server_core import ServerCore
 CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "examples/custom_servable"
 PAGE = CHECKOUT / "docs/custom_servable.md"
-PROJECT = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
+PROJECT = project_of(EXAMPLE)
 LIMIT_SECONDS = 60.0
 
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the package and the metadata that installing it would write where Python looks."""
-    metadata = (
-        tmp_path / "site" / f"{PROJECT['name'].replace('-', '_')}-{PROJECT['version']}.dist-info"
-    )
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {PROJECT['name']}\nVersion: {PROJECT['version']}\n"
-    )
-    groups = PROJECT["entry-points"].items()
-    (metadata / "entry_points.txt").write_text(
-        "".join(
-            f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
-            for group, entries in groups
-        )
-    )
-    monkeypatch.syspath_prepend(str(EXAMPLE))
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    """Install the package."""
+    install(EXAMPLE, tmp_path / "site", monkeypatch)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from tests.support.kafka.kafka_doubles import MemoryLog
 from tests.support.stages.fakes import ReadConsumer
 from tests.support.stages.records import a_kafka_record, an_id
 from topicserve.producer.result_reader import DeadLetterReader, ResultReader
+from topicserve.wire.bodies.json_body import JSON
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import ServableSpec
@@ -24,7 +25,7 @@ P0 = TopicPartition("results", 0)
 def a_result(number: int, servable: str, version: int, status: MetadataStatus) -> OutgoingRecord:
     """Return a result as a worker publishes it."""
     origin = Origin(servable, version, "serving_default", "worker-1")
-    record = InputRecord(an_id(number), ServableSpec(), Form.INSTANCE, None, 1)
+    record = InputRecord(an_id(number), ServableSpec(), Form.INSTANCE, None, 1, JSON)
     outputs = {"y": np.array([number])}
     (sent,) = encode_results("results", origin, [record], [b"k"], outputs, [Metadata(status)])
     return sent

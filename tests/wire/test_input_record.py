@@ -115,7 +115,7 @@ def test_the_body_names_the_signature_before_the_header() -> None:
         (a_record(ce_specversion=b"0.3"), "ce_specversion"),
         (a_record(ce_type=b"other"), "ce_type"),
         (a_record(ce_source=None), "ce_source"),
-        (a_record(content_type=b"text/plain"), "content-type"),
+        (a_record(content_type=b"text/xml"), "content-type"),
         (a_record(ce_servableversion=b"-1"), "ce_servableversion"),
         (a_record(ce_servableversion=b"9" * 5000), "ce_servableversion"),
         (a_record(ce_servableversion=b"1", ce_servablelabel=b"stable"), "ce_servablelabel"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from tests.support.stages.records import codec_of
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import ServableSpec
 from topicserve.wire.input_record import InputRecord
@@ -25,7 +26,7 @@ FOUND = Metadata(MetadataStatus.FOUND, b'{"row":7}')
 
 def an_input(form: Form, rows: int = 1, **changes: Any) -> InputRecord:
     """Return an input record of that many rows."""
-    return InputRecord(ID, ServableSpec(), form, None, rows, **changes)
+    return InputRecord(ID, ServableSpec(), form, None, rows, codec_of(form), **changes)
 
 
 def as_read(sent: OutgoingRecord) -> KafkaRecord:

@@ -5,11 +5,12 @@ W3C's. What producers repeat in every record (source, servable, ...) is checked 
 What is remembered is bounded in number and in bytes, whatever producers choose to write.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import msgspec
 
+from topicserve.wire.bodies.codec import BodyCodec
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.header_names import (
     CARRIED_BACK,
@@ -18,11 +19,9 @@ from topicserve.wire.header_names import (
     EXPIRY_TIME,
     ID,
     INPUT_TYPE,
-    JSON_CONTENT_TYPE,
     MAX_VERSION,
     METADATA,
     METADATA_ABSENT,
-    PROTOBUF_CONTENT_TYPE,
     SERVABLE,
     SERVABLE_LABEL,
     SERVABLE_VERSION,
@@ -57,7 +56,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What the headers say that many records say alike."""
 
     target: ServableSpec
-    content_type: str
+    codec: BodyCodec
     metadata_absent: bool
 
 
@@ -93,11 +92,16 @@ _KINDS = {
 _ID_AT = 1
 
 
+FindCodec = Callable[[str | None], BodyCodec]
+"""Returns what reads the body of a content type, or raises InvalidRecordError."""
+
+
 class HeaderReader:
     """Reads input records' headers within limits. One thread uses it at a time."""
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, find_codec: FindCodec, limits: Limits = DEFAULT_LIMITS) -> None:
         self.limits = limits
+        self._find_codec = find_codec
         self._envelopes: dict[tuple[tuple[str, bytes | None], ...], tuple[Envelope, int]] = {}
         # The last envelope, the header before the id and those behind it, and their bytes: a
         # producer mostly repeats them at once, and to compare costs half of what to hash does.
@@ -178,7 +182,7 @@ class HeaderReader:
         return size
 
     def _new_envelope(self, repeated: tuple[tuple[str, bytes | None], ...]) -> Envelope:
-        envelope = _read_envelope(repeated, self.limits)
+        envelope = _read_envelope(repeated, self._find_codec, self.limits)
         # With the id, which is not among them, as it stands in most records.
         size = headers_bytes(repeated) + headers_bytes([_USUAL_ID])
         if size <= _REMEMBERED_BYTES:
@@ -210,7 +214,7 @@ def read_id(value: bytes | None) -> str | None:
         raise InvalidRecordError(ID, f"must be {WANTED}, found {value[:64]!r}") from None
 
 
-def _read_envelope(headers: Headers, limits: Limits) -> Envelope:
+def _read_envelope(headers: Headers, find_codec: FindCodec, limits: Limits) -> Envelope:
     ours = {name: _text(name, value) for name, value in headers}
     _expect(ours, SPECVERSION, SPECVERSION_VALUE)
     _expect(ours, TYPE, INPUT_TYPE)
@@ -224,7 +228,7 @@ def _read_envelope(headers: Headers, limits: Limits) -> Envelope:
         raise InvalidRecordError(SERVABLE_LABEL, "give a version or a label, not both")
     return Envelope(
         ServableSpec(ours.get(SERVABLE), version, label, ours.get(SIGNATURE)),
-        _content_type(ours),
+        find_codec(ours.get(CONTENT_TYPE)),
         _metadata_absent(ours),
     )
 
@@ -241,18 +245,6 @@ def _expect(headers: Mapping[str, str], name: str, wanted: str) -> None:
     if found != wanted:
         shown = None if found is None else found[:64]
         raise InvalidRecordError(name, f"must be {wanted!r}, found {shown!r}")
-
-
-def _content_type(headers: Mapping[str, str]) -> str:
-    found = headers.get(CONTENT_TYPE)
-    content_type = (found or "").partition(";")[0].strip().lower()
-    if content_type not in (JSON_CONTENT_TYPE, PROTOBUF_CONTENT_TYPE):
-        raise InvalidRecordError(
-            CONTENT_TYPE,
-            f"must be {JSON_CONTENT_TYPE!r} or {PROTOBUF_CONTENT_TYPE!r}, "
-            f"found {None if found is None else content_type[:64]!r}",
-        )
-    return content_type
 
 
 def _metadata_absent(headers: Mapping[str, str]) -> bool:

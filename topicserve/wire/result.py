@@ -52,7 +52,8 @@ class Result:
     """One result as a reader sees it.
 
     `value` is what TF Serving answers: for Form.INSTANCE the row's prediction, for Form.INSTANCES a
-    list of them, for Form.INPUTS the outputs, for Form.TENSORS numpy arrays by output name.
+    list of them, for Form.INPUTS the outputs, for Form.TENSORS numpy arrays by output name. For
+    Form.CUSTOM, a body that is not ours, it is the value of the Kafka record, as bytes.
     """
 
     record_id: str
@@ -63,6 +64,7 @@ class Result:
     version: int
     """The version that answered."""
     signature_name: str
+    """Empty for a body that is not ours, which may say it."""
     form: Form
     """The form of the input record, which says what `value` is."""
     value: Any
@@ -78,7 +80,7 @@ class Result:
 
 
 def decode_result(record: KafkaRecord) -> Result:
-    """Return a record of an output topic as a result, JSON or protobuf.
+    """Return a record of an output topic as a result.
 
     Numbers of a JSON result are Python's; arrays of a protobuf result have the model's dtypes, with
     strings as dtype object of bytes. Raises InvalidRecordError naming the field at fault.
@@ -88,9 +90,16 @@ def decode_result(record: KafkaRecord) -> Result:
         raise InvalidRecordError(
             names.TYPE, f"must be {names.RESULT_TYPE!r}, found {headers.get(names.TYPE)!r}"
         )
-    if headers.get(names.CONTENT_TYPE) == names.PROTOBUF_CONTENT_TYPE:
-        return _decode_tensors(record, headers)
-    return _decode_json(record)
+    content_type = headers.get(names.CONTENT_TYPE, names.JSON_CONTENT_TYPE)
+    if content_type == names.JSON_CONTENT_TYPE:
+        return _decode_json(record)
+    if content_type == names.PROTOBUF_CONTENT_TYPE:
+        from topicserve.wire.protobuf_codec import decode_predict_response
+
+        body = decode_predict_response(record.value)
+        named = body.signature_name or ""
+        return _decode_by_headers(record, headers, Form.TENSORS, body.columns, named)
+    return _decode_by_headers(record, headers, Form.CUSTOM, record.value or b"", "")
 
 
 def text_headers(headers: Headers) -> dict[str, str]:
@@ -126,10 +135,9 @@ def _decode_json(record: KafkaRecord) -> Result:
         raise InvalidRecordError("value", f"is not a result: {error!r}") from None
 
 
-def _decode_tensors(record: KafkaRecord, headers: Mapping[str, str]) -> Result:
-    from topicserve.wire.protobuf_codec import decode_predict_response
-
-    body = decode_predict_response(record.value)
+def _decode_by_headers(
+    record: KafkaRecord, headers: Mapping[str, str], form: Form, value: Any, signature_name: str
+) -> Result:
     try:
         metadata = headers.get(names.METADATA_JSON)
         return Result(
@@ -137,9 +145,9 @@ def _decode_tensors(record: KafkaRecord, headers: Mapping[str, str]) -> Result:
             key=record.key,
             servable=headers[names.SERVABLE],
             version=int(headers[names.SERVABLE_VERSION]),
-            signature_name=body.signature_name or "",
-            form=Form.TENSORS,
-            value=body.columns,
+            signature_name=signature_name,
+            form=form,
+            value=value,
             metadata=None if metadata is None else orjson.loads(metadata),
             metadata_status=MetadataStatus(headers[names.METADATA_STATUS]),
             worker_id=headers.get(names.WORKER),

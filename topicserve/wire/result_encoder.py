@@ -12,13 +12,14 @@ import orjson
 from numpy.typing import NDArray
 
 from topicserve.wire import header_names as names
+from topicserve.wire.bodies.codec import ResultWriter
 from topicserve.wire.input_record import InputRecord
-from topicserve.wire.json_codec.body import Form
+from topicserve.wire.json_codec.body import WHOLE_FORMS, Form
 from topicserve.wire.json_codec.values import row_pieces, whole_piece
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import RESULT_KEYS, Metadata
 
-_INSTANCE, _INSTANCES = Form.INSTANCE, Form.INSTANCES
+_INSTANCE, _ROW, _INSTANCES = Form.INSTANCE, Form.ROW, Form.INSTANCES
 _INSTANCE_MEMBER, _INSTANCES_MEMBER, _INPUTS_MEMBER = (
     b',"%b":' % RESULT_KEYS[form].encode() for form in (Form.INSTANCE, Form.INSTANCES, Form.INPUTS)
 )
@@ -57,11 +58,11 @@ def encode_results(
     `outputs` has the rows of all the inputs, one after the other: `counts` of each, by default as
     many as the record says. Those that are `whole` have no rows and go to each record as they are.
     """
-    lone_rows = len([record for record in inputs if record.form is _INSTANCE]) == len(inputs)
+    lone_rows = len([r for r in inputs if r.form is _INSTANCE or r.form is _ROW]) == len(inputs)
     if counts is None:
         counts = [1] * len(inputs) if lone_rows else [record.rows for record in inputs]
-    if not lone_rows and any(record.form is Form.TENSORS for record in inputs):
-        return _encode_tensor_results(topic, origin, inputs, keys, outputs, metadata, counts, whole)
+    if not lone_rows and any(record.form in WHOLE_FORMS for record in inputs):
+        return _encode_in_own_forms(topic, origin, inputs, keys, outputs, metadata, counts, whole)
     common = _common_headers(origin, names.JSON_CONTENT_TYPE)
     by_whom = _json_origin(origin)
     id_name, join = names.ID, b"".join
@@ -130,7 +131,7 @@ def _values(
     start = 0
     for record, count in zip(inputs, counts, strict=True):
         stop = start + count
-        if record.form is _INSTANCE:
+        if record.form is _INSTANCE or record.form is _ROW:
             yield _INSTANCE_MEMBER, pieces[start]
         elif record.form is _INSTANCES:
             yield _INSTANCES_MEMBER, b"[%b]" % b",".join(pieces[start:stop])
@@ -153,7 +154,7 @@ def _values_apart(
     for record, count in zip(inputs, counts, strict=True):
         own = _slice(outputs, start, start + count, whole)
         start += count
-        if record.form is _INSTANCE:
+        if record.form is _INSTANCE or record.form is _ROW:
             yield _INSTANCE_MEMBER, row_pieces(own, whole, 1)[0]
         elif record.form is _INSTANCES:
             yield _INSTANCES_MEMBER, b"[%b]" % b",".join(_row_texts(own, count, whole))
@@ -184,7 +185,7 @@ def _json_columns(outputs: Mapping[str, NDArray[Any]]) -> bytes:
     return b"{%b}" % b",".join(members)
 
 
-def _encode_tensor_results(
+def _encode_in_own_forms(
     topic: str,
     origin: Origin,
     inputs: Sequence[InputRecord],
@@ -194,20 +195,20 @@ def _encode_tensor_results(
     counts: Sequence[int],
     whole: Collection[str],
 ) -> list[OutgoingRecord]:
-    """Encode a batch in which some records, or all, came as protobuf."""
-    # Here, so that who speaks JSON alone never loads protobuf.
-    from topicserve.wire.tensor_layouts.responses import ResponseWriter
-
-    writer = ResponseWriter(origin.servable, origin.version, origin.signature_name, outputs, whole)
-    common = [
-        *_common_headers(origin, names.PROTOBUF_CONTENT_TYPE),
-        (names.WORKER, origin.worker_id.encode()),
-    ]
+    """Encode a batch in which some records, or all, are answered in another form than JSON."""
+    writers: dict[int, tuple[ResultWriter, list[tuple[str, bytes | None]]]] = {}
     results: list[OutgoingRecord] = []
     start = 0
     for record, key, found, count in zip(inputs, keys, metadata, counts, strict=True):
-        if record.form is Form.TENSORS:
-            body = writer.write(start, count, record.output_filter)
+        if record.form in WHOLE_FORMS:
+            codec = record.codec
+            if id(codec) not in writers:
+                writer = codec.writer(origin, outputs, whole)
+                assert writer is not None
+                common = _common_headers(origin, writer.content_type)
+                writers[id(codec)] = writer, [*common, (names.WORKER, origin.worker_id.encode())]
+            writer, common = writers[id(codec)]
+            body = writer.write(record, start, count, found)
             headers = [
                 *common,
                 (names.ID, record.record_id.encode()),

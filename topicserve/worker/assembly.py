@@ -8,6 +8,7 @@ from topicserve.backends.broker import Consumer, Producer
 from topicserve.backends.metadata_store import MetadataStore
 from topicserve.backends.references.stores import BodyStores
 from topicserve.servables.server.swap_guard import SwapGuard
+from topicserve.wire.bodies.registry import Bodies
 from topicserve.wire.limits import Limits
 from topicserve.worker.config.schema import BatchingConfig, Guarantee, LimitsConfig
 from topicserve.worker.delivery.at_least_once import AtLeastOnce
@@ -23,6 +24,7 @@ from topicserve.worker.parts import Inference, Intake, Output, Oversight, Stages
 from topicserve.worker.quarantine.quarantine import Quarantine
 from topicserve.worker.quarantine.timeouts import PredictTimeouts
 from topicserve.worker.rebalance import Rebalance
+from topicserve.worker.runtime.bodies import open_bodies
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.metadata_cleaner import MetadataCleaner
 from topicserve.worker.runtime.topic_limit import TopicLimits
@@ -71,8 +73,9 @@ def build_stages(
     limits = limits or TopicLimits.of(config, clock)
     refusals = Refusals(limits, encoder, tries, environment.metrics)
     router = Router(config.servables, servables.names, config.default_servable, environment.metrics)
-    decoder = Decoder(router, limits_of(config.limits), fetches=bool(config.dataref.allow))
-    fetcher = _fetcher(environment, servables, tracker, inference.batcher)
+    bodies = open_bodies(config)
+    decoder = Decoder(router, limits_of(config.limits), bodies, fetches=bool(config.dataref.allow))
+    fetcher = _fetcher(environment, servables, tracker, inference.batcher, bodies)
     gate = fetcher or inference.batcher
     delivery = _delivery(
         DeliveryContext(
@@ -125,7 +128,11 @@ def limits_of(limits: LimitsConfig) -> Limits:
 
 
 def _fetcher(
-    environment: Environment, servables: Servables, tracker: OffsetTracker, batcher: Batcher
+    environment: Environment,
+    servables: Servables,
+    tracker: OffsetTracker,
+    batcher: Batcher,
+    bodies: Bodies,
 ) -> BodyFetcher | None:
     """Return what fetches bodies, with a decoder of its own: that of polled records is not idle."""
     config = environment.config
@@ -133,7 +140,7 @@ def _fetcher(
         return None
     # Its records were counted as a canary's by no other.
     router = Router(config.servables, servables.names, config.default_servable, environment.metrics)
-    decoder = Decoder(router, limits_of(config.limits))
+    decoder = Decoder(router, limits_of(config.limits), bodies)
     return BodyFetcher(environment, tracker, batcher, decoder, BodyStores(config.dataref.allow))
 
 

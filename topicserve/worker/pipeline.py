@@ -102,12 +102,12 @@ class Pipeline:
             fetch.cancel()
             self._requeue(batch, str(error))
             return
-        if batch.route.is_suspect:
-            self._intake.quarantine.survived(batch)
         self._oversight.unavailable.clear(batch.route)
         joined = inference.joiner.finish(predicted.answered(), fetch)
         rejections = [*batch.rejections, *predicted.rejections, *joined.rejections]
         outgoing = output.encoder.encode(predicted, joined.metadata, rejections)
+        if batch.route.is_suspect:  # a body of a user's own may have killed it until here
+            self._intake.quarantine.survived(batch)
         inference.batcher.note_results(batch, outgoing.measure())
         outgoing = output.refusals.replace_known(outgoing)
         self._intake.tracker.count_outcomes(outgoing.counted_bytes)

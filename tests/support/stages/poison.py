@@ -1,6 +1,7 @@
 """The stages of one batch, one after the other, and anything at all to put through them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.support.stages.environments import an_environment
 from tests.support.stages.records import PARTITION, ManualClock, a_kafka_record, an_id
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.servables.kinds.servable import Signature, TensorSpec
+from topicserve.wire.bodies.registry import Bodies
 from topicserve.wire.dead_letter import Reason, decode_dead_letter
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 from topicserve.wire.result import decode_result
@@ -23,6 +25,7 @@ from topicserve.worker.config.schema import (
 )
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.batch_sizer import BatchSizer
+from topicserve.worker.stages.calls.second_tries import SecondTries
 from topicserve.worker.stages.decode import Decoder
 from topicserve.worker.stages.join import Joiner
 from topicserve.worker.stages.predict import Predictor
@@ -102,6 +105,7 @@ class Line:
         servable: Any = None,
         metadata: Mapping[str, Any] | None = None,
         limits: LimitsConfig | None = None,
+        bodies: Bodies | None = None,
         **batching: Any,
     ) -> None:
         environment = an_environment(
@@ -111,8 +115,9 @@ class Line:
         )
         served = Served({1: servable or Echo()})
         router = Router((), lambda: ["digits"], "", environment.metrics)
-        self.decoder = Decoder(router, limits_of(limits or LimitsConfig()))
-        self.predictor = Predictor(environment, served, BatchSizer(1024, 0))
+        self.decoder = Decoder(router, limits_of(limits or LimitsConfig()), bodies)
+        tries = SecondTries()
+        self.predictor = Predictor(environment, served, BatchSizer(1024, 0), tries=tries)
         self.joiner = Joiner(
             Store(metadata or {}),  # type: ignore[arg-type]  # the other calls are not made
             MetadataConfig(),
@@ -120,7 +125,7 @@ class Line:
             environment.metrics,
             environment.clock,
         )
-        self.encoder = Encoder("out", "dead", "worker-1")
+        self.encoder = Encoder("out", "dead", "worker-1", tries)
         self.assignment = PartitionAssignment(PARTITION)
 
     def run(self, *records: KafkaRecord) -> dict[int, OutgoingRecord]:
@@ -133,12 +138,16 @@ class Line:
             Batch(route, 0, [r for r in requests if r.route == route], [], 0, 0.0)
             for route in dict.fromkeys(request.route for request in requests)
         ]
-        for batch in batches:
+        while batches:
+            batch = batches.pop(0)
             fetch = self.joiner.start(batch.requests)
             predicted = self.predictor.predict(batch)
             joined = self.joiner.finish(predicted.answered(), fetch)
             refused = [*rejections, *predicted.rejections, *joined.rejections]
-            self._note(outcomes, self.encoder.encode(predicted, joined.metadata, refused))
+            outgoing = self.encoder.encode(predicted, joined.metadata, refused)
+            self._note(outcomes, outgoing)
+            if outgoing.again:
+                batches.append(replace(batch, requests=outgoing.again))
             rejections = []
         if rejections:
             nothing = self.predictor.predict(Batch(batch_route(), 0, [], [], 0, 0.0))

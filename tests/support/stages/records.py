@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 from msgspec.structs import replace
 
+from topicserve.wire.bodies.codec import BodyCodec
+from topicserve.wire.bodies.registry import Bodies
 from topicserve.wire.headers import ServableSpec
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_codec.body import Form
@@ -55,6 +57,12 @@ def a_kafka_record(offset: int = 0, instance: Any = 1.0, **changes: Any) -> Kafk
     return replace(record, **changes)
 
 
+def codec_of(form: Form) -> BodyCodec:
+    """Return the codec of ours whose records have this form."""
+    content_types = {Form.TENSORS: "application/x-protobuf", Form.ROW: "image/png"}
+    return Bodies().find(content_types.get(form, "application/json"))
+
+
 def a_request(
     instance: Any = 1.0,
     *,
@@ -75,6 +83,6 @@ def a_request(
         assignment or PartitionAssignment(PARTITION),
         size_bytes,
         polled_at,
-        InputRecord(an_id(offset), ServableSpec(), form, content, rows, **changes),
+        InputRecord(an_id(offset), ServableSpec(), form, content, rows, codec_of(form), **changes),
         route,
     )

@@ -8,10 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.support.stages.records import codec_of
 from topicserve.protos.predict_pb2 import PredictResponse
+from topicserve.wire.headers import ServableSpec
+from topicserve.wire.input_record import InputRecord
+from topicserve.wire.json_codec.body import Form
 from topicserve.wire.protobuf_codec import encode_predict_response
+from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.wire.tensor_layouts.responses import ResponseWriter
 
+FOUND = Metadata(MetadataStatus.ABSENT)
 DTYPES = ("<f4", ">f8", "<i4", "<i8", "u1", "<f2", "<c8", "?", "S3", "O")
 
 
@@ -23,6 +29,12 @@ def a_column(dtype: str, shape: tuple[int, ...], first: int) -> NDArray[Any]:
         column.reshape(-1)[:] = [b"%d" % number for number in numbers.flat]
         return column
     return numbers.astype(dtype)
+
+
+def asking_for(wanted: tuple[str, ...]) -> InputRecord:
+    """Return a record that wants these outputs."""
+    codec = codec_of(Form.TENSORS)
+    return InputRecord("id", ServableSpec(), Form.TENSORS, None, 1, codec, output_filter=wanted)
 
 
 def message(value: bytes) -> PredictResponse:
@@ -64,7 +76,7 @@ def test_a_response_says_what_protobuf_writes(
             if not wanted or name in wanted
         }
         expected = encode_predict_response(own, "s", 3, "serving_default")
-        assert message(writer.write(start, count, wanted)) == message(expected)
+        assert message(writer.write(asking_for(wanted), start, count, FOUND)) == message(expected)
         start += count
 
 
@@ -74,4 +86,4 @@ def test_a_dtype_without_a_counterpart_is_refused_each_time() -> None:
 
     for start in range(2):
         with pytest.raises(ValueError, match="has no counterpart among tensors"):
-            writer.write(start, 1, ())
+            writer.write(asking_for(()), start, 1, FOUND)

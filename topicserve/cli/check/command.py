@@ -78,6 +78,7 @@ def _read(arguments: argparse.Namespace, findings: Findings) -> WorkerConfig | N
 def _check(arguments: argparse.Namespace, config: WorkerConfig, findings: Findings) -> None:
     # Here: all of it is of no use where a key is wrong, and some of it takes long to import.
     from topicserve.cli.check.bodies import check_bodies
+    from topicserve.cli.check.custom_bodies import check_custom_bodies
     from topicserve.cli.check.models import check_models
     from topicserve.cli.check.servers import check_http, check_kafka, check_store
     from topicserve.cli.worker.startup import TENSORFLOW_LOG_LEVEL
@@ -88,6 +89,7 @@ def _check(arguments: argparse.Namespace, config: WorkerConfig, findings: Findin
     configure_logging(LoggingConfig(level=LogLevel.ERROR))
     with libraries_silenced():
         check_http(config.http, findings)
+        check_custom_bodies(config, findings)
         if not arguments.offline:
             check_store(config, findings)
             check_bodies(config.dataref, findings)

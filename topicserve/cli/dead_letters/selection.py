@@ -15,6 +15,7 @@ from topicserve.cli.dead_letters.entry import DeadLetterEntry, decode_entry
 from topicserve.cli.dead_letters.filters import Filter
 from topicserve.cli.dead_letters.replayed import ReplayedOffsets
 from topicserve.producer.arguments import topic_name
+from topicserve.wire.bodies.json_body import JSON
 from topicserve.wire.dead_letter_replay import attempts_of, is_complete, replay_of
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import HeaderReader
@@ -68,7 +69,7 @@ class Selection:
         self._replayed = replayed
         self._previous: dict[TopicPartition, int] = {}
         self._topics: dict[str, int | None] = {}
-        self._headers = HeaderReader()
+        self._headers = HeaderReader(lambda _: JSON)
 
     def start(self, partition: TopicPartition) -> None:
         """Read a partition from where its first record is that was not replayed."""

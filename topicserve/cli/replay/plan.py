@@ -25,6 +25,7 @@ from topicserve.worker.config.schema import (
 )
 from topicserve.worker.config.served import ServedConfig
 from topicserve.worker.replay.stages import asks_for
+from topicserve.worker.runtime.bodies import open_bodies
 
 _LONGEST_VERSION = 19
 _PIPELINE = "pipeline"
@@ -94,7 +95,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         name,
         version,
         _described(name, version),
-        asks_for(name, live.default_servable) if name else lambda _: True,
+        asks_for(name, live.default_servable, open_bodies(live)) if name else lambda _: True,
     )
 
 

@@ -19,7 +19,7 @@ ServableError
 from typing import ClassVar
 
 from topicserve.errors import TopicserveError
-from topicserve.redact import redact_urls
+from topicserve.errors import error_text as error_text  # what kinds raise is told with it
 
 
 class ServableError(TopicserveError):
@@ -109,22 +109,7 @@ class DeadlineExceededError(ServableError):
     retriable = True
 
 
-MAX_ERROR_CHARACTERS = 1000
 _CODES = frozenset(kind.code for kind in ServableError.__subclasses__())
-
-
-def error_text(error: BaseException) -> str:
-    """Return the class and message of an error for a person, at most MAX_ERROR_CHARACTERS long.
-
-    Never raises: code of a user's own may raise errors whose message cannot be made.
-    """
-    name = type(error).__name__
-    try:
-        # Before it is cut: of half a URL it cannot be told what a secret is.
-        text = redact_urls(f"{name}: {error}")
-    except BaseException as second:
-        text = f"{name}: its message cannot be read, which raises {type(second).__name__}"
-    return text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[:MAX_ERROR_CHARACTERS]}..."
 
 
 def status_code(error: BaseException) -> str:

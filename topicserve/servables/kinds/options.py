@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
+from topicserve.option_tables import read_table
 from topicserve.servables.core.errors import InvalidArgumentError
 
 
@@ -24,13 +25,6 @@ def read_options(
 ) -> OptionsT:
     """Return the options, or raise InvalidArgumentError naming the key and what is allowed."""
     try:
-        return msgspec.convert(options, options_type)
-    except msgspec.ValidationError as error:
-        allowed = ", ".join(field.encode_name for field in msgspec.structs.fields(options_type))
-        raise InvalidArgumentError(
-            f"options of the kind {kind!r}: {_in_our_words(error)}; known are: {allowed}"
-        ) from None
-
-
-def _in_our_words(error: msgspec.ValidationError) -> str:
-    return str(error).replace("Object contains unknown field", "there is no").replace(" `$.", " `")
+        return read_table(options_type, options, f"kind {kind!r}")
+    except ValueError as error:
+        raise InvalidArgumentError(str(error)) from None

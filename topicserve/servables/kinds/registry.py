@@ -5,10 +5,10 @@ that one is imported.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, TypeAlias
 
-from topicserve.servables.core.errors import InvalidArgumentError, error_text
+from topicserve.entry_point_names import known_names, load_named
+from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.servables.core.loader import Loader
 from topicserve.servables.core.servable_handle import ServableHandle
 from topicserve.servables.core.servable_request import ServableRequest
@@ -52,22 +52,13 @@ equal options share one adapter.
 
 def known_kinds() -> list[str]:
     """Return the names of all kinds: those shipped and those installed."""
-    return sorted({*_SHIPPED, *entry_points(group=ENTRY_POINT_GROUP).names})
+    return known_names(ENTRY_POINT_GROUP, _SHIPPED)
 
 
 def load_kind(name: str) -> KindFactory:
     """Return a kind's factory; InvalidArgumentError where there is none, or it does not import."""
-    installed = entry_points(group=ENTRY_POINT_GROUP, name=name)
-    found: EntryPoint | None = next(iter(installed), None)
-    if found is None and name in _SHIPPED:
-        found = EntryPoint(name, _SHIPPED[name], ENTRY_POINT_GROUP)
-    if found is None:
-        raise InvalidArgumentError(f"unknown kind {name!r}; known are: {', '.join(known_kinds())}")
     try:
-        factory: KindFactory = found.load()
-    # A kind's module may fail in any way while it is imported.
-    except BaseException as error:
-        raise InvalidArgumentError(
-            f"kind {name!r} ({found.value}) cannot be imported: {error_text(error)}"
-        ) from error
+        factory: KindFactory = load_named(ENTRY_POINT_GROUP, name, _SHIPPED, "kind")
+    except ValueError as error:
+        raise InvalidArgumentError(str(error)) from error
     return factory

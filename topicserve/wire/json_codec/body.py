@@ -41,7 +41,15 @@ class Form(Enum):
     INPUTS = "inputs"
     INSTANCE = "instance"
     TENSORS = "tensors"
-    """Columns of a protobuf PredictRequest."""
+    """Arrays by input name, as in a protobuf PredictRequest."""
+    ROW = "row"
+    """One row that is no JSON: bytes, or text. It is answered as a lone row of JSON is."""
+    CUSTOM = "custom"
+    """What a body that is not ours reads: see `BodyContent`."""
+
+
+WHOLE_FORMS = (Form.TENSORS, Form.CUSTOM)
+"""Forms that take outputs as arrays in their declared shapes, of any dtype, and not as JSON."""
 
 
 class JsonBody(msgspec.Struct, frozen=True, gc=False):
@@ -241,10 +249,10 @@ def _read_many(value: bytes, body: _Body, tree: Any, limits: Limits) -> JsonBody
     size = tree_bytes(text)
     if len(text) <= LARGE_BYTES and (len(text) <= _SMALL_BYTES or size <= _KEPT_TIMES * len(text)):
         tree = _with_bytes(text, tree, form, limits)
-        return JsonBody(form, tree, _count_rows(tree, form), body.signature_name, size)
+        return JsonBody(form, tree, count_rows(tree, form), body.signature_name, size)
     rows = _count_undecoded(text, form) if tree is None else None
     if rows is None:  # there are none, or it has numbers of more than 64 bits
-        rows = _count_rows(_with_bytes(text, tree, form, limits), form)
+        rows = count_rows(_with_bytes(text, tree, form, limits), form)
     return JsonBody(form, Raw(value), rows, body.signature_name, built_bytes(text))
 
 
@@ -256,7 +264,7 @@ def _with_bytes(text: bytes, tree: Any, form: Form, limits: Limits) -> Any:
 
 
 def _count_undecoded(text: bytes, form: Form) -> int | None:
-    """Return the same as `_count_rows` without making a tree; None where it cannot be told."""
+    """Return the same as `count_rows` without making a tree; None where it cannot be told."""
     if form is Form.INPUTS and text[:1] == b"{":
         try:
             columns = _decode_columns(text).values()
@@ -266,7 +274,7 @@ def _count_undecoded(text: bytes, form: Form) -> int | None:
     return count_items(text) or None
 
 
-def _count_rows(tree: Any, form: Form) -> int:
+def count_rows(tree: Any, form: Form) -> int:
     """Return the rows of an `instances` list, and an estimate for `inputs`.
 
     Which of the inputs have rows the signature says: the first one that is a list is counted.

@@ -8,10 +8,10 @@ built, for all of it at once.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from topicserve.wire.bodies.asked import Asked
 from topicserve.wire.headers import ServableSpec
 from topicserve.wire.tensor_layouts.layout import REQUEST_INPUTS, Layout, layout_of
 
@@ -19,30 +19,6 @@ from topicserve.wire.tensor_layouts.layout import REQUEST_INPUTS, Layout, layout
 _CHUNK_BYTES = 256 * 1024
 _MAX_SIZES, _MAX_LAYOUTS_OF_A_SIZE = 64, 4
 _MAX_SIZES_NOTED = 1024
-
-
-class Asked(msgspec.Struct, frozen=True, gc=False):
-    """What a PredictRequest says beside its tensors' elements; None where it says nothing."""
-
-    servable_name: str | None
-    version: int | None
-    label: str | None
-    signature_name: str | None
-    output_filter: tuple[str, ...]
-    rows: int
-    held_bytes: int
-
-    def target(self, headers: ServableSpec) -> ServableSpec:
-        """Return what is asked for: the headers stand for what the body does not say."""
-        version, label = self.version, self.label or None
-        if version is None and label is None:
-            version, label = headers.version, headers.label
-        return ServableSpec(
-            self.servable_name or headers.servable,
-            version,
-            label,
-            self.signature_name or headers.signature_name,
-        )
 
 
 class RequestLayout:

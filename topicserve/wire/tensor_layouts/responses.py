@@ -5,12 +5,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from topicserve.wire.header_names import PROTOBUF_CONTENT_TYPE
+from topicserve.wire.input_record import InputRecord
 from topicserve.wire.protobuf_codec import encode_predict_response
+from topicserve.wire.result import Metadata
 from topicserve.wire.tensor_layouts.layout import RESPONSE_OUTPUTS, content_of, layout_of
 
 
 class ResponseWriter:
     """Writes the responses to the records of one call. One thread uses it."""
+
+    content_type = PROTOBUF_CONTENT_TYPE
 
     def __init__(
         self,
@@ -26,11 +31,18 @@ class ResponseWriter:
         self._contents: dict[str, memoryview] = {}
         self._templates: dict[tuple[int, tuple[str, ...]], _Template | None] = {}
 
-    def write(self, start: int, count: int, wanted: tuple[str, ...]) -> bytes:
+    def write(
+        self,
+        record: InputRecord,
+        start: int,
+        count: int,
+        found: Metadata,  # noqa: ARG002 - it stands in a header
+    ) -> bytes:
         """Return the response to a record: so many rows, and the outputs it wants (none: all).
 
         Raises ValueError for a dtype that tensors do not have.
         """
+        wanted = record.output_filter
         key = count, wanted
         if key in self._templates:
             template = self._templates[key]

@@ -126,8 +126,9 @@ def _from_file(
     """Return a key and its value, read from the file that a variable `..._FILE` names."""
     key = path[-1].removesuffix("_file")
     is_file = key and key != path[-1] and path[0] not in _KEYS_OF_FILES
-    # A servable's options are its kind's to name.
-    if not is_file or (path[0] == "servables" and "options" in path[2:3]):
+    # The options of a kind or of a body are its own to name.
+    is_option = path[0] == "bodies" or (path[0] == "servables" and "options" in path[2:3])
+    if not is_file or is_option:
         return path, text
     if variable.removesuffix("_FILE") in environ:
         raise ConfigError(variable, f"and {variable.removesuffix('_FILE')} exclude each other")

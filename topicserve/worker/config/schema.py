@@ -3,6 +3,7 @@
 The text under a field is its line in docs/configuration.md.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any
 
@@ -226,6 +227,8 @@ class LoggingConfig(ConfigTable, frozen=True):
 class WorkerConfig(ConfigTable, frozen=True):
     """Everything a worker is told."""
 
+    HIDDEN = frozenset({"bodies"})
+
     topics: TopicsConfig
     servables: tuple[ServedConfig, ...]
     models: ModelsConfig = ModelsConfig()
@@ -237,6 +240,8 @@ class WorkerConfig(ConfigTable, frozen=True):
     dataref: DatarefConfig = DatarefConfig()
     http: HttpConfig = HttpConfig()
     logging: LoggingConfig = LoggingConfig()
+    bodies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Bodies of your own: a table `[bodies.NAME]` of options each. See [there](custom_body.md)."""
     model_config_file: str = ""
     """TF Serving's model_config_list text file, instead of (or beside) [[servables]]."""
     default_servable: str = ""

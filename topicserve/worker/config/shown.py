@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from topicserve.redact import REDACTED, redact_address, redact_url
+from topicserve.wire.bodies.registry import SHIPPED
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.config.served import ServedConfig
 
@@ -45,7 +46,7 @@ def shown_configuration(config: WorkerConfig) -> dict[str, str]:
     """Return every key with its value as text; a table's keys have its name and a dot before them.
 
     Hidden are users, passwords and queries in URLs, and texts that may be secrets: of Kafka
-    settings, and of options of kinds that are not ours.
+    settings, and of options of kinds and bodies that are not ours.
     """
     return dict(_flat("", config))
 
@@ -54,6 +55,9 @@ def _flat(key: str, value: object) -> Iterator[tuple[str, str]]:
     if key in _KAFKA_TABLES and isinstance(value, Mapping):
         for name, setting in value.items():
             yield f"{key}.{name}", _shown(setting, is_plain=name in _PLAIN_KAFKA_SETTINGS)
+    elif key == "bodies" and isinstance(value, Mapping):
+        for name, options in value.items():
+            yield from _options(f"{key}.{name}", options, is_plain=name in SHIPPED)
     elif key == "metadata.redis_url":
         yield key, redact_url(str(value))
     elif key == "servables" and isinstance(value, tuple):
@@ -70,11 +74,17 @@ def _served(served: ServedConfig) -> Iterator[tuple[str, str]]:
     prefix = f"servables.{served.name}"
     for name, value in _table(served).items():
         if name == "options":
-            for option, given in served.options.items():
-                shown = _shown(given, is_plain=served.kind in _OUR_KINDS)
-                yield f"{prefix}.options.{option}", shown
+            is_plain = served.kind in _OUR_KINDS
+            yield from _options(f"{prefix}.options", served.options, is_plain=is_plain)
         elif name != "name":
             yield from _flat(f"{prefix}.{name}", value)
+
+
+def _options(
+    key: str, options: Mapping[str, object], *, is_plain: bool
+) -> Iterator[tuple[str, str]]:
+    for option, given in options.items():
+        yield f"{key}.{option}", _shown(given, is_plain=is_plain)
 
 
 def _table(value: msgspec.Struct | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from topicserve.wire import header_names as names
+from topicserve.wire.bodies.registry import Bodies
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.input_record import decode_input
+from topicserve.wire.input_record import InputReader, decode_input
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 from topicserve.wire.result import Metadata
 from topicserve.worker.offsets.assignment import PartitionAssignment
@@ -77,23 +78,24 @@ class ReplayEncoder(Encoder):
         return replace(result, headers=headers)
 
 
-def asks_for(servable: str, default_servable: str) -> Callable[[KafkaRecord], bool]:
+def asks_for(servable: str, default_servable: str, bodies: Bodies) -> Callable[[KafkaRecord], bool]:
     """Return what tells whether a record asks for a servable.
 
     One that cannot be read is wanted: the pipeline gives it up with its reason.
     """
+    reader = InputReader(bodies=bodies)
 
     def is_wanted(record: KafkaRecord) -> bool:
         headers = dict(record.headers)
-        # A protobuf body may name a servable too, and wins.
+        # Some bodies may name a servable too, and win; JSON does not.
         content_type = headers.get(names.CONTENT_TYPE) or b""
-        if content_type.startswith(names.PROTOBUF_CONTENT_TYPE.encode()):
+        if content_type.startswith(names.JSON_CONTENT_TYPE.encode()):
+            named = (headers.get(names.SERVABLE) or b"").decode(errors="replace")
+        else:
             try:
-                named = decode_input(record).target.servable
+                named = decode_input(record, reader).target.servable or ""
             except InvalidRecordError:
                 return True
-        else:
-            named = (headers.get(names.SERVABLE) or b"").decode(errors="replace")
         return (named or default_servable or servable) == servable
 
     return is_wanted

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from topicserve.backends.references.header import Reference, read_reference
 from topicserve.errors import TopicserveError
 from topicserve.servables.core.errors import error_text
+from topicserve.wire.bodies.registry import Bodies
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import headers_bytes
@@ -29,11 +30,16 @@ class Decoder:
     """Reads polled records; the rows themselves are looked at when their batch is built."""
 
     def __init__(
-        self, router: Router, limits: Limits = DEFAULT_LIMITS, *, fetches: bool = False
+        self,
+        router: Router,
+        limits: Limits = DEFAULT_LIMITS,
+        bodies: Bodies | None = None,
+        *,
+        fetches: bool = False,
     ) -> None:
         """Take records whose body lies elsewhere only where `fetches` says so."""
         self._router = router
-        self._reader = InputReader(limits)
+        self._reader = InputReader(limits, bodies)
         self._fetches = fetches
 
     def decode(
@@ -87,6 +93,7 @@ class Decoder:
             Form.INSTANCE,
             reference,
             1,
+            envelope.codec,
             deadline,
             envelope.metadata_absent,
             trace,

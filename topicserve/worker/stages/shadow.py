@@ -27,7 +27,7 @@ from topicserve.servables.core.errors import (
 from topicserve.servables.core.servable_request import ServableRequest
 from topicserve.servables.kinds.servable import Servable
 from topicserve.wire import header_names as names
-from topicserve.wire.json_codec.body import Form
+from topicserve.wire.json_codec.body import WHOLE_FORMS, Form
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import Metadata, MetadataStatus
 from topicserve.wire.result_encoder import Origin, encode_results
@@ -226,10 +226,10 @@ def _equal_columns(first: NDArray[Any], second: NDArray[Any]) -> bool:
 
 
 def _json_result(origin: Origin, own: CallOutput) -> bytes:
-    """Return one result's JSON, also for a record that came as protobuf."""
+    """Return one result's JSON, also for a record that came in another form."""
     (request,) = own.requests
     asked = request.input
-    if asked.form is Form.TENSORS:
+    if asked.form in WHOLE_FORMS:
         asked = msgspec.structs.replace(asked, form=Form.INPUTS)
     outputs = {name: _in_pairs(column) for name, column in own.outputs.items()}
     (result,) = encode_results(

@@ -24,7 +24,7 @@ from topicserve.servables.kinds.predict_checks import ALONE_REMEDY
 from topicserve.servables.kinds.servable import Columns, Scope, Servable, Signature
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.json_codec.body import Form
+from topicserve.wire.json_codec.body import WHOLE_FORMS, Form
 from topicserve.wire.json_codec.values import is_lossless
 from topicserve.worker.stages.calls.arrays import InvalidInputError, OutOfRangeError
 from topicserve.worker.stages.calls.columns import columns_at_once
@@ -151,12 +151,12 @@ class Feed:
             else:
                 whole.append(name)
                 columns[name] = column
-            if not is_lossless(column.dtype) and not self._is_protobuf():
+            if not is_lossless(column.dtype) and not self._is_in_arrays():
                 raise FailedPreconditionError(
                     f"output {name!r} is {column.dtype.name}, which JSON cannot hold without loss"
                 )
         declared = self.signature.declared_row_shapes
-        if declared and self._is_protobuf():
+        if declared and self._is_in_arrays():
             shaped = {n: columns[n].reshape(-1, *declared[n]) for n in declared if n in columns}
             columns |= shaped
         return CallOutput(self.requests, columns, self.counts, frozenset(whole))
@@ -164,8 +164,8 @@ class Feed:
     def _has_rows(self, name: str) -> bool:
         return self.signature.inputs[name].scope is Scope.ROW or name in self.stacked
 
-    def _is_protobuf(self) -> bool:
-        return all(request.input.form is Form.TENSORS for request in self.requests)
+    def _is_in_arrays(self) -> bool:
+        return all(request.input.form in WHOLE_FORMS for request in self.requests)
 
     def _selected(self, outputs: Columns) -> Columns:
         """Return the outputs that were asked for; what else a servable returns is left out."""
@@ -204,7 +204,7 @@ def _feed_of_one_layout(requests: Sequence[Request], signature: Signature) -> Fe
         return None
     try:
         chosen = _choose(requests[0].input.output_filter, {(): signature})
-        if requests[0].input.form is not Form.TENSORS and _lost_in_json(chosen) is not None:
+        if requests[0].input.form not in WHOLE_FORMS and _lost_in_json(chosen) is not None:
             return None
         with np.errstate(over="ignore"):
             columns, counts = read_alike(layout, contents, chosen)
@@ -235,7 +235,7 @@ def _feeds_one_by_one(
     for request in requests:
         try:
             wanted = _choose(request.input.output_filter, choices)
-            if request.input.form is not Form.TENSORS:
+            if request.input.form not in WHOLE_FORMS:
                 problem = _lost_in_json(wanted)
                 if problem is not None:
                     raise problem
@@ -293,7 +293,7 @@ def _key(form: Form, columns: Columns, signature: Signature) -> Any:
         (name, column.shape[1:] if specs[name].scope is Scope.ROW else same_in(column))
         for name, column in sorted(columns.items())
     )
-    is_shaped = bool(signature.declared_row_shapes) and form is Form.TENSORS
+    is_shaped = bool(signature.declared_row_shapes) and form in WHOLE_FORMS
     return frozenset(signature.outputs), shapes, is_shaped
 
 
@@ -328,9 +328,10 @@ def _columns_of(requests: Sequence[Request], signature: Signature) -> Columns:
 def _joined(group: Sequence[tuple[Request, RecordColumns]], signature: Signature) -> Columns:
     specs = signature.inputs
     request, read = group[0]
-    # A protobuf record holds its tensors itself. A servable may change what it is fed with, and the
-    # record may be predicted again: by a predecessor, by a shadow, after a pause.
-    is_held = request.input.form is Form.TENSORS and not request.input.is_undecoded
+    # A protobuf record holds its tensors itself, and so may a body of a user's own. A servable may
+    # change what it is fed with, and the record may be predicted again: by a predecessor, by a
+    # shadow, after a pause.
+    is_held = request.input.form in WHOLE_FORMS and not request.input.is_undecoded
     columns: dict[str, NDArray[Any]] = {}
     for name, column in read.columns.items():
         if len(group) > 1 and specs[name].scope is Scope.ROW:

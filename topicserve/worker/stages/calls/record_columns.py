@@ -17,6 +17,7 @@ from topicserve.servables.kinds.defaults import must_be_alone, with_rows_of_defa
 from topicserve.servables.kinds.example_rows import examples_of_columns, examples_of_rows
 from topicserve.servables.kinds.predict_checks import ALONE_REMEDY, shape_fits
 from topicserve.servables.kinds.servable import Columns, Scope, Signature, TensorSpec
+from topicserve.wire.bodies.value_rows import ValueRows
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.json_codec.number_rows import NumberRows
@@ -32,6 +33,10 @@ from topicserve.worker.stages.calls.columns import (
     to_array,
     values_by_name,
 )
+from topicserve.worker.stages.calls.string_rows import string_row, strings_at_once
+
+# Forms of which `content` is text or bytes that become a tree.
+_TREES = (Form.INSTANCE, Form.CUSTOM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +56,27 @@ class RecordColumns:
 
 def read_record(record: InputRecord, signature: Signature) -> RecordColumns:
     """Return one record's columns, or raise InvalidInputError or InvalidRecordError."""
-    if record.is_undecoded or (record.form is Form.INSTANCE and len(record.content) > LARGE_BYTES):
+    if record.is_undecoded or (record.form in _TREES and len(record.content) > LARGE_BYTES):
         with one_large_tree:
             return _read(record, signature)
     return _read(record, signature)
 
 
 def _read(record: InputRecord, signature: Signature) -> RecordColumns:
-    payload, count = record.payload, None
+    form, payload, count = record.form, record.payload, None
+    if form is Form.CUSTOM:
+        form, payload = payload
     stacked: list[str] = []
-    if record.form is Form.TENSORS:
+    if form is Form.TENSORS:
         columns = _tensors(payload, signature)
-    elif record.form is Form.INPUTS:
+    elif form is Form.INPUTS:
         columns = _inputs(payload, signature)
     else:
-        rows = [payload] if record.form is Form.INSTANCE else payload
+        if form is Form.ROW:
+            payload = string_row(payload, signature, record)
+        rows = payload if form is Form.INSTANCES else [payload]
         count = len(rows)
-        columns = _rows(rows, record.form, signature, stacked)
+        columns = _rows(rows, form, signature, stacked)
     if signature.defaults:
         columns = with_rows_of_defaults(columns, signature, count or 1)
     found = _count(columns, signature)
@@ -87,13 +96,17 @@ def _read(record: InputRecord, signature: Signature) -> RecordColumns:
 
 
 def read_alike(
-    layout: RequestLayout | NumberRows, contents: Sequence[bytes], signature: Signature
+    layout: RequestLayout | NumberRows | ValueRows,
+    contents: Sequence[bytes],
+    signature: Signature,
 ) -> tuple[Columns, list[int]]:
     """Return the columns of bodies of one layout, and their rows, or raise InvalidInputError.
 
     For a signature whose inputs all have rows. What is raised does not tell which record is at
     fault: `read_record` does. Not for a record that must have a call of its own.
     """
+    if isinstance(layout, ValueRows):
+        return strings_at_once(layout, contents, signature), [1] * len(contents)
     if isinstance(layout, NumberRows):
         found = numbers_at_once(contents, layout.rows_of, signature, in_objects=layout.in_objects)
         if found is None or layout.name not in (None, *signature.inputs):
@@ -223,7 +236,7 @@ def _untold(values: Sequence[Any], form: Form, spec: TensorSpec, name: str) -> t
     """Return an input of unknown scope, and whether its rows are its first dimension."""
     array = to_array(values, TensorSpec(spec.dtype), name)
     if spec.shape is None:
-        if form is Form.INSTANCE:
+        if form is not Form.INSTANCES:
             return array[0, ...], False
         return array, True
     if array.ndim == len(spec.shape) and shape_fits(array.shape, spec.shape):

@@ -14,7 +14,7 @@ from topicserve.wire.json_codec.body import Form
 from topicserve.worker.stages.calls.feeds import Feed
 from topicserve.worker.stages.request import CallOutput
 
-_ROW_FORMATS = (Form.INSTANCE, Form.INSTANCES)
+_ROW_FORMATS = (Form.INSTANCE, Form.ROW, Form.INSTANCES)
 
 
 def with_whole_outputs(
