@@ -87,6 +87,17 @@ def test_what_came_before_the_end_is_delivered(pair: Pair, size: int) -> None:
     assert isinstance(error, errors.KafkaConnectionError)
 
 
+def test_a_transport_that_was_closed_meanwhile_has_an_error(pair: Pair) -> None:
+    """The event loop may close it when it has found it readable; the task that reads it goes on."""
+    transport = a_transport(pair[0])
+    transport._sock = None
+
+    content, error = transport._sock_recv()
+
+    assert not content
+    assert isinstance(error, errors.KafkaConnectionError)
+
+
 def test_an_empty_socket_gives_nothing(pair: Pair) -> None:
     """Woken for nothing, the transport waits again."""
     assert a_transport(pair[0])._sock_recv() == (b"", None)

@@ -91,6 +91,8 @@ def receive_much_at_once(transport: Any) -> None:
     is_encrypted = isinstance(transport._sock, ssl.SSLSocket)  # noqa: SLF001 - there is no other place
 
     def receive() -> tuple[bytes, Exception | None]:
+        if transport._sock is None:  # noqa: SLF001 - closed since the loop found it readable
+            return b"", errors.KafkaConnectionError("the connection was closed")
         room = room_in_frame(transport)
         if room is None:
             return receive_new()
