@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tools.reference_pages import keys
 from topicserve.worker.config.loading import load_config
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=pages.name_of)
+SHORT_NAMES = {"ts": "topicserve.servables", "tb": "topicserve.bodies"}
 TABLES = {key.table for key in keys()} | {"servables"}
 
 
@@ -43,7 +45,7 @@ def test_python_compiles(page: Path) -> None:
 
 @every_page
 def test_names_of_the_package_exist(page: Path) -> None:
-    """What is imported, and what is taken from `ts`, as pages call the servables."""
+    """What is imported, and what is taken from `ts` and `tb`: servables and bodies on pages."""
     for text in python_of(page):
         for node in ast.walk(ast.parse(text)):
             match node:
@@ -51,12 +53,13 @@ def test_names_of_the_package_exist(page: Path) -> None:
                     r"topicserve\b", name
                 ):
                     wanted = [one.name for one in names]
-                case ast.Attribute(value=ast.Name(id="ts"), attr=attribute):
-                    name, wanted = "topicserve.servables", [attribute]
+                case ast.Attribute(value=ast.Name(id="ts" | "tb" as short), attr=attribute):
+                    name, wanted = SHORT_NAMES[short], [attribute]
                 case _:
                     continue
             module = importlib.import_module(name)
-            assert [one for one in wanted if not hasattr(module, one)] == []
+            missing = [one for one in wanted if not hasattr(module, one)]
+            assert [one for one in missing if find_spec(f"{name}.{one}") is None] == []
 
 
 @every_page

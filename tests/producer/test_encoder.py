@@ -490,3 +490,42 @@ def test_a_source_is_required() -> None:
 def test_a_record_may_give_no_input(record: Record) -> None:
     """A signature may have none, or defaults for all: the worker knows."""
     assert as_read(encode(record)).rows == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "sent", "payload"),
+    [
+        (b"\x89PNG", "image/png", "image/png", b"\x89PNG"),
+        (bytearray(b"\x00"), None, "application/octet-stream", b"\x00"),
+        ("größer", None, "text/plain; charset=utf-8", "größer".encode()),
+        (b"\xfc", "text/plain; charset=latin-1", "text/plain; charset=latin-1", "ü".encode()),
+        ("", "text/plain", "text/plain", b""),
+    ],
+)
+def test_a_body_is_sent_as_it_is(
+    body: Any, content_type: str | None, sent: str, payload: bytes
+) -> None:
+    """With its content type; a worker reads the string that the model is given."""
+    encoded = encode(Record(body=body, content_type=content_type))
+
+    assert dict(encoded.outgoing.headers)["content-type"] == sent.encode()
+    assert as_read(encoded).payload == payload
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        (Record(body=7), "body: must be bytes or text, found int"),  # type: ignore[arg-type]
+        (Record(body="\ud800"), "body: has no UTF-8"),
+        (Record(body=b"", content_type="png"), "content_type: must be such as image/png"),
+        (Record(body=b"", content_type="image/*"), "content_type: must be such as image/png"),
+        (Record(body=b"", content_type="image/png\n"), "content_type: must be text"),
+        (Record(body="a", content_type="text/plain; charset=gbk"), "content_type: has a charset"),
+        (Record(instance=1, content_type="image/png"), "content_type: belongs to body"),
+        (Record(instance=1, body=b""), "record: must be given in exactly one form"),
+    ],
+)
+def test_a_body_that_cannot_be_sent_is_refused(record: Record, problem: str) -> None:
+    """With the field at fault."""
+    with pytest.raises(InvalidRecordError, match=problem):
+        encode(record)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from topicserve.producer.forms import inputs_of, instance_of, rows_of, tensors_of
+from topicserve.producer.forms import body_of, inputs_of, instance_of, rows_of, tensors_of
 from topicserve.producer.json_bytes import json_body, json_object
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire import header_names as names
@@ -17,7 +17,7 @@ from topicserve.wire.record_id import WANTED, canonical_record_id, new_record_id
 from topicserve.wire.rfc3339 import write_time
 
 _JSON_FORMS = ("instance", "instances", "inputs")
-_FORMS = (*_JSON_FORMS, "tensors")
+_FORMS = (*_JSON_FORMS, "tensors", "body")
 _MAX_SHOWN = 64
 _ONE_FORM = "must be given in exactly one form: " + ", ".join(_FORMS)
 
@@ -148,6 +148,10 @@ def _body(record: Record) -> tuple[str, bytes]:
         raise InvalidRecordError("record", f"{_ONE_FORM}; found {', '.join(given) or 'none'}")
     (form,) = given
     content = getattr(record, form)
+    if form == "body":
+        return body_of(content, record.content_type)
+    if record.content_type is not None:
+        raise InvalidRecordError("content_type", f"belongs to body; found {form}")
     if form == "tensors":
         return names.PROTOBUF_CONTENT_TYPE, _tensors(content)
     read = {"instance": instance_of, "instances": rows_of, "inputs": inputs_of}[form]

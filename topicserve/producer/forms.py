@@ -1,4 +1,4 @@
-"""The rows of a record in the forms that a person has them in: lists, arrays, columns of frames."""
+"""What a record holds in the forms that a person has it in: lists, arrays, columns, raw bytes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from topicserve.producer.json_bytes import listed
 from topicserve.producer.labels import refuse_labelled, refuse_labelled_rows
+from topicserve.wire.bodies.content_types import is_content_type, read_content_type
 from topicserve.wire.errors import InvalidRecordError
 
+BYTES, TEXT = "application/octet-stream", "text/plain; charset=utf-8"
 _NO_ROWS = "must hold at least one row"
 
 
@@ -63,6 +65,32 @@ def tensors_of(content: Any, form: str) -> dict[str, NDArray[Any]]:
         if array.ndim and len(array) == 0:
             raise InvalidRecordError(f"{form}.{name}", _NO_ROWS)
     return tensors
+
+
+def body_of(content: Any, content_type: Any) -> tuple[str, bytes]:
+    """Return the content type and the value; InvalidRecordError names the field at fault.
+
+    Text is sent in UTF-8.
+    """
+    is_text = isinstance(content, str)
+    if not is_text and not isinstance(content, (bytes, bytearray, memoryview)):
+        found = type(content).__name__
+        raise InvalidRecordError("body", f"must be bytes or text, found {found}")
+    if content_type is None:
+        content_type = TEXT if is_text else BYTES
+    if not isinstance(content_type, str) or not content_type.isprintable():
+        raise InvalidRecordError("content_type", "must be text, such as image/png")
+    found, parameters = read_content_type(content_type)
+    if not is_content_type(found) or found.endswith("/*"):
+        raise InvalidRecordError("content_type", f"must be such as image/png, found {found[:64]!r}")
+    if not is_text:
+        return content_type, bytes(content)
+    if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise InvalidRecordError("content_type", "has a charset; give the text as bytes in it")
+    try:
+        return content_type, content.encode()
+    except UnicodeEncodeError:
+        raise InvalidRecordError("body", f"has no UTF-8: {content[:64]!a}") from None
 
 
 def _array_of(value: Any, field: str) -> NDArray[Any]:

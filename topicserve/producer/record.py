@@ -31,7 +31,8 @@ class Record:
     (an object by input name, or the only input's list): TensorFlow Serving's REST bodies. Numbers,
     strings, bytes, lists and other iterables, objects, numpy arrays and columns of a data frame may
     stand in them. `tensors` are numpy arrays by input name with their batch dimension, sent as a
-    protobuf PredictRequest: the form for large arrays.
+    protobuf PredictRequest: the form for large arrays. `body` is the value of the Kafka record as
+    it is, of the `content_type` given: an image, audio, text, or a format of a body of your own.
 
     A row that names its values (a data frame's row, a namedtuple, a row of a structured array) is
     refused rather than sent as a list without the names: give a dict, such as `row.to_dict()`.
@@ -41,6 +42,9 @@ class Record:
     instances: Iterable[Any] | None = None
     inputs: Mapping[str, Any] | Iterable[Any] | None = None
     tensors: Mapping[str, ArrayLike] | None = None
+    body: bytes | str | None = None
+    content_type: str | None = None
+    """Of `body`; None is `application/octet-stream` for bytes, and `text/plain` for a str."""
     metadata: Mapping[str, Any] | StoredElsewhere | None = None
     """A JSON object; None declares that there is none, so that no worker looks for it."""
     record_id: str | UUID | None = None

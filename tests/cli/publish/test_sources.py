@@ -58,7 +58,8 @@ def body(record: Record | InvalidRecordError) -> Any:
     if isinstance(record, InvalidRecordError):
         return record
     value = ENCODER.encode(record).outgoing.value or b""
-    return orjson.loads(value)["instance"] if record.tensors is None else value
+    is_json = record.tensors is None and record.body is None
+    return orjson.loads(value)["instance"] if is_json else value
 
 
 def records(*words: Any) -> list[Record]:
@@ -196,9 +197,13 @@ def test_a_folder_of_images_is_read_in_order_of_names(tmp_path: Path) -> None:
 
     found = records(tmp_path)
 
-    assert [(r.instance, r.metadata) for r in found] == [
-        (name.encode(), {"file": name}) for name in ("a.webp", "b/a.jpg", "c.PNG")
+    assert [(r.body, r.content_type, r.metadata) for r in found] == [
+        (b"a.webp", "image/webp", {"file": "a.webp"}),
+        (b"b/a.jpg", "image/jpeg", {"file": "b/a.jpg"}),
+        (b"c.PNG", "image/png", {"file": "c.PNG"}),
     ]
+    (as_tensors, *_) = records(tmp_path, "--input-columns=image", "--tensors")
+    assert (as_tensors.body, list(as_tensors.tensors or ())) == (None, ["image"])
     assert [row[0] for row in read(tmp_path, start="a.webp")] == ["b/a.jpg", "c.PNG"]
     by_name = records(tmp_path, "--input-columns=image", "--row=object", "--id-column=file")
     assert (by_name[0].instance, by_name[0].record_id) == ({"image": b"a.webp"}, "a.webp")
@@ -217,7 +222,7 @@ def test_an_image_whose_name_is_no_text_is_a_row_of_its_own(tmp_path: Path) -> N
     assert unnamed[:2] == ("a\\udcff.png", f"{tmp_path}/a\\udcff.png")
     assert [row[0] for row in read(tmp_path, start=unnamed[0])] == ["b.png"]
     assert [row[0] for row in read(tmp_path, start="a.png")] == [unnamed[0], "b.png"]
-    assert first[2] == last[2] == {"b64": "aW1hZ2U="}
+    assert first[2] == last[2] == b"image"
 
 
 def test_an_image_that_cannot_be_read_is_a_row_of_its_own(tmp_path: Path) -> None:
@@ -229,7 +234,7 @@ def test_an_image_that_cannot_be_read_is_a_row_of_its_own(tmp_path: Path) -> Non
 
     assert isinstance(broken[2], InvalidRecordError)
     assert broken[1] == f"{tmp_path}/a.png"
-    assert fine[2] == {"b64": "Yg=="}
+    assert fine[2] == b"b"
 
 
 @pytest.mark.parametrize(

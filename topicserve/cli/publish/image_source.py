@@ -1,7 +1,12 @@
-"""A folder of images: each file's bytes are a record, decoded by the model and not here."""
+"""A folder of images: each file's bytes are a record, decoded by the model and not here.
+
+They are sent as they are, with their content type; as JSON or protobuf where a row is an object, a
+list or tensors.
+"""
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from topicserve.cli.errors import UsageError
@@ -11,7 +16,17 @@ from topicserve.producer.record import Record
 from topicserve.producer.rows.chunks import Chunk
 from topicserve.wire.errors import InvalidRecordError
 
-SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+SUFFIXES = {
+    ".bmp": "image/bmp",
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".webp": "image/webp",
+}
+"""The content types of images, by the endings of their names."""
 IMAGE, FILE = "image", "file"
 
 
@@ -33,6 +48,7 @@ class ImageSource:
             columns = columns._replace(inputs=[IMAGE], row=columns.row or "value")
         if not columns.metadata and columns.without_metadata is None:
             columns = columns._replace(metadata=[FILE])
+        self._is_raw = columns.row == "value" and not columns.tensors
         self._mapping = columns.mapping()
 
     def rows(self, start: Position | None) -> Iterator[Row]:
@@ -68,6 +84,9 @@ class ImageSource:
             (record,) = self._mapping.of_chunk(Chunk(0, 1, {IMAGE: [image], FILE: [file]}))
         except InvalidRecordError as error:
             raise UsageError(f"{self.name}: {error}") from error
+        if self._is_raw and isinstance(record, Record) and isinstance(record.instance, bytes):
+            content_type = SUFFIXES[_suffix(file)]
+            return replace(record, instance=None, body=record.instance, content_type=content_type)
         return record
 
 
@@ -76,9 +95,13 @@ def _position(file: str) -> str:
     return file.encode("utf-8", "backslashreplace").decode()
 
 
+def _suffix(file: str) -> str:
+    return os.path.splitext(file)[1].lower()
+
+
 def _images(folder: Path) -> Iterator[str]:
     """Yield the images' names, relative to the folder; links to folders are not followed."""
     for directory, _, names in os.walk(folder):
         for name in names:
-            if os.path.splitext(name)[1].lower() in SUFFIXES:
+            if _suffix(name) in SUFFIXES:
                 yield os.path.relpath(os.path.join(directory, name), folder)
