@@ -1,24 +1,47 @@
 """Fuzzes each stage for a while: `python -m tests.support.stages.fuzz_stages SECONDS`.
 
-The property tests of tests/worker/stages/test_poison.py are run again and again, each time with
-other examples. What fails is kept in `.cache/fuzz`, and is tried first the next time. Ends with 1
-if anything failed.
+The property tests of what reads records, bodies, headers and answers are run again and again, each
+time with other examples. What fails is kept in `.cache/fuzz`, and is tried first the next time.
+Ends with 1 if anything failed.
 """
 
+import functools
+import importlib
+import inspect
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from tests.support.stages import poison
-from tests.worker.stages import test_poison
-
+MODULES = (
+    "tests.worker.stages.test_poison",
+    "tests.worker.stages.test_value_bodies",
+    "tests.worker.stages.test_custom_bodies",
+    "tests.servables.kinds.test_example_rows",
+    "tests.servables.kinds.test_example_writer",
+    "tests.protos.test_infer_tensors",
+    "tests.wire.bodies.test_content_types",
+    "tests.wire.json_codec.test_number_rows",
+    "tests.wire.test_dead_letter_fit",
+    "tests.backends.references.test_header",
+)
 CORPUS = Path(".cache/fuzz")
 ROUND_EXAMPLES = 2000
+
+
+def properties() -> dict[str, Any]:
+    """Return the property tests by name: those that need nothing but examples."""
+    return {
+        f"{module}::{name}": test
+        for module in MODULES
+        for name, test in vars(importlib.import_module(module)).items()
+        if getattr(test, "is_hypothesis_test", False) and not inspect.signature(test).parameters
+    }
 
 
 def fuzz(seconds: float, round_examples: int = ROUND_EXAMPLES) -> tuple[int, dict[str, str]]:
@@ -30,35 +53,55 @@ def fuzz(seconds: float, round_examples: int = ROUND_EXAMPLES) -> tuple[int, dic
         suppress_health_check=list(HealthCheck),
         database=DirectoryBasedExampleDatabase(CORPUS),
     )
-    tests: dict[str, Any] = {
-        name: test for name, test in vars(test_poison).items() if name.startswith("test_any_")
-    }
-    before, end = poison.cases(), time.monotonic() + seconds
+    tests = properties()
+    end = time.monotonic() + seconds
+    cases = 0
     failed: dict[str, str] = {}
     while time.monotonic() < end and len(failed) < len(tests):
         for name, test in tests.items():
             if name in failed or time.monotonic() >= end:
                 continue
-            # A test has its settings for good; these are for this run alone.
-            usual = test._hypothesis_internal_use_settings
-            test._hypothesis_internal_use_settings = chosen
-            try:
-                test()
-            except Exception:
-                failed[name] = traceback.format_exc()
-            finally:
-                test._hypothesis_internal_use_settings = usual
-    return poison.cases() - before, failed
+            ran, failure = _run(test, chosen)
+            cases += ran
+            if failure:
+                failed[name] = failure
+                print(f"{name}\n{failure}", flush=True)
+    return cases, failed
+
+
+def _run(test: Any, chosen: settings) -> tuple[int, str]:
+    """Run a property once with these settings; return how many cases it had, and its failure."""
+    ran = 0
+
+    def counted(inner: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(inner)
+        def count(*arguments: Any, **named: Any) -> Any:
+            nonlocal ran
+            ran += 1
+            return inner(*arguments, **named)
+
+        return count
+
+    # A test has its settings for good; these are for this run alone.
+    usual, inner = test._hypothesis_internal_use_settings, test.hypothesis.inner_test
+    test._hypothesis_internal_use_settings = chosen
+    test.hypothesis.inner_test = counted(inner)
+    try:
+        test()
+    except Exception:
+        return ran, traceback.format_exc()
+    finally:
+        test._hypothesis_internal_use_settings = usual
+        test.hypothesis.inner_test = inner
+    return ran, ""
 
 
 def main() -> int:
     """Fuzz, and print a summary."""
     started = time.monotonic()
     cases, failed = fuzz(float(sys.argv[1]) if len(sys.argv) > 1 else 3600)
-    for name, trace in failed.items():
-        print(f"{name}\n{trace}")
     seconds = time.monotonic() - started
-    print(f"{cases} cases in {seconds:.0f} s, {len(failed)} stages with findings")
+    print(f"{cases} cases in {seconds:.0f} s, {len(failed)} properties with findings")
     return 1 if failed else 0
 
 

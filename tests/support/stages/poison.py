@@ -11,7 +11,7 @@ from tests.support.servables.servables import Served
 from tests.support.stages.environments import an_environment
 from tests.support.stages.records import PARTITION, ManualClock, a_kafka_record, an_id
 from topicserve.backends.errors import BackendUnavailableError
-from topicserve.servables.kinds.servable import Signature, TensorSpec
+from topicserve.servables.kinds.servable import FeatureSpec, Signature, TensorSpec
 from topicserve.wire.bodies.registry import Bodies
 from topicserve.wire.dead_letter import Reason, decode_dead_letter
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
@@ -34,6 +34,12 @@ from topicserve.worker.stages.request import Batch
 from topicserve.worker.stages.routing import Router
 
 LARGE = np.dtype(np.float32)
+_EXAMPLES = TensorSpec(np.dtype(object), ())
+_FEATURES = {
+    "n": FeatureSpec(np.dtype(np.int64), (None,)),
+    "s": FeatureSpec(np.dtype(object), (None,)),
+    "b": FeatureSpec(LARGE, (None,)),
+}
 SIGNATURES = {
     "serving_default": Signature({"x": TensorSpec(LARGE, (3,))}, {"y": TensorSpec(LARGE, (3,))}),
     "any": Signature({"x": TensorSpec(LARGE)}, {"y": TensorSpec(LARGE)}),
@@ -50,6 +56,8 @@ SIGNATURES = {
             "b": TensorSpec(np.dtype(np.bool_), (1,)),
         },
     ),
+    "examples": Signature({"x": _EXAMPLES}, {"y": _EXAMPLES}, features=_FEATURES),
+    "unseen": Signature({"x": _EXAMPLES}, {"y": _EXAMPLES}, features={}),
 }
 
 
@@ -191,17 +199,8 @@ def odd(offset: int = 1) -> KafkaRecord:
     return a_kafka_record(offset, [13.0, 2.0, 3.0])
 
 
-_ran = [0]
-
-
-def cases() -> int:
-    """Return how many records were put through between good ones."""
-    return _ran[0]
-
-
 def check_alone(line: Line, poison: KafkaRecord) -> OutgoingRecord:
     """Put a record through between good ones; return its outcome, theirs being results."""
-    _ran[0] += 1
     outcomes = line.run(good(0), poison, good(2))
     assert set(outcomes) == {0, 1, 2}
     assert reason_of(outcomes[0]) is None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.stages.examples import examples
 from tests.support.stages.poison import (
+    SIGNATURES,
     Answering,
     Echo,
     Line,
@@ -426,7 +427,7 @@ json_values: Any = st.recursive(
             "instances": json_values,
             "instance": json_values,
             "inputs": json_values,
-            "signature_name": st.sampled_from(["any", "strings", "mixed", "serving_default", ""]),
+            "signature_name": st.sampled_from([*SIGNATURES, ""]),
         },
     )
 )
@@ -465,15 +466,19 @@ sizes = st.one_of(st.integers(-2, 5), st.sampled_from([2**20, 2**31, 2**39, 2**6
         max_size=2,
     ),
     st.one_of(st.just(b""), st.binary(max_size=24)),
-    st.sampled_from(["serving_default", "any", "strings"]),
+    st.sampled_from([*SIGNATURES]),
+    st.sampled_from(["x", "n"]),
 )
 def test_any_tensor_is_answered_or_refused_alone(
-    dtype: int, dims: list[int], given: dict[str, list[int]], content: bytes, name: str
+    dtype: int, dims: list[int], given: dict[str, list[int]], content: bytes, name: str, to: str
 ) -> None:
     """Whatever type, shape and values it says it has."""
     value = tensor(dtype, tuple(dims), tensor_content=content, **given)
     request = PredictRequest.FromString(value)
     request.model_spec.signature_name = name
+    if to != "x":
+        request.inputs[to].CopyFrom(request.inputs["x"])
+        del request.inputs["x"]
 
     check_alone(LINE, good(1, value=request.SerializeToString(), headers=PROTOBUF))
 
