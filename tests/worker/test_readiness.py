@@ -15,6 +15,7 @@ def stages_without_a_problem() -> Any:
             flow=SimpleNamespace(consumer_problem=lambda: problem),
             fetcher=None,
         ),
+        output=SimpleNamespace(large=None),
         inference=SimpleNamespace(joiner=SimpleNamespace(unavailable=None)),
         oversight=SimpleNamespace(
             breaker=SimpleNamespace(problems=()),
@@ -83,3 +84,6 @@ def test_a_store_of_bodies_that_does_not_answer_is_named() -> None:
     problem = "bodies under s3://bucket cannot be fetched: no route"
     stages.intake.fetcher = SimpleNamespace(threads=SimpleNamespace(problems=lambda: [problem]))
     assert health.ready() == [problem]
+    stages.intake.fetcher = None
+    stages.output.large = SimpleNamespace(unavailable="s3://bucket: no route")
+    assert health.ready() == ["large results cannot be stored: s3://bucket: no route"]

@@ -90,6 +90,9 @@ def decode_result(record: KafkaRecord) -> Result:
         raise InvalidRecordError(
             names.TYPE, f"must be {names.RESULT_TYPE!r}, found {headers.get(names.TYPE)!r}"
         )
+    if not record.value and (url := headers.get(names.DATAREF)) is not None:
+        problem = f"the result lies at {url}: give the reader a BodyReader that allows it"
+        raise InvalidRecordError(names.DATAREF, problem)
     content_type = headers.get(names.CONTENT_TYPE, names.JSON_CONTENT_TYPE)
     if content_type == names.JSON_CONTENT_TYPE:
         return _decode_json(record)

@@ -14,6 +14,7 @@ from topicserve.worker.config.schema import BatchingConfig, Guarantee, LimitsCon
 from topicserve.worker.delivery.at_least_once import AtLeastOnce
 from topicserve.worker.delivery.delivery import Delivery, DeliveryContext
 from topicserve.worker.delivery.exactly_once import ExactlyOnce
+from topicserve.worker.delivery.large_results import LargeResults
 from topicserve.worker.delivery.outcomes import Acknowledgement, Refusals
 from topicserve.worker.health.breaker import Breaker
 from topicserve.worker.health.dead_letter_log import DeadLetterLog
@@ -71,7 +72,8 @@ def build_stages(
     inference = _inference(environment, connections, servables, sizer, tries, guard)
     encoder = Encoder(config.topics.output, config.dead_letter_topic, environment.worker_id, tries)
     limits = limits or TopicLimits.of(config, clock)
-    refusals = Refusals(limits, encoder, tries, environment.metrics)
+    large = LargeResults(environment) if config.dataref.results else None
+    refusals = Refusals(limits, encoder, tries, environment.metrics, large)
     router = Router(config.servables, servables.names, config.default_servable, environment.metrics)
     bodies = open_bodies(config)
     decoder = Decoder(router, limits_of(config.limits), bodies, fetches=bool(config.dataref.allow))
@@ -111,7 +113,7 @@ def build_stages(
             fetcher=fetcher,
         ),
         inference,
-        Output(encoder, refusals, PublishOrder(), delivery),
+        Output(encoder, refusals, PublishOrder(), delivery, large),
         Oversight(
             breaker=breaker,
             unavailable=unavailable,

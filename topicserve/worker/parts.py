@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from topicserve.backends.broker import Consumer
 from topicserve.worker.delivery.delivery import Delivery
+from topicserve.worker.delivery.large_results import LargeResults
 from topicserve.worker.delivery.outcomes import Refusals
 from topicserve.worker.health.breaker import Breaker
 from topicserve.worker.health.dead_letter_log import DeadLetterLog
@@ -69,6 +70,8 @@ class Output:
     refusals: Refusals
     order: PublishOrder
     delivery: Delivery
+    large: LargeResults | None = None
+    """Stores results that are too large for their topic, where that is wanted."""
 
 
 @dataclass(slots=True)

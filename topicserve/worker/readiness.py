@@ -50,6 +50,9 @@ class WorkerHealth:
             )
         if intake.fetcher is not None:
             missing += intake.fetcher.threads.problems()
+        large = self._stages.output.large
+        if large is not None and large.unavailable:
+            missing.append(f"large results cannot be stored: {large.unavailable}")
         if self._stages.oversight.is_draining:
             missing.append("the worker is shutting down")
         # First: nothing else that passes lets the worker go on.

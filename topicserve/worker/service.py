@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from topicserve.backends.broker import Broker, Consumer, Producer
 from topicserve.backends.errors import BackendUnavailableError, FencedError
 from topicserve.backends.redis_store import RedisMetadataStore
+from topicserve.backends.references.allow_list import read_prefix
+from topicserve.backends.references.writing import check_writable
 from topicserve.exit_codes import EXIT_BREAKER_OPEN, EXIT_FAILED, EXIT_OK
 from topicserve.servables.server.server_core import ServerCore
 from topicserve.worker.assembly import Connections, build_stages
@@ -210,6 +212,8 @@ class WorkerService:
             self._guard,
             self._limits,
         )
+        if self._config.dataref.results:
+            check_writable(read_prefix(self._config.dataref.results))
         if stages.intake.fetcher is not None:
             stages.intake.fetcher.threads.prepare()
             opened.callback(stages.intake.fetcher.close)

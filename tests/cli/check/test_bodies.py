@@ -10,10 +10,10 @@ from topicserve.cli.check.findings import Finding, Findings, Severity
 from topicserve.worker.config.dataref import DatarefConfig
 
 
-def found(*allow: str) -> dict[str, tuple[Severity, str]]:
+def found(*allow: str, results: str = "") -> dict[str, tuple[Severity, str]]:
     """Return how each prefix is, and what is said of it."""
     findings: list[Finding] = []
-    check_bodies(DatarefConfig(allow=allow), Findings(findings.append))
+    check_bodies(DatarefConfig(allow=allow, results=results), Findings(findings.append))
     return {one.key: (one.severity, one.message) for one in findings}
 
 
@@ -38,8 +38,12 @@ def test_a_store_that_cannot_be_asked_is_a_problem(tmp_path: Path) -> None:
     with a_body_server() as server:
         url = server.url
 
-    said = found(f"file://{tmp_path}/missing", url, "nosuch://bodies")
+    said = found(f"file://{tmp_path}/missing", url, "nosuch://bodies", results=f"file://{tmp_path}")
 
+    assert said.pop("dataref.results") == (Severity.OK, f"file://{tmp_path} is a directory")
+    made = f"file://{tmp_path}/new"
+    later = (Severity.OK, f"{made} is made when a result is stored")
+    assert found(results=made) == {"dataref.results": later}
     assert {severity for severity, _ in said.values()} == {Severity.PROBLEM}
     assert "no directory" in said["dataref.allow[0]"][1]
     assert "cannot be reached" in said["dataref.allow[1]"][1]

@@ -162,6 +162,14 @@ from tests.support.processes.worker_config import MINIMAL, message
             "dataref.allow: file:/// would allow every file of this machine",
         ),
         (
+            '[dataref]\nresults = "https://host/a"',
+            "dataref.results: must be a store or file:, not a web server",
+        ),
+        (
+            '[dataref]\nresults = "/results"',
+            "dataref.results: /results is no URL of the form scheme://host/path",
+        ),
+        (
             '[dataref]\nallow = ["s3://bucket"]\nmax_bytes = 100\n'
             "[batching]\nmax_in_flight_bytes = 99",
             "dataref.max_bytes: must be at most max_in_flight_bytes, 99",

@@ -7,7 +7,7 @@ part by part, and refused where a server might read it otherwise than it is read
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from topicserve.backends.references.errors import ReferenceRefusedError
 
@@ -45,6 +45,15 @@ class Location:
     def url(self) -> str:
         """Return the URL without its query."""
         return f"{self.scheme}://{self.host}{self.path if self.names else ''}"
+
+    @property
+    def escaped_url(self) -> str:
+        """Return a URL that leads here."""
+        return f"{self.scheme}://{self.host}/" + "/".join(quote(n, safe="") for n in self.names)
+
+    def below(self, *names: str) -> "Location":
+        """Return the place of these names under this one, which is its prefix."""
+        return Location(self.scheme, self.host, (*self.names, *names), "", self)
 
     def is_under(self, prefix: "Location") -> bool:
         """Return whether it names something under a prefix."""

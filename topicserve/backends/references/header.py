@@ -46,6 +46,11 @@ def read_reference(headers: Headers) -> Reference | None:
     return Reference(url, found[1].lower())
 
 
+def reference_headers(url: str, sha256: str) -> list[tuple[str, bytes | None]]:
+    """Return the headers that say where a body lies, and what it hashes to."""
+    return [(names.DATAREF, url.encode()), (names.DATAREF_HASH, f"sha256:{sha256}".encode())]
+
+
 def _value(headers: Headers, name: str) -> str | None:
     values = {value or b"" for found, value in headers if found == name}
     if len(values) > 1:

@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 
 from topicserve.backends.kafka_choices import problem_of
-from topicserve.backends.references.allow_list import AllowList
+from topicserve.backends.references.allow_list import HTTP, HTTPS, AllowList, read_prefix
 from topicserve.backends.references.errors import ReferenceRefusedError
 from topicserve.servables.server.servable_config import ServableConfig, VersionPolicyKind
 from topicserve.worker.config.faults import missing, shown
@@ -52,6 +52,13 @@ def _check_dataref(config: WorkerConfig) -> None:
         AllowList(dataref.allow)
     except ReferenceRefusedError as error:
         raise ConfigError("dataref.allow", str(error)) from None
+    if dataref.results:
+        try:
+            prefix = read_prefix(dataref.results)
+        except ReferenceRefusedError as error:
+            raise ConfigError("dataref.results", str(error)) from None
+        if prefix.scheme in (HTTP, HTTPS):
+            raise ConfigError("dataref.results", "must be a store or file:, not a web server")
     most = config.batching.max_in_flight_bytes
     if dataref.allow and dataref.max_bytes > most:
         raise ConfigError("dataref.max_bytes", f"must be at most max_in_flight_bytes, {most}")

@@ -17,6 +17,8 @@ class DatarefConfig(ConfigTable, frozen=True):
     timeout_seconds: PositiveSeconds = 10.0
     """How long one try to read a body may take."""
     wait_seconds: Seconds = 120.0
-    """How long a body is tried again whose store does not answer, from its first try."""
+    """How long a store that does not answer is tried again, from the first try on."""
+    results: str = ""
+    """The URL under which results are stored that the topic finds too large; empty: none are."""
     threads: Annotated[int, Meta(ge=1, le=256)] = 8
     """How many bodies are read at once."""

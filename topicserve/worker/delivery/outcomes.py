@@ -15,6 +15,7 @@ from topicserve.tracing import trace_of
 from topicserve.wire.dead_letter import TRUNCATED_HEADER, Reason
 from topicserve.wire.dead_letter_fit import fit_dead_letter, size_bytes
 from topicserve.wire.kafka_record import OutgoingRecord, batch_bytes
+from topicserve.worker.delivery.large_results import LargeResults, NotStoredError
 from topicserve.worker.health.dead_letter_log import DeadLetterLog
 from topicserve.worker.health.guarding import GuardedResults
 from topicserve.worker.runtime.environment import Environment
@@ -101,17 +102,25 @@ class Refusals:
     """
 
     def __init__(
-        self, limits: TopicLimits, encoder: Encoder, tries: SecondTries, metrics: WorkerMetrics
+        self,
+        limits: TopicLimits,
+        encoder: Encoder,
+        tries: SecondTries,
+        metrics: WorkerMetrics,
+        large: LargeResults | None = None,
     ) -> None:
+        """`large` stores results that are too large; None: these are dead letters."""
         self._limits = limits
         self._encoder = encoder
         self._tries = tries
         self._metrics = metrics
+        self._large = large
 
     def replace_known(self, outgoing: OutgoingBatch) -> OutgoingBatch:
         """Replace what the topics are known to refuse, before it is sent.
 
-        Takes measured outcomes, and returns such.
+        Takes measured outcomes, and returns such. Blocks while results are stored; raises
+        ShutdownRequestedError once the worker gives up.
         """
         limit = self._limits.output.max_bytes
         # Results count twice, so these are those larger than half of the limit: all others pass at
@@ -119,6 +128,8 @@ class Refusals:
         # refuses it, as it does without this.
         if limit is not None and outgoing.sizes and max(outgoing.sizes) > limit:
             outgoing = self._without_refused_results(outgoing, limit)
+        if self._large is not None and self._tries:
+            self._store_noted(outgoing)
         if self._limits.dead_letters.max_bytes is not None and any(outgoing.reasons):
             self._fit_dead_letters(outgoing)
         return outgoing
@@ -137,12 +148,11 @@ class Refusals:
         if outgoing.reasons[index] is not None:
             return False
         polled = outgoing.polled[index]
-        return self._tries.note(
-            polled,
-            Refusal(_reason(error), error),
-            is_alone=id(polled) in outgoing.alone,
-            evidence=outgoing.evidence.get(id(polled)),
-        )
+        if self._is_predicted_otherwise(outgoing, index, error):
+            return True
+        # Its body is gone from here, or must not be waited for: it is stored the next time.
+        is_too_large = isinstance(error, RecordTooLargeError)
+        return is_too_large and self._large is not None and self._tries.note_stored(polled)
 
     def replacement(
         self, outgoing: OutgoingBatch, index: int, error: RecordRefusedError
@@ -184,13 +194,51 @@ class Refusals:
             if error is None:
                 continue
             self._limits.output.note_refusal()
-            if self.is_tried_again(outgoing, index, error):
+            if self._is_predicted_otherwise(outgoing, index, error):
                 again.add(index)
             else:
-                reason = Reason.RESULT_TOO_LARGE
-                letter = self._encoder.refused(outgoing.polled[index], reason, error)
-                outgoing.records[index], outgoing.reasons[index] = letter, reason
+                self._replace_large(outgoing, index, error)
         return _without(outgoing, again)
+
+    def _is_predicted_otherwise(
+        self, outgoing: OutgoingBatch, index: int, error: RecordRefusedError
+    ) -> bool:
+        """Note a refused result; return whether another prediction may write another one."""
+        polled = outgoing.polled[index]
+        return self._tries.note(
+            polled,
+            Refusal(_reason(error), error),
+            is_alone=id(polled) in outgoing.alone,
+            evidence=outgoing.evidence.get(id(polled)),
+        )
+
+    def _store_noted(self, outgoing: OutgoingBatch) -> None:
+        """Store the results that the broker refused the time before."""
+        for index, polled in enumerate(outgoing.polled):
+            is_result = outgoing.reasons[index] is None and outgoing.records[index].value
+            if is_result and self._tries.is_stored(polled):
+                self._replace_large(outgoing, index, RecordTooLargeError("it was refused"))
+        outgoing.measure()
+
+    def _replace_large(
+        self, outgoing: OutgoingBatch, index: int, error: RecordRefusedError
+    ) -> None:
+        """Put a reference in the place of a result that is too large, or else a dead letter."""
+        polled, record = outgoing.polled[index], outgoing.records[index]
+        problem: Exception = error
+        if self._large is not None and record.value:
+            version = outgoing.others.get(id(polled), outgoing.version)
+            try:
+                stored = self._large.stored(polled, version, record)
+            except NotStoredError as not_stored:
+                problem = not_stored
+            else:
+                if self._limits.output.refusal(stored) is None:
+                    outgoing.records[index] = stored
+                    return
+        reason = Reason.RESULT_TOO_LARGE
+        outgoing.records[index] = self._encoder.refused(polled, reason, problem)
+        outgoing.reasons[index] = reason
 
     def _note_truncated(self, polled: Polled, letter: OutgoingRecord, problem: str) -> None:
         truncated = (dict(letter.headers).get(TRUNCATED_HEADER) or b"").decode()

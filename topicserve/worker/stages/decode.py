@@ -104,6 +104,7 @@ class Decoder:
     def decode_body(self, request: Request, body: bytes) -> Request | Rejection:
         """Return a request whose body was fetched; its record stays as it was polled."""
         record = request.record
+        self._router.follow()
         try:
             found = decode_input(replace(record, value=body), self._reader)
             route = self._router.route(found.target, found.record_id)

@@ -27,4 +27,17 @@ class DatarefMetrics:
             "topicserve_dataref_waiting_records",
             "Records whose body is not there yet, and those of the same key behind them.",
         )
+        self.stored_results = declare.counter(
+            "topicserve_stored_results",
+            "Results too large for their topic that were stored under dataref.results.",
+        )
+        self.stored_result_bytes = declare.counter(
+            "topicserve_stored_result_bytes",
+            "Bytes of these results.",
+        )
+        self.result_store_seconds = declare.histogram(
+            "topicserve_result_store_seconds",
+            "One try to store a result.",
+            buckets=CALL_BUCKETS_SECONDS,
+        )
         at_zero(self.dataref_fetches, FETCH_OUTCOMES)

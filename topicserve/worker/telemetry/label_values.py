@@ -37,7 +37,7 @@ FETCH_OUTCOMES = ("found", "failed", "refused", "not_found", "too_large", "misma
 COMMIT_OUTCOMES = ("committed", "refused", "failed")
 TRANSACTION_OUTCOMES = ("committed", "aborted")
 BATCH_ENDS = ("rows", "limit", "bytes", "timeout", "gathered")
-RETRY_STAGES = ("predict", "join", "publish", "transaction")
+RETRY_STAGES = ("predict", "join", "store", "publish", "transaction")
 REBALANCE_EVENTS = ("assigned", "revoked", "lost")
 SHADOW_OUTCOMES = (
     *("equal", "different", "failed", "dropped"),

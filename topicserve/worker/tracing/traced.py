@@ -40,6 +40,8 @@ def trace_stages(stages: Stages, spans: WorkerSpans) -> None:
     inference.joiner = cast(Joiner, _TracedJoiner(inference.joiner, spans))
     if stages.intake.fetcher is not None:
         stages.intake.fetcher.threads.observe = spans.fetch
+    if output.large is not None:
+        output.large.observe = lambda size: spans.step("store", bytes=size)
     output.encoder = cast(Encoder, _TracedEncoder(output.encoder, spans))
 
 

@@ -37,6 +37,8 @@ class SecondTry:
     """By the versions on probation, and the canary, that had answered."""
     noted: int = 0
     """How many results were refused in all."""
+    is_stored: bool = False
+    """Whether its result is stored elsewhere the next time, whatever its size."""
 
 
 class SecondTries:
@@ -68,8 +70,26 @@ class SecondTries:
             if self._may_help(known, refusal, is_alone=is_alone, evidence=evidence):
                 self._add(place, known)
                 return True
-            self._tries.pop(place, None)
+            if not known.is_stored:
+                self._tries.pop(place, None)
             return False
+
+    def note_stored(self, polled: Polled) -> bool:
+        """Note that a record's result is to be stored elsewhere; False if that was noted before."""
+        if not isinstance(polled, Request):
+            return False
+        place = _place(polled)
+        with self._lock:
+            known = self._tries.get(place) or SecondTry()
+            was_stored, known.is_stored = known.is_stored, True
+            self._add(place, known)
+            return not was_stored
+
+    def is_stored(self, polled: Polled) -> bool:
+        """Return whether a record's result is to be stored elsewhere, whatever its size."""
+        with self._lock:
+            known = self._tries.get(_place(polled))
+            return known is not None and known.is_stored
 
     def _may_help(
         self, known: SecondTry, refusal: Refusal, *, is_alone: bool, evidence: Evidence | None

@@ -1,0 +1,221 @@
+"""Results that are too large for their topic lie in a store, and their records say where."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from tests.support.servables.servables import Served
+from tests.support.stages.deliveries import limit_of
+from tests.support.stages.logged import Logged
+from tests.support.stages.records import a_kafka_record, an_id
+from tests.worker.delivery.test_topic_limit import LIMIT_BYTES, a_limit
+from tests.worker.stages.calls.test_second_tries import GUARANTEES, Padding, reason_of
+from tests.worker.test_pipeline import World
+from topicserve.backends.references.allow_list import AllowList, Location
+from topicserve.backends.references.header import read_reference
+from topicserve.backends.references.writing import write_body
+from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.worker.config.dataref import DatarefConfig
+from topicserve.worker.config.schema import Guarantee
+from topicserve.worker.runtime.topic_limit import TopicLimit
+
+COUNT = 30
+
+
+def a_world(
+    directory: Path, guarantee: Guarantee, limit: TopicLimit | None = None, **changes: Any
+) -> World:
+    """Return a worker of which every third result is too large, and that stores these."""
+    dataref = DatarefConfig(results=f"file://{directory}", wait_seconds=60.0)
+    dataref = changes.pop("dataref", dataref)
+    made = [
+        a_kafka_record(n, float(2000 if n % 3 == 1 else 1 + n % 2), partition=n % 3)
+        for n in range(COUNT)
+    ]
+    world = World(made, guarantee, Served({1: Padding()}), limit=limit, dataref=dataref, **changes)
+    world.producer.fail_send = limit_of(LIMIT_BYTES)
+    return world
+
+
+def by_offset(world: World) -> dict[int, OutgoingRecord]:
+    """Return what was published of each record, which is one thing."""
+    ids = {an_id(number).encode(): number for number in range(COUNT)}
+    found = {ids[dict(sent.headers)["ce_id"] or b""]: sent for sent in world.log.published}
+    assert len(found) == len(world.log.published) == COUNT
+    return found
+
+
+def body_of(sent: OutgoingRecord, directory: Path) -> bytes:
+    """Return the body that a result refers to, which must be what its hash says."""
+    reference = read_reference(sent.headers)
+    assert reference is not None
+    location = AllowList([f"file://{directory}"]).locate(reference.url)
+    body = Path(location.path).read_bytes()
+    assert hashlib.sha256(body).hexdigest() == reference.sha256
+    return body
+
+
+@GUARANTEES
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "unknown"])
+def test_results_that_are_too_large_are_stored(
+    guarantee: Guarantee, is_known: bool, tmp_path: Path
+) -> None:
+    """Also where the broker refuses them without its limit being known; others go their way."""
+    limit = a_limit() if is_known else TopicLimit("out", refuses=False)
+    world = a_world(tmp_path, guarantee, limit)
+
+    world.run()
+
+    for number, sent in by_offset(world).items():
+        assert reason_of(sent) is None
+        if number % 3 != 1:
+            assert dict(sent.headers).get("ce_dataref") is None
+            continue
+        body = body_of(sent, tmp_path)
+        assert sent.value == b""
+        assert sent.key == b"key"
+        assert dict(sent.headers)["content-type"] == b"application/json"
+        assert dict(sent.headers)["topicserve-metadata-status"] == b"found"
+        assert an_id(number).encode() in body
+        assert b'"metadata":{"n":%d}' % number in body
+    stored = world.metric("stored_results_total") or 0
+    assert stored >= COUNT // 3
+    assert (world.metric("stored_result_bytes_total") or 0) > 10 * LIMIT_BYTES
+    assert world.metric("result_store_seconds_count") == stored
+    assert world.metric("dead_letters_total", reason="result_too_large") == 0
+    tracker = world.stages.intake.tracker
+    assert (tracker.outcome_bytes, tracker.in_flight_bytes) == (0, 0)
+
+
+def files_below(directory: Path) -> set[Path]:
+    """Return all files below a directory."""
+    return {path for path in directory.rglob("*") if path.is_file()}
+
+
+@GUARANTEES
+def test_a_record_that_is_answered_again_writes_the_same_name(
+    guarantee: Guarantee, tmp_path: Path
+) -> None:
+    """So what an aborted transaction leaves is overwritten; no two records share a name."""
+    for _ in range(2):
+        a_world(tmp_path, guarantee, a_limit()).run()
+
+    found = files_below(tmp_path)
+    assert len(found) == COUNT // 3
+    assert {path.parent for path in found} == {tmp_path / "out"}
+    for path in found:
+        record_id, version, digest = path.name.rsplit("-", 2)
+        assert record_id in {an_id(number) for number in range(COUNT)}
+        assert version == "1"
+        assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_any_record_id_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """Whatever is in it, the file lies where the reference says, under the prefix."""
+    ids = ["../../etc/passwd", "a/b", "a%2Fb", "..", "x" * 256, "été", "~" + "0" * 64]
+    world = World(
+        [a_kafka_record(n, 2000.0, headers=[("ce_id", one.encode())]) for n, one in enumerate(ids)],
+        Guarantee.AT_LEAST_ONCE,
+        Served({1: Padding()}),
+        limit=a_limit(),
+        dataref=DatarefConfig(results=f"file://{tmp_path}/a%20b"),
+    )
+    world.each_poll = lambda: (  # type: ignore[method-assign]
+        world.stop.set() if len(world.log.published) == len(ids) else None
+    )
+
+    world.run()
+
+    assert len({body_of(sent, tmp_path) for sent in world.log.published}) == len(ids)
+    assert len(files_below(tmp_path)) == len(ids)
+
+
+def test_a_stored_result_that_is_still_too_large_is_a_dead_letter(tmp_path: Path) -> None:
+    """Where headers alone are: nothing goes round for ever."""
+    world = a_world(tmp_path, Guarantee.AT_LEAST_ONCE, TopicLimit("out", refuses=False))
+    world.producer.fail_send = limit_of(100)
+    world.producer.fail_send = only_results(world.producer.fail_send)
+
+    world.run()
+
+    assert {reason_of(sent) for sent in by_offset(world).values()} == {"result_too_large"}
+
+
+def only_results(refuse: Callable[[OutgoingRecord], Any]) -> Callable[[OutgoingRecord], Any]:
+    """Return what refuses as given, but takes every dead letter."""
+    return lambda sent: refuse(sent) if sent.topic == "out" else None
+
+
+class Failing:
+    """A store that fails so often, and then writes."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    def __call__(self, location: Location, body: bytes) -> None:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise OSError("disk full")
+        write_body(location, body)
+
+
+@GUARANTEES
+def test_a_store_that_fails_is_waited_for(
+    guarantee: Guarantee, tmp_path: Path, logged: Logged
+) -> None:
+    """Nothing is given up, and what is the matter is told once."""
+    world = a_world(tmp_path, guarantee, a_limit())
+    large = world.stages.output.large
+    assert large is not None
+    large.write = Failing(7)
+    seen: list[str | None] = []
+    world.each_poll = lambda: seen.append(large.unavailable)  # type: ignore[method-assign]
+
+    world.run()
+
+    assert {reason_of(sent) for sent in by_offset(world).values()} == {None}
+    problem = "OSError: disk full"
+    store = f"file://{tmp_path}"
+    assert logged("body_store_unavailable") == [{"store": store, "problem": problem}]
+    assert logged("body_store_recovered") == [{"store": store}]
+    assert large.unavailable is None
+    assert set(seen) <= {None, f"{store}: {problem}"}
+    assert world.metric("retries_total", stage="store") == 7
+
+
+def test_a_store_that_stays_away_costs_its_time_once(tmp_path: Path) -> None:
+    """After that each result is tried once, and becomes a dead letter that says so."""
+    dataref = DatarefConfig(results=f"file://{tmp_path}", wait_seconds=0.0)
+    world = a_world(tmp_path, Guarantee.AT_LEAST_ONCE, a_limit(), dataref=dataref)
+    large = world.stages.output.large
+    assert large is not None
+    large.write = Failing(10**9)
+
+    world.run()
+
+    for number, sent in by_offset(world).items():
+        if number % 3 == 1:
+            assert reason_of(sent) == "result_too_large"
+            message = dict(sent.headers)["kafka_dlt-exception-message"] or b""
+            assert b"was not stored: OSError: disk full" in message
+    assert large.unavailable == f"file://{tmp_path}: OSError: disk full"
+
+
+def test_storing_is_a_step_of_its_batch_in_traces(tmp_path: Path) -> None:
+    """With the size of what is stored."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    world = a_world(tmp_path, Guarantee.AT_LEAST_ONCE, a_limit(), tracer_provider=provider)
+
+    world.run()
+
+    spans = [span for span in exporter.get_finished_spans() if span.name == "store"]
+    sizes = {len(path.read_bytes()) for path in files_below(tmp_path)}
+    assert {dict(span.attributes or {})["topicserve.bytes"] for span in spans} == sizes
