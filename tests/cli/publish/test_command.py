@@ -98,6 +98,22 @@ def test_a_failure_is_told_with_its_place(
     assert values["a"] == 1
 
 
+def test_a_file_of_which_no_row_is_published_has_failed(
+    stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script must not take it for done, also not the next time."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text("7\n8\n")
+    words = command(stack, file, "invalid", "--skip-invalid", f"--checkpoint={tmp_path / 'state'}")
+
+    assert [main(words), main(words)] == [1, 1]
+    told = capsys.readouterr().err
+    assert "no record was published: every row was invalid or refused" in told
+
+    file.write_text('7\n{"instance": 8}\n')
+    assert main(command(stack, file, "invalid", "--skip-invalid")) == 0
+
+
 def test_killed_twice_it_loses_nothing_and_repeats_no_more_than_was_in_flight(
     stack: Stack, tmp_path: Path
 ) -> None:

@@ -25,7 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Publish every row, and return once all are acknowledged.
 
     The exit code is 1 where a row was not published: the command ends at the first one, with its
-    place and the reason. Rows that --skip-invalid leaves out do not change it.
+    place and the reason. Rows that --skip-invalid leaves out do not change it, unless no other was
+    published: then it is likely that none can be.
     """
     with ExitStack() as opened:
         source = opened.enter_context(closing(open_source(arguments)))
@@ -44,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
             if checkpoint.state.complete:
                 say(f"nothing is left: {_done(checkpoint)}")
-                return 0
+                state = checkpoint.state
+                return EXIT_FAILED if state.skipped and not state.published else 0
         store = RedisMetadataStore(
             arguments.redis_url,
             key_prefix=arguments.key_prefix,
@@ -91,7 +93,11 @@ def _told(publishing: Publishing, source: RowSource, checkpoint: Checkpoint | No
     if skipped:
         say(f"skipped {counted(skipped, 'invalid or refused record')}")
     if window.failure is None:
-        return 0
+        published = window.published + (checkpoint.state.published if checkpoint else 0)
+        if published or not skipped:
+            return 0
+        say("topicserve: no record was published: every row was invalid or refused")
+        return EXIT_FAILED
     place, error = window.failure
     again = "run the same command again to go on from there" if checkpoint else "correct the cause"
     say(f"topicserve: {place} was not published: {problem_of(error)}; {again}")

@@ -1,6 +1,8 @@
 import argparse
 import io
+import math
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from pyarrow import csv
 
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish import add_arguments
-from topicserve.cli.publish.csv_files.cells import Problems, column_of, converted
+from topicserve.cli.publish.csv_files.cells import ColumnType, Problems, column_of, converted
 from topicserve.cli.publish.csv_files.column_types import types_of
 from topicserve.cli.publish.rows import RowSource
 from topicserve.cli.publish.sources import open_source
@@ -169,12 +171,15 @@ def test_rows_before_one_with_too_few_values_are_published(path: Path) -> None:
     assert len(found) == 7_000
 
 
+TEXT_AND_TRUTH = {"a": ColumnType(pa.string()), "b": ColumnType(pa.bool_())}
+
+
 def test_a_row_is_inferred_whole() -> None:
     """The first megabyte may end within a cell, which then would look like another type."""
     head = b"a,b\n" + b"x,true\n" * 10
 
-    assert types_of(head + b"x,tr", ",", {}, is_cut=True) == {"a": pa.string(), "b": pa.bool_()}
-    assert types_of(b"a,b\nx,true", ",", {}) == {"a": pa.string(), "b": pa.bool_()}
+    assert types_of(head + b"x,tr", ",", {}, is_cut=True) == TEXT_AND_TRUTH
+    assert types_of(b"a,b\nx,true", ",", {}) == TEXT_AND_TRUTH
 
 
 CELLS = st.sampled_from(
@@ -207,11 +212,15 @@ KINDS = st.sampled_from(
 
 
 @given(cells=st.lists(CELLS, min_size=1, max_size=12), kind=KINDS)
-def test_each_cell_is_converted_as_pyarrow_reads_it(cells: list[str], kind: Any) -> None:
+def test_each_cell_of_a_type_that_was_given_is_converted_as_pyarrow_reads_it(
+    cells: list[str], kind: Any
+) -> None:
     """Alone or beside cells that cannot be; those have problems."""
     problems: Problems = {}
 
-    found = column_of("c", pa.array([cell.encode() for cell in cells]), kind, problems)
+    wanted = ColumnType(kind, is_given=True)
+
+    found = column_of("c", pa.array([cell.encode() for cell in cells]), wanted, problems)
 
     assert found.type == kind or len(problems) == len(cells)
     for row, cell in enumerate(cells):
@@ -235,6 +244,89 @@ def read_alone(cell: str, kind: Any) -> list[Any] | None:
     except pa.ArrowInvalid:
         return None
     return list(table["c"].to_pylist())
+
+
+WHOLE = st.from_regex(r"[+-]?0{0,2}[0-9]{1,22}", fullmatch=True)
+NUMBERS = st.one_of(
+    WHOLE,
+    st.integers(-(2**70), 2**70).map(str),
+    st.floats(allow_nan=False, allow_infinity=False).map(str),
+    st.from_regex(r"[+-]?[0-9]{0,20}\.[0-9]{0,20}([eE][+-]?[0-9]{1,3})?", fullmatch=True),
+    st.from_regex(r" ?[+-]?[0-9]{1,3} ?", fullmatch=True),
+    st.sampled_from(["1_000", "0x10", "0X1F", "1e400", "-1e400", "inf", "12:30", "٣", "+", "."]),
+)
+
+
+@given(cells=st.lists(st.one_of(NUMBERS, CELLS), min_size=1, max_size=6))
+def test_a_cell_is_published_without_loss_or_as_text(cells: list[str]) -> None:
+    """What the inferred type takes, reading takes too; only overflow is a fault of its row."""
+    kinds = types_of(("c,d\n" + "".join(f"{quoted(c)},1\n" for c in cells)).encode(), ",", {})
+    problems: Problems = {}
+
+    found = column_of("c", pa.array([cell.encode() for cell in cells]), kinds["c"], problems)
+
+    for row, (cell, value) in enumerate(zip(cells, found.to_pylist(), strict=True)):
+        if row in problems:
+            assert "too large" in str(problems[row])
+            assert math.isinf(float(cell))
+        elif value is None:
+            assert cell in ("", "NA", "nan")
+        elif isinstance(value, str):
+            assert value == cell
+        elif isinstance(value, bool):
+            assert cell.lower() == str(value).lower()
+        elif cell.strip().lstrip("+-").isdigit():
+            assert Decimal(cell.strip()) == Decimal(value)
+            assert not cell.strip().lstrip("+-")[:-1].startswith("0")
+        else:
+            assert value == float(cell)
+
+
+def quoted(cell: str) -> str:
+    """Return a cell in quotes, as a CSV file has one that holds any text."""
+    return '"' + cell.replace('"', '""') + '"'
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["+5", "-3"], ["+5", "-3"]),
+        (["+5.5", "-3"], [5.5, -3.0]),
+        (["+491701234567", "030123"], ["+491701234567", "030123"]),
+        (["007", "8"], ["007", "8"]),
+        (["0x10", "1"], ["0x10", "1"]),
+        (["9007199254740993", "1.5"], ["9007199254740993", "1.5"]),
+        (["9007199254740992", "1.5"], [9007199254740992.0, 1.5]),
+        (["2024-01-01T00:00:00+02:00"], ["2024-01-01T00:00:00+02:00"]),
+        (["2024-01-01"], ["2024-01-01"]),
+        (["12:30"], ["12:30"]),
+        (["true", "0"], ["true", "0"]),
+        (["true", "FALSE"], [True, False]),
+        ([".5", "5.", "1e3"], [0.5, 5.0, 1000.0]),
+        (["1e400", "2"], ["c: '1e400' is too large for double", 2.0]),
+    ],
+)
+def test_a_column_is_of_numbers_where_none_changes(
+    path: Path, cells: list[str], values: list[Any]
+) -> None:
+    """Ids, phone numbers, times and the like are text as they are written."""
+    path.write_text("c\n" + "".join(f"{cell}\n" for cell in cells))
+
+    found = rows(path, "--row=value", "--input-columns=c")
+
+    assert [one if isinstance(one, str) else one[0] for one in found] == values
+
+
+def test_a_type_that_is_given_reads_what_it_can(path: Path) -> None:
+    """A number may lose how it is written then, but none becomes infinite."""
+    path.write_text("a,b,t\n007,0.5,2024-01-01T10:00:00\n0x10,1e39,2024-01-01T00:00:00\n")
+
+    words = ("--column-types=a=int64,b=float32,t=timestamp[s]", "--metadata-columns=t")
+
+    assert rows(path, *words) == [
+        ({"a": 7, "b": 0.5}, {"t": "2024-01-01T10:00:00"}),
+        "b: '1e39' is too large for float",
+    ]
 
 
 def test_an_empty_cell_is_a_row() -> None:

@@ -1,8 +1,11 @@
 """Cells of a CSV file as values of their column's type; one that is none is its row's fault."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from topicserve.cli.publish.csv_files.exactness import inexact_rows, overflowing
 from topicserve.wire.errors import InvalidRecordError
 
 _MAX_SHOWN = 64
@@ -10,8 +13,20 @@ _MAX_SHOWN = 64
 Problems = dict[int, InvalidRecordError]
 
 
+class ColumnType(NamedTuple):
+    """What the cells of a column become."""
+
+    kind: Any
+    """A type of Arrow's."""
+    is_given: bool = False
+    """Whether the user named it: then a cell may lose how it is written, as 007 does in int64.
+
+    Of a type that was inferred a later cell must be written as `exactness` says.
+    """
+
+
 def column_of(
-    name: str, cells: Any, kind: Any, problems: Problems, *, empty_is_null: bool = False
+    name: str, cells: Any, wanted: ColumnType, problems: Problems, *, empty_is_null: bool = False
 ) -> Any:
     """Return a column of cells, which are bytes, in its type.
 
@@ -21,6 +36,7 @@ def column_of(
     import pyarrow as pa
     from pyarrow import compute
 
+    kind = wanted.kind
     text, unreadable = _convert(cells, lambda part: part.cast(pa.string()))
     for row in unreadable:
         _note(problems, row, name, f"{cells[row].as_py()[:_MAX_SHOWN]!r} is not UTF-8")
@@ -28,15 +44,13 @@ def column_of(
         is_null = compute.equal(text, "") if empty_is_null else None
         return text if is_null is None else compute.if_else(is_null, pa.scalar(None, kind), text)
     values, wrong = _convert(text, lambda part: converted(part, kind))
-    for row in wrong:
-        _note(
-            problems,
-            row,
-            name,
-            f"{text[row].as_py()[:_MAX_SHOWN]!r} is not {kind}, the column's type; give another "
-            f"with --column-types {name}=string",
-        )
-    return values
+    inexact = [] if wanted.is_given else inexact_rows(text, values, kind)
+    for row in [*wrong, *inexact]:
+        _note(problems, row, name, _problem(text[row].as_py(), kind, name))
+    too_large = overflowing(text, values)
+    for row in too_large:
+        _note(problems, row, name, f"{text[row].as_py()[:_MAX_SHOWN]!r} is too large for {kind}")
+    return _without(values, [*inexact, *too_large])
 
 
 def converted(text: Any, kind: Any) -> Any:
@@ -84,6 +98,25 @@ def _convert(cells: Any, convert: Callable[[Any], Any]) -> tuple[Any, list[int]]
     kind = next((part.type for part in found if part is not None), pa.null())
     arrays = [pa.nulls(1, kind) if part is None else part for part in found]
     return pa.concat_arrays(arrays), wrong
+
+
+def _without(values: Any, rows: Sequence[int]) -> Any:
+    """Return values of which those in these rows are null."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if not rows:
+        return values
+    is_out = np.zeros(len(values), bool)
+    is_out[list(rows)] = True
+    return compute.if_else(pa.array(is_out), pa.scalar(None, values.type), values)
+
+
+def _problem(cell: str, kind: Any, name: str) -> str:
+    return (
+        f"{cell[:_MAX_SHOWN]!r} is not {kind}, the column's type; give another "
+        f"with --column-types {name}=string"
+    )
 
 
 def _note(problems: Problems, row: int, name: str, problem: str) -> None:

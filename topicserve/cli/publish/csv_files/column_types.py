@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from topicserve.cli.errors import UsageError
-from topicserve.cli.publish.csv_files.cells import converted
+from topicserve.cli.publish.csv_files.cells import ColumnType, converted
+from topicserve.cli.publish.csv_files.exactness import inexact_rows
 from topicserve.producer.rows.chunks import distinct
 
 _WANTED = "one of Arrow's types, such as int64, float64, bool, string, date32 or timestamp[ns]"
-_MAX_UINT64 = 2**64 - 1
-_MAX_DIGITS = 20
 
 
 def read_types(typed: str | None) -> dict[str, Any]:
@@ -26,17 +25,15 @@ def read_types(typed: str | None) -> dict[str, Any]:
 
 def types_of(
     head: bytes, delimiter: str, given: Mapping[str, Any], *, is_cut: bool = False
-) -> dict[str, Any]:
+) -> dict[str, ColumnType]:
     """Return each column's type in order: as given, else what the first rows' cells are.
 
     `head` is the beginning of a file; the row that it may end in is left out where it `is_cut`.
 
-    What is no number, time or boolean is text, and so is a column whose cells are all empty or
-    `NA`; whole numbers that no integer of Arrow's holds are text, too. Raises UsageError for a
-    column that is not there.
+    A column is of numbers or booleans where every cell is one and nothing else (see `exactness`),
+    and text otherwise, as are dates, times, and a column whose cells are all empty or `NA`. Raises
+    UsageError for a column that is not there.
     """
-    import pyarrow as pa
-
     rows = _whole_rows(head) if is_cut else head
     inferred = _read(rows, delimiter).schema
     names = distinct(inferred.names)
@@ -44,17 +41,13 @@ def types_of(
     if unknown is not None:
         known = ", ".join(map(repr, names))
         raise UsageError(f"there is no column {unknown!r}, only {known}")
-    types = {}
-    for field in inferred:
-        if field.name in given:
-            types[field.name] = given[field.name]
-        elif pa.types.is_null(field.type) or pa.types.is_binary(field.type):
-            types[field.name] = pa.string()
-        elif pa.types.is_floating(field.type):
-            types[field.name] = _type_of_numbers(field.name, names, rows, delimiter)
-        else:
-            types[field.name] = field.type
-    return types
+    cells = binary_reader(rows, delimiter, names).read_all()
+    return {
+        field.name: ColumnType(given[field.name], is_given=True)
+        if field.name in given
+        else _inferred(cells[field.name].combine_chunks(), field.type)
+        for field in inferred
+    }
 
 
 def binary_reader(file: Any, delimiter: str, names: Sequence[str], **options: Any) -> Any:
@@ -95,24 +88,48 @@ def _whole_rows(head: bytes) -> bytes:
     return head[:end] or head
 
 
-def _type_of_numbers(name: str, names: Sequence[str], rows: bytes, delimiter: str) -> Any:
-    """Return float64 but for whole numbers beyond int64, which it would round."""
+def _inferred(cells: Any, kind: Any) -> ColumnType:
+    """Return the type that pyarrow finds, if all cells are that exactly; text otherwise."""
     import pyarrow as pa
 
-    cells = binary_reader(rows, delimiter, names).read_all()[name].combine_chunks()
-    numbers = set(cells.to_pylist()) - set(map(str.encode, _null_values()))
-    if not all(number.strip().lstrip(b"+-").isdigit() for number in numbers):
-        return pa.float64()
-    is_unsigned = all(
-        len(number.strip()) <= _MAX_DIGITS and 0 <= int(number) <= _MAX_UINT64 for number in numbers
-    )
-    return pa.uint64() if is_unsigned else pa.string()
+    for candidate in _candidates(kind):
+        text = cells.cast(pa.string())
+        # Whole numbers alone are here beyond uint64, or begin with a +, as phone numbers do.
+        is_taken = _is_exactly(text, candidate) and not (
+            candidate == pa.float64() and _are_whole(text)
+        )
+        if is_taken:
+            return ColumnType(candidate)
+    return ColumnType(pa.string())
 
 
-def _null_values() -> Sequence[str]:
-    from pyarrow import csv
+def _is_exactly(text: Any, kind: Any) -> bool:
+    import pyarrow as pa
 
-    return list(csv.ConvertOptions().null_values)
+    try:
+        values = converted(text, kind)
+    except pa.ArrowInvalid:
+        return False
+    return not inexact_rows(text, values, kind)
+
+
+def _candidates(kind: Any) -> Sequence[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_floating(kind):
+        # Whole numbers beyond int64 are floats to pyarrow.
+        return pa.uint64(), pa.float64()
+    return [kind] if pa.types.is_integer(kind) or pa.types.is_boolean(kind) else []
+
+
+def _are_whole(text: Any) -> bool:
+    """Tell a column of whole numbers alone, signs and leading zeros included."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    is_missing = compute.is_null(converted(text, pa.float64()))
+    is_whole = compute.match_substring_regex(text, r"^[ \t]*[+-]?[0-9]+[ \t]*$")
+    return bool(compute.all(compute.or_(is_missing, is_whole)).as_py())
 
 
 def _type(alias: str) -> Any:

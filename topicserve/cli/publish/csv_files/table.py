@@ -5,7 +5,7 @@ from typing import IO, Any, NamedTuple
 
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.arrow_tables import batch_chunks, pyarrow, readable
-from topicserve.cli.publish.csv_files.cells import Problems, column_of
+from topicserve.cli.publish.csv_files.cells import ColumnType, Problems, column_of
 from topicserve.cli.publish.csv_files.column_types import binary_reader, read_types, types_of
 from topicserve.cli.publish.files import Input
 from topicserve.cli.publish.rows import MAX_TOLD
@@ -96,7 +96,7 @@ class CsvTable:
         if self._wrong is not None:
             raise UsageError(f"{self.name}: row {first + 1:,}: {self._wrong.problem}")
 
-    def _typed(self, chunk: Chunk, types: dict[str, Any]) -> Chunk:
+    def _typed(self, chunk: Chunk, types: dict[str, ColumnType]) -> Chunk:
         """Return the columns that are needed with their types."""
         problems: Problems = {}
         columns = dict(chunk.columns)
