@@ -114,16 +114,22 @@ def to_tensor_proto(array: NDArray[Any]) -> pb.TensorProto:
     Strings are object arrays of bytes; str is taken too, as UTF-8. Raises TensorProtoError where
     the dtype has no counterpart or an object array holds something else.
     """
-    proto = pb.TensorProto(dtype=to_data_type(array.dtype))
-    dims = proto.tensor_shape.dim
-    for size in array.shape:
-        dims.add(size=size)
+    proto = tensor_description(array.dtype, array.shape)
     if proto.dtype == pb.DT_STRING:
         proto.string_val.extend(as_bytes(array.ravel().tolist()))
     else:
         if array.dtype.byteorder == ">":
             array = array.astype(array.dtype.newbyteorder("<"))
         proto.tensor_content = array.tobytes()
+    return proto
+
+
+def tensor_description(dtype: np.dtype[Any], shape: Sequence[int]) -> pb.TensorProto:
+    """Return a tensor of this dtype and shape that has no elements yet; see `to_tensor_proto`."""
+    proto = pb.TensorProto(dtype=to_data_type(dtype))
+    dims = proto.tensor_shape.dim
+    for size in shape:
+        dims.add(size=size)
     return proto
 
 

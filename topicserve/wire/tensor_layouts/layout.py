@@ -1,4 +1,4 @@
-"""Where a PredictRequest or a PredictResponse holds its tensors' numbers.
+"""Where a PredictRequest holds its tensors' numbers.
 
 Requests of one client have the same names, dtypes and shapes, so all their bytes are equal but the
 numbers. Numbers lie in a message as they lie in an array, if the client filled `tensor_content`,
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from topicserve.errors import TopicserveError
 
-REQUEST_INPUTS, RESPONSE_OUTPUTS = 2, 1
-"""The field numbers of the two messages' tensors."""
+_REQUEST_INPUTS = 2
 
 _MODEL_SPEC_AND_TENSORS_AND_FILTER = frozenset({1, 2, 3})
 _VARINT, _LENGTH_DELIMITED = 0, 2
@@ -69,18 +68,12 @@ class Layout:
     def _fits_between(self, message: bytes) -> bool:
         return all(message.startswith(piece, start) for start, piece in self._fixed)
 
-    def pieces(self) -> list[bytes]:
-        """Return the bytes around the places: before the first, between two, after the last."""
-        return [self._head, *(piece for _, piece in self._fixed), self._tail]
 
-
-def layout_of(
-    message: bytes, tensors: int, columns: Mapping[str, Any], text: str | None = None
-) -> Layout | None:
-    """Return a message's layout, None where it has none.
+def layout_of(message: bytes, columns: Mapping[str, Any], text: str | None = None) -> Layout | None:
+    """Return the layout of a PredictRequest, None where it has none.
 
     `columns` are the message's tensors, read; all must be of numbers, but for `text`, which must be
-    one string. `tensors` is the number of the message's field for them.
+    one string.
     """
     if not 0 < len(columns) <= MAX_TENSORS or not all(
         _is_text(column) if name == text else _is_of_numbers(column)
@@ -94,7 +87,7 @@ def layout_of(
     if len(message) - sum(map(len, elements.values())) > MAX_FIXED_BYTES:
         return None
     try:
-        places = list(_places(message, tensors))
+        places = list(_places(message))
     except (IrregularError, UnicodeDecodeError):
         return None
     found = {place.name: message[place.start : place.stop] for place in places}
@@ -121,11 +114,11 @@ def content_of(column: NDArray[Any]) -> memoryview:
     return memoryview(octets)
 
 
-def _places(message: bytes, tensors: int) -> Iterator[FieldPlace]:
+def _places(message: bytes) -> Iterator[FieldPlace]:
     for number, start, stop in _fields(message, 0, len(message)):
         if number not in _MODEL_SPEC_AND_TENSORS_AND_FILTER:
             raise IrregularError("an unknown field")
-        if number == tensors:
+        if number == _REQUEST_INPUTS:
             yield _place(message, start, stop)
 
 

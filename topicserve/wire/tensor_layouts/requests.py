@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from topicserve.wire.bodies.asked import Asked
 from topicserve.wire.headers import ServableSpec
-from topicserve.wire.tensor_layouts.layout import REQUEST_INPUTS, Layout, layout_of
+from topicserve.wire.tensor_layouts.layout import Layout, layout_of
 
 # What is joined at once: it stays in the processor's cache.
 _CHUNK_BYTES = 256 * 1024
@@ -116,7 +116,7 @@ class RequestLayouts:
         misses = self._misses[size] = self._misses.get(size, 0) + 1
         if misses == 1 or misses & (misses - 1):
             return
-        layout = layout_of(message, REQUEST_INPUTS, columns, uid)
+        layout = layout_of(message, columns, uid)
         if layout is not None:
             self._misses[size] = 0
             self._add(size, RequestLayout(layout, asked, columns, uid))

@@ -1,15 +1,22 @@
-"""PredictResponses of a batch, written as copies of one with other numbers."""
+"""PredictResponses of a batch, written as copies of one with other numbers.
+
+Protobuf never sees the numbers: it would copy them six times.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
+from topicserve.protos.tensors import tensor_description
 from topicserve.wire.header_names import PROTOBUF_CONTENT_TYPE
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.protobuf_codec import encode_predict_response
 from topicserve.wire.result import Metadata
-from topicserve.wire.tensor_layouts.layout import RESPONSE_OUTPUTS, content_of, layout_of
+from topicserve.wire.tensor_layouts.layout import MAX_TENSORS, content_of
+
+# Tags: a PredictResponse's outputs, the key and the value of one, the bytes of a TensorProto.
+_OUTPUTS, _KEY, _VALUE, _TENSOR_CONTENT = b"\x0a", b"\x0a", b"\x12", b"\x22"
 
 
 class ResponseWriter:
@@ -44,16 +51,12 @@ class ResponseWriter:
         """
         wanted = record.output_filter
         key = count, wanted
-        if key in self._templates:
-            template = self._templates[key]
-            return self._encode(start, count, wanted) if template is None else template.at(start)
-        outputs = self._rows(start, count, wanted)
-        message = encode_predict_response(outputs, *self._origin)
-        self._templates[key] = self._template(message, outputs, count)
-        return message
-
-    def _encode(self, start: int, count: int, wanted: Collection[str]) -> bytes:
-        return encode_predict_response(self._rows(start, count, wanted), *self._origin)
+        if key not in self._templates:
+            self._templates[key] = self._template(self._rows(start, count, wanted), count)
+        template = self._templates[key]
+        if template is None:
+            return encode_predict_response(self._rows(start, count, wanted), *self._origin)
+        return template.at(start)
 
     def _rows(self, start: int, count: int, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
         return {
@@ -62,19 +65,20 @@ class ResponseWriter:
             if not wanted or name in wanted
         }
 
-    def _template(
-        self, message: bytes, outputs: Mapping[str, NDArray[Any]], count: int
-    ) -> "_Template | None":
-        layout = layout_of(message, RESPONSE_OUTPUTS, outputs)
-        if layout is None:
+    def _template(self, outputs: Mapping[str, NDArray[Any]], count: int) -> "_Template | None":
+        if not 0 < len(outputs) <= MAX_TENSORS or any(
+            c.dtype.kind in "OSU" for c in outputs.values()
+        ):
             return None
         for name in outputs.keys() - self._contents.keys():
             self._contents[name] = content_of(self._outputs[name])
         parts = [
-            (self._contents[p.name], 0 if p.name in self._whole else (p.stop - p.start) // count)
-            for p in layout.places
+            (self._contents[name], 0 if name in self._whole else column.nbytes // count)
+            for name, column in outputs.items()
         ]
-        return _Template(layout.pieces(), parts, [p.stop - p.start for p in layout.places])
+        pieces = [_before_elements(name, column) for name, column in outputs.items()]
+        pieces.append(encode_predict_response({}, *self._origin))
+        return _Template(pieces, parts, [column.nbytes for column in outputs.values()])
 
 
 class _Template:
@@ -97,3 +101,25 @@ class _Template:
         for (content, stride, size), piece in zip(self._contents, self._pieces, strict=True):
             parts += content[start * stride : start * stride + size], piece
         return b"".join(parts)
+
+
+def _before_elements(name: str, column: NDArray[Any]) -> bytes:
+    """Return what stands in a PredictResponse before the elements of an output of numbers.
+
+    Raises TensorProtoError for a dtype that tensors do not have.
+    """
+    described = tensor_description(column.dtype, column.shape).SerializeToString()
+    elements = _TENSOR_CONTENT + _varint(column.nbytes)
+    tensor_bytes = len(described) + len(elements) + column.nbytes
+    key = name.encode()
+    entry = _KEY + _varint(len(key)) + key + _VALUE + _varint(tensor_bytes)
+    return _OUTPUTS + _varint(len(entry) + tensor_bytes) + entry + described + elements
+
+
+def _varint(number: int) -> bytes:
+    octets = bytearray()
+    while number >= 0x80:
+        octets.append(number & 0x7F | 0x80)
+        number >>= 7
+    octets.append(number)
+    return bytes(octets)

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,34 @@ def test_rows_that_are_independent_stay_joined() -> None:
 
     checked = [100, 1, 1, 1, 1]
     assert servable.sizes == [1, 1, *checked * 3, 100, 100, 100]
+
+
+class Shifting:
+    """Adds one to long rows."""
+
+    def __init__(self, floats: int) -> None:
+        spec = TensorSpec(np.dtype(np.float32), (floats,))
+        self.signatures = {"serving_default": Signature({"x": spec}, {"y": spec})}
+
+    def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
+        assert signature_name in self.signatures
+        return {"y": inputs["x"] + 1}
+
+
+def test_large_answers_that_are_equal_are_compared_bit_by_bit() -> None:
+    """In no wider numbers: a check takes a fraction of the memory that a batch does."""
+    floats, records = 64 * 1024, 16
+    rows = np.arange(records * floats, dtype=np.float32).reshape(records, 1, floats)
+    peaks = []
+    for batches in (0, 8):
+        predictor = a_predictor(Shifting(floats), (), check_batches=batches)
+        requests = [a_request({"x": row}, form=Form.TENSORS) for row in rows]
+        tracemalloc.start()
+        outcomes_of(predictor, requests)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    assert peaks[1] - peaks[0] < rows.nbytes / 2
 
 
 def test_nothing_is_checked_where_it_is_known() -> None:

@@ -16,11 +16,29 @@ from topicserve.worker.stages.calls.shared_call import (
     SharedCall,
     is_passing,
 )
-from topicserve.worker.stages.calls.tolerance import is_equal, is_same, scale_of
+from topicserve.worker.stages.calls.tolerance import (
+    is_equal,
+    is_identical,
+    is_same,
+    scale_of,
+)
 
 MAX_RECORDS = 4
 # Each costs up to four calls of the same size.
 MAX_SECOND_LOOKS = 2
+
+
+class _Scales(dict[str, Any]):
+    """How large the floats of each output are, found when that is asked: answers may be equal."""
+
+    def __init__(self, call: SharedCall) -> None:
+        super().__init__()
+        self._call = call
+
+    def __missing__(self, name: str) -> Any:
+        scale = scale_of(self._call.outputs[name], has_rows=name not in self._call.whole)
+        self[name] = scale
+        return scale
 
 
 def first_difference(call: SharedCall, names: Sequence[str]) -> Difference | None:
@@ -31,7 +49,7 @@ def first_difference(call: SharedCall, names: Sequence[str]) -> Difference | Non
     by less than the tolerance is looked at a second time. Raises UndecidedError where a lone call
     fails for a reason that passes.
     """
-    scales = {n: scale_of(call.outputs[n], has_rows=n not in call.whole) for n in names}
+    scales = _Scales(call)
     second_looks = 0
     for index in sample(call.feed, call.starts):
         record, rows = call.record(index), call.rows(index)
@@ -102,7 +120,9 @@ def _doubtful(
     return [
         name
         for name, column in shared.items()
-        if name not in known and not is_equal(column, alone[name], scales[name])
+        if name not in known
+        and not is_identical(column, alone[name])
+        and not is_equal(column, alone[name], scales[name])
     ]
 
 
@@ -122,7 +142,7 @@ def _differences(
         elif column.shape != other.shape:
             shapes = f"{list(column.shape)} in a call with others, {list(other.shape)} alone"
             yield Difference(name, f"a record has the shape {shapes}")
-        elif not is_same(column, other, scales[name]):
+        elif not is_identical(column, other) and not is_same(column, other, scales[name]):
             yield Difference(name, "a record has other values in a call with others than alone")
 
 

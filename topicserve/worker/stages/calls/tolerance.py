@@ -38,6 +38,14 @@ def scale_of(column: NDArray[Any], *, has_rows: bool) -> Any:
     return np.maximum(np.quantile(sizes, 0.5, axis=0, method="lower"), typical)
 
 
+def is_identical(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    """Return whether two arrays are the same bit by bit, which costs a fraction of `is_same`."""
+    if first.dtype != second.dtype or first.shape != second.shape or first.dtype.hasobject:
+        return False
+    one, other = (np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (first, second))
+    return bool(np.array_equal(one, other))
+
+
 def is_same(first: NDArray[Any], second: NDArray[Any], scale: Any) -> bool:
     """Return whether two arrays of one shape are the same, floats within the tolerance.
 
