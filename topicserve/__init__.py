@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         RecordTooLargeError,
         UnknownTopicError,
     )
+    from topicserve.backends.references.body_reader import BodyReader
     from topicserve.errors import TopicserveError
     from topicserve.producer.asynchronous.readers import AsyncDeadLetterReader, AsyncResultReader
     from topicserve.producer.asynchronous.record_producer import (
@@ -51,6 +52,7 @@ __all__ = [
     "BackendError",
     "BackendUnavailableError",
     "BacklogFullError",
+    "BodyReader",
     "CommitRefusedError",
     "DeadLetter",
     "DeadLetterError",
@@ -87,6 +89,7 @@ _HOMES = {
         "RecordTooLargeError",
         "UnknownTopicError",
     ],
+    "topicserve.backends.references.body_reader": ["BodyReader"],
     "topicserve.errors": ["TopicserveError"],
     "topicserve.producer.asynchronous.readers": ["AsyncDeadLetterReader", "AsyncResultReader"],
     "topicserve.producer.asynchronous.record_producer": [

@@ -1,4 +1,4 @@
-"""Bodies that lie elsewhere, fetched by a real worker: from files, and over HTTP."""
+"""A real worker fetches bodies from files and over HTTP, and stores a result too large."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ import pytest
 from tests.support.processes.deployment import Deployment
 from tests.support.references.body_server import BodyServer, a_body_server, whole
 from tests.support.servables.table import check_table_result, table_records, table_servable
-from tests.support.traffic.accounts import Sent
+from tests.support.traffic.accounts import Sent, a_record
+from topicserve.backends.references.body_reader import BodyReader
 from topicserve.embedded.stack import Stack
 from topicserve.wire import header_names as names
 
@@ -52,6 +53,8 @@ def test_bodies_are_fetched_and_bad_ones_given_up_alone(
         answer(connection)  # type: ignore[arg-type]
 
     made = table_records()(220)
+    # Metadata is part of a JSON result, which is then larger than a topic takes by default.
+    huge = a_record("k7", metadata={"text": "x" * (1024 * 1024 - 100)})
     plain, in_files, on_server, bad = made[:100], made[100:150], made[150:200], made[200:]
     records = [*plain]
     for number, record in enumerate(in_files):
@@ -78,9 +81,14 @@ def test_bodies_are_fetched_and_bad_ones_given_up_alone(
         "s3://bucket/a": "dataref_refused",
     }
     given_up = [by_reference(r, u, b"") for r, u in zip(bad, expected, strict=False)]
+    results = f"file://{tmp_path}/results"
     tables = {
         "delivery": {"guarantee": "exactly_once", "max_retry_pause_seconds": 0.1},
-        "dataref": {"allow": [f"file://{files}", server.url], "max_bytes": MAX_BYTES},
+        "dataref": {
+            "allow": [f"file://{files}", server.url],
+            "max_bytes": MAX_BYTES,
+            "results": results,
+        },
     }
     with (
         Stack() as stack,
@@ -92,13 +100,15 @@ def test_bodies_are_fetched_and_bad_ones_given_up_alone(
         worker, traffic = deployment.worker(), deployment.traffic
         deployment.start(worker)
 
-        traffic.publish([*records[:120], *given_up, *records[120:]])
+        traffic.follow = BodyReader([results]).follow
+        traffic.publish([*records[:120], huge, *given_up, *records[120:]])
         traffic.until_answered(LIMIT_SECONDS)
 
         assert traffic.seen.reasons == {
             record.key: reason for record, reason in zip(given_up, expected.values(), strict=True)
         }
         assert set(traffic.seen.answers.values()) == {1}
-        assert len(traffic.seen.answers) == len(records)
+        assert traffic.seen.answers.keys() == {record.key for record in (*records, huge)}
+        assert worker.metric("topicserve_stored_results_total") >= 1
         assert worker.metric("topicserve_dataref_fetches_total", outcome="found") >= 100
         assert worker.metric("topicserve_dataref_fetches_total", outcome="failed") >= 5

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from topicserve.backends.errors import CommitRefusedError
+from topicserve.backends.references.body_reader import BodyReader
 from topicserve.cli.argument_types import count, seconds
 from topicserve.cli.connection import add_kafka_arguments, kafka_settings, need_topic
 from topicserve.cli.errors import UsageError
@@ -66,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only results whose metadata was found, missing, or declared absent",
     )
     parser.add_argument(
+        "--allow-dataref",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="read results that lie elsewhere under this URL (ce_dataref); may be repeated",
+    )
+    parser.add_argument(
         "--dead-letters", action="store_true", help="the topic holds dead letters, not results"
     )
 
@@ -111,11 +119,14 @@ def open_reader(arguments: argparse.Namespace, on_invalid: OnInvalid) -> AnyRead
             consumer, arguments.topic, servable=arguments.servable, on_invalid=on_invalid
         )
     is_wanted = header_filter(arguments.servable, arguments.version, arguments.metadata_status)
+    bodies = BodyReader(arguments.allow_dataref) if arguments.allow_dataref else None
 
     def decode(record: KafkaRecord) -> Result | ShadowRecord | None:
         if not is_wanted(record):
             return None
-        return decode_shadow_record(record) if is_shadow_record(record) else decode_result(record)
+        if is_shadow_record(record):
+            return decode_shadow_record(record)
+        return decode_result(record if bodies is None else bodies.follow(record))
 
     return TopicReader[Result | ShadowRecord](
         consumer, arguments.topic, decode, on_invalid=on_invalid

@@ -9,6 +9,7 @@ from topicserve.backends.broker import Consumer
 from topicserve.backends.defaults import DEFAULT_CLIENT
 from topicserve.backends.errors import BackendConfigError, UnknownTopicError
 from topicserve.backends.kafka_clients import open_broker
+from topicserve.backends.references.body_reader import BodyReader
 from topicserve.producer import arguments
 from topicserve.producer.topic_reader import CheckTopic, OnInvalid, TopicReader
 from topicserve.wire import header_names as names
@@ -40,11 +41,14 @@ class ResultReader(TopicReader[Result]):
         metadata_status: MetadataStatus | str | None = None,
         on_invalid: OnInvalid | None = None,
         check_topic: CheckTopic | None = None,
+        bodies: BodyReader | None = None,
     ) -> None:
         is_wanted = header_filter(servable, version, metadata_status)
 
         def decode(record: KafkaRecord) -> Result | None:
-            return decode_result(record) if is_wanted(record) else None
+            if not is_wanted(record):
+                return None
+            return decode_result(record if bodies is None else bodies.follow(record))
 
         super().__init__(consumer, topic, decode, on_invalid=on_invalid, check_topic=check_topic)
 
@@ -61,6 +65,7 @@ class ResultReader(TopicReader[Result]):
         version: int | None = None,
         metadata_status: MetadataStatus | str | None = None,
         on_invalid: OnInvalid | None = None,
+        bodies: BodyReader | None = None,
     ) -> Self:
         """Return a reader with a connection of its own.
 
@@ -68,6 +73,7 @@ class ResultReader(TopicReader[Result]):
         with the group's other members; without one it reads from the beginning, alone.
         `servable`, `version` and `metadata_status` leave out all other results, by their headers.
         `on_invalid` hears of records that are no results; without it `read` raises their error.
+        `bodies` reads the results that workers have stored elsewhere; without it these are invalid.
         `kafka_settings` are Kafka's own names and values. Raises BackendConfigError naming the
         setting or argument that is wrong; whether brokers and topic are there shows in `read`.
         """
@@ -81,6 +87,7 @@ class ResultReader(TopicReader[Result]):
             metadata_status=metadata_status,
             on_invalid=on_invalid,
             check_topic=topic_check(bootstrap_servers, topic, client, kafka_settings),
+            bodies=bodies,
         )
 
 

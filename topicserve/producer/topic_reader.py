@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from topicserve.backends.broker import Consumer, Offsets
+from topicserve.backends.errors import BackendUnavailableError
 from topicserve.backends.own_process import own_process
 from topicserve.producer import arguments
 from topicserve.wire.errors import InvalidRecordError
@@ -165,17 +166,24 @@ class TopicReader(Generic[T]):
     def next_polled(self) -> T | None:
         """Return what the first polled record is; None for one that is not wanted.
 
-        Raises InvalidRecordError for one that cannot be read, unless `on_invalid` is told.
+        Raises InvalidRecordError for one that cannot be read, unless `on_invalid` is told, and
+        BackendUnavailableError for one whose body lies elsewhere and cannot be read now: that is
+        the first one again the next time.
         """
         record = self.polled.popleft()
-        self._positions.passed(record)
         try:
-            return self._decode(record)
+            wanted = self._decode(record)
+        except BackendUnavailableError:
+            self.polled.appendleft(record)
+            raise
         except InvalidRecordError as error:
+            self._positions.passed(record)
             if self._on_invalid is None:
                 raise
             self._on_invalid(record, error)
             return None
+        self._positions.passed(record)
+        return wanted
 
     def _check(self, *, is_needed: bool) -> None:
         """Ask whether the topic is there, unless it is known and that is enough."""

@@ -16,6 +16,7 @@ from topicserve.backends.broker import (
     RebalanceListener,
 )
 from topicserve.backends.errors import BackendError
+from topicserve.backends.references.body_reader import BodyReader
 from topicserve.producer.backlog import Backlog
 from topicserve.producer.client.core import ClientCore
 from topicserve.producer.client.listener import ResultListener
@@ -51,7 +52,8 @@ def a_dead_letter(sent: OutgoingRecord, reason: Reason, message: str) -> Outgoin
 class Traffic:
     """Answers each record that is sent, at once; `answer` says with what."""
 
-    def __init__(self) -> None:
+    def __init__(self, bodies: BodyReader | None = None) -> None:
+        self._bodies = bodies
         self.answer: Answer = lambda sent: [a_result(sent)]
         self.log = MemoryLog()
         self.store = MemoryMetadataStore()
@@ -66,7 +68,7 @@ class Traffic:
 
     def core(self, **bounds: int) -> ClientCore:
         """Return a client's core on this traffic."""
-        requests = PendingRequests()
+        requests = PendingRequests(self._bodies)
         backlog = Backlog(bounds.get("max_records", 1000), 1 << 26)
         return ClientCore(
             RecordEncoder("in", "/test", "digits"),

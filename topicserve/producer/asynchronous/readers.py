@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from topicserve.backends.defaults import DEFAULT_CLIENT
+from topicserve.backends.references.body_reader import BodyReader, refers
 from topicserve.producer.result_reader import DeadLetterReader, ResultReader
 from topicserve.producer.topic_reader import OnInvalid, TopicReader
 from topicserve.wire.dead_letter import DeadLetter
@@ -85,7 +86,8 @@ class AsyncTopicReader(Generic[T]):
         await self.close()
 
     async def _next(self) -> T | None:
-        if len(self._reader.polled[0].value or b"") < _LARGE_BYTES:
+        first = self._reader.polled[0]
+        if len(first.value or b"") < _LARGE_BYTES and not refers(first):
             return self._reader.next_polled()
         return await self._run(self._reader.next_polled)
 
@@ -109,6 +111,7 @@ class AsyncResultReader(AsyncTopicReader[Result]):
         version: int | None = None,
         metadata_status: MetadataStatus | str | None = None,
         on_invalid: OnInvalid | None = None,
+        bodies: BodyReader | None = None,
     ) -> Self:
         """Return a reader with a connection of its own; the same as ResultReader's.
 
@@ -126,6 +129,7 @@ class AsyncResultReader(AsyncTopicReader[Result]):
                 version=version,
                 metadata_status=metadata_status,
                 on_invalid=on_invalid,
+                bodies=bodies,
             )
         )
 

@@ -8,6 +8,7 @@ from typing import Any, Self, Unpack
 from topicserve.backends.defaults import DEFAULT_CLIENT, DEFAULT_KEY_PREFIX
 from topicserve.backends.own_process import require_process, this_process
 from topicserve.backends.redis_store import DEFAULT_TTL_SECONDS
+from topicserve.backends.references.body_reader import BodyReader
 from topicserve.producer import arguments
 from topicserve.producer.asynchronous.queueing import encoded_aside, put_aside
 from topicserve.producer.client.connections import DEFAULT_SOURCE, open_core
@@ -60,6 +61,7 @@ class AsyncPredictClient:
         ttl_seconds: float = DEFAULT_TTL_SECONDS,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         max_pending_requests: int = MAX_PENDING_REQUESTS,
+        bodies: BodyReader | None = None,
     ) -> Self:
         """Return a client with connections of its own; the same as PredictClient's.
 
@@ -77,6 +79,7 @@ class AsyncPredictClient:
             kafka_settings=kafka_settings,
             key_prefix=key_prefix,
             ttl_seconds=ttl_seconds,
+            bodies=bodies,
         )
         return cls(core, timeout_seconds=timeout_seconds, max_pending_requests=max_pending_requests)
 

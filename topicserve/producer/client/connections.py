@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from topicserve.backends.broker import Consumer
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.kafka_settings import DELIVERY_PLACES, unless_set
+from topicserve.backends.references.body_reader import BodyReader
 from topicserve.producer import arguments
 from topicserve.producer.backlog import Backlog
 from topicserve.producer.client.core import ClientCore
@@ -51,6 +52,7 @@ def open_core(
     kafka_settings: Mapping[str, object] | None,
     key_prefix: str,
     ttl_seconds: float,
+    bodies: BodyReader | None = None,
 ) -> ClientCore:
     """Return a client's core. Raises BackendConfigError naming the setting that is wrong."""
     topics = [arguments.topic_name(output_topic)]
@@ -63,7 +65,7 @@ def open_core(
     servers: dict[str, object] = {"bootstrap.servers": arguments.server_list(bootstrap_servers)}
     settings = arguments.settings_of(kafka_settings)
     broker = open_broker(client, servers | settings)
-    requests = PendingRequests()
+    requests = PendingRequests(bodies)
 
     def open_consumer() -> Consumer:
         return broker.consumer(f"{GROUP_PREFIX}{uuid.uuid4()}", unless_set(_CONSUMER, settings))

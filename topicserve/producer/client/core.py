@@ -141,7 +141,7 @@ class ClientCore:
         closed = BackendUnavailableError("the client was closed before the result came")
         self.requests.fail_all(closed)
         self.listener.close()
-        self.requests.fail_all(closed)
+        self.requests.close(closed)
         with suppress(PublishError):  # each request has raised its own
             self.publisher.close(timeout_seconds)
 

@@ -9,6 +9,7 @@ from typing import Any, Self, Unpack
 from topicserve.backends.defaults import DEFAULT_CLIENT, DEFAULT_KEY_PREFIX
 from topicserve.backends.own_process import own_process
 from topicserve.backends.redis_store import DEFAULT_TTL_SECONDS
+from topicserve.backends.references.body_reader import BodyReader
 from topicserve.producer import arguments
 from topicserve.producer.client.connections import DEFAULT_SOURCE, open_core
 from topicserve.producer.client.core import CLOSE_SECONDS, ClientCore, PendingRequest, RecordFields
@@ -61,12 +62,15 @@ class PredictClient:
         ttl_seconds: float = DEFAULT_TTL_SECONDS,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         max_pending_requests: int = MAX_PENDING_REQUESTS,
+        bodies: BodyReader | None = None,
     ) -> Self:
         """Return a client with connections of its own.
 
         Without a `dead_letter_topic` a record that a worker gives up is a request that times out.
         `kafka_settings` are Kafka's own names and values, for producer and consumer.
-        `timeout_seconds` is that of a request that names none. The rest is as RecordProducer's.
+        `timeout_seconds` is that of a request that names none. `bodies` reads results that workers
+        have stored elsewhere; without it such a request raises InvalidRecordError. The rest is as
+        RecordProducer's.
         """
         core = open_core(
             bootstrap_servers,
@@ -80,6 +84,7 @@ class PredictClient:
             kafka_settings=kafka_settings,
             key_prefix=key_prefix,
             ttl_seconds=ttl_seconds,
+            bodies=bodies,
         )
         return cls(core, timeout_seconds=timeout_seconds, max_pending_requests=max_pending_requests)
 

@@ -2,16 +2,19 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from typing import NamedTuple
 
-from topicserve.producer.errors import DeadLetterError, PredictTimeoutError
+from topicserve.backends.references.body_reader import BodyReader, refers
+from topicserve.producer.errors import DeadLetterError, PredictTimeoutError, ProducerClosedError
 from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import REASON_HEADER, Reason, decode_dead_letter
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.result import Result, decode_result
+
+FETCH_THREADS = 4
 
 
 class _Pending(NamedTuple):
@@ -28,9 +31,13 @@ class PendingRequests:
     clients to bound.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bodies: BodyReader | None = None) -> None:
+        """`bodies` reads the results that lie elsewhere; None: these are errors."""
         self._lock = threading.Lock()
         self._pending: dict[bytes, _Pending] = {}
+        self._bodies = bodies
+        self._fetching: set[Future[Result]] = set()
+        self._threads: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -71,12 +78,48 @@ class PendingRequests:
             if pending is None or (calls and pending.call not in calls):
                 return
             del self._pending[record_id]
-        _complete(pending.future, lambda: _result(record_id.decode(), record))
+        if self._bodies is None or not refers(record):
+            _complete(pending.future, lambda: _result(record_id.decode(), record))
+        else:
+            self._fetch(pending.future, record_id.decode(), record, self._bodies)
 
     def fail(self, record_id: str, future: Future[Result], error: BaseException) -> None:
         """Have one request raise this."""
         self.drop(record_id, future)
         _set_exception(future, error)
+
+    def close(self, error: BaseException) -> None:
+        """Have every request raise this, those whose bodies are being read included."""
+        self.fail_all(error)
+        with self._lock:
+            fetching, threads = list(self._fetching), self._threads
+        for future in fetching:
+            _set_exception(future, error)
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch(
+        self, future: Future[Result], record_id: str, record: KafkaRecord, bodies: BodyReader
+    ) -> None:
+        """Read a result's body aside: the thread of results goes on."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(FETCH_THREADS, "topicserve-bodies")
+            self._fetching.add(future)
+        future.add_done_callback(self._forget)
+
+        def complete() -> None:
+            if not future.done():  # its caller may have gone
+                _complete(future, lambda: _result(record_id, bodies.follow(record)))
+
+        try:
+            self._threads.submit(complete)
+        except RuntimeError:  # closed meanwhile
+            _set_exception(future, ProducerClosedError("the client is closed"))
+
+    def _forget(self, future: Future[Result]) -> None:
+        with self._lock:
+            self._fetching.discard(future)
 
     def fail_all(self, error: BaseException) -> None:
         """Have every request raise this."""
