@@ -24,6 +24,7 @@ from topicserve.servables.kinds.saved_model.options import SavedModelOptions
 from topicserve.servables.kinds.tf_serving.options import TfServingOptions
 from topicserve.servables.kinds.tf_serving.remote_model import RemoteModelJson
 from topicserve.servables.kinds.transform import TransformOptions
+from topicserve.servables.kinds.transform.image_step import DecodeImage
 from topicserve.servables.kinds.transform.transform import AnyStep, load_transform
 from topicserve.servables.kinds.vocabulary.vocabulary import VocabularyOptions
 from topicserve.servables.server.refused_formats import REMEDIES
@@ -59,6 +60,14 @@ def default_of(field: Any) -> str:
     return "none" if value is None else f"`{msgspec.json.encode(value).decode()}`"
 
 
+def fields_of_steps(kind: str) -> list[Any]:
+    """Return the keys of the step that has a table of its own, without those of all steps."""
+    if kind != "transform":
+        return []
+    fields = msgspec.structs.fields(DecodeImage)
+    return [field for field in fields if field.name not in ("input", "output")]
+
+
 def test_every_kind_has_a_section() -> None:
     """And none is described that is not there."""
     assert set(re.findall(r"^## (\w+)$", PAGE, re.MULTILINE)) == set(OPTIONS)
@@ -69,7 +78,7 @@ def test_every_kind_has_a_section() -> None:
 def test_options_and_defaults_are_the_codes(kind: str) -> None:
     """One line an option, in the order of the code."""
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| [A-Z`]", section(kind), re.MULTILINE)
-    fields = msgspec.structs.fields(OPTIONS[kind])
+    fields = [*msgspec.structs.fields(OPTIONS[kind]), *fields_of_steps(kind)]
 
     assert rows == [(field.name, default_of(field)) for field in fields]
 
@@ -92,6 +101,9 @@ def test_examples_load(tmp_path: Path) -> None:
 
     (features,) = transform.signatures["serving_default"].outputs.values()
     assert features.shape == (1 + 3 + 200,)
+    (tmp_path / "transform.json").write_text(example("decode_image"))
+    (pixels,) = load_transform(str(tmp_path), "transform.json").signatures.values()
+    assert pixels.outputs["pixels"].shape == (224, 224, 3)
 
 
 def test_files_that_are_never_read_are_those_of_the_code() -> None:

@@ -15,16 +15,20 @@ ENTRIES = 100
 
 
 def write_table(base_path: Path, version: int, content: str = "") -> None:
-    """Write a version of the table that maps "k7" to "k7@<version>", or another content.
+    """Write a version of the table that maps "k7" to "k7@<version>", or another content."""
+    lines = [f"k{number},k{number}@{version}\n" for number in range(ENTRIES)]
+    write_one_file(base_path, version, "hashmap.csv", (content or "".join(lines)).encode())
+
+
+def write_one_file(base_path: Path, version: int, name: str, content: bytes) -> None:
+    """Write a version of one file.
 
     Its manifest says that it is complete at the first look: no test waits for the second one.
     """
     unfinished = base_path.parent / f".{base_path.name}-{version}"
     unfinished.mkdir(parents=True)
-    lines = [f"k{number},k{number}@{version}\n" for number in range(ENTRIES)]
-    table = (content or "".join(lines)).encode()
-    (unfinished / "hashmap.csv").write_bytes(table)
-    (unfinished / MANIFEST).write_text(f"{hashlib.sha256(table).hexdigest()}  hashmap.csv\n")
+    (unfinished / name).write_bytes(content)
+    (unfinished / MANIFEST).write_text(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
     base_path.mkdir(exist_ok=True)
     unfinished.rename(base_path / str(version))
 

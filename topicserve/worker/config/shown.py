@@ -55,8 +55,10 @@ def _flat(key: str, value: object) -> Iterator[tuple[str, str]]:
     if key in _KAFKA_TABLES and isinstance(value, Mapping):
         for name, setting in value.items():
             yield f"{key}.{name}", _shown(setting, is_plain=name in _PLAIN_KAFKA_SETTINGS)
-    elif key == "bodies" and isinstance(value, Mapping):
+    elif key == "bodies" and isinstance(value, Mapping) and value:
         for name, options in value.items():
+            if not options:
+                yield f"{key}.{name}", ""  # it is named all the same
             yield from _options(f"{key}.{name}", options, is_plain=name in SHIPPED)
     elif key == "metadata.redis_url":
         yield key, redact_url(str(value))

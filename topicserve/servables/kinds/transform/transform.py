@@ -10,6 +10,7 @@ from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.servables.kinds.json_file import TensorSpecJson, read_json_file
 from topicserve.servables.kinds.predict_checks import unknown_signature
 from topicserve.servables.kinds.servable import Columns, Signature, TensorSpec
+from topicserve.servables.kinds.transform.image_step import DecodeImage
 from topicserve.servables.kinds.transform.shape_steps import (
     Argmax,
     Concatenate,
@@ -19,7 +20,8 @@ from topicserve.servables.kinds.transform.shape_steps import (
 )
 from topicserve.servables.kinds.transform.value_steps import Bucketize, Cast, Clip, Scale
 
-AnyStep = Scale | Clip | Bucketize | Cast | OneHot | Argmax | Reshape | Rename | Concatenate
+NumberStep = Scale | Clip | Bucketize | Cast | OneHot | Argmax
+AnyStep = NumberStep | Reshape | Rename | Concatenate | DecodeImage
 
 SIGNATURE_NAME = "serving_default"
 

@@ -1,0 +1,145 @@
+"""A step that decodes images, for models that take pixels.
+
+What comes is not trusted: formats are named, sizes are looked at before anything is decoded, and
+whatever the library raises is the fault of the one image. Pillow is imported at the first load.
+"""
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from msgspec import Meta
+
+from topicserve.errors import error_text
+from topicserve.servables.core.errors import InvalidArgumentError
+from topicserve.servables.kinds.servable import TensorSpec
+from topicserve.servables.kinds.transform.step import FLOAT32, Array, OneColumnStep
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Side = Annotated[int, Meta(ge=1, le=4096)]
+Format = Literal["bmp", "gif", "jpeg", "png", "tiff", "webp"]
+Filter = Literal["nearest", "bilinear", "bicubic", "box", "lanczos"]
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# What can be converted; 32-bit pixels cannot, as no one says what their white is.
+_READABLE = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB"})
+_DEEP = "I;16"
+# A progressive JPEG has about ten scans. Each goes over the whole image, and takes 20 bytes at
+# least: a file of a megabyte could ask for hours of work.
+MAX_SCANS = 64
+_START_OF_SCAN = b"\xff\xda"
+_ORIENTATION = 0x0112
+
+
+class DecodeImage(OneColumnStep, frozen=True, kw_only=True, tag="decode_image"):
+    """Pixels of encoded images, resized; of an animation the first frame."""
+
+    size: tuple[Side, Side]
+    """Height and width."""
+    channels: Literal[1, 3, 4] = 3
+    dtype: Literal["uint8", "float32"] = "uint8"
+    formats: tuple[Format, ...] = ("bmp", "gif", "jpeg", "png", "webp")
+    filter: Filter = "bilinear"
+    orient: bool = True
+    max_pixels: Annotated[int, Meta(ge=1, le=150_000_000)] = 25_000_000
+
+    def infer(self, specs: Sequence[TensorSpec]) -> TensorSpec:
+        """Strings become pixels of a known shape."""
+        (spec,) = specs
+        if not spec.dtype.hasobject or spec.shape != ():
+            raise InvalidArgumentError("takes one string a row: an encoded image")
+        _pillow()
+        # It warns of odd files, and Python remembers each text that it was warned with.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        return TensorSpec(np.dtype(self.dtype), (*self.size, self.channels))
+
+    def apply(self, columns: Sequence[Array]) -> Array:
+        """Return pixels from 0 to 255, or as floats from 0 to 1."""
+        (column,) = columns
+        pixels = np.empty((len(column), *self.size, self.channels), np.uint8)
+        for row, data in enumerate(column):
+            pixels[row] = self._decoded(data)
+        return pixels if self.dtype == "uint8" else pixels.astype(FLOAT32) / np.float32(255)
+
+    def _decoded(self, data: bytes) -> Array:
+        pillow = _pillow()
+        known = [name.upper() for name in self.formats]
+        try:
+            with pillow.open(BytesIO(data), formats=known) as image:
+                self._check(image, data)
+                return self._pixels(image)
+        except InvalidArgumentError:
+            raise
+        except pillow.UnidentifiedImageError:
+            raise InvalidArgumentError(f"an image is none of {', '.join(self.formats)}") from None
+        # Decoders of hostile files raise what they like, MemoryError included.
+        except Exception as error:
+            problem = error_text(error)
+            raise InvalidArgumentError(f"an image cannot be decoded: {problem}") from None
+
+    def _check(self, image: "Image", data: bytes) -> None:
+        """Raise InvalidArgumentError for what would take too much to decode; none is yet."""
+        width, height = image.size
+        if width * height > self.max_pixels:
+            raise InvalidArgumentError(
+                f"an image has {width} x {height} pixels; max_pixels allows {self.max_pixels}"
+            )
+        if image.format in ("JPEG", "MPO") and data.count(_START_OF_SCAN) > MAX_SCANS:
+            raise InvalidArgumentError(f"a JPEG has more than {MAX_SCANS} scans")
+        if image.mode not in _READABLE and not image.mode.startswith(_DEEP):
+            raise InvalidArgumentError(f"an image has pixels of the mode {image.mode}")
+
+    def _pixels(self, image: "Image") -> Array:
+        pillow = _pillow()
+        orientation = _orientation(image) if self.orient else 1
+        if image.mode.startswith(_DEEP):
+            deep = np.asarray(image).astype(np.uint16)
+            image = pillow.fromarray((deep >> 8).astype(np.uint8))
+        elif image.mode in ("P", "PA"):
+            image = image.convert("RGBA")  # its transparency may be said in ways that others lack
+        if image.mode != _MODES[self.channels]:
+            image = image.convert(_MODES[self.channels])
+        for turn in _turns(orientation):
+            image = image.transpose(turn)
+        height, width = self.size
+        if image.size != (width, height):
+            image = image.resize((width, height), pillow.Resampling[self.filter.upper()])
+        return np.asarray(image, np.uint8).reshape(height, width, self.channels)
+
+
+def _orientation(image: "Image") -> int:
+    """Return what the EXIF data say, 1 where they say nothing that can be read."""
+    try:
+        found: Any = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return found if type(found) is int else 1
+
+
+def _turns(orientation: int) -> Sequence[Any]:
+    """Return what brings an image upright (EXIF 2.3, tag 0x0112)."""
+    turn = _pillow().Transpose
+    turns = {
+        2: [turn.FLIP_LEFT_RIGHT],
+        3: [turn.ROTATE_180],
+        4: [turn.FLIP_TOP_BOTTOM],
+        5: [turn.TRANSPOSE],
+        6: [turn.ROTATE_270],
+        7: [turn.TRANSVERSE],
+        8: [turn.ROTATE_90],
+    }
+    return turns.get(orientation, ())
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise InvalidArgumentError(
+            f"needs Pillow: pip install 'topicserve[images]' ({error})"
+        ) from None
+    return Image
