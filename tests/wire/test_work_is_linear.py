@@ -7,6 +7,7 @@ from types import FrameType
 
 import pytest
 
+from tests.support.stages.heavy_open_inference import HEAVY_OPEN_INFERENCE
 from tests.support.stages.heavy_records import HEAVY, Heavy
 from tests.support.stages.records import PARTITION, ROUTE, a_kafka_record
 from topicserve.wire.errors import InvalidRecordError
@@ -17,6 +18,8 @@ from topicserve.worker.stages.calls.feeds import build_feeds
 from topicserve.worker.stages.request import Request
 
 pytestmark = pytest.mark.slow
+_PROTOCOL = {f"Open Inference {name}": make for name, make in HEAVY_OPEN_INFERENCE.items()}
+ALL = {**HEAVY, **_PROTOCOL}
 # What a body costs whatever its size, such as an error's message.
 FIXED_CALLS = 300
 SMALL, LARGE = LARGE_BYTES + 1024, 2 * (LARGE_BYTES + 1024)
@@ -63,10 +66,10 @@ def work_of(heavy: Heavy) -> tuple[int, int]:
     return decoding, calls_of(lambda: build_feeds(found, heavy.signature)) if found else 0
 
 
-@pytest.mark.parametrize("name", HEAVY)
+@pytest.mark.parametrize("name", ALL)
 def test_work_grows_with_the_size_of_a_record_and_no_faster(name: str) -> None:
     """Twice the bytes are at most twice the calls, in decoding and in making columns."""
-    once, twice = (work_of(HEAVY[name](size)) for size in (SMALL, LARGE))
+    once, twice = (work_of(ALL[name](size)) for size in (SMALL, LARGE))
 
     for few, many in zip(once, twice, strict=True):
         assert many <= 2.1 * few + FIXED_CALLS
@@ -78,11 +81,14 @@ _WITH_TOKENS = ("NaN", "Infinity", "backslashes")
 
 @pytest.mark.parametrize(
     "name",
-    [n for n in HEAVY if "protobuf" not in n and not any(token in n for token in _WITH_TOKENS)],
+    [
+        *[n for n in HEAVY if "protobuf" not in n and not any(one in n for one in _WITH_TOKENS)],
+        *[n for n in _PROTOCOL if "many" not in n],
+    ],
 )
-def test_a_large_json_body_is_decoded_without_a_call_for_each_item(name: str) -> None:
+def test_a_large_body_is_decoded_without_a_call_for_each_item(name: str) -> None:
     """The polling thread decodes: what each row costs is paid when its batch is built."""
-    decoding, _ = decoding_of(HEAVY[name](LARGE))
+    decoding, _ = decoding_of(ALL[name](LARGE))
 
     assert decoding < FIXED_CALLS
 
@@ -97,13 +103,21 @@ def test_a_large_json_body_is_decoded_without_a_call_for_each_item(name: str) ->
         ("protobuf, examples of packed integers", 1, 4),
         ("JSON, lists 60 deep, with an escape in each", 2, 1),
         ("JSON, base64 in lists 60 deep", 2, 1),
+        ("Open Inference JSON, integers", 2, 0),
+        ("Open Inference JSON, lists 60 deep", 2, 1),
+        ("Open Inference JSON, strings in lists 60 deep", 2, 1),
+        ("Open Inference JSON, empty strings", 3, 4),
+        ("Open Inference JSON, base64", 7, 8),
+        ("Open Inference protobuf, integers", 1, 0),
+        ("Open Inference protobuf, strings", 4, 3),
+        ("Open Inference protobuf, raw strings", 6, 5),
     ],
 )
 def test_columns_are_made_with_few_calls_for_each_item(
     name: str, item_bytes: int, calls: int
 ) -> None:
     """A record of a megabyte may have a million items."""
-    heavy = HEAVY[name](LARGE)
+    heavy = ALL[name](LARGE)
     _, found = decoding_of(heavy)
 
     made = calls_of(lambda: build_feeds(found, heavy.signature))

@@ -41,7 +41,9 @@ _DTYPES = {
     "BYTES": "O",
 }
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
-# In which list the elements are; of the other two datatypes there are raw contents alone.
+RAW_ONLY = ("FP16", "BF16")
+"""Datatypes without typed contents."""
+
 _FIELDS = {
     "BOOL": "bool_contents",
     "UINT8": "uint_contents",

@@ -43,6 +43,8 @@ RESULT_TYPE = "topicserve.result"
 SHADOW_TYPE = "topicserve.shadow"
 JSON_CONTENT_TYPE = "application/json"
 PROTOBUF_CONTENT_TYPE = "application/x-protobuf"
+OPEN_INFERENCE_JSON = "application/vnd.open-inference+json"
+OPEN_INFERENCE_PROTOBUF = "application/vnd.open-inference+protobuf"
 METADATA_ABSENT = "absent"
 
 MAX_VERSION = 2**63 - 1

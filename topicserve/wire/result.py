@@ -3,7 +3,7 @@
 For readers in any process, without the worker's code; `result_encoder.py` is the other side.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -52,7 +52,8 @@ class Result:
     """One result as a reader sees it.
 
     `value` is what TF Serving answers: for Form.INSTANCE the row's prediction, for Form.INSTANCES a
-    list of them, for Form.INPUTS the outputs, for Form.TENSORS numpy arrays by output name. For
+    list of them, for Form.INPUTS the outputs, for Form.TENSORS numpy arrays by output name, also of
+    the Open Inference Protocol. For
     Form.CUSTOM, a body that is not ours, it is the value of the Kafka record, as bytes.
     """
 
@@ -102,7 +103,23 @@ def decode_result(record: KafkaRecord) -> Result:
         body = decode_predict_response(record.value)
         named = body.signature_name or ""
         return _decode_by_headers(record, headers, Form.TENSORS, body.columns, named)
+    read = _open_inference_reader(content_type)
+    if read is not None:
+        return _decode_by_headers(record, headers, Form.TENSORS, read(record.value or b""), "")
     return _decode_by_headers(record, headers, Form.CUSTOM, record.value or b"", "")
+
+
+def _open_inference_reader(content_type: str) -> Callable[[bytes], Any] | None:
+    # Imported here: each needs what no other result does.
+    if content_type == names.OPEN_INFERENCE_JSON:
+        from topicserve.wire.bodies.open_inference import json_body
+
+        return json_body.read_response
+    if content_type == names.OPEN_INFERENCE_PROTOBUF:
+        from topicserve.wire.bodies.open_inference import protobuf_body
+
+        return protobuf_body.read_response
+    return None
 
 
 def text_headers(headers: Headers) -> dict[str, str]:

@@ -109,7 +109,7 @@ def test_two_bodies_that_read_the_same_are_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("no_such", "unknown body 'no_such'; known are: json, predict_request, raw, some_failing"),
+        ("no_such", "unknown body 'no_such'; known are: json, open_inference_json, open_inf"),
         ("some_missing", r"body 'some_missing' \(some_bodies:make_missing\) cannot be imported"),
         ("some_nothing", "the body 'some_nothing' cannot be used: AttributeError"),
         ("some_failing", "the body 'some_failing' cannot be made: SystemExit: no"),

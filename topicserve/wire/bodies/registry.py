@@ -35,6 +35,13 @@ SHIPPED: Mapping[str, _Shipped] = {
         "topicserve.wire.bodies.raw:make_body",
         ("image/*", "audio/*", "application/octet-stream"),
     ),
+    "open_inference_json": _Shipped(
+        "topicserve.wire.bodies.open_inference.json_body:make_body", (names.OPEN_INFERENCE_JSON,)
+    ),
+    "open_inference_protobuf": _Shipped(
+        "topicserve.wire.bodies.open_inference.protobuf_body:make_body",
+        (names.OPEN_INFERENCE_PROTOBUF,),
+    ),
     "text": _Shipped("topicserve.wire.bodies.text:make_body", ("text/plain",)),
 }
 
