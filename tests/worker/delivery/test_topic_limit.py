@@ -17,7 +17,7 @@ from topicserve.backends.errors import (
     RecordTooLargeError,
 )
 from topicserve.wire.kafka_record import OutgoingRecord, batch_bytes
-from topicserve.worker.config.schema import Guarantee
+from topicserve.worker.config.schema import BatchingConfig, Guarantee
 from topicserve.worker.runtime.topic_limit import (
     ASK_AGAIN_SECONDS,
     TopicLimit,
@@ -175,7 +175,11 @@ def test_a_refusal_tells_a_limit_that_no_broker_tells() -> None:
     """One abort tells what another would; without it each record costs an abort or two."""
     limit = TopicLimit("out")
     made = [a_kafka_record(n, 2000.0 if n % 3 else 1.0) for n in range(60)]
-    world = World(made, Guarantee.EXACTLY_ONCE, Served({1: Padding()}), limit=limit)
+    # Alone and with metadata alike: a refusal tells the limit of results as large as its own.
+    alone = BatchingConfig(max_batch_size=1, max_in_flight_records=40)
+    served = Served({1: Padding()})
+    world = World(made, Guarantee.EXACTLY_ONCE, served, limit=limit, batching=alone)
+    world.store.content = dict.fromkeys(world.store.content, b'{"n":1}')
     world.producer.fail_send = limit_of(LIMIT_BYTES)
 
     world.run()
