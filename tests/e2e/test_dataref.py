@@ -64,6 +64,9 @@ def test_bodies_are_fetched_and_bad_ones_given_up_alone(
     for number, record in enumerate(on_server):
         server.answers[f"/{number}"] = whole(record.value or b"")
         records.append(by_reference(record, f"{server.url}/{number}", record.value))
+    (files / "text").write_bytes(b"k9")
+    text = a_record("k9", headers={names.CONTENT_TYPE: "text/plain"})
+    records.append(by_reference(text, f"file://{files}/text", b"k9"))
     flaky_body = on_server[0].value or b""
     server.answers["/0"] = flaky
     server.answers["/redirect"] = whole(b"", f"Location: {server.url}/1", status="302 Found")

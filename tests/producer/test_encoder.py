@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from topicserve.backends.references.header import Reference, read_reference
 from topicserve.producer.encoder import EncodedRecord, RecordEncoder
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire.errors import InvalidRecordError
@@ -527,5 +528,38 @@ def test_a_body_is_sent_as_it_is(
 )
 def test_a_body_that_cannot_be_sent_is_refused(record: Record, problem: str) -> None:
     """With the field at fault."""
+    with pytest.raises(InvalidRecordError, match=problem):
+        encode(record)
+
+
+def test_a_body_that_lies_elsewhere_is_named_by_headers() -> None:
+    """With its hash where that is given; the value is empty and nothing is read."""
+    digest = "ab" * 32
+    record = Record(dataref="s3://b/a%20b", dataref_sha256=digest, content_type="image/png")
+
+    sent = encode(record).outgoing
+
+    assert sent.value == b""
+    assert dict(sent.headers)["content-type"] == b"image/png"
+    assert read_reference(sent.headers) == Reference("s3://b/a%20b", digest)
+    plain = encode(Record(dataref="s3://b/a", content_type="application/json")).outgoing
+    assert read_reference(plain.headers) == Reference("s3://b/a")
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        (Record(dataref="s3://b/a"), "content_type: is missing: that of the body at dataref"),
+        (Record(dataref="s3://b/a b", content_type="image/png"), "ce_dataref: must be a URL"),
+        (Record(dataref="s3://b/ü", content_type="image/png"), "dataref: must be text of ASCII"),
+        (
+            Record(dataref="s3://b/a", dataref_sha256="1", content_type="image/png"),
+            "ce_datarefhash: must be sha256",
+        ),
+        (Record(dataref="s3://b/a", instance=1), "record: must be given in exactly one form"),
+    ],
+)
+def test_a_reference_that_is_none_is_refused(record: Record, problem: str) -> None:
+    """Before it is published: a worker would give the record up."""
     with pytest.raises(InvalidRecordError, match=problem):
         encode(record)

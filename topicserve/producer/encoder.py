@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from topicserve.producer.forms import body_of, inputs_of, instance_of, rows_of, tensors_of
+from topicserve.producer.forms import (
+    body_of,
+    inputs_of,
+    instance_of,
+    reference_of,
+    rows_of,
+    tensors_of,
+)
 from topicserve.producer.json_bytes import json_body, json_object
 from topicserve.producer.record import STORED_ELSEWHERE, Record
 from topicserve.wire import header_names as names
@@ -17,7 +24,7 @@ from topicserve.wire.record_id import WANTED, canonical_record_id, new_record_id
 from topicserve.wire.rfc3339 import write_time
 
 _JSON_FORMS = ("instance", "instances", "inputs")
-_FORMS = (*_JSON_FORMS, "tensors", "body")
+_FORMS = (*_JSON_FORMS, "tensors", "body", "dataref")
 _MAX_SHOWN = 64
 _ONE_FORM = "must be given in exactly one form: " + ", ".join(_FORMS)
 
@@ -76,7 +83,10 @@ class RecordEncoder:
             names.METADATA: names.METADATA_ABSENT if record.metadata is None else None,
             **{name: _optional_text(getattr(record, name), name) for name in names.TRACE},
         }
-        return [(name, text.encode()) for name, text in texts.items() if text is not None]
+        found = [(name, text.encode()) for name, text in texts.items() if text is not None]
+        if record.dataref is not None:
+            found += reference_of(record.dataref, record.dataref_sha256)
+        return found
 
 
 def _record_id(given: str | uuid.UUID | None) -> str:
@@ -150,6 +160,11 @@ def _body(record: Record) -> tuple[str, bytes]:
     content = getattr(record, form)
     if form == "body":
         return body_of(content, record.content_type)
+    if form == "dataref":
+        if record.content_type is None:
+            raise InvalidRecordError("content_type", "is missing: that of the body at dataref")
+        # Empty, not null: a topic that is compacted would take a null for a deletion.
+        return body_of(b"", record.content_type)
     if record.content_type is not None:
         raise InvalidRecordError("content_type", f"belongs to body; found {form}")
     if form == "tensors":

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topicserve.backends.references.header import read_reference
 from topicserve.producer.json_bytes import listed
 from topicserve.producer.labels import refuse_labelled, refuse_labelled_rows
+from topicserve.wire import header_names as names
 from topicserve.wire.bodies.content_types import is_content_type, read_content_type
 from topicserve.wire.errors import InvalidRecordError
 
@@ -65,6 +67,18 @@ def tensors_of(content: Any, form: str) -> dict[str, NDArray[Any]]:
         if array.ndim and len(array) == 0:
             raise InvalidRecordError(f"{form}.{name}", _NO_ROWS)
     return tensors
+
+
+def reference_of(url: Any, sha256: Any) -> list[tuple[str, bytes]]:
+    """Return the headers of a body that lies elsewhere; InvalidRecordError names the field."""
+    for field, text in (("dataref", url), ("dataref_sha256", sha256)):
+        if text is not None and not (isinstance(text, str) and text.isascii()):
+            raise InvalidRecordError(field, f"must be text of ASCII characters, found {text!r:.64}")
+    headers = [(names.DATAREF, url.encode())]
+    if sha256 is not None:
+        headers.append((names.DATAREF_HASH, f"sha256:{sha256}".encode()))
+    read_reference(headers)
+    return headers
 
 
 def body_of(content: Any, content_type: Any) -> tuple[str, bytes]:

@@ -33,6 +33,8 @@ class Record:
     stand in them. `tensors` are numpy arrays by input name with their batch dimension, sent as a
     protobuf PredictRequest: the form for large arrays. `body` is the value of the Kafka record as
     it is, of the `content_type` given: an image, audio, text, or a format of a body of your own.
+    `dataref` is the URL at which a body of the `content_type` given lies: nothing is read or stored
+    there, and only workers that allow it fetch it.
 
     A row that names its values (a data frame's row, a namedtuple, a row of a structured array) is
     refused rather than sent as a list without the names: give a dict, such as `row.to_dict()`.
@@ -44,7 +46,10 @@ class Record:
     tensors: Mapping[str, ArrayLike] | None = None
     body: bytes | str | None = None
     content_type: str | None = None
-    """Of `body`; None is `application/octet-stream` for bytes, and `text/plain` for a str."""
+    """Of `dataref`, or of `body`: None is `application/octet-stream`, or `text/plain` for a str."""
+    dataref: str | None = None
+    dataref_sha256: str | None = None
+    """What that body hashes to, in hexadecimal digits; a worker refuses another one."""
     metadata: Mapping[str, Any] | StoredElsewhere | None = None
     """A JSON object; None declares that there is none, so that no worker looks for it."""
     record_id: str | UUID | None = None

@@ -56,3 +56,16 @@ def test_the_busiest_stage_limits_unless_all_wait_more_than_they_work() -> None:
     assert limiting is not None
     assert limiting.name == "c"
     assert limiting_stage([load("a", 0.4), load("b", None)]) is None
+
+
+def test_fetching_is_a_stage_where_bodies_are_fetched() -> None:
+    """Of so many threads' time, behind polling."""
+    numbers = Numbers()
+    before = numbers.take()
+    for _ in range(4):
+        numbers.metrics.dataref_fetch_seconds.observe(10.0)
+    since = numbers.since(before, 10.0)
+
+    loads = stage_loads(since, 1, fetch_threads=8)
+
+    assert (loads[1].name, loads[1].busy_share, loads[1].mean_seconds) == ("fetch bodies", 0.5, 10)

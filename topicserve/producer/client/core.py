@@ -33,6 +33,10 @@ class RecordFields(TypedDict, total=False):
     instance: Any
     instances: Sequence[Any]
     tensors: Mapping[str, ArrayLike]
+    body: bytes | str | None
+    content_type: str | None
+    dataref: str | None
+    dataref_sha256: str | None
     metadata: Mapping[str, Any] | StoredElsewhere | None
     record_id: str | UUID | None
     key: str | bytes | None

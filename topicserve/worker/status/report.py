@@ -95,7 +95,9 @@ class StatusReport:
         """Return the whole status: numbers, texts, lists and objects alone."""
         watched, now = self._watched, self._wall_clock()
         since, points = self._history.last_minute(), self._history.points()
-        loads = stage_loads(since, watched.config.batching.predict_threads)
+        dataref = watched.config.dataref
+        threads = dataref.threads if dataref.allow else 0
+        loads = stage_loads(since, watched.config.batching.predict_threads, threads)
         partitions = _partitions(since)
         longest = watched.predictions.longest()
         state = judge(watched.health, since, points, limiting_stage(loads), longest)

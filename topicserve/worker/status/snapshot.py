@@ -18,6 +18,7 @@ _METRICS = (
     "commit_seconds",
     "consumer_lag_records",
     "consumer_lag_seconds",
+    "dataref_fetch_seconds",
     "dead_letters",
     "in_flight_bytes",
     "in_flight_records",

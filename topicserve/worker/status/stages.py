@@ -23,8 +23,17 @@ class StageLoad:
     """Mean time of one call; None where there was none, or a call is not timed."""
 
 
-def stage_loads(since: Interval, predict_threads: int) -> list[StageLoad]:
-    """Return the stages in the order in which a record comes to them."""
+def stage_loads(since: Interval, predict_threads: int, fetch_threads: int = 0) -> list[StageLoad]:
+    """Return the stages in the order in which a record comes to them.
+
+    Without `fetch_threads` no bodies are fetched.
+    """
+    fetch = StageLoad(
+        "fetch bodies",
+        "tries to fetch bodies that lie elsewhere, of all fetching threads' time",
+        _share(since.busy_share("dataref_fetch_seconds", fetch_threads)) if fetch_threads else None,
+        since.mean("dataref_fetch_seconds"),
+    )
     return [
         StageLoad(
             "poll and decode",
@@ -32,6 +41,7 @@ def stage_loads(since: Interval, predict_threads: int) -> list[StageLoad]:
             _share(since.cpu_share(POLLING_THREAD)),
             None,
         ),
+        *([fetch] if fetch_threads else []),
         StageLoad(
             "batch",
             "records wait until a batch of theirs is taken; nothing is busy",
