@@ -2,9 +2,10 @@
 
     python -m benchmarks.kinds [--only TEXT] [--records 40000] [--rounds 1] [--write-docs]
 
-On Apache Kafka and Valkey, at least once, with both clients: a row as JSON and as protobuf, of 64
-and of 784 floats, and 32 rows of 64 in a record; and with the network in ONNX, beside a hand loop
-that calls ONNX Runtime. The last column compares rows of one run.
+On Apache Kafka and Valkey, at least once, with both clients: a row as JSON, as protobuf and as raw
+bytes that the model decodes, of 64 and of 784 floats, and 32 rows of 64 in a record; and with the
+network in ONNX, beside a hand loop that calls ONNX Runtime. The last column compares rows of one
+run.
 """
 
 import argparse
@@ -53,11 +54,13 @@ def _onnx(client: str) -> Competitor:
 KINDS: Mapping[str, Kind] = {
     "JSON, one row of 64": Kind(Shape.TOPICSERVE, 64),
     "protobuf, one row of 64": Kind(Shape.PROTOBUF, 64),
+    "bytes, one row of 64": Kind(Shape.OCTETS, 64),
     "JSON, 32 rows of 64": Kind(Shape.INSTANCES, 64, 32),
     "JSON, one row of 64, ONNX": Kind(Shape.TOPICSERVE, 64, competitor=_onnx),
     "the same, hand loop, ONNX": Kind(Shape.HAND_LOOP, 64, competitor=onnx_hand_loop),
     "JSON, one row of 784": Kind(Shape.TOPICSERVE, 784),
     "protobuf, one row of 784": Kind(Shape.PROTOBUF, 784),
+    "bytes, one row of 784": Kind(Shape.OCTETS, 784),
 }
 Found = dict[tuple[str, str], list[Outcome]]
 

@@ -47,7 +47,7 @@ class Bench:
         """Export the network for each kind, make the records and store their metadata."""
         network = network or Network(layers=(features, *Network().layers[1:]))
         model_base_path = directory / "network"
-        export_networks(model_base_path, {1: network})
+        export_networks(model_base_path, {1: network}, with_octets=True)
         save(network_model(network), model_base_path / "1")
         workload = Workload.make(records + WARM_UP_RECORDS, features, rows)
         store_metadata(servers.redis_url, workload)

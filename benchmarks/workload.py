@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from tests.support.servables.models import FEATURES
+from tests.support.servables.models import FEATURES, OCTETS
 from topicserve.wire import header_names as names
 from topicserve.wire.protobuf_codec import encode_predict_request
 
@@ -30,8 +30,16 @@ class Shape(Enum):
     """`{"instances": [[...], ...]}`, with all rows of a record."""
     PROTOBUF = "protobuf"
     """TensorFlow Serving's PredictRequest, with all rows of a record."""
+    OCTETS = "octets"
+    """The row's float32s in their bytes, as `application/octet-stream`."""
     OPEN_INFERENCE = "open inference"
     """The request of the Open Inference Protocol, with the id as a tensor beside the row."""
+
+
+_CONTENT_TYPES = {
+    Shape.PROTOBUF: names.PROTOBUF_CONTENT_TYPE,
+    Shape.OCTETS: "application/octet-stream",
+}
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,8 @@ class Workload:
             rows = rows[:, :-1]
         if shape is Shape.PROTOBUF:
             return encode_predict_request({"x": rows.astype(np.float32)}, servable_name=SERVABLE)
+        if shape is Shape.OCTETS:
+            return bytes(rows[0].astype(np.float32))
         body: dict[str, object] = {"instance": rows[0]}
         if shape is Shape.INSTANCES:
             body = {"instances": rows}
@@ -93,8 +103,7 @@ def input_headers(
     """Return the CloudEvents headers of an input record."""
     if shape is Shape.OPEN_INFERENCE:
         return [("mlserver-model", SERVABLE.encode())]
-    is_protobuf = shape is Shape.PROTOBUF
-    content_type = names.PROTOBUF_CONTENT_TYPE if is_protobuf else names.JSON_CONTENT_TYPE
+    content_type = _CONTENT_TYPES.get(shape, names.JSON_CONTENT_TYPE)
     trace_id = record_id.replace("-", "")
     traceparent = ("traceparent", f"00-{trace_id}-{trace_id[:16]}-01".encode())
     return [
@@ -105,4 +114,5 @@ def input_headers(
         (names.TYPE, names.INPUT_TYPE.encode()),
         (names.SERVABLE, servable.encode()),
         (names.CONTENT_TYPE, content_type.encode()),
+        *([(names.SIGNATURE, OCTETS.encode())] if shape is Shape.OCTETS else []),
     ]

@@ -235,3 +235,21 @@ def test_a_shadows_records_are_printed_with_both_answers(
         "key": "key",
     }
     assert invalid.count == 0
+
+
+def test_what_a_body_of_a_users_own_wrote_is_printed_as_base64() -> None:
+    """It may be anything; the rest stands in the headers."""
+    headers: list[tuple[str, bytes | None]] = [
+        *(
+            ("ce_type", b"topicserve.result"),
+            ("ce_id", b"7"),
+            ("content-type", b"application/avro"),
+        ),
+        *(("ce_servable", b"digits"), ("ce_servableversion", b"3")),
+        *(("topicserve-metadata-status", b"found"), ("topicserve-metadata", b'{"row":7}')),
+    ]
+
+    line = orjson.loads(line_of(decode_result(KafkaRecord(*P0, 0, 0, None, b"\xff\x00", headers))))
+
+    assert line["outputs"] == {"b64": "/wA="}
+    assert (line["id"], line["servable"]["version"], line["metadata"]) == ("7", 3, {"row": 7})

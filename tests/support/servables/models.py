@@ -60,12 +60,18 @@ def _weights(network: Network) -> list[tuple[NDArray[np.float32], NDArray[np.flo
     ]
 
 
-def export_networks(base_path: Path, networks: Mapping[int, Network]) -> None:
+OCTETS = "octets"
+"""The signature that takes a row as a string: its float32s in their bytes."""
+
+
+def export_networks(
+    base_path: Path, networks: Mapping[int, Network], *, with_octets: bool = False
+) -> None:
     """Write each version's network as a SavedModel under the base path, in another process.
 
     A version appears whole: written beside the base path first, then renamed. Its signature
     `serving_default` takes `x` float32 [rows, features] and gives `probabilities` float32
-    [rows, classes].
+    [rows, classes]. With `with_octets` it has a second one, which takes strings.
     """
     base_path.mkdir(parents=True, exist_ok=True)
     unfinished = base_path.parent / f".{base_path.name}.unfinished"
@@ -77,6 +83,7 @@ def export_networks(base_path: Path, networks: Mapping[int, Network]) -> None:
             "tests.support.servables.models",
             str(unfinished),
             json.dumps(asked),
+            OCTETS if with_octets else "",
         ],
         cwd=_CHECKOUT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -91,7 +98,7 @@ def export_networks(base_path: Path, networks: Mapping[int, Network]) -> None:
     unfinished.rmdir()
 
 
-def _export(path: Path, network: Network) -> None:
+def _export(path: Path, network: Network, octets: str) -> None:
     import tensorflow as tf
 
     weights = [(tf.Variable(kernel), tf.Variable(bias)) for kernel, bias in network.weights()]
@@ -108,14 +115,23 @@ def _export(path: Path, network: Network) -> None:
             kernel, bias = self.weights[-1]
             return {"probabilities": tf.nn.softmax(tf.linalg.matmul(x, kernel) + bias)}
 
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "x")])  # type: ignore[untyped-decorator]
+        def from_octets(self, x: object) -> dict[str, object]:
+            rows = tf.reshape(tf.io.decode_raw(x, tf.float32), [-1, network.layers[0]])
+            found: dict[str, object] = self(rows)
+            return found
+
     module = Exported()
-    tf.saved_model.save(module, str(path), signatures={"serving_default": module.__call__})
+    signatures = {"serving_default": module.__call__}
+    if octets:
+        signatures[octets] = module.from_octets
+    tf.saved_model.save(module, str(path), signatures=signatures)
 
 
-def _main(path: str, asked: str) -> None:
+def _main(path: str, asked: str, octets: str) -> None:
     for version, fields in json.loads(asked).items():
         network = Network(fields["seed"], tuple(fields["layers"]))
-        _export(Path(path) / version, network)
+        _export(Path(path) / version, network, octets)
 
 
 if __name__ == "__main__":

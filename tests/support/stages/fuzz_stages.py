@@ -22,6 +22,7 @@ MODULES = (
     "tests.worker.stages.test_poison",
     "tests.worker.stages.test_value_bodies",
     "tests.worker.stages.test_custom_bodies",
+    "tests.servables.kinds.transform.test_image_step",
     "tests.servables.kinds.test_example_rows",
     "tests.servables.kinds.test_example_writer",
     "tests.protos.test_infer_tensors",

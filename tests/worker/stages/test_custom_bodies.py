@@ -16,6 +16,7 @@ from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 from topicserve.wire.result import decode_result
 from topicserve.worker.config.schema import LimitsConfig
+from topicserve.worker.stages.request import Batch
 
 ROW = [1.0, 2.0, 3.0]
 CONTENTS: Mapping[str, BodyContent] = {
@@ -175,13 +176,21 @@ def test_null_is_refused_before_the_body_is_asked() -> None:
     assert "is null; application/x-test was expected" in message_of(outcome)
 
 
-def test_the_polling_thread_never_reads() -> None:
+def test_a_value_is_read_where_it_is_predicted() -> None:
     """A body that hangs is found as a prediction is that hangs, while others are polled."""
-    line = line_with(lambda *_: pytest.fail("was read"))
+    read: list[bytes] = []
 
+    def note(value: bytes, _: object) -> BodyContent:
+        read.append(value)
+        return CONTENTS["rows"]
+
+    line = line_with(note)
     requests, rejections = line.decoder.decode([custom()], [line.assignment], 0.0)
+    assert (len(requests), rejections, read) == (1, [], [])
 
-    assert (len(requests), rejections) == (1, [])
+    line.predictor.predict(Batch(requests[0].route, 0, requests, [], 1, 0.0))
+
+    assert read == [b"value"]
 
 
 def test_a_body_may_ask_for_a_signature_outputs_and_an_id() -> None:
