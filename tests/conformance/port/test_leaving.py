@@ -34,8 +34,9 @@ def test_members_leave_under_load_again_and_again(
         for process in processes:
             process.start()
         for number in range(1, ROUNDS + 1):
-            closes = [float(process.read_line(ROUND_SECONDS)) for process in processes]
-            slowest = max(slowest, *closes)
+            lines = [process.read_line(ROUND_SECONDS).split() for process in processes]
+            slowest = max(slowest, *(float(seconds) for seconds, _ in lines))
+            assert [left for _, left in lines] == ["0"] * PROCESSES, "`close` had to call back"
             if CHAOS and number % SHOWN_ROUNDS == 0:
                 leaves, seconds = number * PROCESSES * GROUPS, time.monotonic() - started
                 with capsys.disabled():

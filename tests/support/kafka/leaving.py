@@ -3,8 +3,9 @@
     python -m tests.support.kafka.leaving BOOTSTRAP_SERVERS GROUPS ROUNDS
 
 In each round every group is joined by a new member and left by the one before, all groups at the
-same time, while records come. Prints a line a round: the seconds that the slowest `close` took. A
-process that freezes ends itself with the tracebacks of its threads, and with exit code 1.
+same time, while records come. Prints a line a round: the seconds that the slowest `close` took, and
+how many rebalances were left for librdkafka's own `close` so far: each may freeze the process. One
+that freezes ends itself with the tracebacks of its threads, and with exit code 1.
 """
 
 import faulthandler
@@ -13,6 +14,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import confluent_kafka
 
 from tests.support.kafka.port import (
     LIMIT_SECONDS,
@@ -34,6 +38,33 @@ _SETTINGS = {"auto.offset.reset": "earliest", "heartbeat.interval.ms": 100}
 _REBALANCE_SECONDS = 120.0
 # A list of records for each poll, and no more than members can read.
 _LOAD_RECORDS, _LOAD_SECONDS = 20, POLL_SECONDS / 10
+
+
+class WatchedConsumer(confluent_kafka.Consumer):  # type: ignore[misc]
+    """Counts the rebalances for which it calls back while it closes."""
+
+    left_for_close = 0
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._closes = False
+
+    def subscribe(self, topics: list[str], **callbacks: Any) -> None:
+        """Subscribe, with callbacks that are counted."""
+        super().subscribe(topics, **{name: self._counted(c) for name, c in callbacks.items()})
+
+    def close(self) -> None:
+        """Close, noting what is called back meanwhile."""
+        self._closes = True
+        super().close()
+
+    def _counted(self, callback: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            if self._closes:
+                WatchedConsumer.left_for_close += 1
+            callback(*arguments)
+
+        return call
 
 
 class Group:
@@ -111,10 +142,11 @@ def _send_until(stop: threading.Event, port: Port, topic: str) -> None:
 def main() -> None:
     """Run the rounds, and end as soon as none has ended for a while."""
     bootstrap_servers, groups, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    confluent_kafka.Consumer = WatchedConsumer
     port = Port(open_broker("confluent", {"bootstrap.servers": bootstrap_servers}))
 
     def each_round(seconds: float) -> None:
-        print(f"{seconds:.3f}", flush=True)
+        print(f"{seconds:.3f} {WatchedConsumer.left_for_close}", flush=True)
         faulthandler.dump_traceback_later(FROZEN_SECONDS, exit=True)
 
     faulthandler.dump_traceback_later(FROZEN_SECONDS, exit=True)
