@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.servables.example_messages import example_message
@@ -94,6 +94,7 @@ def test_rows_are_written_as_messages_would_be(rows: list[dict[str, Any]], is_se
 
 
 @given(st.one_of(*(st.lists(rows, min_size=1, max_size=6) for rows in (rows_alike, any_rows))))
+@example([{"f": 0.0}, {"f": -0.0}])
 def test_columns_are_written_as_their_rows_would_be(rows: list[dict[str, Any]]) -> None:
     """Of the features that the first row has, where all of them have it."""
     names = [name for name in rows[0] if all(name in row for row in rows)]

@@ -82,11 +82,13 @@ class FeatureWriter:
         values = _unwrapped(values)
         if not kind.allowed.issuperset(map(type, values)):
             return [self.entry(value) for value in values]
-        if kind is FLOATS and len(values) > FEW:
-            return self._floats(packed_floats(self._name, values))
+        if kind is FLOATS:
+            if len(values) > FEW:
+                return self._floats(packed_floats(self._name, values))
+            return [self.entry(value) for value in values]
         if kind is INTEGERS and len(values) > _MANY:
             return self._integers(values)
-        # Equal values are written alike.
+        # Equal values are written alike, 1 and True too; of floats 0.0 and -0.0 are not.
         entries = {value: self.entry(value) for value in set(values)}
         return [entries[value] for value in values]
 
