@@ -139,7 +139,7 @@ class WorkerService:
                 core.problem,
                 watch.problem,
             )
-            status = self._open_status(stages, core, health, opened)
+            status = self._open_status(stages, core, health, watch, opened)
             http = HttpServer(self._config.http, self._registry, health, core, status)
             address = http.start()
             opened.callback(http.close)
@@ -153,7 +153,12 @@ class WorkerService:
         return code
 
     def _open_status(
-        self, stages: Stages, core: ServerCore, health: WorkerHealth, opened: ExitStack
+        self,
+        stages: Stages,
+        core: ServerCore,
+        health: WorkerHealth,
+        watch: BrokerWatch,
+        opened: ExitStack,
     ) -> StatusReport:
         status = StatusReport(
             Watched(
@@ -164,6 +169,8 @@ class WorkerService:
                 dead_letters=stages.oversight.dead_letters,
                 metrics=self._metrics,
                 predictions=stages.inference.watch,
+                turn_seconds=stages.oversight.stall_detector.turn_seconds,
+                unanswered_seconds=watch.unanswered_seconds,
                 configuration=shown_configuration(self._config),
             )
         )

@@ -139,6 +139,21 @@ def test_a_silent_broker_makes_the_worker_unready_and_is_told_once(
     assert logged("broker_back") == [{"away_seconds": 45}]
 
 
+def test_a_question_without_an_answer_is_told_of_from_the_first_on() -> None:
+    """A quiet worker is asked nothing for seconds, and waits for nothing."""
+    world = World()
+
+    world.pass_time(ASK_SECONDS - 1)
+    assert world.watch.unanswered_seconds() == 0
+    world.admin.error = BackendUnavailableError("no answer")
+    world.pass_time(9)
+    assert world.watch.unanswered_seconds() == ASK_SECONDS + 8
+    world.admin.error = None
+    world.pass_time(ASK_SECONDS)
+
+    assert world.watch.unanswered_seconds() == 0
+
+
 def test_a_bug_in_the_watch_is_logged_with_its_traceback_and_ends_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

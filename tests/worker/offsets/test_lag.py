@@ -1,3 +1,8 @@
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from tests.support.stages.records import ManualClock, a_kafka_record
@@ -119,7 +124,7 @@ def test_the_age_of_what_is_not_polled_counts_from_the_last_that_was() -> None:
     world = World()
     world.tracker.finish(world.poll(0, age_seconds=60))
     world.observe(9)
-    assert world.shown("consumer_lag_seconds") == 0, "nothing is known of what comes"
+    assert world.shown("consumer_lag_seconds") == 60
     polled = world.poll(1, age_seconds=60)
     world.observe(8)
 
@@ -151,3 +156,109 @@ def test_a_clock_behind_the_producers_shows_no_negative_age() -> None:
     world.observe(0)
 
     assert world.shown("consumer_lag_seconds") == 0
+
+
+@pytest.mark.parametrize("spell_seconds", [1, 15, 3_600])
+def test_a_record_after_a_quiet_spell_is_as_old_as_it_is(spell_seconds: float) -> None:
+    """The last record before the spell was finished long ago."""
+    world = World()
+    world.tracker.finish(world.poll(0))
+    for _ in range(3):
+        world.clock.advance(spell_seconds)
+        world.observe(0)
+
+    world.poll(1, age_seconds=0.5)
+    world.observe(0)
+
+    assert world.shown("consumer_lag_seconds") == 0.5
+
+
+def test_what_comes_after_a_quiet_spell_is_not_as_old_as_the_spell() -> None:
+    """It is not polled yet, and came after the last look, which found nothing."""
+    world = World()
+    world.tracker.finish(world.poll(0))
+    world.clock.advance(900)
+    world.observe(0)
+    world.clock.advance(1)
+
+    world.observe(3)
+
+    assert world.shown("consumer_lag_seconds") == 1
+
+
+def test_the_oldest_record_grows_older_while_nothing_observes() -> None:
+    """The polling thread is held: a scrape reckons for itself."""
+    world = World()
+    polled = world.poll(0, age_seconds=2)
+    world.observe(0)
+
+    world.clock.advance(24)
+    assert world.shown("consumer_lag_seconds") == 26
+    world.tracker.finish(polled)
+
+    assert world.shown("consumer_lag_seconds") == 0
+
+
+def test_ends_show_while_nothing_observes() -> None:
+    """The broker watch has a thread of its own."""
+    world = World()
+    world.tracker.finish(world.poll(0))
+    world.observe(0)
+
+    world.gauges.know_ends({PARTITION: 41})
+    world.clock.advance(9)
+
+    assert world.shown("consumer_lag_records") == 40
+    assert world.shown("consumer_lag_seconds") == 9
+
+
+@pytest.mark.parametrize("stamp_ms", [0, -1])
+def test_a_record_without_a_timestamp_is_as_old_as_it_is_the_oldest(stamp_ms: int) -> None:
+    """Old topics have none, and some producers write 0."""
+    world = World()
+    first, second = a_kafka_record(0, timestamp_ms=stamp_ms), a_kafka_record(1, timestamp_ms=0)
+    polled = [
+        Polled(record, assignment, 10, 0.0)
+        for record, assignment in zip(
+            [first, second], world.tracker.track([first, second]), strict=True
+        )
+        if assignment is not None
+    ]
+    world.observe(0)
+    world.clock.advance(7)
+    assert world.shown("consumer_lag_seconds") == 7
+
+    world.tracker.finish(polled[:1])
+    world.observe(0)
+    world.clock.advance(2)
+
+    assert world.shown("consumer_lag_seconds") == 2
+
+
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=200), st.data())
+def test_the_age_is_right_within_a_poll_of_a_backlog(
+    gaps_seconds: list[int], data: st.DataObject
+) -> None:
+    """One poll brings records of hours: it is that of the oldest unfinished one, or one near it."""
+    world = World()
+    now_ms = int(world.clock() * 1000)
+    before = list(accumulate(gaps_seconds))
+    stamps = [now_ms + 1000 * at for at in before]
+    world.clock.advance(before[-1])
+    records = [a_kafka_record(at, timestamp_ms=stamp) for at, stamp in enumerate(stamps)]
+    polled = [
+        Polled(record, assignment, 10, 0.0)
+        for record, assignment in zip(records, world.tracker.track(records), strict=True)
+        if assignment is not None
+    ]
+    world.observe(0)
+    done = data.draw(st.integers(0, len(records) - 1))
+
+    world.tracker.finish(polled[:done])
+
+    shown, true = world.shown("consumer_lag_seconds"), before[-1] - before[done]
+    assert shown is not None
+    # Within so many records as come in a second on average.
+    step = max(len(records) // max(before[-1] - before[0], 1), 1)
+    assert before[-1] - before[done] <= shown <= before[-1] - before[max(done - step + 1, 0)]
+    assert step > 1 or shown == true

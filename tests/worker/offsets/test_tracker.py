@@ -32,7 +32,7 @@ def test_the_next_offset_is_the_end_of_the_unbroken_finished_run(data: st.DataOb
     offsets = sorted(data.draw(st.sets(st.integers(0, 50), min_size=1)))
     order = data.draw(st.permutations(offsets))
     assignment = PartitionAssignment(PARTITION)
-    assignment.track(offsets)
+    assignment.track(offsets, [a_kafka_record(offset) for offset in offsets])
 
     for count, offset in enumerate(order, start=1):
         assignment.finish([offset])
@@ -162,7 +162,7 @@ def test_gaps_that_are_not_taken_are_bounded() -> None:
 
 
 def test_the_oldest_unfinished_record_has_the_timestamp_of_its_poll() -> None:
-    """Records are not asked one by one."""
+    """Of every poll one record is asked at least."""
     tracker = OffsetTracker()
     tracker.assign([PARTITION])
     polled = [
@@ -173,11 +173,11 @@ def test_the_oldest_unfinished_record_has_the_timestamp_of_its_poll() -> None:
         if assignment is not None
     ]
 
-    assert tracker.reading.oldest_timestamps_ms() == {PARTITION: 1000}
+    assert tracker.reading.oldest_timestamp_ms(PARTITION) == 1000
     tracker.finish(polled[:1])
-    assert tracker.reading.oldest_timestamps_ms() == {PARTITION: 2000}
+    assert tracker.reading.oldest_timestamp_ms(PARTITION) == 2000
     tracker.finish(polled[1:])
-    assert tracker.reading.oldest_timestamps_ms() == {}
+    assert tracker.reading.oldest_timestamp_ms(PARTITION) is None
 
 
 def test_what_is_committed_behind_a_marker_is_not_taken_back() -> None:

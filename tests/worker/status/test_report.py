@@ -44,6 +44,7 @@ class World:
         self.clock = ManualClock()
         self.predictions = PredictWatch(self.clock)
         self.dead_letters = DeadLetterLog(self.clock, lambda: 1_000.0)
+        self.turn_seconds = self.unanswered_seconds = 0.0
         self.report = StatusReport(
             Watched(
                 config=self.config,
@@ -59,6 +60,8 @@ class World:
                 dead_letters=self.dead_letters,
                 metrics=self.metrics,
                 predictions=self.predictions,
+                turn_seconds=lambda: self.turn_seconds,
+                unanswered_seconds=lambda: self.unanswered_seconds,
                 configuration={"kafka.group_id": "g"},
             ),
             self.clock,

@@ -3,22 +3,24 @@ from collections.abc import Sequence
 import pytest
 
 from tests.support.stages.status import Numbers, SaidHealth
-from topicserve.worker.status.history import Point
+from topicserve.worker.status.history import Lag
 from topicserve.worker.status.stages import limiting_stage, stage_loads
-from topicserve.worker.status.state import WorkerState, judge
+from topicserve.worker.status.state import Waits, WorkerState, judge
 
 HEALTHY = SaidHealth()
 
 
-def lags(*records: float) -> list[Point]:
-    """Return points five seconds apart with these lags."""
-    return [Point(5.0 * at, 0, 0, 0, lag, 60.0, None, None) for at, lag in enumerate(records)]
+def lags(*records: float, last_seconds: float = 5.0) -> list[Lag]:
+    """Return these lags, five seconds apart but for the last one."""
+    found = [Lag(5.0 * at, lag) for at, lag in enumerate(records)]
+    now = 5.0 * (len(records) - 2) + last_seconds
+    return [*found[:-1], Lag(now, records[-1])]
 
 
 def state_of(
     numbers: Numbers,
     health: SaidHealth = HEALTHY,
-    points: Sequence[Point] = (),
+    points: Sequence[Lag] = (),
     results: int = 0,
     predict_seconds: float = 0.0,
 ) -> WorkerState:
@@ -68,7 +70,7 @@ def test_what_is_wrong_comes_before_what_is_slow() -> None:
     ],
 )
 def test_the_state_is_told_in_one_sentence(
-    lag: int, behind: float, results: int, points: Sequence[Point], word: str, sentence: str
+    lag: int, behind: float, results: int, points: Sequence[Lag], word: str, sentence: str
 ) -> None:
     """With how fast, how far behind, for how long yet, and what holds it up."""
     numbers = Numbers()
@@ -112,7 +114,80 @@ def test_a_prediction_that_does_not_return_is_told_of_while_it_lasts(
     numbers.behind(900, 60.0)
     since = numbers.since(numbers.take(), 10.0)
 
-    state = judge(HEALTHY, since, lags(950, 900), None, (seconds, "digits"))
+    state = judge(HEALTHY, since, lags(950, 900), None, Waits(0, 0, seconds, "digits"))
 
     assert (state.word, state.limited_by) == ("falling_behind", "predict")
     assert state.sentence.endswith(f"; a prediction of 'digits' has not returned for {told}.")
+
+
+@pytest.mark.parametrize(
+    ("found", "word"),
+    [
+        (lags(2_900, last_seconds=5.0)[-1:], "behind"),
+        (lags(0, 0, 2_900, last_seconds=1.0), "behind"),
+        (lags(0, 0, 2_900, 2_800, last_seconds=1.0), "behind"),
+        (lags(0, 0, 2_900, 2_500, last_seconds=3.0), "catching_up"),
+        (lags(0, 0, 2_900, 2_300, 1_700), "catching_up"),
+        (lags(0, 0, 3_000, 1_000, 3_500, last_seconds=2.0), "behind"),
+        (lags(100, 100), "behind"),
+        (lags(100, 100, 100), "falling_behind"),
+        (lags(200, 400, 600), "falling_behind"),
+        (lags(0, 50, 100, 150, 200), "falling_behind"),
+    ],
+)
+def test_a_burst_is_no_trend(found: Sequence[Lag], word: str) -> None:
+    """What follows it is: a backlog that drains was called falling behind for ten seconds."""
+    numbers = Numbers()
+    numbers.behind(found[-1].records, 60.0)
+
+    state = state_of(numbers, points=found, results=30)
+
+    assert state.word == word
+    if word == "behind":
+        assert state.sentence.startswith("Working through a backlog: 3 records/s, ")
+
+
+def test_what_drains_since_a_burst_is_reckoned_since_then() -> None:
+    """Not from before it."""
+    numbers = Numbers()
+    numbers.behind(1_800, 60.0)
+
+    state = state_of(numbers, points=lags(0, 0, 3_000, 2_400, 1_800), results=30)
+
+    assert "about 15 s to go" in state.sentence
+
+
+@pytest.mark.parametrize(
+    ("waits", "sentence"),
+    [
+        (
+            Waits(turn=11.4),
+            "Held up: the polling thread has been held for 11 s"
+            "; 40 records wait, the oldest for 12 s.",
+        ),
+        (
+            Waits(broker=14.0),
+            "Held up: no broker has answered for 14 s; 40 records wait, the oldest for 12 s.",
+        ),
+        (
+            Waits(turn=24.0, broker=24.4),
+            "Held up: no broker has answered for 24 s, and the polling thread has been held for"
+            " 24 s; 40 records wait, the oldest for 12 s.",
+        ),
+    ],
+)
+def test_what_holds_the_worker_up_is_told_before_it_is_not_ready(
+    waits: Waits, sentence: str
+) -> None:
+    """What the last minute was like says nothing about now."""
+    numbers = Numbers()
+    numbers.behind(40, 12.0)
+    since = numbers.since(numbers.take(), 60.0)
+
+    state = judge(HEALTHY, since, lags(0, 40), None, waits)
+
+    assert (state.word, state.sentence) == ("held_up", sentence)
+    idle = Numbers()
+    since = idle.since(idle.take(), 60.0)
+    assert judge(HEALTHY, since, [], None, waits).sentence == sentence.split(";")[0] + "."
+    assert judge(HEALTHY, since, [], None, Waits(4.9, 4.9)).word == "idle"

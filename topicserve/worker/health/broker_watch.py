@@ -110,6 +110,13 @@ class BrokerWatch:
             return f"no such topic: {names}; waiting until it is created again"
         return None
 
+    def unanswered_seconds(self) -> float:
+        """Return for how long no broker has answered; 0 while all that is asked is answered.
+
+        Any thread may call it.
+        """
+        return self._clock() - self._heard_at if self._failures else 0.0
+
     def step(self) -> None:
         """Ask what is due."""
         self._note_activity()

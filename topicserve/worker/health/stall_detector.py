@@ -18,7 +18,7 @@ class StallDetector:
     def __init__(self, tracker: OffsetTracker, clock: Callable[[], float]) -> None:
         self._tracker = tracker
         self._clock = clock
-        self._at = clock()
+        self._at = self._turned_at = clock()
         self._committed = tracker.commits.count
 
     def note(self, *, is_paused: bool = False) -> None:
@@ -26,10 +26,15 @@ class StallDetector:
 
         A worker that is paused on purpose gets nowhere, and a restart would not change that.
         """
+        self._turned_at = self._clock()
         committed = self._tracker.commits.count
         if is_paused or committed != self._committed or not self._tracker.in_flight_records:
             self._committed = committed
             self._at = self._clock()
+
+    def turn_seconds(self) -> float:
+        """Return how long ago the polling thread came round: a tenth of a second, or it is held."""
+        return self._clock() - self._turned_at
 
     def stalled_seconds(self) -> float:
         """Return for how long records have waited with nothing committed."""

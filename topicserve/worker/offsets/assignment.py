@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from topicserve.backends.broker import OffsetAndMetadata
-from topicserve.wire.kafka_record import TopicPartition
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 MAX_GAPS = 1000
 
@@ -39,6 +39,7 @@ class PartitionAssignment:
         "committed_note",
         "cut",
         "first_offset",
+        "last_timestamp_ms",
         "log_doubted",
         "new_log_position",
         "next_offset",
@@ -67,15 +68,17 @@ class PartitionAssignment:
         """How many of them were published or requeued."""
         self.start_offset: int | None = None
         """Where the group stood when the partition was assigned, once that is known."""
+        self.last_timestamp_ms = -1
+        """The timestamp of the last record polled; 0 or less where there is none."""
         self._pending: deque[int] = deque()
         self._finished: set[int] = set()
-        # The first offset and the timestamp of each poll's records; the oldest first.
+        # Offsets and timestamps of some pending records, the oldest first: about one a second.
         self._timestamps: deque[tuple[int, int]] = deque()
         self._passed: int | None = None
         self._entered: int | None = None  # the first offset that reading came to
         self._rewound = False
 
-    def track(self, offsets: Sequence[int], timestamp_ms: int = -1) -> Gap | None:
+    def track(self, offsets: Sequence[int], records: Sequence[KafkaRecord]) -> Gap | None:
         """Take note of records that were polled, in offset order; return the gap before them."""
         gap = self._come_to(offsets[0])
         if self.first_offset is None:
@@ -83,7 +86,11 @@ class PartitionAssignment:
         self._rewound = self.log_doubted = False
         self.new_log_position = None
         self._pending.extend(offsets)
-        self._timestamps.append((offsets[0], timestamp_ms))
+        self.last_timestamp_ms = records[-1].timestamp_ms
+        # Those of one poll are of the same moment, unless it reads a backlog.
+        span_ms = self.last_timestamp_ms - records[0].timestamp_ms
+        some = records[:: max(len(records) * 1000 // max(span_ms, 1), 1)]
+        self._timestamps.extend([(record.offset, record.timestamp_ms) for record in some])
         return gap
 
     def pass_to(self, offset: int) -> Gap | None:
@@ -143,7 +150,9 @@ class PartitionAssignment:
             finished.discard(offset)
             self.next_offset = offset + 1
         marks = self._timestamps
-        while len(marks) > 1 and (not pending or marks[1][0] <= pending[0]):
+        if not pending:
+            marks.clear()
+        while len(marks) > 1 and marks[1][0] <= pending[0]:
             marks.popleft()
 
     @property
@@ -199,8 +208,11 @@ class PartitionAssignment:
 
     @property
     def oldest_timestamp_ms(self) -> int | None:
-        """Return the timestamp of the poll that the oldest unfinished record came with."""
-        return self._timestamps[0][1] if self._pending else None
+        """Return about the timestamp of the oldest unfinished record; no lock is needed."""
+        try:
+            return self._timestamps[0][1]
+        except IndexError:
+            return None
 
     @property
     def in_flight(self) -> int:

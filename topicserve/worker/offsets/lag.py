@@ -2,11 +2,28 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import NamedTuple
 
 from topicserve.backends.broker import ConsumerStats
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.telemetry.metrics import WorkerMetrics
+
+
+class Look(NamedTuple):
+    """What a partition was like when it was last looked at. Times are Unix times."""
+
+    unread: int
+    """How many records had not been polled."""
+    caught_up_at: float | None
+    """When there was none of these; None where there always was one."""
+    unread_since: float
+    """About when the first of them was published."""
+    oldest_offset: int | None
+    """The first offset that was not finished."""
+    oldest_since: float
+    """When it was first seen to be that."""
 
 
 class LagGauges:
@@ -15,8 +32,11 @@ class LagGauges:
     A client knows a partition's end from what it fetches, so while it is paused it knows an old
     one: `know_ends` brings what the broker was asked for instead.
 
+    Seconds are reckoned when they are asked for. The polling thread observes, and while it is held
+    the oldest record grows older all the same.
+
     The polling thread observes, the client's rebalance thread forgets, and the broker watch brings
-    ends: one lock guards all of it, and nothing waits with it held.
+    ends: one lock guards all of it, and nothing waits with it held. A scrape takes no lock.
     """
 
     def __init__(
@@ -29,69 +49,94 @@ class LagGauges:
         # The polling thread and the client's rebalance thread; and, for the ends, any thread.
         self._lock = threading.Lock()
         self._shown: set[TopicPartition] = set()
+        self._told: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
-        self._behind_since: dict[TopicPartition, float] = {}
+        # Entries are replaced, never changed, so that a scrape reads them without the lock.
+        self._looks: dict[TopicPartition, Look] = {}
 
     def know_ends(self, ends: Mapping[TopicPartition, int]) -> None:
-        """Note where partitions end by now."""
+        """Note where partitions end by now, and show it."""
         with self._lock:
             self._ends.update(ends)
+        self._show_all()
 
     def observe(self, stats: ConsumerStats) -> None:
         """Set the gauges of what is assigned, and remove the others."""
-        positions = self._tracker.reading.positions()
-        unfinished = self._tracker.reading.unfinished_offsets()
-        oldest = self._tracker.reading.oldest_timestamps_ms()
-        assigned = self._tracker.partitions()
         with self._lock:
-            for partition in assigned:
-                records = self._lag_records(partition, stats, positions)
-                if records is not None:
-                    # Not only what is not polled yet: what is held back may be held for long.
-                    records += unfinished.get(partition, 0)
-                    seconds = self._lag_seconds(partition, records, oldest.get(partition))
-                    self._show(partition, records, seconds)
-            self._remove(self._shown.difference(assigned))
+            self._told = dict(stats.lag_records)
+        self._show_all()
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
         """Remove what is shown and known of these partitions."""
         with self._lock:
             for partition in partitions:
                 self._ends.pop(partition, None)
+                self._told.pop(partition, None)
             self._remove(self._shown.intersection(partitions))
 
-    def _lag_records(
-        self,
-        partition: TopicPartition,
-        stats: ConsumerStats,
-        positions: Mapping[TopicPartition, int],
-    ) -> int | None:
-        known = stats.lag_records.get(partition)
-        end, position = self._ends.get(partition), positions.get(partition)
+    def _show_all(self) -> None:
+        positions = self._tracker.reading.positions()
+        unfinished = self._tracker.reading.unfinished_offsets()
+        last_ms = self._tracker.reading.last_timestamps_ms()
+        assigned = self._tracker.partitions()
+        with self._lock:
+            for partition in assigned:
+                position = positions.get(partition)
+                unread = self._unread(partition, position)
+                if unread is not None:
+                    # Not only what is not polled yet: what is held back may be held for long.
+                    records = unread + unfinished.get(partition, 0)
+                    oldest = None if position is None else position + unread - records
+                    self._note(partition, unread, oldest, last_ms.get(partition, -1) / 1000)
+                    self._show(partition, records)
+            self._remove(self._shown.difference(assigned))
+
+    def _unread(self, partition: TopicPartition, position: int | None) -> int | None:
+        told = self._told.get(partition)
+        end = self._ends.get(partition)
         if end is None or position is None:
-            return known
+            return told
         # An end never moves back, so of two the farther one is the newer one.
-        return max(end - position, known or 0)
+        return max(end - position, told or 0)
 
-    def _lag_seconds(self, partition: TopicPartition, records: int, oldest_ms: int | None) -> float:
-        """Return the age of the oldest record that is not finished; 0 where none is behind.
+    def _note(
+        self, partition: TopicPartition, unread: int, oldest: int | None, last: float
+    ) -> None:
+        """Note since when records wait whose timestamps are not known.
 
-        While none is polled the oldest one's timestamp is not known. It is then at least as old as
-        the time since this partition was first seen behind, or as the last one that was polled.
+        Those that are not polled came after the last one that was, `last`, and after the last look
+        that found none of them.
         """
         now = self._wall_clock()
-        if oldest_ms is not None and oldest_ms >= 0:
-            self._behind_since[partition] = oldest_ms / 1000
-        elif not records:
-            self._behind_since.pop(partition, None)
-            return 0.0
-        return max(now - self._behind_since.setdefault(partition, now), 0.0)
+        before = self._looks.get(partition) or Look(0, None, now, oldest, now)
+        caught_up_at = before.caught_up_at if unread else now
+        known = [at for at in (caught_up_at, last) if at is not None and at > 0]
+        self._looks[partition] = Look(
+            unread,
+            caught_up_at,
+            max(known) if known else before.unread_since,
+            oldest,
+            before.oldest_since if oldest == before.oldest_offset else now,
+        )
 
-    def _show(self, partition: TopicPartition, records: int, seconds: float) -> None:
+    def _age_seconds(self, partition: TopicPartition) -> float:
+        """Return the age of the oldest record that is not finished; 0 where none is behind."""
+        look = self._looks.get(partition)
+        oldest_ms = self._tracker.reading.oldest_timestamp_ms(partition)
+        if oldest_ms is not None and oldest_ms > 0:
+            since = oldest_ms / 1000
+        elif look is None or (oldest_ms is None and not look.unread):
+            return 0.0
+        else:
+            since = look.unread_since if oldest_ms is None else look.oldest_since
+        return max(self._wall_clock() - since, 0.0)
+
+    def _show(self, partition: TopicPartition, records: int) -> None:
         labels = partition.topic, str(partition.partition)
         self._records.labels(*labels).set(records)
-        self._seconds.labels(*labels).set(seconds)
-        self._shown.add(partition)
+        if partition not in self._shown:
+            self._seconds.labels(*labels).set_function(partial(self._age_seconds, partition))
+            self._shown.add(partition)
 
     def _remove(self, partitions: Iterable[TopicPartition]) -> None:
         for partition in partitions:
@@ -99,4 +144,4 @@ class LagGauges:
             self._records.remove(*labels)
             self._seconds.remove(*labels)
             self._shown.discard(partition)
-            self._behind_since.pop(partition, None)
+            self._looks.pop(partition, None)

@@ -81,9 +81,15 @@ class Reading:
                 if assignment.position is not None and assignment.oldest_offset is not None
             }
 
-    def oldest_timestamps_ms(self) -> dict[TopicPartition, int]:
-        """Return about how old the oldest unfinished record is, of each partition that has one."""
+    def last_timestamps_ms(self) -> dict[TopicPartition, int]:
+        """Return the timestamp of the last record polled of each partition; 0 or less for none."""
         with self._lock:
-            return known(
-                {p: assignment.oldest_timestamp_ms for p, assignment in self._current.items()}
-            )
+            return {p: assignment.last_timestamp_ms for p, assignment in self._current.items()}
+
+    def oldest_timestamp_ms(self, partition: TopicPartition) -> int | None:
+        """Return about the timestamp of a partition's oldest unfinished record, if it has one.
+
+        It waits for no lock: a scrape asks for it whatever the worker's threads are held by.
+        """
+        assignment = self._current.get(partition)
+        return None if assignment is None else assignment.oldest_timestamp_ms

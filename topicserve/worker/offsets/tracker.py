@@ -101,13 +101,16 @@ class OffsetTracker:
                 if assignment is None:
                     assignments += [None] * (stop - start)
                     continue
+                at = start
                 for offsets in _rising([record.offset for record in records[start:stop]]):
+                    rising = records[at : at + len(offsets)]
+                    at += len(offsets)
                     position = assignment.position
                     if position is not None and offsets[0] < position:
                         assignment = self._assignments.replace(assignment, offsets[0])
                     if assignment.first_offset is None:
                         self._assignments.started.setdefault(assignment.partition, False)
-                    self._assignments.note_gap(assignment.track(offsets, first.timestamp_ms))
+                    self._assignments.note_gap(assignment.track(offsets, rising))
                     self._records += len(offsets)
                     assignments += [assignment] * len(offsets)
         return assignments

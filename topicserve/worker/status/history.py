@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from topicserve.worker.status.snapshot import Interval, Snapshot
 
@@ -28,6 +28,14 @@ class Point:
     p50_seconds: float | None
     """From publishing a record to its result's acknowledgement; None without results."""
     p99_seconds: float | None
+
+
+class Lag(NamedTuple):
+    """How far behind a worker was at a moment."""
+
+    at: float
+    """Seconds of a clock that never goes back."""
+    records: float
 
 
 class Take(Protocol):
@@ -78,6 +86,11 @@ class History:
         """Return the points, the oldest first."""
         with self._lock:
             return list(self._points)
+
+    def lags(self) -> list[Lag]:
+        """Return those of the last minute's samples, the oldest first."""
+        with self._lock:
+            return [Lag(one.at, one.total("consumer_lag_records")) for one in self._snapshots]
 
     def last_minute(self) -> Interval:
         """Return the time from the oldest snapshot kept until now."""

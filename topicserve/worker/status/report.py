@@ -20,17 +20,18 @@ from topicserve.worker.config.served import CanaryConfig, ShadowConfig
 from topicserve.worker.health.dead_letter_log import DeadLetterLog
 from topicserve.worker.http.pages import Health, Page, json_page
 from topicserve.worker.stages.predict import PredictWatch
-from topicserve.worker.status.history import History
+from topicserve.worker.status.history import History, Lag
 from topicserve.worker.status.page import status_page
 from topicserve.worker.status.replay_command import replay_command, replay_secrets
 from topicserve.worker.status.snapshot import Interval, Snapshot, take_snapshot
 from topicserve.worker.status.stages import PREDICT, StageLoad, limiting_stage, stage_loads
-from topicserve.worker.status.state import WorkerState, judge
+from topicserve.worker.status.state import Waits, WorkerState, judge
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
 SCHEMA = 1
 MAX_PARTITIONS = 200
 """As many are listed, those that are farthest behind first; all are counted."""
+_LAG = "consumer_lag_records"
 _LATENCIES = {
     "publish_to_result_seconds": "publish_to_result_seconds",
     "poll_to_acknowledgement_seconds": "record_seconds",
@@ -49,6 +50,10 @@ class Watched:
     dead_letters: DeadLetterLog
     metrics: WorkerMetrics
     predictions: PredictWatch
+    turn_seconds: Callable[[], float]
+    """How long ago the polling thread came round."""
+    unanswered_seconds: Callable[[], float]
+    """For how long no broker has answered; 0 while all that is asked is answered."""
     configuration: Mapping[str, str]
     """The effective configuration without secrets, by key."""
 
@@ -99,8 +104,8 @@ class StatusReport:
         threads = dataref.threads if dataref.allow else 0
         loads = stage_loads(since, watched.config.batching.predict_threads, threads)
         partitions = _partitions(since)
-        longest = watched.predictions.longest()
-        state = judge(watched.health, since, points, limiting_stage(loads), longest)
+        lags = [*self._history.lags(), Lag(since.after.at, since.after.total(_LAG))]
+        state = judge(watched.health, since, lags, limiting_stage(loads), self._waits())
         return {
             "schema": SCHEMA,
             "at": now,
@@ -125,7 +130,7 @@ class StatusReport:
                 "paused_partitions": since.after.total("paused_partitions"),
             },
             "lag": {
-                "records": since.after.total("consumer_lag_records"),
+                "records": since.after.total(_LAG),
                 "seconds": max((one["seconds"] for one in partitions), default=0.0),
                 "partition_count": len(partitions),
                 "partitions": partitions[:MAX_PARTITIONS],
@@ -135,6 +140,12 @@ class StatusReport:
             "history": [asdict(point) for point in points],
             "configuration": dict(watched.configuration),
         }
+
+    def _waits(self) -> Waits:
+        watched = self._watched
+        return Waits(
+            watched.turn_seconds(), watched.unanswered_seconds(), *watched.predictions.longest()
+        )
 
     def _servable(self, name: str) -> dict[str, Any]:
         core = self._watched.core

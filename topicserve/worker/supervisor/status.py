@@ -9,7 +9,10 @@ from topicserve.worker.http.pages import Page, json_page
 from topicserve.worker.status.page import status_page
 
 # The state of all is that of the one that needs a look most.
-_WORST_FIRST = ("stalled", "not_ready", "falling_behind", "catching_up", "keeping_up", "idle")
+_WORST_FIRST = (
+    *("stalled", "not_ready", "held_up", "falling_behind"),
+    *("behind", "catching_up", "keeping_up", "idle"),
+)
 
 
 class Answer(Protocol):
