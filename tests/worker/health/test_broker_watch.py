@@ -12,7 +12,7 @@ from topicserve.backends.broker import LogOffsets
 from topicserve.backends.errors import AuthenticationError, BackendUnavailableError
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import KafkaConfig
-from topicserve.worker.health.broker_watch import ASK_SECONDS, BrokerWatch
+from topicserve.worker.health.broker_watch import ASK_SECONDS, ENDS_SECONDS, BrokerWatch
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.runtime.topic_limit import ASK_AGAIN_SECONDS, TopicLimit
 
@@ -93,7 +93,7 @@ class World:
             [self.limit],
         )
 
-    def is_pausing(self) -> bool:
+    def knows_old_ends(self) -> bool:
         return self.paused
 
     def know_ends(self, ends: Mapping[TopicPartition, int]) -> None:
@@ -151,6 +151,25 @@ def test_a_question_without_an_answer_is_told_of_from_the_first_on() -> None:
     world.admin.error = None
     world.pass_time(ASK_SECONDS)
 
+    assert world.watch.unanswered_seconds() == 0
+
+
+def test_a_question_that_is_open_is_not_answered_so_far() -> None:
+    """For as long as no broker was heard of; an answer takes milliseconds."""
+    world = World()
+    told: list[float] = []
+    partitions = world.admin.partitions
+
+    def answer_late(topic: str, timeout_seconds: float) -> int | None:
+        told.append(world.watch.unanswered_seconds())
+        world.clock.advance(3)
+        told.append(world.watch.unanswered_seconds())
+        return partitions(topic, timeout_seconds)
+
+    world.admin.partitions = answer_late  # type: ignore[method-assign]
+    world.pass_time(ASK_SECONDS)
+
+    assert told == [0, ASK_SECONDS + 3]
     assert world.watch.unanswered_seconds() == 0
 
 
@@ -214,14 +233,14 @@ def test_an_idle_worker_asks_now_and_then() -> None:
     assert 6 <= world.admin.asked <= 60 / ASK_SECONDS  # of one topic
 
 
-def test_the_end_of_paused_partitions_is_asked_for() -> None:
-    """The client fetches nothing of them, and so knows an old one."""
+def test_an_end_that_the_client_does_not_know_is_asked_for_soon() -> None:
+    """While it fetches nothing it knows an old one, and the lag would be too small."""
     world = World()
     world.tracker.assign([PARTITION])
     world.admin.log = LogOffsets(0, 500)
     world.paused = True
 
-    world.pass_time(ASK_SECONDS)
+    world.pass_time(ENDS_SECONDS)
 
     assert world.ends == {PARTITION: 500}
 

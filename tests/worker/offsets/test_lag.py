@@ -194,9 +194,23 @@ def test_the_oldest_record_grows_older_while_nothing_observes() -> None:
 
     world.clock.advance(24)
     assert world.shown("consumer_lag_seconds") == 26
+    assert world.shown("consumer_lag_records") == 1
     world.tracker.finish(polled)
 
     assert world.shown("consumer_lag_seconds") == 0
+    assert world.shown("consumer_lag_records") == 0
+
+
+def test_what_is_polled_since_the_last_look_counts() -> None:
+    """It lies behind the end that was known then."""
+    world = World()
+    world.tracker.finish(world.poll(0))
+    world.observe(0)
+
+    world.poll(1, 2, 3, age_seconds=1)
+
+    assert world.shown("consumer_lag_records") == 3
+    assert world.shown("consumer_lag_seconds") == 1
 
 
 def test_ends_show_while_nothing_observes() -> None:
@@ -210,6 +224,20 @@ def test_ends_show_while_nothing_observes() -> None:
 
     assert world.shown("consumer_lag_records") == 40
     assert world.shown("consumer_lag_seconds") == 9
+
+
+def test_the_broker_is_asked_for_ends_while_a_partition_is_behind() -> None:
+    """A client with records left fetches none, so it knows an old end."""
+    world = World()
+    world.tracker.finish(world.poll(0))
+    world.observe(0)
+    assert not world.gauges.is_behind()
+
+    world.observe(4)
+    assert world.gauges.is_behind()
+    world.gauges.forget([PARTITION])
+
+    assert not world.gauges.is_behind()
 
 
 @pytest.mark.parametrize("stamp_ms", [0, -1])

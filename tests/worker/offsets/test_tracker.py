@@ -285,6 +285,20 @@ class LedgerMachine(RuleBasedStateMachine):
 TestLedgerMachine = LedgerMachine.TestCase
 
 
+def test_what_was_known_before_the_first_of_two_rewinds_is_no_position() -> None:
+    """Nothing was read in between; the consumer may still name the offset from before."""
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
+    tracker.reading.start_at({PARTITION: 10})
+    track(tracker, [10, 11])
+
+    assert tracker.restart() == {PARTITION: 10}
+    tracker.restart()
+    tracker.reading.pass_to({PARTITION: 12})
+
+    assert tracker.commits.committable() == {}
+
+
 def test_offsets_that_go_back_are_another_topics(caplog: pytest.LogCaptureFixture) -> None:
     """A topic was created again: nothing that is known of the old one is committed for the new."""
     tracker = OffsetTracker()

@@ -1,7 +1,7 @@
-"""Asks a broker, now and then, what the consumer is not told: whether one answers, and log offsets.
+"""Asks a broker, now and then, what the consumer is not told: log offsets, whether one answers.
 
-It has a connection and a thread of its own, so the polling thread waits for no answer. A busy
-worker asks nothing: records and commits show that a broker answers.
+It has a connection and a thread of its own, so the polling thread waits for no answer. While a
+worker keeps up it asks nothing: records and commits show that a broker answers.
 """
 
 import logging
@@ -21,21 +21,25 @@ from topicserve.worker.runtime.topic_limit import TopicLimit
 from topicserve.worker.telemetry.logging import log_event
 
 STEP_SECONDS = 1.0
-# How often paused partitions' ends and gaps are asked for, and how soon a silent broker is.
+# How often ends are asked for while a worker is behind.
+ENDS_SECONDS = 2.0
+# How often gaps are asked for, and how soon a silent broker is.
 ASK_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 _MAX_FAILURES = 3
+# A question that is open for so long counts as not answered so far.
+_PROMPT_SECONDS = 1.0
 
 
-class PausesPartitions(Protocol):
+class KnowsEnds(Protocol):
     """What the watch asks of flow control, and tells it.
 
     Called on the watch's thread while the polling thread works: implementations lock what they
     share.
     """
 
-    def is_pausing(self) -> bool:
-        """Return whether any partition is paused."""
+    def knows_old_ends(self) -> bool:
+        """Return whether partitions may end later than the client knows."""
 
     def know_ends(self, ends: Mapping[TopicPartition, int]) -> None:
         """Note where partitions end by now."""
@@ -53,7 +57,7 @@ class BrokerWatch:
         environment: Environment,
         open_admin: Callable[[], OffsetsAdmin],
         tracker: OffsetTracker,
-        flow: PausesPartitions,
+        flow: KnowsEnds,
         limits: Sequence[TopicLimit] = (),
     ) -> None:
         config = environment.config
@@ -73,6 +77,7 @@ class BrokerWatch:
         self._missing_topics: list[str] = []
         self._gaps: list[Gap] = []
         self._heard_at = self._asked_at = self._clock()
+        self._is_asking = False
         self._activity = (0, 0)
         self._away = False
         self._stopping = False
@@ -115,26 +120,33 @@ class BrokerWatch:
 
         Any thread may call it.
         """
-        return self._clock() - self._heard_at if self._failures else 0.0
+        waits = self._is_asking and self._clock() - self._asked_at > _PROMPT_SECONDS
+        return self._clock() - self._heard_at if waits or self._failures else 0.0
 
     def step(self) -> None:
         """Ask what is due."""
         self._note_activity()
         new = self._tracker.reading.without_start()
-        due = self._clock() - self._asked_at >= ASK_SECONDS
-        if due:
-            self._gaps = (self._gaps + self._tracker.reading.take_gaps())[:MAX_GAPS]
-        silent = self._clock() - self._heard_at >= ASK_SECONDS
         is_wanted = any(limit.is_due() for limit in self._limits)
-        if (
-            new
-            or is_wanted
-            or (due and (self._gaps or silent or self._missing_topics or self._flow.is_pausing()))
-        ):
-            self._asked_at = self._clock()
-            self._ask(new)
+        if new or is_wanted or self._is_due():
+            self._asked_at, self._is_asking = self._clock(), True
+            try:
+                self._ask(new)
+            finally:
+                self._is_asking = False
         away = self._clock() - self._heard_at >= self._unreachable_timeout_seconds
         self._metrics.broker_reachable.set(not away)
+
+    def _is_due(self) -> bool:
+        """Return whether it is time to ask for ends, about gaps, or whether anyone answers."""
+        since = self._clock() - self._asked_at
+        if since >= ENDS_SECONDS and self._flow.knows_old_ends():
+            return True
+        if since < ASK_SECONDS:
+            return False
+        self._gaps = (self._gaps + self._tracker.reading.take_gaps())[:MAX_GAPS]
+        is_silent = self._clock() - self._heard_at >= ASK_SECONDS
+        return bool(self._gaps or is_silent or self._missing_topics)
 
     def _run(self) -> None:
         self._guarded(lambda: self._ask([]))  # connects, while there is nothing to wait for

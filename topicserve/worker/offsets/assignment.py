@@ -32,7 +32,6 @@ class PartitionAssignment:
         "_finished",
         "_passed",
         "_pending",
-        "_rewound",
         "_timestamps",
         "closed",
         "committed",
@@ -45,6 +44,7 @@ class PartitionAssignment:
         "next_offset",
         "note",
         "partition",
+        "rewound",
         "settled",
         "start_offset",
     )
@@ -76,14 +76,15 @@ class PartitionAssignment:
         self._timestamps: deque[tuple[int, int]] = deque()
         self._passed: int | None = None
         self._entered: int | None = None  # the first offset that reading came to
-        self._rewound = False
+        self.rewound = False
+        """Whether nothing was read since offsets were rewound."""
 
     def track(self, offsets: Sequence[int], records: Sequence[KafkaRecord]) -> Gap | None:
         """Take note of records that were polled, in offset order; return the gap before them."""
         gap = self._come_to(offsets[0])
         if self.first_offset is None:
             self.first_offset = offsets[0]
-        self._rewound = self.log_doubted = False
+        self.rewound = self.log_doubted = False
         self.new_log_position = None
         self._pending.extend(offsets)
         self.last_timestamp_ms = records[-1].timestamp_ms
@@ -99,7 +100,7 @@ class PartitionAssignment:
         The offset may lie behind markers and aborted records, which are never polled.
         """
         # What is read again comes first: until then an offset behind it would be an old one.
-        if self._rewound:
+        if self.rewound:
             return None
         gap = self._come_to(offset)
         if self._passed is None or offset > self._passed:
@@ -108,7 +109,7 @@ class PartitionAssignment:
 
     def is_behind(self, offset: int) -> bool:
         """Tell whether the consumer reads on before what was read, and was not asked to."""
-        return not self._rewound and self.position is not None and offset < self.position
+        return not self.rewound and self.position is not None and offset < self.position
 
     def start_at(self, offset: int) -> Gap | None:
         """Note where the group stood at the assignment; return the gap to what came first."""
@@ -126,7 +127,8 @@ class PartitionAssignment:
         """Take over what an earlier assignment committed; return where to read on, if known."""
         self.committed, self.start_offset = before.committed, before.start_offset
         self.note, self.committed_note = before.note, before.committed_note
-        self._rewound = before.position is not None
+        # Before anything is read again there may be another rewind.
+        self.rewound = before.rewound or before.position is not None
         if before.new_log_position is not None:
             return None
         return before.first_offset if before.committed is None else before.committed
@@ -181,8 +183,11 @@ class PartitionAssignment:
 
     @property
     def position(self) -> int | None:
-        """Return the offset that is read next, as far as it is known."""
-        polled = self._pending[-1] + 1 if self._pending else self.next_offset
+        """Return the offset that is read next, as far as it is known; no lock is needed."""
+        try:
+            polled: int | None = self._pending[-1] + 1
+        except IndexError:
+            polled = self.next_offset
         if polled is None or (self._passed is not None and self._passed > polled):
             return self._passed
         return polled
@@ -203,8 +208,11 @@ class PartitionAssignment:
 
     @property
     def oldest_offset(self) -> int | None:
-        """Return the offset of the oldest record that is polled and not finished."""
-        return self._pending[0] if self._pending else None
+        """Return the offset of the oldest record polled and not finished; no lock is needed."""
+        try:
+            return self._pending[0]
+        except IndexError:
+            return None
 
     @property
     def oldest_timestamp_ms(self) -> int | None:
@@ -213,6 +221,13 @@ class PartitionAssignment:
             return self._timestamps[0][1]
         except IndexError:
             return None
+
+    @property
+    def unfinished(self) -> range:
+        """Return the offsets from the oldest unfinished record to the position; without a lock."""
+        position = self.position or 0
+        oldest = self.oldest_offset
+        return range(position if oldest is None else oldest, position)
 
     @property
     def in_flight(self) -> int:

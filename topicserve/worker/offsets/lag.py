@@ -16,12 +16,14 @@ class Look(NamedTuple):
 
     unread: int
     """How many records had not been polled."""
+    end: int | None
+    """Where the partition ended, as far as that is known."""
     caught_up_at: float | None
     """When there was none of these; None where there always was one."""
     unread_since: float
     """About when the first of them was published."""
-    oldest_offset: int | None
-    """The first offset that was not finished."""
+    oldest_offset: int
+    """The first offset that was not finished; 0 where none is known."""
     oldest_since: float
     """When it was first seen to be that."""
 
@@ -29,11 +31,11 @@ class Look(NamedTuple):
 class LagGauges:
     """Sets the lag of each partition that is assigned, and removes it with the partition.
 
-    A client knows a partition's end from what it fetches, so while it is paused it knows an old
-    one: `know_ends` brings what the broker was asked for instead.
+    A client knows a partition's end from what it fetches, so while it is paused, or has records
+    left, it knows an old one: `know_ends` brings what the broker was asked for instead.
 
-    Seconds are reckoned when they are asked for. The polling thread observes, and while it is held
-    the oldest record grows older all the same.
+    Both are reckoned when they are asked for. The polling thread observes, and while it is held
+    the oldest record grows older all the same, and what is in flight may be finished.
 
     The polling thread observes, the client's rebalance thread forgets, and the broker watch brings
     ends: one lock guards all of it, and nothing waits with it held. A scrape takes no lock.
@@ -66,6 +68,13 @@ class LagGauges:
             self._told = dict(stats.lag_records)
         self._show_all()
 
+    def is_behind(self) -> bool:
+        """Return whether any partition had records that were not polled. Any thread may call it.
+
+        A client knows an end from its last fetch, and fetches no more while it has records left.
+        """
+        return any(look.unread for look in list(self._looks.values()))
+
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
         """Remove what is shown and known of these partitions."""
         with self._lock:
@@ -76,7 +85,6 @@ class LagGauges:
 
     def _show_all(self) -> None:
         positions = self._tracker.reading.positions()
-        unfinished = self._tracker.reading.unfinished_offsets()
         last_ms = self._tracker.reading.last_timestamps_ms()
         assigned = self._tracker.partitions()
         with self._lock:
@@ -84,11 +92,9 @@ class LagGauges:
                 position = positions.get(partition)
                 unread = self._unread(partition, position)
                 if unread is not None:
-                    # Not only what is not polled yet: what is held back may be held for long.
-                    records = unread + unfinished.get(partition, 0)
-                    oldest = None if position is None else position + unread - records
-                    self._note(partition, unread, oldest, last_ms.get(partition, -1) / 1000)
-                    self._show(partition, records)
+                    end = None if position is None else position + unread
+                    self._note(partition, unread, end, last_ms.get(partition, -1) / 1000)
+                    self._show(partition)
             self._remove(self._shown.difference(assigned))
 
     def _unread(self, partition: TopicPartition, position: int | None) -> int | None:
@@ -99,25 +105,37 @@ class LagGauges:
         # An end never moves back, so of two the farther one is the newer one.
         return max(end - position, told or 0)
 
-    def _note(
-        self, partition: TopicPartition, unread: int, oldest: int | None, last: float
-    ) -> None:
+    def _note(self, partition: TopicPartition, unread: int, end: int | None, last: float) -> None:
         """Note since when records wait whose timestamps are not known.
 
         Those that are not polled came after the last one that was, `last`, and after the last look
         that found none of them.
         """
-        now = self._wall_clock()
-        before = self._looks.get(partition) or Look(0, None, now, oldest, now)
+        now, oldest = self._wall_clock(), self._tracker.reading.unfinished(partition).start
+        before = self._looks.get(partition) or Look(0, None, None, now, oldest, now)
         caught_up_at = before.caught_up_at if unread else now
         known = [at for at in (caught_up_at, last) if at is not None and at > 0]
         self._looks[partition] = Look(
             unread,
+            end,
             caught_up_at,
             max(known) if known else before.unread_since,
             oldest,
             before.oldest_since if oldest == before.oldest_offset else now,
         )
+
+    def _count_records(self, partition: TopicPartition) -> int:
+        """Return how many records are not finished.
+
+        Not only those that are not polled yet: what is held back may be held for long.
+        """
+        look = self._looks.get(partition)
+        unfinished = self._tracker.reading.unfinished(partition)
+        if look is None:
+            return 0
+        if look.end is None:
+            return look.unread + len(unfinished)
+        return max(look.end, unfinished.stop) - unfinished.start
 
     def _age_seconds(self, partition: TopicPartition) -> float:
         """Return the age of the oldest record that is not finished; 0 where none is behind."""
@@ -131,10 +149,10 @@ class LagGauges:
             since = look.unread_since if oldest_ms is None else look.oldest_since
         return max(self._wall_clock() - since, 0.0)
 
-    def _show(self, partition: TopicPartition, records: int) -> None:
-        labels = partition.topic, str(partition.partition)
-        self._records.labels(*labels).set(records)
+    def _show(self, partition: TopicPartition) -> None:
         if partition not in self._shown:
+            labels = partition.topic, str(partition.partition)
+            self._records.labels(*labels).set_function(partial(self._count_records, partition))
             self._seconds.labels(*labels).set_function(partial(self._age_seconds, partition))
             self._shown.add(partition)
 

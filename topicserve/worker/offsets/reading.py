@@ -72,24 +72,24 @@ class Reading:
             self._assignments.gaps.clear()
             return gaps
 
-    def unfinished_offsets(self) -> dict[TopicPartition, int]:
-        """Return how many offsets lie from the oldest unfinished record to the position."""
-        with self._lock:
-            return {
-                partition: assignment.position - assignment.oldest_offset
-                for partition, assignment in self._current.items()
-                if assignment.position is not None and assignment.oldest_offset is not None
-            }
-
     def last_timestamps_ms(self) -> dict[TopicPartition, int]:
         """Return the timestamp of the last record polled of each partition; 0 or less for none."""
         with self._lock:
             return {p: assignment.last_timestamp_ms for p, assignment in self._current.items()}
 
+    def unfinished(self, partition: TopicPartition) -> range:
+        """Return the offsets from a partition's oldest unfinished record to its position.
+
+        They are none, at 0, where it is not known. It waits for no lock: a scrape asks for it
+        whatever the worker's threads are held by.
+        """
+        assignment = self._current.get(partition)
+        return range(0) if assignment is None else assignment.unfinished
+
     def oldest_timestamp_ms(self, partition: TopicPartition) -> int | None:
         """Return about the timestamp of a partition's oldest unfinished record, if it has one.
 
-        It waits for no lock: a scrape asks for it whatever the worker's threads are held by.
+        It waits for no lock, either.
         """
         assignment = self._current.get(partition)
         return None if assignment is None else assignment.oldest_timestamp_ms

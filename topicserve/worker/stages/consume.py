@@ -81,9 +81,9 @@ class FlowControl:
         self._held.difference_update(partitions)
         self._lag.forget(partitions)
 
-    def is_pausing(self) -> bool:
-        """Return whether any partition is paused. Any thread may call it."""
-        return bool(self._paused or self._held)
+    def knows_old_ends(self) -> bool:
+        """Return whether partitions may end later than the client knows. Any thread may call it."""
+        return bool(self._paused or self._held or self._lag.is_behind())
 
     def consumer_problem(self) -> str:
         """Return the consumer's last error and since when, empty without. Any thread may call it.

@@ -69,7 +69,8 @@ def judge(
     answered = since.rate("results_published") + since.rate("dead_letters")
     lag = since.after.total("consumer_lag_records")
     behind = max(since.after.by("consumer_lag_seconds", "partition").values(), default=0)
-    waiting = f"{_count(lag)} records wait, the oldest for {_duration(behind)}"
+    number = "1 record waits" if lag == 1 else f"{_count(lag)} records wait"
+    waiting = f"{number}, the oldest for {_duration(behind)}"
     if held := _held(waits):
         rest = f"; {waiting}" if lag else ""
         return WorkerState("held_up", f"Held up: {held}{rest}.")
