@@ -1,5 +1,6 @@
 import hashlib
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +120,36 @@ def test_a_bad_answer_over_http_has_its_error(
 
     with pytest.raises(error):
         read(server.url, f"{server.url}/a")
+
+
+def test_a_connection_is_kept_for_the_next_body(server: BodyServer) -> None:
+    """Where its body was read to the end; one that the server has ended is opened again."""
+    connections: list[object] = []
+
+    def two_answers(connection: socket.socket) -> None:
+        connections.append(connection)
+        for _ in range(2):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+            if not connection.recv(65_536):
+                return
+
+    server.answers["/a"] = two_answers
+
+    # The third request is the one that the first connection has heard, and did not answer.
+    assert [read(server.url, f"{server.url}/a") for _ in range(5)] == [b"abc"] * 5
+    assert len(connections) == 3
+
+
+def test_a_connection_with_an_unread_rest_is_not_kept(server: BodyServer) -> None:
+    """The next answer would be read out of it."""
+    server.answers["/a"] = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\nx")
+    server.answers["/b"] = raw(b"HTTP/1.1 404 No\r\nContent-Length: 3\r\n\r\nabc")
+    server.answers["/c"] = whole(BODY)
+
+    for name in ("a", "b"):
+        with pytest.raises((BodyTooLargeError, BodyNotFoundError)):
+            read(server.url, f"{server.url}/{name}")
+    assert read(server.url, f"{server.url}/c") == BODY
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 T", "308 P"])

@@ -8,6 +8,7 @@ import functools
 import http.client
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -42,23 +43,59 @@ class _OpenResponse:
             raise BodyStoreError(f"the body was cut off: {error!r}") from None
 
 
+class _Idle(threading.local):
+    """This thread's connections that wait for their next request, by scheme and host."""
+
+    def __init__(self) -> None:
+        self.by_server: dict[tuple[str, str], http.client.HTTPConnection] = {}
+
+
+_idle = _Idle()
+
+
 @contextmanager
 def open_response(location: Location, limits: ReadLimits) -> Iterator[OpenBody]:
-    """Ask for a body, and read no further than its status and headers."""
-    connection = _connection(location, limits.remaining_seconds())
+    """Ask for a body, and read no further than its status and headers.
+
+    A connection is kept for the thread's next request where the body was read to its end.
+    """
+    server = location.scheme, location.host
+    kept = _idle.by_server.pop(server, None)
+    connection = _connection(location, limits.remaining_seconds()) if kept is None else kept
     try:
-        connection.connect()
-        sock = connection.sock
-        limits.closes_with(lambda: _shut_down(sock))
-        sock.settimeout(limits.remaining_seconds())
-        connection.request("GET", location.target, headers=_HEADERS)
-        response = connection.getresponse()
+        try:
+            response, sock = _ask(connection, location, limits)
+        except (http.client.HTTPException, OSError):
+            if kept is None:
+                raise
+            # The server has ended the connection meanwhile: that says nothing of this request.
+            connection.close()
+            connection = _connection(location, limits.remaining_seconds())
+            response, sock = _ask(connection, location, limits)
         _check_response(location, response)
         yield _OpenResponse(response, sock, limits)
+        # It has no socket where the server ends the connection with its answer.
+        if connection.sock is not None and (response.isclosed() or response.length == 0):
+            response.close()
+            _idle.by_server[server] = connection
     except (http.client.HTTPException, ValueError) as error:
         raise BodyStoreError(f"{location.url}: no HTTP answer: {error!r}") from None
     finally:
-        connection.close()
+        if _idle.by_server.get(server) is not connection:
+            connection.close()
+
+
+def _ask(
+    connection: http.client.HTTPConnection, location: Location, limits: ReadLimits
+) -> tuple[http.client.HTTPResponse, socket.socket]:
+    if connection.sock is None:
+        connection.timeout = limits.remaining_seconds()
+        connection.connect()
+    sock = connection.sock
+    limits.closes_with(lambda: _shut_down(sock))
+    sock.settimeout(limits.remaining_seconds())
+    connection.request("GET", location.target, headers=_HEADERS)
+    return connection.getresponse(), sock
 
 
 def _connection(location: Location, timeout_seconds: float) -> http.client.HTTPConnection:
