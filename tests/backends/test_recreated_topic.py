@@ -18,6 +18,34 @@ def server() -> Iterator[KafkaServer]:
         yield running
 
 
+def test_a_topic_that_is_made_again_is_another(server: KafkaServer) -> None:
+    """Both clients say the same of it: a checkpoint may be used with either."""
+    ports = [
+        Port(open_broker(client, {"bootstrap.servers": server.bootstrap_servers}))
+        for client in ("kafka-python", "confluent")
+    ]
+    topic, admin = ports[0].topic(1), ports[0].admin()
+
+    first, same = (port.admin().topic_identity(topic, 10) for port in ports)
+    others = [ports[0].topic(1) for _ in range(4)]
+    told = [[port.admin().topic_identity(one, 10) for one in others] for port in ports]
+    assert admin.delete_topic(topic, 10)
+    eventually(lambda: admin.partitions(topic, 10) is None)
+    gone = [port.admin().topic_identity(topic, 10) for port in ports]
+    assert admin.create_topic(topic, 1, 10)
+    again = admin.topic_identity(topic, 10)
+
+    assert first is not None
+    assert again is not None
+    assert first == same
+    assert told[0] == told[1]  # ids have characters that the clients write differently
+    assert gone == [None, None]
+    assert (first.cluster_id, bool(first.topic_id)) == (again.cluster_id, True)
+    assert again.topic_id not in ("", first.topic_id)
+    for port in ports:
+        port.close()
+
+
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_a_topic_that_is_deleted_is_waited_for(client: str, server: KafkaServer) -> None:
     """Polls come back empty meanwhile; when it is there again it is read from its beginning."""

@@ -5,8 +5,9 @@ below `confluent` and `kafka_python` are opened by name, in `kafka_clients.py`. 
 suite holds both to each sentence here.
 """
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from topicserve.backends.errors import BackendError
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, Place, TopicPartition
@@ -238,6 +239,23 @@ class GroupMember(NamedTuple):
     """What it is assigned; empty while the group rebalances."""
 
 
+class TopicIdentity(NamedTuple):
+    """What tells a topic from others of its name: in another cluster, or made again.
+
+    Each is empty where the brokers do not say it.
+    """
+
+    cluster_id: str
+    topic_id: str
+    """Its id (KIP-516, from Kafka 2.8 on), as Kafka's own tools print it."""
+
+    @classmethod
+    def of(cls, cluster_id: str | None, topic_id: bytes) -> Self:
+        """Return it for the bytes of the id: zeros are how a broker says that it has none."""
+        text = base64.urlsafe_b64encode(topic_id).rstrip(b"=").decode() if any(topic_id) else ""
+        return cls(cluster_id or "", text)
+
+
 class GroupDescription(NamedTuple):
     """A consumer group: its state in Kafka's words, such as "Stable", and its members.
 
@@ -309,6 +327,9 @@ class OffsetsAdmin(Admin, Protocol):
         self, partitions: Sequence[TopicPartition], timestamp_ms: int, timeout_seconds: float
     ) -> dict[TopicPartition, int | None]:
         """Return the offset of the first record at or after a time; None where there is none."""
+
+    def topic_identity(self, topic: str, timeout_seconds: float) -> TopicIdentity | None:
+        """Return which topic this is; None if there is none of the name."""
 
     def describe_group(self, group_id: str, timeout_seconds: float) -> GroupDescription:
         """Return a group's state and its members."""

@@ -5,9 +5,12 @@ For commands that are given servers one by one. Those that read a worker's confi
 """
 
 import argparse
+import time
+from collections.abc import Callable
 from contextlib import closing
+from typing import TypeVar
 
-from topicserve.backends.broker import Broker
+from topicserve.backends.broker import Broker, OffsetsAdmin, TopicIdentity
 from topicserve.backends.defaults import (
     CLIENTS,
     DEFAULT_BOOTSTRAP_SERVERS,
@@ -21,6 +24,9 @@ from topicserve.cli.errors import UsageError
 from topicserve.redact import redact_url
 
 REACH_SECONDS = 10.0
+_STEP_SECONDS = 0.2
+
+T = TypeVar("T")
 
 
 def add_kafka_arguments(
@@ -100,9 +106,33 @@ def need_topic(
 
 def partitions_of(arguments: argparse.Namespace, topic: str) -> int | None:
     """Return how many partitions a topic has, None without one; UsageError without a broker."""
+    return _asked(arguments, lambda admin: admin.partitions(topic, REACH_SECONDS))
+
+
+def identity_of(
+    arguments: argparse.Namespace, topic: str, *, wait_steps: int = 0
+) -> TopicIdentity | None:
+    """Return which topic this is, None without one; UsageError without a broker.
+
+    A topic that was just created may be waited for, in steps of 0.2 s.
+    """
+
+    def ask(admin: OffsetsAdmin) -> TopicIdentity | None:
+        found = admin.topic_identity(topic, REACH_SECONDS)
+        for _ in range(wait_steps):
+            if found is not None:
+                break
+            time.sleep(_STEP_SECONDS)
+            found = admin.topic_identity(topic, REACH_SECONDS)
+        return found
+
+    return _asked(arguments, ask)
+
+
+def _asked(arguments: argparse.Namespace, question: Callable[[OffsetsAdmin], T]) -> T:
     with closing(open_broker_of(arguments).admin()) as admin:
         try:
-            return admin.partitions(topic, REACH_SECONDS)
+            return question(admin)
         except BackendUnavailableError as error:
             raise UsageError(
                 f"--bootstrap-servers: no broker answers at {arguments.bootstrap_servers} within "

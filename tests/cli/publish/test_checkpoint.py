@@ -4,6 +4,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from topicserve.backends.broker import TopicIdentity
 from topicserve.cli.commands import parser_of
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.checkpoint import Checkpoint
@@ -71,6 +72,8 @@ def test_that_of_something_else_is_refused(
         (["--metadata-elsewhere"], "begun without --metadata-elsewhere"),
         (["--servable", "other"], "begun without --servable"),
         (["--source", "/other"], "with --source /topicserve/publish"),
+        (["--key-prefix", "x:"], "with --key-prefix topicserve:metadata:, and now .* x:;"),
+        (["--redis-url", "redis://u:secret@h/3"], "and now the command is with .* redis://h/3;"),
         (["--format", "tsv"], "with --format csv, and now the command is with --format tsv"),
     ],
 )
@@ -83,8 +86,11 @@ def test_flags_that_would_make_other_records_are_refused(
     Checkpoint(str(tmp_path / "state"), "digits", identity, begun).close()
     now = flags_of("--input-columns", "a,b", "--metadata", "run=7", *words)
 
-    with pytest.raises(UsageError, match=problem):
+    with pytest.raises(UsageError, match=problem) as refused:
         Checkpoint(str(tmp_path / "state"), "digits", identity, now)
+    assert "secret" not in str(refused.value)
+    Checkpoint(str(tmp_path / "state"), "digits", identity, now, force=True).close()
+    Checkpoint(str(tmp_path / "state"), "digits", identity, now).close()
 
 
 def test_flags_that_mean_the_same_go_on(tmp_path: Path) -> None:
@@ -94,10 +100,65 @@ def test_flags_that_mean_the_same_go_on(tmp_path: Path) -> None:
     same = flags_of("--input-columns", "a, b", "--row", "object", "--rate", "5", "--limit", "9")
     with Checkpoint(path, "digits", {"file": "rows.csv"}) as old:
         old.save(msgspec.structs.replace(old.state, position=5, flags=None))
+    with Checkpoint(path, "digits", {"file": "rows.csv"}, first) as old:
+        fewer = {name: first[name] for name in first if name not in ("--redis-url", "--key-prefix")}
+        old.save(msgspec.structs.replace(old.state, flags=fewer))
 
     Checkpoint(path, "digits", {"file": "rows.csv"}, first).close()
     with Checkpoint(path, "digits", {"file": "rows.csv"}, same) as checkpoint:
         assert checkpoint.state.position == 5
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "problem"),
+    [
+        (("a", "t1"), ("b", "t2"), "in cluster a, and this is cluster b;"),
+        (("a", "t1"), ("a", "t2"), "deleted and created again since"),
+        (("", "t1"), ("", "t2"), "deleted and created again since"),
+        (("a", "t1"), None, "there is no such topic here now"),
+        (("", ""), None, "there is no such topic here now"),
+        (("a", "t1"), ("a", "t1"), ""),
+        (("a", "t1"), ("a", ""), ""),
+        (("", ""), ("a", "t1"), ""),
+    ],
+)
+@pytest.mark.parametrize("complete", [True, False])
+def test_rows_before_the_position_are_in_one_topic(
+    then: tuple[str, str], now: tuple[str, str] | None, problem: str, complete: bool, tmp_path: Path
+) -> None:
+    """Where they are not in the topic that is named now, nothing is skipped silently."""
+    found = None if now is None else TopicIdentity(*now)
+    with opened(tmp_path) as checkpoint:
+        checkpoint.need_topic(None)  # it is created next
+        checkpoint.need_topic(TopicIdentity(*then))
+        begun = msgspec.structs.replace(
+            checkpoint.state, position=5, published=5, complete=complete
+        )
+        checkpoint.save(begun)
+
+    with opened(tmp_path) as again:
+        if problem:
+            with pytest.raises(UsageError, match=f"5 records of topic 'digits' .*{problem}"):
+                again.need_topic(found)
+        else:
+            again.need_topic(found)
+            assert again.state == msgspec.structs.replace(begun, **kept(found))
+    with Checkpoint(str(tmp_path / "state"), "digits", IDENTITY, force=True) as forced:
+        forced.need_topic(found)
+        assert forced.state == msgspec.structs.replace(begun, **kept(found))
+
+
+def kept(found: TopicIdentity | None) -> dict[str, str]:
+    """Return what a checkpoint keeps of the topic that was found."""
+    return {} if found is None else found._asdict()
+
+
+def test_a_checkpoint_that_has_published_nothing_may_go_anywhere(tmp_path: Path) -> None:
+    """No row is missing there."""
+    with opened(tmp_path) as checkpoint:
+        checkpoint.need_topic(TopicIdentity("a", "t1"))
+        checkpoint.need_topic(TopicIdentity("b", "t2"))
+        assert checkpoint.state.cluster_id == "b"
 
 
 def flags_of(*words: str) -> dict[str, str]:

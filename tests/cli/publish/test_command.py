@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from tests.support.kafka.port import eventually
+from topicserve.backends.kafka_clients import open_broker
 from topicserve.cli.main import main
 from topicserve.cli.publish.checkpoint import State
 from topicserve.cli.publish.window import MAX_UNSAVED_ROWS
@@ -71,6 +74,30 @@ def test_a_file_is_published_once(
     told = capsys.readouterr().err.splitlines()
     assert told[0].startswith("published 50 records in ")
     assert told[1].startswith("nothing is left: 50 published, 0 skipped")
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_a_checkpoint_is_of_one_topic(
+    client: str, stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not of one that was created again under its name: nothing of the file is in it."""
+    file, topic = tmp_path / "rows.jsonl", f"again-{client}"
+    file.write_text('{"instance": 1}\n{"instance": 2}\n')
+    words = command(stack, file, topic, f"--checkpoint={tmp_path / 'state'}", f"--client={client}")
+    assert main(words) == 0
+    with closing(
+        open_broker(client, {"bootstrap.servers": stack.bootstrap_servers}).admin()
+    ) as admin:
+        assert admin.delete_topic(topic, LIMIT_SECONDS)
+        eventually(lambda: admin.partitions(topic, LIMIT_SECONDS) is None)
+        gone = main(words)
+        assert admin.create_topic(topic, 1, LIMIT_SECONDS)
+        capsys.readouterr()
+
+    assert [gone, main(words)] == [2, 2]
+    assert "counts 2 records of topic" in capsys.readouterr().err
+    assert main([*words, "--force"]) == 0
+    assert "nothing is left: 2 published" in capsys.readouterr().err
 
 
 def test_a_failure_is_told_with_its_place(

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from topicserve.backends.broker import Admin, Broker, Consumer, Offsets, Producer
+from topicserve.backends.broker import Broker, Consumer, Offsets, OffsetsAdmin, Producer
 from topicserve.backends.errors import BackendError
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 
@@ -115,7 +115,7 @@ class Port:
         self.broker = broker
         self._closing: list[Callable[[], None]] = []
 
-    def admin(self) -> Admin:
+    def admin(self) -> OffsetsAdmin:
         """Open an admin."""
         admin = self.broker.admin()
         self._closing.append(admin.close)

@@ -1,14 +1,15 @@
 """The broker port's admin on confluent-kafka."""
 
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
-from topicserve.backends.broker import GroupDescription, GroupMember, LogOffsets
+from topicserve.backends.broker import GroupDescription, GroupMember, LogOffsets, TopicIdentity
 from topicserve.backends.confluent.errors import translate, translated
 from topicserve.backends.confluent.questions import Questions
 from topicserve.backends.confluent.settings import opened
@@ -109,6 +110,24 @@ class ConfluentAdmin:
         self, partitions: Sequence[TopicPartition], timestamp_ms: int, timeout_seconds: float
     ) -> dict[TopicPartition, int | None]:
         return self._questions.offsets_at_time(partitions, timestamp_ms, timeout_seconds)
+
+    def topic_identity(self, topic: str, timeout_seconds: float) -> TopicIdentity | None:
+        if self.partitions(topic, timeout_seconds) is None:
+            return None
+        wanted = TopicCollection([topic])
+        try:
+            found = self._ask(
+                lambda limit: self._client.describe_topics(wanted, request_timeout=limit),
+                timeout_seconds,
+            )[topic]
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise translate(error.args[0]) from error
+        cluster_id = self._questions.cluster_id(timeout_seconds)
+        # Its text is not Kafka's: it has + and / where that has - and _.
+        halves = found.topic_id.get_most_significant_bits, found.topic_id.get_least_significant_bits
+        return TopicIdentity.of(cluster_id, struct.pack(">qq", *(half() for half in halves)))
 
     def describe_group(self, group_id: str, timeout_seconds: float) -> GroupDescription:
         try:

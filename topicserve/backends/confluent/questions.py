@@ -56,6 +56,15 @@ class Questions:
             return None
         raise translate(found.error)
 
+    def cluster_id(self, timeout_seconds: float) -> str:
+        """Return the cluster's id, empty where the brokers have none."""
+        found = self._ask(
+            self._group_id or _NO_GROUP,
+            lambda client, seconds: client.list_topics(timeout=seconds).cluster_id,
+            timeout_seconds,
+        )
+        return found or ""
+
     def log_offsets(
         self, partitions: Sequence[TopicPartition], timeout_seconds: float
     ) -> dict[TopicPartition, LogOffsets]:

@@ -1,6 +1,7 @@
 """The broker port's admin on kafka-python."""
 
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ from kafka import errors
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 
 from topicserve.backends.bounded_calls import BoundedCalls
-from topicserve.backends.broker import GroupDescription, GroupMember, LogOffsets
+from topicserve.backends.broker import GroupDescription, GroupMember, LogOffsets, TopicIdentity
 from topicserve.backends.errors import UnknownTopicError
 from topicserve.backends.kafka_errors import class_of_code
 from topicserve.backends.kafka_python.connection import ClientNetwork
@@ -48,16 +49,8 @@ class KafkaPythonAdmin:
         self._calls = BoundedCalls("kafka-python-admin")
 
     def partitions(self, topic: str, timeout_seconds: float) -> int | None:
-        client = self._opened(timeout_seconds)
-        (described,) = self._ask(
-            "describe_topics", lambda: client.describe_topics([topic]), timeout_seconds
-        )
-        code = described["error_code"]
-        if code == errors.UnknownTopicOrPartitionError.errno:
-            return None
-        if code:
-            raise class_of_code(code)(f"Kafka: {topic}: {errors.for_code(code).__name__}")
-        return len(described["partitions"])
+        described = self._described(topic, timeout_seconds)
+        return None if described is None else len(described["partitions"])
 
     def create_topic(
         self,
@@ -165,6 +158,15 @@ class KafkaPythonAdmin:
         offsets = {p: found[their].offset for p, their in zip(partitions, theirs, strict=True)}
         return {partition: None if one < 0 else one for partition, one in offsets.items()}
 
+    def topic_identity(self, topic: str, timeout_seconds: float) -> TopicIdentity | None:
+        described = self._described(topic, timeout_seconds)
+        if described is None:
+            return None
+        cluster = self._ask("describe_cluster", self._client.describe_cluster, timeout_seconds)
+        topic_id = described.get("topic_id")
+        found = b"" if topic_id is None else uuid.UUID(str(topic_id)).bytes
+        return TopicIdentity.of(cluster.get("cluster_id"), found)
+
     def describe_group(self, group_id: str, timeout_seconds: float) -> GroupDescription:
         client = self._opened(timeout_seconds)
         found = self._ask_group(
@@ -183,6 +185,19 @@ class KafkaPythonAdmin:
                 kafka.KafkaAdminClient, self._arguments, timeout_seconds
             )
         return self._client
+
+    def _described(self, topic: str, timeout_seconds: float) -> Any:
+        """Return what a broker says of a topic, None where there is none of the name."""
+        client = self._opened(timeout_seconds)
+        (described,) = self._ask(
+            "describe_topics", lambda: client.describe_topics([topic]), timeout_seconds
+        )
+        code = described["error_code"]
+        if code == errors.UnknownTopicOrPartitionError.errno:
+            return None
+        if code:
+            raise class_of_code(code)(f"Kafka: {topic}: {errors.for_code(code).__name__}")
+        return described
 
     def _changes(
         self, done: type[Exception], name: str, order: Callable[[], T], timeout_seconds: float

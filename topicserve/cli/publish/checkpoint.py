@@ -13,10 +13,14 @@ from typing import IO, Self
 
 import msgspec
 
+from topicserve.backends.broker import TopicIdentity
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.rows import Position
 
 VERSION = 1
+
+# Flags that checkpoints of before have not.
+_KEPT_LATER = frozenset(("--redis-url", "--key-prefix"))
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +38,9 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int = VERSION
     flags: dict[str, str] | None = None
     """What decides what the records have; None in a checkpoint that was made before it was kept."""
+    cluster_id: str = ""
+    """Where the topic is, and which one of its name; empty where that is not known."""
+    topic_id: str = ""
 
 
 class Checkpoint:
@@ -49,9 +56,15 @@ class Checkpoint:
         topic: str,
         identity: Mapping[str, object],
         flags: Mapping[str, str] | None = None,
+        *,
+        force: bool = False,
     ) -> None:
-        """Read the file, or begin one. Raises UsageError for one that is of something else."""
+        """Read the file, or begin one. Raises UsageError for one that is of something else.
+
+        With `force` other flags, another cluster and another topic of the name are accepted.
+        """
         self.path = Path(path)
+        self._force = force
         self._lock = _locked(path)
         try:
             self.state = self._read(topic, msgspec.convert(identity, dict[str, int | str]))
@@ -66,6 +79,22 @@ class Checkpoint:
     def is_begun(self) -> bool:
         """Return whether an earlier command has published something, or everything."""
         return self.state.position is not None or self.state.complete
+
+    def need_topic(self, identity: TopicIdentity | None) -> None:
+        """Keep which topic is published to; None where there is none yet.
+
+        Raises UsageError where it is not the one that has the rows before the position: they would
+        be missing there, and no one would be told.
+        """
+        then = TopicIdentity(self.state.cluster_id, self.state.topic_id)
+        if self.is_begun and not self._force and (problem := _other_topic(then, identity)):
+            raise UsageError(
+                f"--checkpoint: {self.path} counts {self.state.published:,} records of topic "
+                f"{self.state.topic!r} as published, {problem}; name another checkpoint to publish "
+                "all rows there, or go on with the rest with --force"
+            )
+        if identity is not None and identity != then:
+            self.save(msgspec.structs.replace(self.state, **identity._asdict()))
 
     def record_id(self, position: Position) -> str:
         """Return the id of the record at a position, the same in every run (a UUID version 5)."""
@@ -122,16 +151,29 @@ class Checkpoint:
     def _check_flags(self, now: dict[str, str]) -> None:
         """Raise UsageError where the other rows would become other records than those before."""
         then = self.state.flags
-        if then is None:
-            self.state = msgspec.structs.replace(self.state, flags=now)
-            return
+        if then is not None and not self._force:
+            self._compare_flags(now, {name: now[name] for name in _KEPT_LATER & now.keys()} | then)
+        self.state = msgspec.structs.replace(self.state, flags=now)
+
+    def _compare_flags(self, now: Mapping[str, str], then: Mapping[str, str]) -> None:
         for flag in sorted(now.keys() | then.keys()):
             if now.get(flag) != then.get(flag):
                 raise UsageError(
                     f"--checkpoint: {self.path} was begun {_given(flag, then)}, and now the "
-                    f"command is {_given(flag, now)}; give the flags as they were, or name another "
-                    "checkpoint to begin again"
+                    f"command is {_given(flag, now)}; give the flags as they were, name another "
+                    "checkpoint to begin again, or go on all the same with --force"
                 )
+
+
+def _other_topic(then: TopicIdentity, now: TopicIdentity | None) -> str:
+    """Return how a topic differs from the one before, empty where it does not, as far as known."""
+    if now is None:
+        return "and there is no such topic here now"
+    if then.cluster_id and now.cluster_id and then.cluster_id != now.cluster_id:
+        return f"in cluster {then.cluster_id}, and this is cluster {now.cluster_id}"
+    if then.topic_id and now.topic_id and then.topic_id != now.topic_id:
+        return "and the topic was deleted and created again since, or is another cluster's"
+    return ""
 
 
 def _given(flag: str, flags: Mapping[str, str]) -> str:

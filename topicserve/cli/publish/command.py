@@ -8,7 +8,7 @@ import argparse
 from contextlib import ExitStack, closing, suppress
 
 from topicserve.backends.redis_store import RedisMetadataStore
-from topicserve.cli.connection import need_topic, open_broker_of
+from topicserve.cli.connection import identity_of, need_topic, open_broker_of
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.publish.checkpoint import Checkpoint
 from topicserve.cli.publish.publishing import Publishing, metadata_of, problem_of
@@ -19,6 +19,9 @@ from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.arguments import topic_name
 from topicserve.producer.errors import PublishError
 from topicserve.producer.record_producer import RecordProducer
+
+# Of 0.2 s: a cluster tells of a topic that was just created a moment later.
+_NEW_TOPIC_STEPS = 25
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,6 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
         # What is only typed wrongly is said before the brokers are waited for.
         topic_name(arguments.topic)
         metadata_of(arguments)
+        store = RedisMetadataStore(
+            arguments.redis_url,
+            key_prefix=arguments.key_prefix,
+            ttl_seconds=arguments.ttl_seconds,
+        )
         checkpoint = None
         if arguments.checkpoint is not None:
             checkpoint = opened.enter_context(
@@ -41,18 +49,14 @@ def run(arguments: argparse.Namespace) -> int:
                     arguments.topic,
                     source.identity(),
                     record_flags(arguments),
+                    force=arguments.force,
                 )
             )
-            if checkpoint.state.complete:
-                say(f"nothing is left: {_done(checkpoint)}")
-                state = checkpoint.state
-                return EXIT_FAILED if state.skipped and not state.published else 0
-        store = RedisMetadataStore(
-            arguments.redis_url,
-            key_prefix=arguments.key_prefix,
-            ttl_seconds=arguments.ttl_seconds,
-        )
-        need_topic(arguments, arguments.topic, arguments.create_topics)
+        _need_topic(arguments, checkpoint)
+        if checkpoint is not None and checkpoint.state.complete:
+            say(f"nothing is left: {_done(checkpoint)}")
+            state = checkpoint.state
+            return EXIT_FAILED if state.skipped and not state.published else 0
         producer = RecordProducer(
             open_broker_of(arguments).producer(),
             store,
@@ -61,6 +65,16 @@ def run(arguments: argparse.Namespace) -> int:
             source=arguments.source,
         )
         return _publish(arguments, source, producer, store, checkpoint)
+
+
+def _need_topic(arguments: argparse.Namespace, checkpoint: Checkpoint | None) -> None:
+    """Raise UsageError where there is no topic, or not the one of the checkpoint."""
+    topic = arguments.topic
+    if checkpoint is not None:
+        checkpoint.need_topic(identity_of(arguments, topic))  # before one is created
+    need_topic(arguments, topic, arguments.create_topics)
+    if checkpoint is not None:
+        checkpoint.need_topic(identity_of(arguments, topic, wait_steps=_NEW_TOPIC_STEPS))
 
 
 def _publish(

@@ -116,6 +116,11 @@ def _add_pace(parser: argparse.ArgumentParser) -> None:
         help="keep here how far the file is published; the same command goes on from there",
     )
     parser.add_argument(
+        "--force",
+        action="store_true",
+        help="go on with a checkpoint of other flags, another cluster or a topic made again",
+    )
+    parser.add_argument(
         "--skip-invalid",
         action="store_true",
         help="report a record that is invalid or refused, and go on with the next",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.files import STANDARD_INPUT, Input
 from topicserve.cli.publish.rows import RowSource
+from topicserve.redact import redact_url
 
 if TYPE_CHECKING:
     from topicserve.cli.publish.table_source import Columns
@@ -108,6 +109,9 @@ def record_flags(arguments: argparse.Namespace) -> dict[str, str]:
     given["servable"] = arguments.servable or ""
     given["source"] = arguments.source
     given["metadata"] = " ".join(sorted(arguments.metadata))
+    # Where the metadata is: a worker reads that of one place.
+    given["redis_url"] = redact_url(arguments.redis_url)
+    given["key_prefix"] = arguments.key_prefix or "(none)"
     switches = [name for name in ("tensors", "metadata_elsewhere") if getattr(arguments, name)]
     texts = {name: text for name, text in given.items() if text} | dict.fromkeys(switches, "")
     return {f"--{name.replace('_', '-')}": text for name, text in texts.items()}
