@@ -47,6 +47,27 @@ def end(worker: "subprocess.Popen[str]", number: signal.Signals) -> tuple[int, s
 
 
 @pytest.mark.parametrize(
+    "imported", ["argparse", "topicserve.backends.errors", "topicserve.cli.progress"]
+)
+def test_ctrl_c_while_a_command_loads_prints_no_traceback(imported: str) -> None:
+    """From the first module that the program imports on; later it waits for a broker."""
+    words = ["results", "--topic=t", "--bootstrap-servers=127.0.0.1:1"]
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "topicserve", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        text=True,
+    ) as loading:
+        assert loading.stderr is not None
+        assert any(line.split("|")[-1].strip() == imported for line in loading.stderr)
+        code, written = end(loading, signal.SIGINT)
+
+    assert code == 130, written
+    assert "Traceback" not in written
+
+
+@pytest.mark.parametrize(
     ("number", "imported"),
     [
         (signal.SIGTERM, "argparse"),

@@ -110,3 +110,24 @@ def test_a_full_disk_is_one_line(code: str, exit_code: int, said: bytes) -> None
         )
 
     assert (done.returncode, done.stderr) == (exit_code, said)
+
+
+@pytest.mark.parametrize(
+    ("words", "unbuffered"), [(("--version",), ""), (("--version",), "1"), (("publish", "-h"), "")]
+)
+def test_a_help_text_that_cannot_be_printed_is_an_error(
+    words: tuple[str, ...], unbuffered: str
+) -> None:
+    """On a full disk, say; argparse alone would end with 0."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "topicserve", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+
+    assert done.returncode == 2
+    assert done.stderr == b"topicserve: standard output: No space left on device\n"

@@ -6,13 +6,14 @@ that is missing is told with the extra to install.
 
 import argparse
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from topicserve.backends.errors import BackendError
 from topicserve.cli.errors import UsageError
-from topicserve.cli.standard_streams import drop_output
+from topicserve.cli.standard_streams import drop_output, print_output
 from topicserve.cli.terminal import say
 from topicserve.exit_codes import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from topicserve.printable import printable
@@ -47,15 +48,19 @@ EXTRAS = {
 _USAGE = (UsageError, ConfigError, BackendError, ServableError, InvalidRecordError)
 
 
-def run_command(command: str | None, words: Sequence[str]) -> int:
+def run_command(
+    command: str | None, words: Sequence[str], on_loaded: Callable[[], None] = lambda: None
+) -> int:
     """Run a command and return its exit code: 2 where a person has something to correct.
+
+    `on_loaded` is called between its imports and its work.
 
     1 is for work that failed (a PublishError), 130 for Ctrl-C, and 141, without a word, where the
     reader of the output has gone. Any other exception passes: it is a bug, and its traceback
     belongs on the screen.
     """
     try:
-        return _run(command, words)
+        return _run(command, words, on_loaded)
     except (*_USAGE, PublishError) as error:
         say(f"topicserve: {_line(error)}")
         return EXIT_FAILED if isinstance(error, PublishError) else EXIT_USAGE
@@ -67,9 +72,10 @@ def run_command(command: str | None, words: Sequence[str]) -> int:
         return EXIT_BROKEN_PIPE
 
 
-def _run(command: str | None, words: Sequence[str]) -> int:
+def _run(command: str | None, words: Sequence[str], on_loaded: Callable[[], None]) -> int:
     try:
         arguments = parser_of(command).parse_args(words)
+        on_loaded()
         _configure_logging(getattr(arguments, "verbose", False))
         return int(arguments.run(arguments))
     except ModuleNotFoundError as error:
@@ -113,7 +119,16 @@ def sentence(summary: str) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Shows no values of arguments that it does not know: one may be a password."""
+    """Shows no values of arguments that it does not know: one may be a password.
+
+    What cannot be printed is an error, where argparse passes over it.
+    """
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout and file is not None:
+            print_output(message)
+        else:
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         """Print how the command is used, and what is wrong; exit with 2."""

@@ -1,15 +1,18 @@
 """The program `topicserve`: obeys signals before it imports what it is to run.
 
-Imports of a worker take a part of a second, and TensorFlow's several: a signal that comes then
-would end a worker as if it had failed, and as a container's first process not at all, since Linux
-gives that one no default handlers.
+Imports of a command take a part of a second, and TensorFlow's several: Ctrl-C then would print the
+traceback of an import. A signal would end a worker as if it had failed, and as a container's first
+process not at all, since Linux gives that one no default handlers.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from topicserve.exit_codes import EXIT_INTERRUPTED, EXIT_OK
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -22,31 +25,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
-    if command != "worker":
-        return _run(command, words)
-    with _clean_exit_at_signals():
-        return _run(command, words)
+    if command == "worker":
+        # One that has opened nothing yet has nothing to finish.
+        with _exit_at(SIGNALS, EXIT_OK):
+            return _run(command, words, on_loaded=lambda: None)
+    with _exit_at((signal.SIGINT,), EXIT_INTERRUPTED) as restore:
+        return _run(command, words, on_loaded=restore)
 
 
-def _run(command: str | None, words: Sequence[str]) -> int:
+def _run(command: str | None, words: Sequence[str], on_loaded: Callable[[], None]) -> int:
     from topicserve.cli.standard_streams import reserve
 
     reserve()
     from topicserve.cli.commands import run_command
 
-    return run_command(command, words)
+    return run_command(command, words, on_loaded)
 
 
 @contextmanager
-def _clean_exit_at_signals() -> Generator[None]:
-    """End the process with 0: a worker that has opened nothing yet has nothing to finish."""
+def _exit_at(signals: Sequence[signal.Signals], code: int) -> Generator[Callable[[], None]]:
+    """End the process with a code at these signals, without the traceback of an import.
+
+    Yields what gives them their own handlers back, which the end does, too.
+    """
+    before: dict[signal.Signals, Any] = {}
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    with suppress(ValueError):  # not the main thread: then the program is another's
+        for number in signals:
+            before[number] = signal.signal(number, lambda *_: os._exit(code))
     try:
-        before = [signal.signal(number, lambda *_: os._exit(0)) for number in SIGNALS]
-    except ValueError:  # not the main thread: then the program is another's
-        yield
-        return
-    try:
-        yield
+        yield restore
     finally:
-        for number, handler in zip(SIGNALS, before, strict=True):
-            signal.signal(number, handler)
+        restore()

@@ -6,6 +6,8 @@ standard error writes into it.
 
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from topicserve.cli.errors import UsageError
 
@@ -48,10 +50,23 @@ def write_output(data: bytes, *, flush: bool = False) -> None:
     BrokenPipeError passes: the reader has gone, which is no error. What is not flushed may be
     written later, or with the next call.
     """
-    try:
+    with _written():
         sys.stdout.buffer.write(data)
         if flush:
             sys.stdout.buffer.flush()
+
+
+def print_output(text: str) -> None:
+    """Print text to standard output at once; raises as `write_output` does."""
+    with _written():
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+@contextmanager
+def _written() -> Generator[None]:
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
