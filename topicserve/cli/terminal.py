@@ -10,6 +10,7 @@ from typing import Any
 from topicserve.cli.standard_streams import write_output
 from topicserve.printable import escape_unprintable, printable
 from topicserve.producer.json_bytes import json_bytes
+from topicserve.redact import redact_urls
 
 
 def counted(number: int, noun: str) -> str:
@@ -41,8 +42,8 @@ def write_json(content: Any, *, flush: bool = False) -> None:
 
 
 def say(text: str) -> None:
-    """Print one line on standard error."""
-    print(printable(text), file=sys.stderr)
+    """Print one line on standard error, without the secrets of a URL in it."""
+    print(printable(redact_urls(text)), file=sys.stderr)
 
 
 def _json_escape(letter: str) -> str:

@@ -1,6 +1,8 @@
 import orjson
+import pytest
 
 from topicserve.cli.status.workers import ReportedWorker, ask_workers
+from topicserve.cli.terminal import say
 from topicserve.worker.supervisor.pages import Fetched
 
 STATUS = {"model_version_status": [{"version": "7", "state": "AVAILABLE"}]}
@@ -31,6 +33,29 @@ def test_a_worker_that_does_not_answer_says_so() -> None:
 
     assert first == ReportedWorker("http://b", answers=False, problems=("does not answer",))
     assert second.answers
+
+
+@pytest.mark.parametrize("url", ["http://user:s3cret@a", "http://user:s3cret@b"])
+def test_a_password_is_sent_and_not_shown(url: str) -> None:
+    """Neither as text nor as JSON, whether the worker answers or not."""
+    asked: list[str] = []
+
+    def page(url: str) -> Fetched:
+        asked.append(url)
+        return a_page(url.replace("user:s3cret@", ""))
+
+    (found,) = ask_workers([url], page)
+
+    assert asked[0] == f"{url}/readyz"
+    assert found.url == url.replace("user:s3cret", "***")
+    assert "s3cret" not in f"{found} {found.content()}"
+
+
+def test_what_is_said_has_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whichever command says it, of whichever URL."""
+    say("http://user:s3cret@host: is away; redis://:s3cret@h/1")
+
+    assert capsys.readouterr().err == "http://***@host: is away; redis://***@h/1\n"
 
 
 def test_pages_of_another_program_say_nothing() -> None:

@@ -1,6 +1,7 @@
 import json
 import threading
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -177,3 +178,31 @@ def test_a_replica_that_is_silent_for_too_long_is_a_reason_to_start_again() -> N
     answers["b2/livez"] = health()
     clock.advance(200)
     assert livez() == []
+
+
+def test_a_login_in_the_url_is_sent_as_basic_authentication() -> None:
+    """A proxy may ask for it; the address itself is asked without it."""
+    asked: list[tuple[str, str | None]] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            answers = [
+                fetch(f"http://{login}127.0.0.1:{server.server_port}/readyz")
+                for login in ("", "user:p%40ss@")
+            ]
+        finally:
+            server.shutdown()
+
+    assert [answer.status for answer in answers] == [200, 200]
+    assert asked == [("/readyz", None), ("/readyz", "Basic dXNlcjpwQHNz")]

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from topicserve.redact import redact_address
 from topicserve.worker.supervisor.pages import MAX_FETCHES, Fetched, fetch
 
 
@@ -14,6 +15,7 @@ class ReportedWorker:
     """One address: a worker, or a supervisor that speaks for its replicas."""
 
     url: str
+    """Without a user and a password."""
     answers: bool
     problems: tuple[str, ...] = ()
     """Why it is not ready; empty for one that is."""
@@ -43,11 +45,11 @@ def ask_workers(
 def _ask(url: str, fetch: Callable[[str], Fetched]) -> ReportedWorker:
     ready = fetch(f"{url}/readyz")
     if not ready.status:
-        return ReportedWorker(url, answers=False, problems=("does not answer",))
+        return ReportedWorker(redact_address(url), answers=False, problems=("does not answer",))
     problems = _json(ready).get("problems", [])
     models = _json(fetch(f"{url}/v1/models")).get("models", {})
     versions = {name: _versions(status) for name, status in models.items()}
-    return ReportedWorker(url, True, tuple(map(str, problems)), versions)
+    return ReportedWorker(redact_address(url), True, tuple(map(str, problems)), versions)
 
 
 def _versions(status: Any) -> dict[str, str]:

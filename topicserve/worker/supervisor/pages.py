@@ -10,9 +10,11 @@ import math
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
@@ -44,9 +46,12 @@ _parse: Callable[[str], Iterable[Metric]] = parser.text_string_to_metric_familie
 
 
 def fetch(url: str) -> Fetched:
-    """Return what a replica answers within FETCH_SECONDS; an error status is an answer too."""
+    """Return what a replica answers within FETCH_SECONDS; an error status is an answer too.
+
+    A user and a password in the URL are sent as HTTP basic authentication, for a proxy before it.
+    """
     try:
-        request = urllib.request.Request(url, headers={"Accept": _OPENMETRICS})
+        request = _request(url)
         with urllib.request.urlopen(request, timeout=FETCH_SECONDS) as answer:
             content_type = answer.headers.get("Content-Type", "")
             return Fetched(answer.status, content_type, answer.read(MAX_PAGE_BYTES))
@@ -56,6 +61,16 @@ def fetch(url: str) -> Fetched:
             return Fetched(error.code, content_type, error.read(MAX_PAGE_BYTES))
     except (OSError, ValueError):  # refused, timed out, or no address yet
         return Fetched(0)
+
+
+def _request(url: str) -> urllib.request.Request:
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    headers = {"Accept": _OPENMETRICS}
+    if at:
+        login = b64encode(unquote_to_bytes(user)).decode()
+        headers["Authorization"] = f"Basic {login}"
+    return urllib.request.Request(parts._replace(netloc=host).geturl(), headers=headers)
 
 
 class Replicas:
