@@ -191,7 +191,7 @@ def test_a_login_in_the_url_is_sent_as_basic_authentication() -> None:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *args: object) -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Proxy) as server:
