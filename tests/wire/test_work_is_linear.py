@@ -7,7 +7,7 @@ from types import FrameType
 
 import pytest
 
-from tests.support.stages.heavy_open_inference import HEAVY_OPEN_INFERENCE
+from tests.support.stages.heavy_open_inference import OPEN_INFERENCE
 from tests.support.stages.heavy_records import HEAVY, Heavy
 from tests.support.stages.records import PARTITION, ROUTE, a_kafka_record
 from topicserve.wire.errors import InvalidRecordError
@@ -18,8 +18,7 @@ from topicserve.worker.stages.calls.feeds import build_feeds
 from topicserve.worker.stages.request import Request
 
 pytestmark = pytest.mark.slow
-_PROTOCOL = {f"Open Inference {name}": make for name, make in HEAVY_OPEN_INFERENCE.items()}
-ALL = {**HEAVY, **_PROTOCOL}
+ALL = {**HEAVY, **OPEN_INFERENCE}
 # What a body costs whatever its size, such as an error's message.
 FIXED_CALLS = 300
 SMALL, LARGE = LARGE_BYTES + 1024, 2 * (LARGE_BYTES + 1024)
@@ -83,7 +82,7 @@ _WITH_TOKENS = ("NaN", "Infinity", "backslashes")
     "name",
     [
         *[n for n in HEAVY if "protobuf" not in n and not any(one in n for one in _WITH_TOKENS)],
-        *[n for n in _PROTOCOL if "many" not in n],
+        *[n for n in OPEN_INFERENCE if "many" not in n],
     ],
 )
 def test_a_large_body_is_decoded_without_a_call_for_each_item(name: str) -> None:

@@ -40,6 +40,8 @@ _ODD_HEADERS = (
     (names.CONTENT_TYPE, b"text/xml"),
     (names.CONTENT_TYPE, b"text/plain"),
     (names.CONTENT_TYPE, b"image/png"),
+    (names.CONTENT_TYPE, names.OPEN_INFERENCE_JSON.encode()),
+    (names.CONTENT_TYPE, names.OPEN_INFERENCE_PROTOBUF.encode()),
     (names.CONTENT_TYPE, b"application/x-protobuf"),
     (names.SERVABLE, b"nobody"),
     (names.SERVABLE_VERSION, b"-1"),

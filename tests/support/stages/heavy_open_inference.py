@@ -42,7 +42,7 @@ def _protobuf(
 
 
 _LONG = "9" * 300
-HEAVY_OPEN_INFERENCE: dict[str, Callable[[int], Heavy]] = {
+_HEAVY: dict[str, Callable[[int], Heavy]] = {
     "JSON, integers": lambda size: _json(size, INTEGERS, "INT64", "[%d]", "1"),
     "JSON, floats": lambda size: _json(size, NUMBERS, "FP32", "[%d]", "0.5"),
     "JSON, rows of one": lambda size: _json(size, NUMBERS, "FP32", "[%d,1]", "[1]"),
@@ -92,3 +92,4 @@ HEAVY_OPEN_INFERENCE: dict[str, Callable[[int], Heavy]] = {
         b"\x3a\x00" * (size // 2), NUMBERS, names.OPEN_INFERENCE_PROTOBUF
     ),
 }
+OPEN_INFERENCE = {f"Open Inference {name}": make for name, make in _HEAVY.items()}

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from tests.support.stages.heavy_open_inference import OPEN_INFERENCE
 from tests.support.stages.heavy_records import HEAVY, Heavy
 from tests.support.stages.records import PARTITION, a_kafka_record
 from topicserve.protos.predict_pb2 import PredictRequest
@@ -139,19 +140,21 @@ def test_rows_of_numbers_wait_as_their_text(tree: Any) -> None:
 
 HEAVY_BYTES = 2 * LARGE_BYTES
 HEAVY_JSON = [name for name in HEAVY if not name.startswith("protobuf")]
+HEAVY_UNREAD = [*HEAVY_JSON, *OPEN_INFERENCE]
 HEAVY_TENSORS = [name for name in HEAVY if name.startswith("protobuf")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", HEAVY_JSON)
+@pytest.mark.parametrize("name", HEAVY_UNREAD)
 def test_a_large_body_waits_as_its_text_alone(name: str) -> None:
     """Whatever its tree would take; and what is counted covers the columns that are made of it."""
-    heavy = HEAVY[name](HEAVY_BYTES)
+    heavy = {**HEAVY, **OPEN_INFERENCE}[name](HEAVY_BYTES)
     record = a_heavy_record(heavy)
     found, held = decoded(record)
     if found is None:
         return  # rejected, and nothing is kept of it
 
+    build_feeds([found], heavy.signature)  # what the first record of its form imports
     tracemalloc.start()
     feeds, _ = build_feeds([found], heavy.signature)
     columns, _ = tracemalloc.get_traced_memory()
@@ -186,6 +189,7 @@ def a_heavy_record(heavy: Heavy) -> KafkaRecord:
 def decoded(record: KafkaRecord) -> tuple[Any, int]:
     """Return the request (None where it was rejected), and what is held because of it."""
     decoder, assignment = a_decoder(), PartitionAssignment(PARTITION)
+    a_decoder().decode([record], [assignment], 7.0)  # what its content type imports
     decoder.decode([a_kafka_record(0)], [assignment], 7.0)  # what is remembered of any record
     tracemalloc.start()
     requests, _ = decoder.decode([record], [assignment], 7.0)

@@ -1,6 +1,7 @@
 """Records of the Open Inference Protocol on the assembled stages: answered in their own form."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,13 @@ from msgspec.structs import replace
 
 from tests.support.open_inference.published import pb
 from tests.support.open_inference.server import raw
+from tests.support.servables.kind_context import ServablesInMemory
+from tests.support.servables.onnx_files import echoes, save
 from tests.support.stages.poison import Line, check_alone, good, message_of, reason_of
+from topicserve.servables.core.managers.servable_data import ServableData
+from topicserve.servables.core.servable_id import ServableId
+from topicserve.servables.core.storage_path import StoragePath
+from topicserve.servables.kinds.registry import load_kind
 from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.json_codec.body import Form
@@ -345,3 +352,48 @@ def test_any_bytes_are_answered_or_refused_alone(value: bytes) -> None:
     """In both forms."""
     for content_type in (names.OPEN_INFERENCE_JSON, names.OPEN_INFERENCE_PROTOBUF):
         check_alone(Line(), a_record(content_type, value))
+
+
+def _hashmap(path: Path) -> Any:
+    (path / "hashmap.csv").write_text("été,summer\n")
+    return "hashmap", {"key": ("BYTES", np.array(["été".encode()] * 2, object))}, b"summer"
+
+
+def _vocabulary(path: Path) -> Any:
+    (path / "vocabulary.txt").write_text("a\nb\n")
+    return "vocabulary", {"token": ("BYTES", np.array([b"b"] * 2, object))}, 1
+
+
+def _transform(path: Path) -> Any:
+    steps = [{"step": "clip", "input": "x", "output": "y", "maximum": 1.0}]
+    inputs = {"x": {"dtype": "float32", "shape": []}}
+    (path / "transform.json").write_text(
+        orjson.dumps({"inputs": inputs, "steps": steps, "outputs": ["y"]}).decode()
+    )
+    return "transform", {"x": ("FP32", np.array([7, 8], np.float32))}, 1.0
+
+
+def _onnx(path: Path) -> Any:
+    save(echoes(x=["rows"]), path)
+    return "onnx", {"x": ("FP32", np.array([7, 7], np.float32))}, 7.0
+
+
+@pytest.mark.parametrize("make", [_hashmap, _vocabulary, _transform, _onnx])
+@pytest.mark.parametrize("is_json", [True, False])
+def test_kinds_answer_as_they_answer_any_record(tmp_path: Path, make: Any, is_json: bool) -> None:
+    """Of two rows, in the datatype that the signature declares."""
+    kind, tensors, wanted = make(tmp_path)
+    version = ServableData(ServableId("model", 1), StoragePath(str(tmp_path)))
+    loader = load_kind(kind)({}, ServablesInMemory()).adapt_one_version(version).payload
+    loader.load_with_id(version.id)
+    listed = [
+        {"name": n, "datatype": d, "shape": a.shape, "data": _texts(a)}
+        for n, (d, a) in tensors.items()
+    ]
+    record = in_json(inputs=listed) if is_json else in_protobuf(a_request(True, **tensors))
+
+    (outcome,) = Line(loader.servable).run(record).values()
+
+    (column,) = result_of(outcome).value.values()
+    assert column.tolist() == [wanted, wanted]
+    loader.unload()
