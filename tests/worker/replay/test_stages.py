@@ -1,9 +1,13 @@
+import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.support.references.scripted_store import BODY, PREFIX
+from tests.support.stages.bodies import CUSTOM, AnyRoutingBody, bodies_with
 from tests.support.stages.records import PARTITION, a_kafka_record
+from topicserve.bodies import Asked, BodyContent
+from topicserve.wire.bodies.registry import Bodies
 from topicserve.worker.offsets.assignment import PartitionAssignment
-from topicserve.worker.replay.stages import ReplayDecoder
+from topicserve.worker.replay.stages import ReplayDecoder, asks_for
 from topicserve.worker.stages.decode import Decoder
 from topicserve.worker.stages.request import Request
 from topicserve.worker.stages.routing import Router
@@ -31,3 +35,42 @@ def test_a_replay_reads_fetched_bodies_as_of_today() -> None:
     assert isinstance(fetched, Request)
     assert (fetched.input.deadline, fetched.route.version) == (None, None)
     assert not isinstance(refused, Request)
+
+
+@pytest.mark.parametrize("header", ["mine", "other", None])
+@pytest.mark.parametrize(
+    ("content_type", "value"),
+    [
+        ("application/json", b"{"),
+        ("image/png", b"\x89PNG"),
+        ("text/plain; charset=latin-1", b"\xfc"),
+        ("application/x-protobuf", None),
+    ],
+)
+def test_records_of_the_replayed_servable_are_wanted(
+    content_type: str, value: bytes | None, header: str | None
+) -> None:
+    """By their header, the default where there is none; a body that lies elsewhere stays there."""
+    headers = [("content-type", content_type.encode())]
+    headers += [("ce_servable", header.encode())] if header else []
+    headers += [("ce_dataref", b"file:///1")] if value is None else []
+    record = a_kafka_record(value=value, headers=headers)
+
+    assert asks_for("mine", "", Bodies())(record) is (header != "other")
+    assert asks_for("other", "mine", Bodies())(record) is (header == "other")
+
+
+def test_a_body_that_names_a_servable_is_asked_which() -> None:
+    """One of a user's own too; one that cannot be read is wanted, to be given up."""
+    body = AnyRoutingBody(
+        lambda value: Asked(servable_name=value.decode()), read=lambda *_: BodyContent(instance=1)
+    )
+    is_wanted = asks_for("mine", "", bodies_with(body))
+    header = [*CUSTOM, ("ce_servable", b"other")]
+
+    wanted = [
+        is_wanted(a_kafka_record(value=value, headers=header))
+        for value in (b"mine", b"other", b"\xff")
+    ]
+
+    assert wanted == [True, False, True]

@@ -7,7 +7,6 @@ from msgspec.structs import replace
 from topicserve.wire import header_names as names
 from topicserve.wire.bodies.registry import Bodies
 from topicserve.wire.dead_letter import Reason
-from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.input_record import InputReader, decode_input
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 from topicserve.wire.result import Metadata
@@ -87,14 +86,17 @@ def asks_for(servable: str, default_servable: str, bodies: Bodies) -> Callable[[
 
     def is_wanted(record: KafkaRecord) -> bool:
         headers = dict(record.headers)
-        # Some bodies may name a servable too, and win; JSON does not.
+        # Some bodies may name a servable too, and win; JSON does not, and one that is elsewhere is
+        # not fetched for this.
         content_type = headers.get(names.CONTENT_TYPE) or b""
-        if content_type.startswith(names.JSON_CONTENT_TYPE.encode()):
+        is_json = content_type.startswith(names.JSON_CONTENT_TYPE.encode())
+        if is_json or (not record.value and names.DATAREF in headers):
             named = (headers.get(names.SERVABLE) or b"").decode(errors="replace")
         else:
             try:
                 named = decode_input(record, reader).target.servable or ""
-            except InvalidRecordError:
+            # Whatever a parser raises: see above.
+            except Exception:
                 return True
         return (named or default_servable or servable) == servable
 
