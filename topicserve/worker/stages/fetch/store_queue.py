@@ -14,8 +14,9 @@ _FAILURES_OF_AN_OUTAGE = 2
 class StoreQueue:
     """The bodies to fetch under one allowed prefix. The caller holds a lock.
 
-    While the store fails it is asked for one body at a time, with growing pauses: the oldest first,
-    since nothing behind that can be committed.
+    Those that were polled first are fetched first. While the store fails it is asked for one body
+    at a time, with growing pauses. A record that fails alone waits for its own pause, so that the
+    others go on.
     """
 
     def __init__(self, store: str, backoff: Backoff) -> None:
