@@ -61,7 +61,7 @@ _request_id = msgspec.json.Decoder(_RequestId)
 _response = msgspec.json.Decoder(_Response)
 
 
-class OpenInferenceJson:
+class OpenInferenceJsonBody:
     """Reads tensors whose data is in the JSON: the extension for binary data has none there."""
 
     content_types = (names.OPEN_INFERENCE_JSON,)
@@ -98,7 +98,7 @@ def read_response(value: bytes) -> dict[str, NDArray[Any]]:
 def make_body(options: Mapping[str, object]) -> CodecOf:
     """Return what reads inference requests; there are no options."""
     need_no_options(options, "open_inference_json")
-    return custom_body("open_inference_json", OpenInferenceJson())[1]
+    return custom_body("open_inference_json", OpenInferenceJsonBody())[1]
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], value: bytes) -> T:

@@ -26,7 +26,7 @@ from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.limits import shortened
 
 
-class OpenInferenceProtobuf:
+class OpenInferenceProtobufBody:
     """Reads tensors with raw and with typed contents, and answers with the same."""
 
     content_types = (names.OPEN_INFERENCE_PROTOBUF,)
@@ -83,7 +83,7 @@ def read_response(value: bytes) -> dict[str, NDArray[Any]]:
 def make_body(options: Mapping[str, object]) -> CodecOf:
     """Return what reads ModelInferRequests; there are no options."""
     need_no_options(options, "open_inference_protobuf")
-    return custom_body("open_inference_protobuf", OpenInferenceProtobuf())[1]
+    return custom_body("open_inference_protobuf", OpenInferenceProtobufBody())[1]
 
 
 def _parsed(value: bytes) -> ModelInferRequest:
