@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from topicserve.wire import header_names as names
-from topicserve.wire.bodies.codec import ResultWriter
+from topicserve.wire.bodies.codec import BodyCodec, ResultWriter
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_codec.body import WHOLE_FORMS, Form
 from topicserve.wire.json_codec.values import row_pieces, whole_piece
@@ -198,16 +198,14 @@ def _encode_in_own_forms(
     """Encode a batch in which some records, or all, are answered in another form than JSON."""
     writers: dict[int, tuple[ResultWriter, list[tuple[str, bytes | None]]]] = {}
     results: list[OutgoingRecord] = []
-    start = 0
+    start, codec = 0, None
     for record, key, found, count in zip(inputs, keys, metadata, counts, strict=True):
         if record.form in WHOLE_FORMS:
-            codec = record.codec
-            if id(codec) not in writers:
-                writer = codec.writer(origin, outputs, whole)
-                assert writer is not None
-                common = _common_headers(origin, writer.content_type)
-                writers[id(codec)] = writer, [*common, (names.WORKER, origin.worker_id.encode())]
-            writer, common = writers[id(codec)]
+            if record.codec is not codec:
+                codec = record.codec
+                if id(codec) not in writers:
+                    writers[id(codec)] = _writer_of(codec, origin, outputs, whole)
+                writer, common = writers[id(codec)]
             body = writer.write(record, start, count, found)
             headers = [
                 *common,
@@ -223,3 +221,13 @@ def _encode_in_own_forms(
             results += encode_results(topic, origin, [record], [key], own, [found], [count], whole)
         start += count
     return results
+
+
+def _writer_of(
+    codec: BodyCodec, origin: Origin, outputs: Mapping[str, NDArray[Any]], whole: Collection[str]
+) -> tuple[ResultWriter, list[tuple[str, bytes | None]]]:
+    """Return what writes a codec's results, and the headers that they have in common."""
+    writer = codec.writer(origin, outputs, whole)
+    assert writer is not None
+    common = _common_headers(origin, writer.content_type)
+    return writer, [*common, (names.WORKER, origin.worker_id.encode())]
