@@ -28,8 +28,8 @@ def test_both_sides_are_known_to_one_another(
     client = {"private_key": str(one.key), "certificate_chain": str(one.certificate)}
     known = {"root_certificates": str(one.authority), **client}
     with serving(server, credentials=credentials) as target:
-        assert load(target, tls=known).predict(X)["y"].tolist() == [[3, 4]]
+        assert load(target, tls=known, timeout_seconds=60).predict(X)["y"].tolist() == [[3, 4]]
 
         for tls in ({**known, "root_certificates": str(other.authority)}, None):
             with pytest.raises(UnavailableError):
-                load(target, tls=tls, max_attempts=1)
+                load(target, tls=tls, max_attempts=1, timeout_seconds=60)
