@@ -1,9 +1,14 @@
 """The connection to a remote server of models, over gRPC."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol, Self, TypeVar
+
+# By default it writes a line of its own to stderr for each connection that a server ends, between
+# the lines of the worker's log; what matters comes as an error of the call. Read by the import.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import grpc
 
