@@ -132,7 +132,10 @@ def test_a_body_is_given_what_came_and_what_was_answered() -> None:
 @pytest.mark.parametrize("content", ODD_CONTENTS)
 def test_odd_content_rejects_its_record_alone(content: str) -> None:
     """Whatever it is, however large it seems, and whether or not it can be looked at."""
-    outcome = check_alone(line_with(lambda *_: ODD_CONTENTS[content]), custom())
+    bodies = bodies_with(AnyBody(lambda *_: ODD_CONTENTS[content]))
+    limits = LimitsConfig(max_unfolded_bytes=1_000_000)
+
+    outcome = check_alone(Line(bodies=bodies, limits=limits), custom())
 
     assert reason_of(outcome) in (Reason.INVALID_RECORD, Reason.INVALID_INPUT)
 
@@ -225,6 +228,8 @@ def test_any_answer_to_asks_is_taken_or_rejects_its_record(answer: dict[str, Any
     check_alone(Line(bodies=bodies_with(body)), custom())
 
 
+CONTENT = [BodyContent()]
+ANY_CONTENT = line_with(lambda *_: CONTENT[0])
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
@@ -235,10 +240,9 @@ TREES = st.recursive(
 @given(st.sampled_from(["instance", "instances", "inputs", "tensors"]), TREES)
 def test_any_content_is_answered_or_rejects_its_record(form: str, tree: Any) -> None:
     """Whatever a format may hold."""
-    content = BodyContent(**{form: tree})
-    bodies = bodies_with(AnyBody(lambda *_: content))
+    CONTENT[0] = BodyContent(**{form: tree})
 
-    check_alone(Line(bodies=bodies), custom())
+    check_alone(ANY_CONTENT, custom())
 
 
 def test_small_content_of_one_object_counts_with_its_size() -> None:
