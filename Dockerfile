@@ -13,10 +13,10 @@ RUN sed -E '/^ +--hash/d; s/ *\\$//' requirements.lock > constraints.txt \
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 FROM source AS install-onnx
-RUN /opt/topicserve/bin/pip install --constraint constraints.txt '.[onnx,open-inference,tf-serving,confluent,fast]'
+RUN /opt/topicserve/bin/pip install --constraint constraints.txt '.[onnx,open-inference,tf-serving,confluent,fast,images]'
 
 FROM source AS install-worker
-RUN /opt/topicserve/bin/pip install --constraint constraints.txt '.[worker,onnx,open-inference,tf-serving,confluent,fast]'
+RUN /opt/topicserve/bin/pip install --constraint constraints.txt '.[worker,onnx,open-inference,tf-serving,confluent,fast,images]'
 
 FROM python:3.11-slim AS base
 ENV PATH=/opt/topicserve/bin:$PATH PYTHONUNBUFFERED=1

@@ -1,6 +1,7 @@
 """Images become pixels, and whatever is none is the fault of its record alone."""
 
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -262,3 +263,13 @@ def test_a_step_that_cannot_work_is_refused_at_load(
 
     with pytest.raises((InvalidArgumentError, msgspec.ValidationError), match=problem):
         Transform(msgspec.convert(definition, TransformDefinition))
+
+
+def test_without_pillow_a_version_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is loaded; other steps need nothing."""
+    monkeypatch.setitem(sys.modules, "PIL", None)
+
+    with pytest.raises(
+        InvalidArgumentError, match=r"needs Pillow: pip install 'topicserve\[images\]'"
+    ):
+        decoder()
