@@ -50,11 +50,12 @@ class TracedWorld(World):
         given: Sequence[KafkaRecord],
         guarantee: Guarantee,
         dataref: DatarefConfig = DatarefConfig(),  # noqa: B008 - frozen
+        **delivery: Any,
     ) -> None:
         self._exporter = InMemorySpanExporter()
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        super().__init__(given, guarantee, tracer_provider=provider, dataref=dataref)
+        super().__init__(given, guarantee, tracer_provider=provider, dataref=dataref, **delivery)
 
     def spans(self, name: str) -> list[ReadableSpan]:
         """Return the spans of a name that have ended."""

@@ -6,6 +6,7 @@ so that a reader goes on with the trace that the producer began.
 """
 
 import threading
+import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -26,6 +27,7 @@ from topicserve.backends.references.allow_list import Location
 from topicserve.wire.kafka_record import Headers, KafkaRecord, OutgoingRecord
 from topicserve.worker.stages.publish import OutgoingBatch
 from topicserve.worker.stages.request import Batch, Polled, Rejection, Request
+from topicserve.worker.tracing.transaction import ABORTED_TYPE, TRANSACTION, SentInTransaction
 
 MAX_OPEN_SPANS = 16_384
 """Of records that are not acknowledged. The oldest is ended where there is one more: an outcome may
@@ -61,6 +63,8 @@ class WorkerSpans:
         self._lock = threading.Lock()
         self._sending: dict[bytes, Span] = {}
         """By the traceparent that goes with the record; guarded by `_lock`."""
+        # What threads are at: each sets and removes its own at once, without a lock.
+        self._unfinished: dict[int, Span] = {}
 
     @contextmanager
     def receive(self, records: Sequence[KafkaRecord]) -> Generator[None]:
@@ -101,10 +105,32 @@ class WorkerSpans:
             yield
 
     @contextmanager
-    def settle(self, topics: Collection[str]) -> Generator[None]:
-        """Be committing offsets of these topics, or a transaction."""
-        with self._operation("commit", "settle", topics, SpanKind.CLIENT):
+    def settle(self, topics: Collection[str], began: int | None = None) -> Generator[None]:
+        """Be committing offsets of these topics, or a transaction; since now, if not since then."""
+        with self._operation("commit", "settle", topics, SpanKind.CLIENT, began=began):
             yield
+
+    @contextmanager
+    def add_offsets(self, topics: Collection[str]) -> Generator[None]:
+        """Be making offsets part of a transaction: a commit that has ended, where it fails."""
+        began = time.time_ns()
+        try:
+            yield
+        except Exception:
+            with self.settle(topics, began):
+                raise
+
+    @contextmanager
+    def abort(self, topics: Collection[str], sent: SentInTransaction) -> Generator[None]:
+        """Be aborting a transaction: its span is an error, and linked to those of what was sent."""
+        links: list[Link] = []
+        with _harmless():
+            links = sent.links()
+        about = {TRANSACTION: sent.aborted}
+        with self._operation("abort", "settle", topics, SpanKind.CLIENT, about, links):
+            yield
+            with _harmless():
+                tracing.fail(get_current_span(), ABORTED_TYPE, "the transaction was aborted")
 
     def send(self, outgoing: OutgoingBatch) -> None:
         """Begin a span for each sampled record's outcome, and let its headers tell of that."""
@@ -131,18 +157,41 @@ class WorkerSpans:
             if begun == tracing.MAX_LINKS:
                 return
 
-    def sent(self, records: Sequence[OutgoingRecord], errors: Sequence[Exception | None]) -> None:
-        """End the spans of records that were acknowledged, or were not."""
+    def sent(
+        self,
+        records: Sequence[OutgoingRecord],
+        errors: Sequence[Exception | None],
+        transaction: SentInTransaction | None = None,
+    ) -> None:
+        """End the spans of records that were acknowledged, or were not.
+
+        Those that were acknowledged in a transaction end with that.
+        """
         for record, error in zip(records, errors, strict=True):
             if not self._sending:
                 return
             with self._lock:
                 span = self._sending.pop(_traceparent(record.headers), None)
-            if span is not None:
+            if span is not None and error is None and transaction is not None:
+                transaction.add(span)
+            elif span is not None:
                 with _harmless():
                     if error is not None:
                         tracing.fail(span, type(error).__name__, str(error))
                     span.end()
+
+    def end_unfinished(self, error: BaseException | None) -> None:
+        """End the spans of batches that the worker leaves unfinished, with the error that ends it.
+
+        Their threads hang, or have been given all the time that a stop may take.
+        """
+        unfinished, self._unfinished = self._unfinished, {}
+        kind = "unfinished" if error is None else type(error).__name__
+        problem = "the worker stopped" if error is None else str(error)
+        for span in reversed(list(unfinished.values())):
+            with _harmless():
+                tracing.fail(span, kind, problem)
+                span.end()
 
     def _with_trace(self, record: OutgoingRecord, span: Span) -> OutgoingRecord:
         told = tracing.with_trace(record, span)
@@ -163,6 +212,7 @@ class WorkerSpans:
         with _harmless():
             span = self._tracer.start_span(name, **options)
         token = attach(set_span_in_context(span))
+        self._unfinished[id(span)] = span
         try:
             yield span
         except Exception as error:
@@ -172,8 +222,9 @@ class WorkerSpans:
             raise
         finally:
             detach(token)
-            with _harmless():
-                span.end()
+            if self._unfinished.pop(id(span), None) is not None:
+                with _harmless():
+                    span.end()
 
     @contextmanager
     def _operation(
@@ -184,6 +235,7 @@ class WorkerSpans:
         span_kind: SpanKind,
         attributes: dict[str, Any] | None = None,
         links: Sequence[Link] = (),
+        began: int | None = None,
     ) -> Generator[None]:
         with self._current(
             tracing.span_name(name, topics),
@@ -192,6 +244,7 @@ class WorkerSpans:
                 name, kind, topics, {**self._common, **(attributes or {})}
             ),
             links=links,
+            start_time=began,
         ):
             yield
 

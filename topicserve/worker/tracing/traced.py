@@ -3,10 +3,11 @@
 Each wrapper adds a span to one or two calls; everything else is its inner object's own.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, cast
 
 from topicserve.backends.broker import Consumer, Offsets, OnDelivery, Places, Producer
+from topicserve.backends.errors import BackendUnavailableError
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord
 from topicserve.wire.result import Metadata
 from topicserve.worker.assembly import Connections
@@ -18,6 +19,7 @@ from topicserve.worker.stages.predict import Predictor
 from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import Batch, BatchPrediction, Rejection, Request
 from topicserve.worker.tracing.spans import WorkerSpans
+from topicserve.worker.tracing.transaction import SentInTransaction
 
 
 def traced_connections(
@@ -51,6 +53,13 @@ class TracedPipeline(Pipeline):
     def __init__(self, stages: Stages, environment: Environment, spans: WorkerSpans) -> None:
         super().__init__(stages, environment)
         self._spans = spans
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Serve until asked to stop; no span stays open then, of a batch that hangs neither."""
+        try:
+            super().run(stop)
+        finally:
+            self._spans.end_unfinished(self._fatal.error)
 
     def serve(self, batch: Batch) -> None:
         """Process one batch within its span."""
@@ -111,9 +120,16 @@ class _TracedConsumer(_Traced):
 
 
 class _TracedProducer(_Traced):
+    """One thread at a time has the transaction, as with any producer."""
+
     def __init__(self, inner: Any, spans: WorkerSpans, topics: Collection[str]) -> None:
         super().__init__(inner, spans)
         self._topics = topics
+        self._transaction: SentInTransaction | None = None
+
+    def begin_transaction(self) -> None:
+        self._inner.begin_transaction()
+        self._transaction = SentInTransaction()
 
     def send(
         self,
@@ -122,12 +138,38 @@ class _TracedProducer(_Traced):
         timeout_seconds: float | None = None,
         places: Places | None = None,
     ) -> None:
+        transaction = self._transaction
+
         def delivered(errors: Sequence[Any]) -> None:
-            self._spans.sent(records, errors)
+            self._spans.sent(records, errors, transaction)
             on_delivery(errors)
 
         self._inner.send(records, delivered, timeout_seconds, places)
 
+    def send_offsets_to_transaction(
+        self, offsets: Offsets, group_metadata: Any, timeout_seconds: float
+    ) -> None:
+        with self._spans.add_offsets(self._topics):
+            self._inner.send_offsets_to_transaction(offsets, group_metadata, timeout_seconds)
+
     def commit_transaction(self, timeout_seconds: float) -> None:
-        with self._spans.settle(self._topics):
-            self._inner.commit_transaction(timeout_seconds)
+        transaction = self._transaction
+        try:
+            with self._spans.settle(self._topics):
+                self._inner.commit_transaction(timeout_seconds)
+        except BackendUnavailableError:
+            if transaction is not None:
+                transaction.is_in_doubt = True
+            raise
+        if transaction is not None:
+            transaction.committed()
+
+    def abort_transaction(self, timeout_seconds: float) -> None:
+        transaction, abort = self._transaction, self._inner.abort_transaction
+        if transaction is None:
+            abort(timeout_seconds)
+            return
+        with self._spans.abort(self._topics, transaction):
+            abort(timeout_seconds)
+        transaction.abort()
+        self._transaction = None
