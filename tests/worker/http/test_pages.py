@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from tests.support.stages.status import NoStatus
 from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError
-from topicserve.worker.http.pages import Pages
+from topicserve.worker.http.pages import Pages, json_page
 
 
 class FakeHealth:
@@ -202,3 +202,12 @@ def test_the_front_page_is_the_status() -> None:
     """For anyone who opens the address that the worker printed; what stands behind ? reaches it."""
     assert pages().get("/?refresh=off").body == b"refresh=off"
     assert get("/status.json") == (200, {"schema": 1})
+
+
+@pytest.mark.parametrize(
+    "content", [{"a": [1, None, {"b": "\u20ac"}], "c": {}}, {"file": "\udc80"}, {"x": float("inf")}]
+)
+def test_json_is_indented_whatever_it_has(content: object) -> None:
+    """File names may hold what is no text."""
+    assert json.loads(json_page(200, content).body) == content
+    assert json_page(200, content).body.startswith(b"{\n ")

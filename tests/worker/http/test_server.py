@@ -1,3 +1,4 @@
+import gc
 import http.client
 import json
 import socket
@@ -276,3 +277,40 @@ def test_nothing_listens_after_close(answers: Answers) -> None:
 
     with pytest.raises(ConnectionRefusedError):
         request(server, "/x")
+
+
+def test_a_request_leaves_no_garbage(server: PageServer) -> None:
+    """A worker's collector comes by once in half a million objects, and then all is in memory."""
+
+    def ask(text: bytes) -> None:
+        with closing(socket.create_connection(place(server), LIMIT_SECONDS)) as connection:
+            connection.sendall(text)
+            while connection.recv(65_536):
+                pass
+
+    texts = (b"GET /path HTTP/1.1\r\n\r\n", b"POST / HTTP/1.1\r\n\r\nbody", b"no request\r\n\r\n")
+    for text in texts:
+        ask(text)
+    gc.collect()
+    gc.disable()
+    try:
+        for text in texts * 30:
+            ask(text)
+        garbage = gc.collect()
+    finally:
+        gc.enable()
+
+    assert garbage < 30, "less than one object for three requests"
+
+
+def test_connections_that_come_at_once_are_all_answered_or_make_room(server: PageServer) -> None:
+    """Also those that are waiting when the server comes to accept them."""
+    with ExitStack() as opened:
+        silent = [
+            opened.enter_context(closing(socket.create_connection(place(server), LIMIT_SECONDS)))
+            for _ in range(MAX_CONNECTIONS + 20)
+        ]
+
+        assert request(server, "/after")[0] == 200
+        for connection in silent[:10]:
+            assert connection.recv(1) == b"", "closed to make room"

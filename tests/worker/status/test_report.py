@@ -1,3 +1,4 @@
+import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -242,3 +243,23 @@ def test_the_process_tells_its_memory_and_threads(world: World) -> None:
     assert told["memory_bytes"] > 1_000_000
     assert told["threads"] >= 1
     assert (told["worker_id"], told["group"], told["uptime_seconds"]) == ("w-1", "g", 0.0)
+
+
+def test_pages_leave_no_garbage(world: World) -> None:
+    """A worker's collector comes by once in half a million objects, and then all is in memory."""
+    world.core.start()
+    world.core.wait_for("table", 3, ManagerState.END)
+    world.core.wait_for("table", 2, ManagerState.AVAILABLE)
+    world.report.html("")
+    world.report.json()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(30):
+            world.report.html("")
+            world.report.json()
+        garbage = gc.collect()
+    finally:
+        gc.enable()
+
+    assert garbage < 30, "less than one object for two pages"

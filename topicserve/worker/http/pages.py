@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
+import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -162,4 +163,9 @@ def _problems(problems: Sequence[str]) -> Page:
 
 def json_page(status: int, content: object) -> Page:
     """Return an answer in JSON, indented: people read it, too."""
-    return Page(status, "application/json", json.dumps(content, indent=1).encode() + b"\n")
+    # Indented by msgspec: json's own encoder of indented text leaves cycles with each call.
+    try:
+        body = msgspec.json.format(json.dumps(content).encode(), indent=1)
+    except msgspec.DecodeError:  # a lone surrogate, of a file's name
+        body = json.dumps(content, indent=1).encode()
+    return Page(status, "application/json", body + b"\n")

@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -38,6 +39,8 @@ CONNECTION_SECONDS = 10.0
 MAX_REQUEST_BYTES = 16 * 1024
 _PAGE_THREADS, _HEALTH_THREADS = 4, 2
 _CLOSE_SECONDS = 1.0
+_ACCEPT_AGAIN_SECONDS = 1.0
+_HEAD_END = b"\r\n\r\n"
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) (\S+) HTTP/1\.[01]")
 
 Get = Callable[[str, str], Page]
@@ -116,7 +119,9 @@ class PageServer:
         self._connection_seconds = connection_seconds
         self._connections: dict[asyncio.Task[None], None] = {}  # the oldest first
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-        listening = socket.create_server((config.host, config.port), family=family)
+        listening = socket.create_server(
+            (config.host, config.port), family=family, backlog=2 * MAX_CONNECTIONS
+        )
         self.port: int = listening.getsockname()[1]
         host = f"[{config.host}]" if ":" in config.host else config.host
         self.address = f"http://{host}:{self.port}"
@@ -144,40 +149,58 @@ class PageServer:
             self._loop.close()
 
     async def _serve(self, listening: socket.socket) -> None:
-        server = await asyncio.start_server(
-            self._connected, sock=listening, limit=MAX_REQUEST_BYTES, backlog=2 * MAX_CONNECTIONS
-        )
+        tasks = [asyncio.create_task(self._accept(listening))]
         await self._stop.wait()
-        server.close()
-        tasks = list(self._connections)
+        tasks += self._connections
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        listening.close()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections[task] = None
-        if len(self._connections) > MAX_CONNECTIONS:
-            # Who needs longest makes room: an honest client is done within milliseconds.
-            next(iter(self._connections)).cancel()
+    async def _accept(self, listening: socket.socket) -> None:
+        # Sockets without asyncio's transports: each of these holds itself in a cycle, and the
+        # worker's garbage collector comes by once in half a million objects.
+        listening.setblocking(False)
+        while True:
+            try:
+                connection, _ = await self._loop.sock_accept(listening)
+            except OSError:  # out of file descriptors, or the client is gone
+                await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
+                continue
+            if len(self._connections) >= MAX_CONNECTIONS:
+                # Who needs longest makes room: an honest client is done within milliseconds.
+                next(iter(self._connections)).cancel()
+            task = asyncio.create_task(self._connected(connection))
+            self._connections[task] = None
+            task.add_done_callback(partial(self._close_connection, connection))
+            await asyncio.sleep(0)  # of a full backlog each accept returns at once
+
+    def _close_connection(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+        # Not within the task: one that is cancelled before it begins runs none of its code.
+        del self._connections[task]
+        connection.close()
+
+    async def _connected(self, connection: socket.socket) -> None:
         try:
             async with asyncio.timeout(self._connection_seconds):
-                writer.write(await self._answer(reader))
-                await writer.drain()
-                writer.close()
-                await writer.wait_closed()
+                await self._loop.sock_sendall(connection, await self._answer(connection))
+                await self._take_rest(connection)
         except (OSError, TimeoutError, EOFError, asyncio.CancelledError):
             pass  # the client is gone, or too slow, or this server is closed
-        finally:
-            del self._connections[task]
-            writer.transport.abort()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
-        try:
-            request = parse_request(await reader.readuntil(b"\r\n\r\n"))
-        except asyncio.LimitOverrunError:
+    async def _take_rest(self, connection: socket.socket) -> None:
+        """Read what came behind the request: closing over it would take the answer back."""
+        connection.shutdown(socket.SHUT_WR)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while await self._loop.sock_recv(connection, MAX_REQUEST_BYTES):
+                    pass
+
+    async def _answer(self, connection: socket.socket) -> bytes:
+        head = await self._head(connection)
+        if head is None:
             return _response(error_page(431, "Request header fields too large"))
+        request = parse_request(head)
         if request is None:
             return _response(error_page(400, "Bad request"))
         if request.method not in ("GET", "HEAD"):
@@ -185,6 +208,18 @@ class PageServer:
         page = await self._page(request)
         log_event("http_request", logging.DEBUG, path=request.path, status=page.status)
         return _response(page, with_body=request.method == "GET")
+
+    async def _head(self, connection: socket.socket) -> bytes | None:
+        """Return the request's line and headers; None where they are too long."""
+        head = bytearray()
+        while (end := head.find(_HEAD_END)) < 0:
+            if len(head) > MAX_REQUEST_BYTES:
+                return None
+            more = await self._loop.sock_recv(connection, MAX_REQUEST_BYTES)
+            if not more:
+                raise EOFError
+            head += more
+        return bytes(head[: end + len(_HEAD_END)]) if end <= MAX_REQUEST_BYTES else None
 
     async def _page(self, request: HttpRequest) -> Page:
         is_health = request.path.partition("?")[0] in HEALTH_PATHS

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 5
 _SLOTS = 120
 """Points in ten minutes."""
+_LONG, _HEAD = 200, 160
+"""Characters of a text from which on it is folded, and of its beginning."""
 _UNKNOWN = "\N{EN DASH}"
 _CONTENT_TYPE = "text/html; charset=utf-8"
 
@@ -104,7 +106,9 @@ def _template() -> "jinja2.Template":
         lstrip_blocks=True,
         finalize=_visible,
     )
-    environment.filters.update(number=_number, seconds=_seconds, bytes=_bytes, percent=_percent)
+    environment.filters.update(
+        number=_number, seconds=_seconds, bytes=_bytes, percent=_percent, clipped=_clipped
+    )
     return environment.from_string(_resource("status.html.j2"))
 
 
@@ -116,6 +120,18 @@ def _visible(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return printable(value, keep="\n\t")
     return value
+
+
+def _clipped(text: str) -> str:
+    """Return a text, or of a long one its beginning, which a click unfolds without a script.
+
+    No macro of the template's: each of those leaves a cycle with all that the page was made of.
+    """
+    if len(text) <= _LONG:
+        return text
+    head = text[:_HEAD].rsplit(" ", 1)[0]
+    folded = '<details class="more"><summary>{}<span>…</span></summary>{}</details>'
+    return Markup(folded).format(_visible(head), _visible(text[len(head) :]))
 
 
 def _resource(name: str) -> str:
