@@ -1,4 +1,5 @@
 import io
+import threading
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -115,3 +116,59 @@ def test_a_bar_is_shown_where_the_end_is_known() -> None:
         progress.advance(2)
         assert progress._line._moving is not None
         assert progress._line._moving.tasks[0].completed == 0.5
+
+
+def test_what_is_waited_for_is_told_while_nothing_is_counted() -> None:
+    """Every five seconds; a log is not silent while a store or a broker is away."""
+    stream, clock = io.StringIO(), ManualClock()
+    problem = "Redis is not available"
+    progress = CountProgress("published", stream, clock, waiting_for=lambda: problem)
+    progress.advance(3)
+    progress.tick()
+    assert stream.getvalue() == ""
+
+    for _ in range(4):
+        clock.advance(PLAIN_INTERVAL_SECONDS / 2)
+        progress.tick()
+    problem = ""
+    clock.advance(PLAIN_INTERVAL_SECONDS)
+    progress.tick()
+
+    assert stream.getvalue().splitlines() == [
+        "published 3 records in 5.0 s (1/s); waiting: Redis is not available",
+        "published 3 records in 10.0 s (0/s); waiting: Redis is not available",
+    ]
+
+
+def test_who_counts_is_not_told_that_it_waits() -> None:
+    """Something is always in progress then."""
+    stream, clock = io.StringIO(), ManualClock()
+    progress = CountProgress("published", stream, clock, waiting_for=lambda: "the broker")
+
+    for _ in range(5):
+        clock.advance(PLAIN_INTERVAL_SECONDS)
+        progress.advance()
+        progress.tick()
+
+    assert "waiting" not in stream.getvalue()
+    assert len(stream.getvalue().splitlines()) == 5
+
+
+def test_the_clock_of_a_command_is_asked_by_itself() -> None:
+    """The thread that publishes is the one that waits."""
+    asked = threading.Event()
+
+    def waiting_for() -> str:
+        asked.set()
+        return "the broker"
+
+    class Jumping(ManualClock):
+        def __call__(self) -> float:
+            self.advance(PLAIN_INTERVAL_SECONDS)
+            return super().__call__()
+
+    stream = io.StringIO()
+    with CountProgress("published", stream, Jumping(), waiting_for=waiting_for):
+        assert asked.wait(60)
+
+    assert "; waiting: the broker" in stream.getvalue()

@@ -220,6 +220,31 @@ def test_a_store_that_is_away_is_tried_again(setup: Setup) -> None:
     assert setup.log.ids() == [an_id(0)]
 
 
+def test_what_is_waited_for_is_told(setup: Setup) -> None:
+    """The store, with its error, and the broker's acknowledgements; nothing at the end."""
+    told: list[str] = []
+    answers: list[BackendError | None] = [BackendUnavailableError("Redis is away"), None]
+    producer = setup.producer()
+
+    def answer() -> BackendError | None:
+        told.append(producer.waiting_for())
+        return answers.pop(0)
+
+    setup.store.fail = answer
+    setup.kafka.refuse_send = lambda: told.append(producer.waiting_for())
+    with producer:
+        producer.publish(numbered(1)[0]).result(LIMIT_SECONDS)
+        producer.flush()
+        told.append(producer.waiting_for())
+
+    assert told == [
+        "the metadata store has not answered yet",
+        "Redis is away",
+        "1 record(s) are not acknowledged yet",
+        "",
+    ]
+
+
 def test_a_store_that_stays_away_fails_the_record_in_time(setup: Setup) -> None:
     """The record is not sent without its metadata, and not waited for beyond its time."""
 

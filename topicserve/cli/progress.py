@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -24,9 +25,11 @@ from rich.progress import (
 )
 
 from topicserve.cli.terminal import counted
+from topicserve.printable import printable
 
 PLAIN_INTERVAL_SECONDS = 5.0
 _COUNT_INTERVAL_SECONDS = 0.1
+_TICK_SECONDS = 0.5
 
 
 class ProgressLine:
@@ -97,11 +100,18 @@ class CountProgress:
         *,
         total: int | None = None,
         fraction: Callable[[], float | None] = lambda: None,
+        waiting_for: Callable[[], str] | None = None,
     ) -> None:
         """`verb` is what was done with the records: "published"; `total` how many there are.
 
-        Where that is not known, `fraction` may say which part of them was read.
+        Where that is not known, `fraction` may say which part of them was read. `waiting_for` says
+        what is waited for, empty for nothing: it is asked and shown while no record is counted.
         """
+        self._waiting_for = waiting_for
+        self._ticked = (0, clock())
+        """How many were counted when that last changed, and when it was."""
+        self._ended = threading.Event()
+        self._ticker: threading.Thread | None = None
         self._verb = verb
         self._total = total
         self._fraction = fraction
@@ -130,6 +140,17 @@ class CountProgress:
                 done = self._done()
                 self._line.show(self._text(done), done)
 
+    def tick(self) -> None:
+        """Show what is waited for, where no record was counted for five seconds."""
+        with self._lock:
+            now = self._clock()
+            if self._count != self._ticked[0]:
+                self._ticked = (self._count, now)
+            if now - self._ticked[1] < PLAIN_INTERVAL_SECONDS or not self._line.is_due():
+                return
+            if self._waiting_for is not None and (what := self._waiting_for()):
+                self._line.show(f"{self._text()}; waiting: {printable(what)}", self._done())
+
     def count_future(self, future: Future[Any]) -> None:
         """Count a record whose future has come out well; the delivery thread calls it."""
         if future.exception() is None:
@@ -137,6 +158,9 @@ class CountProgress:
 
     def __enter__(self) -> Self:
         self._line.start(self._text())
+        if self._waiting_for is not None:
+            self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
+            self._ticker.start()
         return self
 
     def __exit__(
@@ -145,10 +169,19 @@ class CountProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._ended.set()
+        if self._ticker is not None:
+            self._ticker.join()
         self._line.stop()
         # Where nothing was done before an error, the error says all there is to say.
         if kind is None or self._count:
             print(self._text(), file=self._line.stream)
+
+    def _tick(self) -> None:
+        # Without a standard error that takes more, the command itself goes on.
+        with suppress(OSError, ValueError):
+            while not self._ended.wait(_TICK_SECONDS):
+                self.tick()
 
     def _columns(self) -> Iterator[ProgressColumn]:
         if self._total is not None or self._fraction() is not None:

@@ -37,6 +37,11 @@ class Backlog:
         self._abandoned = False
         self._failed: list[tuple[Entry, Exception]] = []
 
+    @property
+    def records(self) -> int:
+        """Return how many entries are not done."""
+        return self._records
+
     def put(self, entry: Entry, timeout_seconds: float) -> None:
         """Add an entry, waiting for room. Raises BacklogFullError when none comes in time.
 
@@ -49,8 +54,8 @@ class Backlog:
                 lambda: self._closed or self._fits(size), timeout_seconds
             ):
                 raise BacklogFullError(
-                    f"{self._records} records are in progress and none was acknowledged within "
-                    f"{timeout_seconds} s; is the broker reachable?"
+                    f"{self._records} records are in progress and none was finished within "
+                    f"{timeout_seconds} s; are the broker and the metadata store reachable?"
                 )
             if self._closed:
                 raise ProducerClosedError("the producer is closed")

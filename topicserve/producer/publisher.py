@@ -7,7 +7,6 @@ published, in which order and with which errors is here, once.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,12 +18,12 @@ from topicserve.backends.errors import (
     UnknownTopicError,
 )
 from topicserve.backends.metadata_store import MetadataStore
-from topicserve.backoff import Backoff
 from topicserve.producer.backlog import Backlog, Entry
 from topicserve.producer.encoder import EncodedRecord
 from topicserve.producer.errors import PublishError
 from topicserve.producer.publish_future import PublishFuture
 from topicserve.producer.spans import PublishSpans
+from topicserve.producer.storing import MetadataStoring
 from topicserve.tracing import open_tracer
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import Place
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 # What gathers while the store answers goes together: one round trip each, however many wait.
 _MAX_STORED_TOGETHER = 1000
-_BACKOFF = Backoff(0.05, 2.0, jitter=0.2)
 _MARGIN_SECONDS = 30.0
 # After these a record that was sent is not in its topic; after any other it may be.
 _NOT_WRITTEN = (RecordRefusedError, UnknownTopicError)
@@ -71,7 +69,7 @@ class Publisher:
         # Storing its metadata and its way to the broker each have that long.
         self._future_seconds = 2 * timeout_seconds + _MARGIN_SECONDS
         self._clock = clock
-        self._gave_up = threading.Event()
+        self._storing = MetadataStoring(metadata_store, clock)
         self._lock = threading.Lock()  # guards what follows
         self._thread: threading.Thread | None = None
         self._failures: dict[str, Exception] = {}
@@ -105,8 +103,20 @@ class Publisher:
         if left:
             raise BackendUnavailableError(f"{left} record(s) are still in progress after {limit} s")
 
-    def close(self, timeout_seconds: float | None = None) -> None:
+    def waiting_for(self) -> str:
         """See RecordProducer."""
+        if self._storing.problem:
+            return self._storing.problem
+        records = self._backlog.records
+        return f"{records:,} record(s) are not acknowledged yet" if records else ""
+
+    @property
+    def store_problem(self) -> str:
+        """Return why records wait for the metadata store; empty while none does."""
+        return self._storing.problem
+
+    def close(self, timeout_seconds: float | None = None, *, wait_for_store: bool = True) -> None:
+        """See RecordProducer. A store that is away need not be waited for."""
         with self._lock:
             closed, self._closed = self._closed, True
         if closed:
@@ -114,9 +124,11 @@ class Publisher:
         limit = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         deadline = self._clock() + limit
         self._backlog.close()
+        if not wait_for_store:
+            self._storing.give_up()
         self._backlog.wait_until_empty(limit)
         # From here on no one waits any more: neither the thread for the store, nor we for it.
-        self._gave_up.set()
+        self._storing.give_up()
         error = BackendUnavailableError("closed before it was sent")
         left = [(entry, error) for entry in self._claim(self._backlog.withdraw())]
         self._note(left)
@@ -141,7 +153,7 @@ class Publisher:
         while True:
             entries, failures = self._backlog.take(_MAX_STORED_TOGETHER)
             if failures:
-                self._remove_metadata([entry for entry, _ in failures])
+                self._storing.remove(_metadata_of([entry for entry, _ in failures]))
                 self._complete(failures)
             if claimed := self._claim(entries):
                 self._store_and_send(claimed)
@@ -161,7 +173,7 @@ class Publisher:
     def _store_and_send(self, entries: Sequence[Entry]) -> None:
         is_stored = False
         try:
-            self._store(entries)
+            self._storing.store(_metadata_of(entries), entries[0].deadline)
             is_stored = True
             self._send(entries)
         except Exception as error:
@@ -172,28 +184,13 @@ class Publisher:
             may_be_stored = is_stored or isinstance(error, BackendUnavailableError)
             self._note(failures)
             if is_known and may_be_stored:
-                self._remove_metadata(entries)
+                self._storing.remove(_metadata_of(entries))
             self._complete(failures)
 
     def _send(self, entries: Sequence[Entry]) -> None:
         places: Places = [None] * len(entries)
         records = [entry.encoded.outgoing for entry in entries]
         self._producer.send(records, partial(self._delivered, entries, places), places=places)
-
-    def _store(self, entries: Sequence[Entry]) -> None:
-        metadata = _metadata_of(entries)
-        if not metadata:
-            return
-        assert self._metadata_store is not None  # `check` has refused metadata otherwise
-        for pause in _BACKOFF.pauses():
-            try:
-                self._metadata_store.put_many(metadata)
-            except BackendUnavailableError:
-                is_late = self._clock() + pause >= entries[0].deadline
-                if is_late or self._gave_up.wait(pause):
-                    raise
-            else:
-                return
 
     def _delivered(
         self, entries: Sequence[Entry], places: Places, errors: Sequence[BackendError | None]
@@ -213,13 +210,6 @@ class Publisher:
         if removable and self._backlog.hand_back(removable):
             failures = [failure for failure in failures if not _has_left_metadata(failure)]
         self._complete(failures)
-
-    def _remove_metadata(self, entries: Sequence[Entry]) -> None:
-        metadata = _metadata_of(entries)
-        if metadata and self._metadata_store is not None and not self._gave_up.is_set():
-            # One attempt: otherwise the store's own TTL removes it.
-            with suppress(BackendError):
-                self._metadata_store.delete_many(list(metadata))
 
     def _note(self, failures: Sequence[Failure]) -> None:
         """Keep failures for the next flush."""

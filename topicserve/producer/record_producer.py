@@ -171,6 +171,13 @@ class RecordProducer:
             futures += [self._publisher.put(self._publisher.entry(one)) for one in encoded]
         return futures
 
+    def waiting_for(self) -> str:
+        """Return what records wait for right now, for a person; empty where none is in progress.
+
+        Such as a metadata store that is not available, or acknowledgements of the broker.
+        """
+        return self._publisher.waiting_for()
+
     def flush(self, timeout_seconds: float | None = None) -> None:
         """Wait until everything published is acknowledged or has failed.
 

@@ -235,6 +235,61 @@ def test_a_result_of_a_worker_that_carries_no_call_back_is_found_by_its_id(
         assert client.predict(instance=[0.0]).value == 1.0
 
 
+def test_a_store_that_is_away_is_named(traffic: Traffic) -> None:
+    """Not the broker; and closing waits for neither: no one waits for the record any more."""
+    asked = threading.Event()
+
+    def away() -> BackendError:
+        asked.set()
+        return BackendUnavailableError("Redis is not available: refused")
+
+    traffic.store.fail = away
+    client = PredictClient(traffic.core(timeout_seconds=3600))
+    client.wait_ready(LIMIT_SECONDS)
+    with pytest.raises(PredictTimeoutError) as caught:
+        client.predict(instance=[0.0], metadata={"user": 7}, timeout=0.5)
+    assert asked.wait(LIMIT_SECONDS)
+    closing = threading.Thread(target=client.close, args=(3600,), daemon=True)
+    closing.start()
+    closing.join(60)
+
+    assert str(caught.value).endswith(
+        "was not published within 0.5 s: its metadata could not be stored: "
+        "Redis is not available: refused"
+    )
+    assert not closing.is_alive()
+    assert traffic.log.ids() == []
+
+
+def test_a_store_that_does_not_answer_is_named(traffic: Traffic) -> None:
+    """As long as its own time limit has not passed."""
+    answers = threading.Event()
+
+    def hanging() -> None:
+        assert answers.wait(LIMIT_SECONDS)
+
+    traffic.store.fail = hanging
+    with a_client(traffic) as client:
+        client.wait_ready(LIMIT_SECONDS)
+        with pytest.raises(PredictTimeoutError, match="metadata store has not answered yet"):
+            client.predict(instance=[0.0], metadata={"user": 7}, timeout=0.5)
+        answers.set()
+
+
+def test_a_reader_that_is_not_connected_is_named(traffic: Traffic) -> None:
+    """With what keeps it; a request that has its turn waits for no others."""
+    traffic.fail_ends = BackendUnavailableError("no broker at 127.0.0.1:1")
+
+    with (
+        a_client(traffic) as client,
+        pytest.raises(
+            PredictTimeoutError,
+            match=r"^not published: results could not be read within 0.5 s: no broker at 127",
+        ),
+    ):
+        client.predict(instance=[0.0], timeout=0.5)
+
+
 def test_requests_are_bounded(traffic: Traffic) -> None:
     """One more than may wait has its turn within its own timeout, or says so."""
     traffic.answer = lambda _: []

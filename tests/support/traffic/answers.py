@@ -62,6 +62,7 @@ class Traffic:
         self.come = threading.Event()  # a request whose record was sent
         self.opened = threading.Semaphore(0)  # released with each consumer
         self.fail_open: Callable[[], BackendError | None] = lambda: None
+        self.fail_ends: BackendError | None = None
         self.lag_records = 0
         self._offsets = {RESULTS: 100, DEAD_LETTERS: 50}
         self._queue: queue.Queue[KafkaRecord | None] = queue.Queue()
@@ -72,7 +73,7 @@ class Traffic:
         backlog = Backlog(bounds.get("max_records", 1000), 1 << 26)
         return ClientCore(
             RecordEncoder("in", "/test", "digits"),
-            Publisher(self.producer, self.store, backlog, 10.0),
+            Publisher(self.producer, self.store, backlog, bounds.get("timeout_seconds", 10.0)),
             ResultListener(
                 [RESULTS, DEAD_LETTERS], self._open_consumer, lambda: Ends(self), requests
             ),
@@ -91,6 +92,8 @@ class Traffic:
 
     def ends(self, topic: str) -> dict[TopicPartition, int]:
         """Return a topic's end."""
+        if self.fail_ends is not None:
+            raise self.fail_ends
         return {TopicPartition(topic, 0): self._offsets[topic]}
 
     def take(self, wait_seconds: float) -> list[KafkaRecord]:

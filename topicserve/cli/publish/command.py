@@ -90,7 +90,9 @@ def _publish(
     total = source.left(start)
     if total is not None and arguments.limit is not None:
         total = min(total, arguments.limit)
-    with CountProgress("published", total=total, fraction=source.fraction) as progress:
+    with CountProgress(
+        "published", total=total, fraction=source.fraction, waiting_for=producer.waiting_for
+    ) as progress:
         publishing = Publishing(arguments, producer, store, progress, checkpoint)
         try:
             with suppress(PublishError), producer:  # the window has the first failure

@@ -167,6 +167,10 @@ class AsyncRecordProducer:
             futures += [await self._put(one) for one in encoded]
         return futures
 
+    def waiting_for(self) -> str:
+        """See RecordProducer."""
+        return self._publisher.waiting_for()
+
     async def flush(self, timeout_seconds: float | None = None) -> None:
         """Wait until everything published is acknowledged or has failed; see RecordProducer."""
         await asyncio.to_thread(self._publisher.flush, timeout_seconds)

@@ -94,8 +94,10 @@ class AsyncPredictClient:
         """
         limit = self._limit(timeout)
         request: PendingRequest | None = None
+        is_admitted = False
         try:
             async with asyncio.timeout(limit), self._room:
+                is_admitted = True
                 record = self._core.record(inputs, fields, limit)
                 encoded = await encoded_aside(self._core.encode, record)
                 await self._ready()
@@ -105,6 +107,8 @@ class AsyncPredictClient:
         except PredictTimeoutError:
             raise
         except TimeoutError:
+            if not is_admitted:
+                raise self._core.no_place(limit) from None
             raise self._core.timed_out(request, limit) from None
         finally:
             if request is not None:

@@ -105,19 +105,31 @@ class ClientCore:
         self.requests.drop(request.record_id, request.future)
         request.entry.future.cancel()
 
+    def no_place(self, timeout_seconds: float) -> PredictTimeoutError:
+        """Return what to say of a request that had no turn in time."""
+        return PredictTimeoutError(
+            f"not published: {len(self.requests)} requests were waiting for their results for "
+            f"{timeout_seconds:g} s, which is as many as may (max_pending_requests)"
+        )
+
     def timed_out(
         self, request: PendingRequest | None, timeout_seconds: float
     ) -> PredictTimeoutError:
-        """Return what to say of a request that got no answer in time."""
+        """Return what to say of a request that had its turn, and got no answer in time."""
         progress = self.listener.progress()
         problem = f" ({progress.problem})" if progress.problem else ""
         if request is None:
+            reason = progress.problem or "no broker answered"
             return PredictTimeoutError(
-                f"not published: {len(self.requests)} requests were waiting for their results for "
-                f"{timeout_seconds:g} s, or no broker answered{problem}"
+                f"not published: results could not be read within {timeout_seconds:g} s: {reason}"
             )
         published = request.entry.future
         if not published.done() or published.cancelled() or published.exception(0):
+            if store_problem := self.publisher.store_problem:
+                return PredictTimeoutError(
+                    f"record {request.record_id} was not published within {timeout_seconds:g} s: "
+                    f"its metadata could not be stored: {store_problem}"
+                )
             return PredictTimeoutError(
                 f"the broker did not acknowledge record {request.record_id} within "
                 f"{timeout_seconds:g} s{problem}"
@@ -141,13 +153,16 @@ class ClientCore:
         return PredictTimeoutError(f"not connected within {timeout_seconds:g} s: {problem}")
 
     def close(self, timeout_seconds: float = CLOSE_SECONDS) -> None:
-        """Fail the requests that wait, and close the connections; waits as long as that takes."""
+        """Fail the requests that wait, and close the connections; waits as long as that takes.
+
+        A store that is away is not waited for: no one waits for those records any more.
+        """
         closed = BackendUnavailableError("the client was closed before the result came")
         self.requests.fail_all(closed)
         self.listener.close()
         self.requests.close(closed)
         with suppress(PublishError):  # each request has raised its own
-            self.publisher.close(timeout_seconds)
+            self.publisher.close(timeout_seconds, wait_for_store=False)
 
     def _note_failure(self, record_id: str, future: Future[Result], done: Future[Any]) -> None:
         if not done.cancelled() and (error := done.exception()) is not None:

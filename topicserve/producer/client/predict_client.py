@@ -112,7 +112,7 @@ class PredictClient:
         try:
             is_admitted = self._room.acquire(timeout=limit)
             if not is_admitted:
-                raise TimeoutError
+                raise self._core.no_place(limit)
             self._core.listener.ready().result(_left(give_up_at))
             request = self._core.open(encoded)
             self._core.publisher.put(request.entry, _left(give_up_at))
