@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
-from topicserve.wire.kafka_record import OutgoingRecord, batch_bytes
+from topicserve.wire.kafka_record import OutgoingRecord, TopicIdentity, batch_bytes
 
 SIZES = st.sampled_from([0, 1, 63, 64, 65, 8191, 8192, 1_048_575, 1_048_576])
 DATA = st.none() | SIZES.map(bytes)
@@ -20,3 +20,13 @@ def test_the_size_is_that_of_the_batch_that_a_client_makes(
     builder.append(0, 1_700_000_000_000, key, value, headers)
 
     assert batch_bytes(OutgoingRecord("t", key, value, headers)) == len(builder.build())
+
+
+def test_an_id_is_written_as_kafkas_tools_write_it() -> None:
+    """With the two characters that are safe in a URL; zeros are none."""
+    assert TopicIdentity.of("c", b"\xfb\xff" + bytes(13) + b"\xff") == (
+        "c",
+        "-_8AAAAAAAAAAAAAAAAA_w",
+    )
+    assert TopicIdentity.of(None, bytes(16)) == ("", "")
+    assert TopicIdentity.of("c", b"") == ("c", "")

@@ -5,12 +5,17 @@ below `confluent` and `kafka_python` are opened by name, in `kafka_clients.py`. 
 suite holds both to each sentence here.
 """
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
 from topicserve.backends.errors import BackendError
-from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, Place, TopicPartition
+from topicserve.wire.kafka_record import (
+    KafkaRecord,
+    OutgoingRecord,
+    Place,
+    TopicIdentity,
+    TopicPartition,
+)
 
 MAX_OFFSET_TEXT_BYTES = 4095
 """The longest text beside an offset: `offset.metadata.max.bytes` less the zero byte behind it."""
@@ -237,23 +242,6 @@ class GroupMember(NamedTuple):
     group_instance_id: str | None
     partitions: tuple[TopicPartition, ...]
     """What it is assigned; empty while the group rebalances."""
-
-
-class TopicIdentity(NamedTuple):
-    """What tells a topic from others of its name: in another cluster, or made again.
-
-    Each is empty where the brokers do not say it.
-    """
-
-    cluster_id: str
-    topic_id: str
-    """Its id (KIP-516, from Kafka 2.8 on), as Kafka's own tools print it."""
-
-    @classmethod
-    def of(cls, cluster_id: str | None, topic_id: bytes) -> Self:
-        """Return it for the bytes of the id: zeros are how a broker says that it has none."""
-        text = base64.urlsafe_b64encode(topic_id).rstrip(b"=").decode() if any(topic_id) else ""
-        return cls(cluster_id or "", text)
 
 
 class GroupDescription(NamedTuple):

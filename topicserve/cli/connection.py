@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TypeVar
 
-from topicserve.backends.broker import Broker, OffsetsAdmin, TopicIdentity
+from topicserve.backends.broker import Broker, OffsetsAdmin
 from topicserve.backends.defaults import (
     CLIENTS,
     DEFAULT_BOOTSTRAP_SERVERS,
@@ -22,6 +22,7 @@ from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.metadata_store import MetadataStore
 from topicserve.cli.errors import UsageError
 from topicserve.redact import redact_url
+from topicserve.wire.kafka_record import TopicIdentity
 
 REACH_SECONDS = 10.0
 _STEP_SECONDS = 0.2

@@ -18,12 +18,12 @@ from topicserve.backends.errors import (
     UnknownTopicError,
 )
 from topicserve.backends.metadata_store import MetadataStore
-from topicserve.producer.backlog import Backlog, Entry
 from topicserve.producer.encoder import EncodedRecord
 from topicserve.producer.errors import PublishError
+from topicserve.producer.in_progress.backlog import Backlog, Entry
+from topicserve.producer.in_progress.storing import MetadataStoring
 from topicserve.producer.publish_future import PublishFuture
 from topicserve.producer.spans import PublishSpans
-from topicserve.producer.storing import MetadataStoring
 from topicserve.tracing import open_tracer
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import Place

@@ -12,10 +12,10 @@ from topicserve.backends.metadata_store import MetadataStore
 from topicserve.backends.own_process import own_process
 from topicserve.backends.redis_store import DEFAULT_TTL_SECONDS
 from topicserve.producer import arguments
-from topicserve.producer.backlog import Backlog
 from topicserve.producer.connections import open_producer, open_store
 from topicserve.producer.encoder import EncodedRecord, RecordEncoder
 from topicserve.producer.errors import PublishError
+from topicserve.producer.in_progress.backlog import Backlog
 from topicserve.producer.publish_future import PublishFuture
 from topicserve.producer.publisher import Publisher
 from topicserve.producer.record import Record

@@ -4,11 +4,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from topicserve.backends.broker import TopicIdentity
 from topicserve.cli.commands import parser_of
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.checkpoint import Checkpoint
 from topicserve.cli.publish.sources import record_flags
+from topicserve.wire.kafka_record import TopicIdentity
 
 IDENTITY: dict[str, object] = {"file": "/data/rows.csv", "size": 7, "mtime_ns": 1}
 
@@ -206,3 +206,13 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     """Before anything is published."""
     with pytest.raises(UsageError, match=r"--checkpoint: .*No such file"):
         opened(tmp_path / "missing")
+
+
+def test_what_never_ends_is_no_checkpoint(tmp_path: Path) -> None:
+    """It is neither read nor waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+
+    for name in ("pipe", "zero"):
+        with pytest.raises(UsageError, match=r"--checkpoint: .*: is no regular file"):
+            Checkpoint(str(tmp_path / name), "digits", IDENTITY)

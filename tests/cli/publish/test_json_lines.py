@@ -103,6 +103,17 @@ def test_a_line_without_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyP
     assert list(numbered_lines(io.BytesIO(b"abcdefghij\nk\n"))) == [(1, b"abcd"), (2, b"k\n")]
 
 
+def test_what_has_no_line_end_at_all_is_no_file_of_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream might never end; what is before is read."""
+    monkeypatch.setattr(json_lines, "MAX_LINE_BYTES", 4)
+    monkeypatch.setattr(json_lines, "MAX_PASSED_BYTES", 12)
+    lines = numbered_lines(io.BytesIO(b"k\n" + bytes(1000)))
+
+    assert [next(lines), next(lines)] == [(1, b"k\n"), (2, bytes(4))]
+    with pytest.raises(OSError, match="no line end within 1 GiB"):
+        next(lines)
+
+
 @pytest.mark.parametrize(
     "line",
     [

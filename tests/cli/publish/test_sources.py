@@ -1,7 +1,11 @@
 import argparse
+import bz2
+import gzip
 import io
 import os
+import socket
 import sys
+import threading
 import tracemalloc
 from contextlib import closing, suppress
 from pathlib import Path
@@ -18,6 +22,7 @@ from pyarrow import csv, parquet
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish import add_arguments
 from topicserve.cli.publish.csv_files import table as csv_table
+from topicserve.cli.publish.files import read_regular
 from topicserve.cli.publish.sources import open_source
 from topicserve.cli.publish.table_source import TableSource
 from topicserve.producer.encoder import RecordEncoder
@@ -142,6 +147,21 @@ def test_how_many_rows_are_left_is_known_of_some(table: str) -> None:
 @pytest.mark.parametrize("form", ["csv", "parquet", "npy", "jsonl"])
 def test_standard_input_is_read_too(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Formats that begin at their end are copied first."""
+    content = content_of(form)
+
+    class Piped:
+        """Cannot go back, as a pipe cannot."""
+
+        buffer = io.BufferedReader(Pipe(content))
+
+    monkeypatch.setattr(sys, "stdin", Piped)
+
+    assert bodies("-", f"--format={form}") == [{"x": 0.5}, {"x": 1.5}]
+    assert not sys.stdin.buffer.closed
+
+
+def content_of(form: str) -> bytes:
+    """Return a file of two rows."""
     content = io.BytesIO()
     if form == "csv":
         content.write(b"x\n0.5\n1.5\n")
@@ -151,16 +171,7 @@ def test_standard_input_is_read_too(form: str, monkeypatch: pytest.MonkeyPatch) 
         np.save(content, np.array([(0.5,), (1.5,)], dtype=[("x", "f8")]))
     else:
         parquet.write_table(TABLE.select(["x"]).slice(0, 2), content)
-
-    class Piped:
-        """Cannot go back, as a pipe cannot."""
-
-        buffer = io.BufferedReader(Pipe(content.getvalue()))
-
-    monkeypatch.setattr(sys, "stdin", Piped)
-
-    assert bodies("-", f"--format={form}") == [{"x": 0.5}, {"x": 1.5}]
-    assert not sys.stdin.buffer.closed
+    return content.getvalue()
 
 
 class Pipe(io.RawIOBase):
@@ -235,6 +246,96 @@ def test_an_image_that_cannot_be_read_is_a_row_of_its_own(tmp_path: Path) -> Non
     assert isinstance(broken[2], InvalidRecordError)
     assert broken[1] == f"{tmp_path}/a.png"
     assert fine[2] == b"b"
+
+
+def test_what_is_no_regular_file_is_a_row_of_its_own(tmp_path: Path) -> None:
+    """A pipe is not waited for, and what never ends or is too large is not read."""
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "c.png"))
+        with (tmp_path / "d.png").open("wb") as large:
+            large.truncate(1024 * 1024 + 1)  # a hole: no disk is used
+        (tmp_path / "e.png").write_bytes(b"e")
+
+        *problems, last = map(str, bodies(tmp_path))
+
+    assert problems[:2] == ["file: is no regular file"] * 2
+    assert problems[2].startswith("file: ")
+    assert problems[3] == "file: has 1,048,577 bytes, more than the 1,048,576 bytes allowed"
+    assert "is " not in last
+    allowed = bodies(tmp_path, "--kafka-setting=max.request.size=2000000")
+    assert not isinstance(allowed[3], InvalidRecordError)
+
+
+def test_a_file_that_grows_while_it_is_read_is_cut_off(tmp_path: Path) -> None:
+    """The size that it had does not count."""
+    with pytest.raises(OSError, match="more than the 0 bytes allowed"):
+        read_regular(Path("/proc/self/status"), 0)  # it says that it has none
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_regular(tmp_path / "a", 5) == b"12345"
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/random", "/dev/full"])
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet", "npy"])
+def test_a_device_is_refused(name: str, form: str) -> None:
+    """It never ends."""
+    with pytest.raises(UsageError, match=f"{name}: is a device"):
+        read(name, f"--format={form}")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "npy", "jsonl"])
+def test_a_named_pipe_is_read_as_standard_input_is(form: str, tmp_path: Path) -> None:
+    """As a shell gives one for `<(command)`."""
+    content = content_of(form)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(content,))
+    writer.start()
+
+    found = bodies(path, f"--format={form}")
+
+    writer.join(60)
+    assert found == [{"x": 0.5}, {"x": 1.5}]
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"), [("rows.csv.gz", "csv"), ("rows.csv", "csv"), ("rows.jsonl.gz", "jsonl")]
+)
+def test_gzip_files_of_text_are_unpacked(name: str, pack: str, tmp_path: Path) -> None:
+    """By their content; a checkpoint's position is one of what is in them."""
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content_of(pack)))
+
+    assert bodies(path) == [{"x": 0.5}, {"x": 1.5}]
+    (position, *_) = read(path)[0]
+    assert bodies(path, start=position) == [{"x": 1.5}]
+    with closing(open_source(parsed(path))) as source:
+        list(source.rows(None))
+        assert source.fraction() == 1.0
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (gzip.compress(b"x\n1\n" * 9)[:-9], "is a gzip file that is damaged or not complete"),
+        (gzip.compress(b"x\n1\n")[:12] + b"\xff" * 30, "is a gzip file that is damaged"),
+        ("x\n1\n".encode("utf-16"), "is UTF-16; convert it first"),
+        (bz2.compress(b"x\n1\n"), "is bzip2-compressed; unpack it first"),
+        (b"PK\x03\x04rest", "is a zip archive; unpack it first"),
+    ],
+)
+def test_text_that_is_packed_otherwise_is_told(
+    content: bytes, problem: str, form: str, tmp_path: Path
+) -> None:
+    """With what to do, rather than that its first line is not JSON."""
+    path = tmp_path / f"rows.{form}"
+    path.write_bytes(content)
+
+    with pytest.raises(UsageError, match=problem) as refused:
+        read(path)
+    assert "Errno" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

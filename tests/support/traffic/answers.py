@@ -17,11 +17,11 @@ from topicserve.backends.broker import (
 )
 from topicserve.backends.errors import BackendError
 from topicserve.backends.references.body_reader import BodyReader
-from topicserve.producer.backlog import Backlog
 from topicserve.producer.client.core import ClientCore
 from topicserve.producer.client.listener import ResultListener
 from topicserve.producer.client.requests import PendingRequests
 from topicserve.producer.encoder import RecordEncoder
+from topicserve.producer.in_progress.backlog import Backlog
 from topicserve.producer.publisher import Publisher
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
 from topicserve.wire.input_record import decode_input

@@ -9,13 +9,13 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
-from topicserve.backends.broker import GroupDescription, GroupMember, LogOffsets, TopicIdentity
+from topicserve.backends.broker import GroupDescription, GroupMember, LogOffsets
 from topicserve.backends.confluent.errors import translate, translated
 from topicserve.backends.confluent.questions import Questions
 from topicserve.backends.confluent.settings import opened
 from topicserve.backends.errors import BackendError, BackendUnavailableError, UnknownTopicError
 from topicserve.backends.own_process import own_process
-from topicserve.wire.kafka_record import TopicPartition
+from topicserve.wire.kafka_record import TopicIdentity, TopicPartition
 
 _POLL_SECONDS = 0.05
 # Kafka's own words for a group's states.

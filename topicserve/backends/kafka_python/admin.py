@@ -11,7 +11,7 @@ from kafka import errors
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 
 from topicserve.backends.bounded_calls import BoundedCalls
-from topicserve.backends.broker import GroupDescription, GroupMember, LogOffsets, TopicIdentity
+from topicserve.backends.broker import GroupDescription, GroupMember, LogOffsets
 from topicserve.backends.errors import UnknownTopicError
 from topicserve.backends.kafka_errors import class_of_code
 from topicserve.backends.kafka_python.connection import ClientNetwork
@@ -19,7 +19,7 @@ from topicserve.backends.kafka_python.errors import translate, translated
 from topicserve.backends.kafka_python.offsets import from_client
 from topicserve.backends.kafka_python.silence import SilentBrokers
 from topicserve.backends.own_process import own_process
-from topicserve.wire.kafka_record import TopicPartition
+from topicserve.wire.kafka_record import TopicIdentity, TopicPartition
 
 T = TypeVar("T")
 

@@ -76,7 +76,7 @@ class ArrayTable:
         return arrays if only is None or "arr_0" not in arrays else _named(only)
 
     def _unpacked_input(self) -> Path:
-        if self._input.size is not None:
+        if not self._input.is_stream:
             return self._input.path
         copy = self._temporary() / "input"
         with copy.open("wb") as file:

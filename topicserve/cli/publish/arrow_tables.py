@@ -86,7 +86,8 @@ def readable(name: str, remedy: str = "") -> Iterator[None]:
     except InvalidRecordError as error:
         raise UsageError(f"{name}: {error}") from error
     except (pyarrow().ArrowException, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{name}: {error}{'; ' if remedy else ''}{remedy}") from error
+        problem = getattr(error, "strerror", None) or error
+        raise UsageError(f"{name}: {problem}{'; ' if remedy else ''}{remedy}") from error
 
 
 def batch_chunks(batch: Any, first: int, skipped: int) -> Iterator[Chunk]:

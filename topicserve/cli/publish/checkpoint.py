@@ -13,11 +13,13 @@ from typing import IO, Self
 
 import msgspec
 
-from topicserve.backends.broker import TopicIdentity
 from topicserve.cli.errors import UsageError
+from topicserve.cli.publish.files import read_regular
 from topicserve.cli.publish.rows import Position
+from topicserve.wire.kafka_record import TopicIdentity
 
 VERSION = 1
+_MAX_BYTES = 1024 * 1024
 
 # Flags that checkpoints of before have not.
 _KEPT_LATER = frozenset(("--redis-url", "--key-prefix"))
@@ -125,7 +127,7 @@ class Checkpoint:
 
     def _read(self, topic: str, source: dict[str, int | str]) -> State:
         try:
-            content = self.path.read_bytes()
+            content = read_regular(self.path, _MAX_BYTES)
         except FileNotFoundError:
             return State(topic, source, str(uuid.uuid4()))
         except OSError as error:
@@ -185,7 +187,9 @@ def _given(flag: str, flags: Mapping[str, str]) -> str:
 def _locked(path: str) -> IO[bytes]:
     """Hold a lock as long as the file is open; the checkpoint itself is replaced all the time."""
     try:
-        lock = Path(f"{path}.lock").open("wb")  # noqa: SIM115 - the caller closes it
+        # Not waiting, where the name is that of a pipe.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+        lock = open(os.open(f"{path}.lock", flags, 0o666), "r+b", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise UsageError(f"--checkpoint: {path}: {error.strerror}") from error
     try:

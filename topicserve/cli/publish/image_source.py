@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from topicserve.cli.errors import UsageError
+from topicserve.cli.publish.files import read_regular
 from topicserve.cli.publish.rows import Position, Row
 from topicserve.cli.publish.table_source import Columns
 from topicserve.producer.record import Record
@@ -28,6 +29,8 @@ SUFFIXES = {
 }
 """The content types of images, by the endings of their names."""
 IMAGE, FILE = "image", "file"
+DEFAULT_MAX_REQUEST_BYTES = 1024 * 1024
+"""Kafka's own `max.request.size`."""
 
 
 class ImageSource:
@@ -38,8 +41,12 @@ class ImageSource:
 
     skipped_rows = 0
 
-    def __init__(self, name: str, columns: Columns) -> None:
+    def __init__(
+        self, name: str, columns: Columns, max_bytes: int = DEFAULT_MAX_REQUEST_BYTES
+    ) -> None:
+        """`max_bytes` is what a record may have: a larger file's is never accepted."""
         self.name = name
+        self._max_bytes = max_bytes
         self._folder = Path(name)
         self._files = sorted(_images(self._folder), key=_position)
         if not self._files:
@@ -77,7 +84,7 @@ class ImageSource:
         if file != _position(file):
             return InvalidRecordError(FILE, "the name is not UTF-8; rename the file")
         try:
-            image = (self._folder / file).read_bytes()
+            image = read_regular(self._folder / file, self._max_bytes)
         except OSError as error:
             return InvalidRecordError(FILE, str(error.strerror))
         try:

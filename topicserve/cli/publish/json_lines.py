@@ -13,6 +13,7 @@ from topicserve.wire.limits import DEFAULT_LIMITS, shortened
 from topicserve.wire.rfc3339 import read_time
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
+MAX_PASSED_BYTES = 1024 * 1024 * 1024
 
 KEYS = (
     "id",
@@ -34,7 +35,8 @@ KEYS = (
 def numbered_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank, with their numbers from 1.
 
-    One that is longer than 64 MiB comes cut, which no longer is JSON; its rest is passed over.
+    One that is longer than 64 MiB comes cut, which no longer is JSON; its rest is passed over. One
+    that has 1 GiB is no line of any file: OSError says so, where a stream might never end.
     """
     number = 0
     while line := file.readline(MAX_LINE_BYTES):
@@ -42,8 +44,12 @@ def numbered_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
         if content.strip():
             yield number, content
+        passed = 0
         while line and not line.endswith(b"\n"):
             line = file.readline(MAX_LINE_BYTES)
+            passed += len(line)
+            if passed > MAX_PASSED_BYTES:
+                raise OSError(0, "no line end within 1 GiB; is it JSON Lines?")
 
 
 def read_record(line: bytes, *, metadata_elsewhere: bool = False) -> Record:

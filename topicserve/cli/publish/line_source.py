@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.files import Input
 from topicserve.cli.publish.json_lines import numbered_lines, read_record
 from topicserve.cli.publish.rows import Position, Row
@@ -25,9 +26,14 @@ class LineSource:
     def rows(self, start: Position | None) -> Iterator[Row]:
         """See RowSource."""
         skipped = int(start or 0)
-        for number, line in numbered_lines(self._input.file):
-            if number > skipped:
-                yield Row(number, f"{self.name}:{number}", self._record(line))
+        number = 0
+        try:
+            for number, line in numbered_lines(self._input.text()):
+                if number > skipped:
+                    yield Row(number, f"{self.name}:{number}", self._record(line))
+        except OSError as error:
+            place = f"{self.name}: behind line {number:,}"
+            raise UsageError(f"{place}: {error.strerror or error}") from error
 
     def left(self, start: Position | None) -> int | None:  # noqa: ARG002
         """Return None: lines are not counted before they are read."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from topicserve.cli.connection import kafka_settings
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.files import STANDARD_INPUT, Input
 from topicserve.cli.publish.rows import RowSource
@@ -54,7 +55,7 @@ def open_source(arguments: argparse.Namespace) -> RowSource:
     if form == "images":
         if name == STANDARD_INPUT or not Path(name).is_dir():
             raise UsageError(f"{name}: images are read from a folder")
-        return ImageSource(name, columns)
+        return ImageSource(name, columns, _max_request_bytes(arguments))
     if form in ("npy", "npz"):
         return TableSource(ArrayTable(Input(name)), columns)
     pyarrow()
@@ -68,14 +69,25 @@ def open_source(arguments: argparse.Namespace) -> RowSource:
     return TableSource(table, columns)
 
 
+def _max_request_bytes(arguments: argparse.Namespace) -> int:
+    """Return the size above which no client sends a record."""
+    from topicserve.cli.publish.image_source import DEFAULT_MAX_REQUEST_BYTES
+
+    typed = str(kafka_settings(arguments).get("max.request.size", ""))
+    # What is no number is refused with the other settings.
+    return int(typed) if typed.isascii() and typed.isdigit() else DEFAULT_MAX_REQUEST_BYTES
+
+
 def format_of(name: str) -> str:
     """Return what a file is by its name; what says nothing is JSON Lines.
 
-    A folder is images; letters may be large or small. The content is not looked at.
+    A folder is images; letters may be large or small, and a `.gz` behind the name says nothing. The
+    content is not looked at.
     """
     if name != STANDARD_INPUT and Path(name).is_dir():
         return "images"
-    return _SUFFIXES.get(Path(name).suffix.lower(), "jsonl")
+    path = Path(name.lower().removesuffix(".gz"))
+    return _SUFFIXES.get(path.suffix, "jsonl")
 
 
 def columns_of(arguments: argparse.Namespace) -> "Columns":

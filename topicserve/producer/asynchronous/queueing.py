@@ -6,8 +6,8 @@ from itertools import islice
 from typing import Any
 
 from topicserve.backends.errors import BacklogFullError
-from topicserve.producer.backlog import Entry
 from topicserve.producer.encoder import EncodedRecord
+from topicserve.producer.in_progress.backlog import Entry
 from topicserve.producer.publisher import Publisher
 from topicserve.producer.record import Record
 

@@ -8,12 +8,12 @@ from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.kafka_settings import DELIVERY_PLACES, unless_set
 from topicserve.backends.references.body_reader import BodyReader
 from topicserve.producer import arguments
-from topicserve.producer.backlog import Backlog
 from topicserve.producer.client.core import ClientCore
 from topicserve.producer.client.listener import ResultListener
 from topicserve.producer.client.requests import PendingRequests
 from topicserve.producer.connections import open_store
 from topicserve.producer.encoder import RecordEncoder
+from topicserve.producer.in_progress.backlog import Backlog
 from topicserve.producer.publisher import Publisher
 from topicserve.producer.record_producer import (
     DEFAULT_TIMEOUT_SECONDS,

@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from numpy.typing import ArrayLike
 
 from topicserve.backends.errors import BackendUnavailableError
-from topicserve.producer.backlog import Entry
 from topicserve.producer.client.listener import Progress, ResultListener
 from topicserve.producer.client.requests import PendingRequests
 from topicserve.producer.encoder import EncodedRecord, RecordEncoder
 from topicserve.producer.errors import PredictTimeoutError, PublishError
+from topicserve.producer.in_progress.backlog import Entry
 from topicserve.producer.publisher import Publisher
 from topicserve.producer.record import Record, StoredElsewhere
 from topicserve.wire import header_names as names

@@ -44,6 +44,7 @@ class CsvTable:
         self._skip_invalid = skip_invalid
         self.skipped_rows = 0
         self._wrong: _WrongRow | None = None
+        self._is_packed = False
         self._row_bytes = 0.0
         self._rows_read = 0
         self.identity = opened.identity
@@ -54,8 +55,8 @@ class CsvTable:
 
         The file itself is read further ahead: up to 32 blocks.
         """
-        if not self._input.size:
-            return None
+        if not self._input.size or self._is_packed:
+            return self._input.fraction()
         return min(self._rows_read * self._row_bytes / self._input.size, 1.0)
 
     def rows(self) -> int | None:
@@ -66,14 +67,17 @@ class CsvTable:
         """See RowTable."""
         first = 0
         with readable(self.name, _REMEDY):
-            head = self._input.file.read(_BLOCK_BYTES)
+            file = self._input.text()
+            # A file that is packed is told by what was read of it, which is further ahead.
+            self._is_packed = file is not self._input.file
+            head = file.read(_BLOCK_BYTES)
             try:
                 is_cut = len(head) == _BLOCK_BYTES
                 types = types_of(head, self._delimiter, self._given_types, is_cut=is_cut)
             except UsageError as error:
                 raise UsageError(f"{self.name}: {error}") from None
             reader = binary_reader(
-                _Rejoined(head, self._input.file),
+                _Rejoined(head, file),
                 self._delimiter,
                 list(types),
                 block_bytes=_BLOCK_BYTES,

@@ -1,0 +1,1 @@
+"""Records between `publish` and their acknowledgement: the queue, and the wait for the store."""
