@@ -95,6 +95,8 @@ class Pipeline:
         inference, output = self._inference, self._output
         # The store answers while the model works, unless the batch may come back once more.
         fetch = inference.joiner.start(batch.requests, defer=batch.returns_before > 0)
+        if batch.route.is_suspect:
+            self._intake.quarantine.begins(batch)
         try:
             with inference.watch.predicting(batch):
                 predicted = inference.predictor.predict(batch)  # one handle, one version

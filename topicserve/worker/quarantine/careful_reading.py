@@ -127,6 +127,8 @@ class CarefulReading:
         first, last = requests[0][1].record.offset, requests[-1][1].record.offset
         self._tracker.commits.note(partition, state.noted(first, last).text)
         if not self._delivery.commit_notes():
+            # Until it is let out it is not being predicted, and others may be let out before.
+            self._tracker.commits.note(partition, state.note.text)
             state.held.extendleft(reversed(requests))
             self._retry_at = self._clock() + _RETRY_SECONDS
             return True

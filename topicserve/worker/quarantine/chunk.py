@@ -25,20 +25,26 @@ class ChunkInFlight:
         self._changed = threading.Condition()
         self._assignment: PartitionAssignment | None = None
         self._unfinished = 0
+        self._begun = 0
         self._started = 0.0
         self._returned: list[tuple[int, Request]] = []
 
     def start(self, assignment: PartitionAssignment, records: int) -> None:
         """Note that so many records of one partition are let out."""
         with self._changed:
-            self._assignment, self._unfinished = assignment, records
+            self._assignment, self._unfinished, self._begun = assignment, records, 0
             self._started = self._clock()
+
+    def begins(self, batch: Batch) -> None:
+        """Note that a batch is being predicted from now on."""
+        with self._changed:
+            if self._is_of(batch):
+                self._begun += len(batch.requests)
 
     def survived(self, batch: Batch) -> None:
         """Note that a batch was predicted, whatever came of it."""
         with self._changed:
-            self._unfinished -= len(batch.requests)
-            self._changed.notify_all()
+            self._finish(batch)
 
     def gave_up_one(self) -> None:
         """Note that one record of it is given up unpredicted."""
@@ -50,8 +56,7 @@ class ChunkInFlight:
         """Keep what comes back unpredicted until the polling thread takes it."""
         with self._changed:
             self._returned += [(batch.epoch, _as_usual(request)) for request in batch.requests]
-            self._unfinished -= len(batch.requests)
-            self._changed.notify_all()
+            self._finish(batch)
 
     @property
     def is_predicting(self) -> bool:
@@ -87,8 +92,20 @@ class ChunkInFlight:
             dropped: list[Polled] = [one for _, one in self._returned if one.assignment.closed]
             self._returned = [one for one in self._returned if not one[1].assignment.closed]
             if self._assignment is not None and self._assignment.closed:
-                self._assignment = None
+                # Nothing else of it will be predicted. What is may yet end this worker, so its note
+                # stays until then; afterwards the note is taken back as that of any chunk.
+                self._unfinished = min(self._unfinished, self._begun)
         return dropped
+
+    def _is_of(self, batch: Batch) -> bool:
+        """Return whether a batch is of this chunk, and not of one that was dropped."""
+        return bool(batch.requests) and batch.requests[0].assignment is self._assignment
+
+    def _finish(self, batch: Batch) -> None:
+        if self._is_of(batch):
+            self._unfinished -= len(batch.requests)
+            self._begun -= len(batch.requests)
+            self._changed.notify_all()
 
 
 def as_suspect(request: Request) -> Request:

@@ -28,9 +28,9 @@ from topicserve.worker.stages.request import Batch, Polled, Rejection, Request
 class Quarantine:
     """Holds suspects back and lets them out chunk by chunk.
 
-    The polling thread owns it; batch threads call `survived` and `requeue` alone, and what they
-    change is in ChunkInFlight with its lock. Notes are committed by the polling thread, which
-    blocks for the broker's answer. `delivery.max_attempts` of 0 switches all of it off.
+    The polling thread owns it; batch threads call `begins`, `survived` and `requeue` alone, and
+    what they change is in ChunkInFlight with its lock. Notes are committed by the polling thread,
+    which blocks for the broker's answer. `delivery.max_attempts` of 0 switches all of it off.
     """
 
     def __init__(
@@ -117,6 +117,10 @@ class Quarantine:
     def full(self) -> list[TopicPartition]:
         """Return the partitions of which enough is held: no more of them is to be polled."""
         return self._careful.full()
+
+    def begins(self, batch: Batch) -> None:
+        """Record that a batch of suspects is being predicted. Any thread may call it."""
+        self._careful.chunk.begins(batch)
 
     def survived(self, batch: Batch) -> None:
         """Record that a batch was predicted, whatever came of it. Any thread may call it."""
