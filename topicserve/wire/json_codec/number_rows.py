@@ -19,7 +19,8 @@ _OPENING = re.compile(
     rb'\s*\{\s*"(instances|inputs)"\s*:\s*(?:\{\s*"([^"\\]{1,256})"\s*:\s*)?\[\s*(?=[-\[\d])'
 )
 _OBJECTS = re.compile(rb'\s*\{\s*"instances"\s*:\s*\[\s*(\{"([^"\\]{1,256})":)')
-_OPENINGS = re.compile(rb"(?:\[\s*)+")
+# `++` goes back to none of half a million brackets, which would be remembered.
+_OPENINGS = re.compile(rb"(?:\[\s*+)++")
 _SPACE = b" \t\n\r"
 
 

@@ -30,15 +30,14 @@ To parse and to convert holds the interpreter's lock anyway, so that nothing is 
 _MANY_BYTES = 2048
 # Parsers refuse about 1,000 levels, each in words of its own, some as if it were another fault.
 _READABLE_LEVELS = 512
-_DEPTH_CHUNK_BYTES = 1024 * 1024
+_DEPTH_CHUNK_BYTES = 64 * 1024
 
 # A string that does not end matches, too: each quotation mark is looked at once, whatever follows.
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+# `*+` goes back to nothing that it has passed, which would be remembered: 128 bytes an escape.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _OPENING, _CLOSING = (91, 123), (93, 125)
-_STRING_OR_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|NaN|-?Infinity', re.DOTALL)
-_STRING_OR_NUMBER = re.compile(
-    rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)', re.DOTALL
-)
+_STRING_OR_TOKEN = re.compile(_STRING.pattern + rb"|NaN|-?Infinity", re.DOTALL)
+_STRING_OR_NUMBER = re.compile(_STRING.pattern + rb"|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)", re.DOTALL)
 # What orjson says of the place of an error.
 _PLACE = re.compile(r": line \d+ column \d+ \(char \d+\)$")
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)

@@ -25,7 +25,7 @@ BASE64 = "base64"
 _NULL = type(None)
 _NO_STRUCTURE = bytes(byte for byte in range(256) if byte not in b"[],")
 _NESTED = re.compile(rb"\s*\[\s*\[")
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _SPACES = bytes.maketrans(b"[]", b"  ")
 
 
