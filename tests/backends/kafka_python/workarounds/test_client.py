@@ -1,3 +1,5 @@
+import gc
+import weakref
 from contextlib import suppress
 from itertools import count
 from types import SimpleNamespace
@@ -205,3 +207,36 @@ def test_work_that_comes_while_a_loop_reads_its_wake_up_is_done(
     loop.wakeup()
     assert asked.sent == before + 1
     loop.close()
+
+
+class Answer:
+    """What a caller of the loop has in hand."""
+
+
+@pytest.mark.parametrize("patched", [True, False])
+def test_what_a_caller_has_in_hand_does_not_outlive_an_error(*, patched: bool) -> None:
+    """Without our workaround it waits for a garbage collection; once corrected there, ours can go.
+
+    A poll that finds no record in time raises within the client, with the answers of fetches.
+    """
+    loop = CoalescedWakeups() if patched else NetworkSelector()
+    loop.start()
+
+    async def fail() -> None:
+        raise errors.KafkaTimeoutError("no answer in time")
+
+    def wait() -> weakref.ref[Answer]:
+        answer = Answer()
+        with suppress(errors.KafkaTimeoutError):
+            loop.run(fail)
+        return weakref.ref(answer)
+
+    gc.collect()
+    gc.disable()
+    try:
+        answer = wait()
+        loop.stop()  # its thread may still have been at the end of the call
+        assert (answer() is None) == patched
+    finally:
+        gc.enable()
+        loop.close()
