@@ -6,12 +6,12 @@ the client and the machine's other work allow. A wake-up is the time from just b
 sent until a fetch that was already waiting has it.
 """
 
-import argparse
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -19,11 +19,9 @@ import confluent_kafka
 import psutil
 from kafka.protocol.consumer import FetchRequest
 from kafka.protocol.producer import ProduceRequest
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.docs import replace_section
 from benchmarks.options import only
+from benchmarks.rig import Measurement
 from tests.support.kafka.apache_kafka import ApacheKafka
 from tests.support.kafka.record_batches import a_payload
 from tests.support.processes.stack import RawClient, raw_client, resident_bytes
@@ -44,7 +42,6 @@ PARTITIONS = 4
 RECORD_BYTES = 1024
 CHUNK_RECORDS = 10_000
 LIMIT_SECONDS = 60
-TABLE_WIDTH = 130
 
 
 class Rate(NamedTuple):
@@ -209,28 +206,17 @@ def cells(name: str, figures: Figures) -> list[str]:
     ]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.broker", description=__doc__)
-    parser.add_argument("--records", type=int, default=400_000)
-    parser.add_argument("--wake-ups", type=int, default=500)
-    parser.add_argument("--only", default="", help="brokers whose name contains this")
-    parser.add_argument("--write-docs", action="store_true", help="put the table into docs/")
-    options = parser.parse_args(arguments)
+def _rows(options: Namespace) -> list[list[str]]:
     brokers: dict[str, Callable[[], Any]] = {"embedded": KafkaServer, "Apache Kafka": ApacheKafka}
-    rows = [
+    return [
         cells(name, measure(open_server, options.records, options.wake_ups))
         for name, open_server in only(options.only, brokers).items()
     ]
-    table = Table(*COLUMNS, title=f"{options.records:,} records of {RECORD_BYTES} bytes")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(table)
-    if options.write_docs:
-        command = f"python -m benchmarks.broker --records {options.records}"
-        replace_section("broker", command, COLUMNS, rows)
-    return 0
+
+
+NUMBERS = {"records": (400_000, ""), "wake-ups": (500, "")}
+MEASUREMENT = Measurement("broker", __doc__, COLUMNS, _rows, NUMBERS)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(MEASUREMENT.main())

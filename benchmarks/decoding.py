@@ -7,14 +7,14 @@ decoding, as the polling thread does, and of making columns, as a batch thread d
 least of the rounds. Python's collector is set as a worker sets it.
 """
 
-import argparse
 import gc
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 
-from benchmarks.docs import markdown, replace_section
 from benchmarks.options import only
+from benchmarks.rig import ROUNDS, Measurement
 from tests.support.stages.heavy_records import HEAVY, SIZE_BYTES, Heavy
 from tests.support.stages.records import PARTITION, ROUTE, a_kafka_record
 from topicserve.wire.errors import InvalidRecordError
@@ -57,24 +57,15 @@ def _seconds(action: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def main() -> int:
-    """Measure, print the table, and write it to the page where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="TEXT", help="kinds whose name contains it")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
-    arguments = parser.parse_args()
+def _rows(options: Namespace) -> list[list[str]]:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
-    rows = [
-        measure(name, make(SIZE_BYTES), arguments.rounds)
-        for name, make in only(arguments.only, HEAVY).items()
-    ]
-    print("\n".join(markdown(_COLUMNS, rows)))
-    if arguments.write_docs:
-        replace_section("decoding", "python -m benchmarks.decoding", _COLUMNS, rows)
-    return 0
+    kinds = only(options.only, HEAVY)
+    return [measure(name, make(SIZE_BYTES), options.rounds) for name, make in kinds.items()]
+
+
+MEASUREMENT = Measurement("decoding", __doc__, _COLUMNS, _rows, {"rounds": ROUNDS})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(MEASUREMENT.main())

@@ -5,28 +5,26 @@ in more or fewer partitions, for servables in turn, and as replicas of one group
 run stands one of the usual load, with which its CPU is compared.
 """
 
-import argparse
 import sys
-import tempfile
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 from benchmarks.competitors import (
-    ONE_THREAD,
     SAVED_MODEL,
     Competitor,
     Program,
     Run,
     config_of,
 )
-from benchmarks.docs import markdown, replace_section
 from benchmarks.drain import drain
 from benchmarks.drain_report import Outcome
 from benchmarks.options import only
+from benchmarks.rig import ROUNDS, Measurement, workplace
 from benchmarks.runs import Bench
-from benchmarks.servers import Servers, open_servers
+from benchmarks.servers import Servers
 from benchmarks.topics import PARTITIONS
 from benchmarks.workload import SERVABLE, Shape
 from tests.support.processes.worker_process import worker_command
@@ -81,7 +79,7 @@ def loads(records: int, most: int) -> dict[str, Load]:
 
 def _competitor(load: Load) -> Competitor:
     def program(run: Run) -> Program:
-        config = config_of(run, "confluent", "at_least_once", SAVED_MODEL, ONE_THREAD)
+        config = config_of(run, "confluent", "at_least_once", SAVED_MODEL, {})
         (servable,) = config["servables"]
         config["servables"] = [servable | {"name": name} for name in load.names]
         command = worker_command(config, run.directory / "worker.toml")
@@ -133,30 +131,21 @@ def _ratio(one: Outcome, usual: Outcome) -> float:
     return one.cpu_us_per_record / usual.cpu_us_per_record
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, and write it to the page where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="TEXT", help="loads whose name contains it")
-    parser.add_argument("--records", type=int, default=50_000, help="of the usual load")
-    parser.add_argument("--most", type=int, default=2_000_000, help="of the largest backlog")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
-    options = parser.parse_args(arguments)
+def _rows(options: Namespace) -> list[list[str]]:
     all_loads = loads(options.records, options.most)
     usual = next(iter(all_loads.values()))
-    with (
-        tempfile.TemporaryDirectory(prefix="topicserve-bench-") as directory,
-        open_servers(None, None) as servers,
-    ):
-        wanted = list(only(options.only, all_loads).values())
-        found = measure(servers, Path(directory), wanted, usual, options.rounds)
-    rows = table(found)
-    print("\n".join(markdown(COLUMNS, rows)))
-    if options.write_docs:
-        command = f"python -m benchmarks.flat --records {options.records} --most {options.most}"
-        replace_section("flat", f"{command} --rounds {options.rounds}", COLUMNS, rows)
-    return 0
+    wanted = list(only(options.only, all_loads).values())
+    with workplace() as (servers, directory):
+        return table(measure(servers, directory, wanted, usual, options.rounds))
+
+
+NUMBERS = {
+    "records": (50_000, "of the usual load"),
+    "most": (2_000_000, "of the largest backlog"),
+    "rounds": ROUNDS,
+}
+MEASUREMENT = Measurement("flat", __doc__, COLUMNS, _rows, NUMBERS)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(MEASUREMENT.main())

@@ -5,21 +5,20 @@ runs in a bare loop: batches of the same size that are made once, no Kafka, no r
 a worker stands behind one of the loop, so that what else the machine does slows both.
 """
 
-import argparse
 import json
 import sys
-import tempfile
+from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from benchmarks.competitors import topicserve
-from benchmarks.docs import markdown, replace_section
 from benchmarks.drain import drain
 from benchmarks.options import only
+from benchmarks.rig import ROUNDS, Measurement, workplace
 from benchmarks.runs import Bench
-from benchmarks.servers import Servers, open_servers
+from benchmarks.servers import Servers
 from benchmarks.workload import Shape
 from tests.support.processes.child_process import ChildProcess
 from tests.support.servables.models import CLASSES, FEATURES, Network
@@ -149,29 +148,15 @@ def _speed(speeds: Sequence[Speed]) -> tuple[str, str]:
     return f"{rate:,.0f}", f"{median(speed.cpu_us_per_row for speed in speeds):.0f}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, and write it to the page where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name contains it")
-    parser.add_argument("--rows", type=int, default=131_072, help="of each run")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
-    options = parser.parse_args(arguments)
-    with (
-        tempfile.TemporaryDirectory(prefix="topicserve-bench-") as directory,
-        open_servers(None, None) as servers,
-    ):
-        cases = only(options.only, CASES).values()
-        found = measure(servers, Path(directory), cases, options.rows, options.rounds)
-    rows = table(found)
-    print("\n".join(markdown(COLUMNS, rows)))
-    if options.write_docs:
-        command = f"python -m benchmarks.heavy --rows {options.rows} --rounds {options.rounds}"
-        if options.only:
-            command += f' --only "{options.only}"'
-        replace_section("heavy", command, COLUMNS, rows)
-    return 0
+def _rows(options: Namespace) -> list[list[str]]:
+    cases = only(options.only, CASES).values()
+    with workplace() as (servers, directory):
+        return table(measure(servers, directory, cases, options.rows, options.rounds))
+
+
+NUMBERS = {"rows": (131_072, "of each run"), "rounds": ROUNDS}
+MEASUREMENT = Measurement("heavy", __doc__, COLUMNS, _rows, NUMBERS)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(MEASUREMENT.main())

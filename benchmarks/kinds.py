@@ -8,21 +8,20 @@ network in ONNX, beside a hand loop that calls ONNX Runtime. The last column com
 run.
 """
 
-import argparse
 import sys
-import tempfile
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.competitors import ONNX, Competitor, onnx_hand_loop, topicserve
-from benchmarks.docs import markdown, replace_section
+from benchmarks.competitors import ONE_THREAD, ONNX, Competitor, onnx_hand_loop, topicserve
 from benchmarks.drain import drain
 from benchmarks.drain_report import Outcome
 from benchmarks.options import only
+from benchmarks.rig import Measurement, workplace
 from benchmarks.runs import Bench
-from benchmarks.servers import Servers, open_servers
+from benchmarks.servers import Servers
 from benchmarks.workload import Shape
 
 _COLUMNS = ("record", "client", "records/s", "CPU us/record", "CPU us/row", "CPU x the row as JSON")
@@ -44,11 +43,11 @@ class Kind:
         """Return what reads it."""
         if self.competitor is not None:
             return self.competitor(client)
-        return topicserve(client, "at_least_once", self.shape, options={})
+        return topicserve(client, "at_least_once", self.shape)
 
 
 def _onnx(client: str) -> Competitor:
-    return topicserve(client, "at_least_once", kind=ONNX)
+    return topicserve(client, "at_least_once", kind=ONNX, options=ONE_THREAD)
 
 
 KINDS: Mapping[str, Kind] = {
@@ -108,27 +107,15 @@ def rows_of(found: Found) -> list[list[str]]:
     return table
 
 
-def main() -> int:
-    """Measure, print the table, and write it to the page where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="TEXT", help="kinds whose name contains it")
-    parser.add_argument("--records", type=int, default=40_000)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
-    arguments = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="topicserve-bench-") as directory,
-        open_servers(None, None) as servers,
-    ):
-        kinds = only(arguments.only, KINDS)
-        found = measure(servers, Path(directory), kinds, arguments.records, arguments.rounds)
-    table = rows_of(found)
-    print("\n".join(markdown(_COLUMNS, table)))
-    if arguments.write_docs:
-        command = f"python -m benchmarks.kinds --records {arguments.records}"
-        replace_section("kinds", f"{command} --rounds {arguments.rounds}", _COLUMNS, table)
-    return 0
+def _rows(options: Namespace) -> list[list[str]]:
+    kinds = only(options.only, KINDS)
+    with workplace() as (servers, directory):
+        return rows_of(measure(servers, directory, kinds, options.records, options.rounds))
+
+
+NUMBERS = {"records": (40_000, "of one row each"), "rounds": (1, "")}
+MEASUREMENT = Measurement("kinds", __doc__, _COLUMNS, _rows, NUMBERS)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(MEASUREMENT.main())

@@ -1,14 +1,13 @@
 """Records and results of a mebibyte beside a bare echo: MB a second, and memory.
 
-A program is started, answers a few records, and then finds the whole backlog at once. Rounds
+A program is started, answers some records, and then finds the whole backlog at once. Rounds
 alternate between the programs.
 """
 
-import argparse
 import sys
-import tempfile
 import time
 import uuid
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ from confluent_kafka import Producer
 
 from benchmarks import large_models
 from benchmarks.competitors import Run, hand_loop, worker
-from benchmarks.docs import markdown, replace_section
 from benchmarks.measure import peak_rss_bytes, resident_bytes, usage
 from benchmarks.options import only
-from benchmarks.servers import Servers, open_servers
+from benchmarks.rig import ROUNDS, Measurement, workplace
+from benchmarks.servers import Servers
 from benchmarks.topics import PARTITIONS, OutputTopic
 from benchmarks.workload import Shape, input_headers
 from tests.support.kafka.topics import open_topics
@@ -41,7 +40,9 @@ COLUMNS = (
 )
 MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 _MAX_MESSAGE_BYTES = 8 * 1024 * 1024
-_WARM_UP_RECORDS = 8
+_FIRST_RECORDS = 8
+# A worker compares the answers of a version's first batches with lone ones, 8 records a batch.
+_WARM_UP_RECORDS = 128
 _LIMIT_SECONDS = 120.0
 _SEND_SECONDS = 60.0
 _MB = 1e6
@@ -62,11 +63,10 @@ class Case:
         """Return what `--only` looks for a text in."""
         return f"{self.record} to {self.result}, {self.client}"
 
-    @property
-    def value(self) -> bytes:
-        """Return a record's body."""
+    def value(self, number: int) -> bytes:
+        """Return a record's body; each has other numbers."""
         floats = 1 if self.record == "4 B" else large_models.FLOATS
-        row = np.random.default_rng(0).standard_normal((1, floats)).astype(np.float32)
+        row = np.random.default_rng(0).standard_normal((1, floats)).astype(np.float32) + number
         return encode_predict_request({"x": row}, servable_name="network")
 
 
@@ -112,14 +112,13 @@ def drain(servers: Servers, directory: Path, case: Case, count: int) -> Outcome:
         OutputTopic(servers.bootstrap_servers, run.output_topic) as results,
         ChildProcess(program.command, own / "log", program.environment) as process,
     ):
-        _send(servers, run.input_topic, case.value, _WARM_UP_RECORDS).commit_transaction()
+        _send(servers, run.input_topic, case, _FIRST_RECORDS).commit_transaction()
+        _read(results, process, _FIRST_RECORDS)
+        idle_bytes = resident_bytes(process.pid)
+        _send(servers, run.input_topic, case, _WARM_UP_RECORDS).commit_transaction()
         _read(results, process, _WARM_UP_RECORDS)
-        held_back = _send(servers, run.input_topic, case.value, count)
-        idle_bytes, before, started = (
-            resident_bytes(process.pid),
-            usage(process.pid),
-            time.monotonic(),
-        )
+        held_back = _send(servers, run.input_topic, case, count)
+        before, started = usage(process.pid), time.monotonic()
         held_back.commit_transaction()
         _read(results, process, count)
         seconds, after = time.monotonic() - started, usage(process.pid)
@@ -132,7 +131,7 @@ def drain(servers: Servers, directory: Path, case: Case, count: int) -> Outcome:
     )
 
 
-def _send(servers: Servers, topic: str, value: bytes, count: int) -> Producer:
+def _send(servers: Servers, topic: str, case: Case, count: int) -> Producer:
     """Send records in a transaction, and return the producer that is to commit it."""
     producer = Producer(
         {
@@ -147,9 +146,8 @@ def _send(servers: Servers, topic: str, value: bytes, count: int) -> Producer:
     for number in range(count):
         record_id = str(uuid.uuid4())
         headers = input_headers(record_id, Shape.PROTOBUF)
-        producer.produce(
-            topic, value, key=record_id, headers=headers, partition=number % PARTITIONS
-        )
+        producer.produce(topic, case.value(number), record_id, number % PARTITIONS, headers=headers)
+        producer.poll(0)
     producer.flush(_SEND_SECONDS)
     return producer
 
@@ -183,31 +181,20 @@ def _row(case: Case, outcomes: Sequence[Outcome], echoes: Sequence[Outcome] | No
     ]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, and write it to the page where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name contains it")
-    parser.add_argument("--records", type=int, default=300, help="of each run")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
-    options = parser.parse_args(arguments)
+def _rows(options: Namespace) -> list[list[str]]:
     found: dict[Case, list[Outcome]] = {case: [] for case in only(options.only, CASES).values()}
-    with (
-        tempfile.TemporaryDirectory(prefix="topicserve-bench-") as directory,
-        open_servers(None, None) as servers,
-    ):
-        large_models.export(Path(directory))
+    with workplace() as (servers, directory):
+        large_models.export(directory)
         for _ in range(options.rounds):
             for case, outcomes in found.items():
-                outcomes.append(drain(servers, Path(directory), case, options.records))
+                outcomes.append(drain(servers, directory, case, options.records))
                 print(f"{case.name}: {outcomes[-1]}", file=sys.stderr)
-    rows = table(found)
-    print("\n".join(markdown(COLUMNS, rows)))
-    if options.write_docs:
-        command = f"python -m benchmarks.large --records {options.records}"
-        replace_section("large", f"{command} --rounds {options.rounds}", COLUMNS, rows)
-    return 0
+    return table(found)
+
+
+NUMBERS = {"records": (300, "of each run"), "rounds": ROUNDS}
+MEASUREMENT = Measurement("large", __doc__, COLUMNS, _rows, NUMBERS)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(MEASUREMENT.main())

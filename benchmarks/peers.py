@@ -8,10 +8,9 @@ which every twentieth record has a row that is one float short; a backlog during
 is killed with SIGKILL and started again.
 """
 
-import argparse
 import sys
-import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +19,14 @@ from typing import TypeVar
 import numpy as np
 
 from benchmarks.competitors import Competitor
-from benchmarks.docs import markdown, replace_section
 from benchmarks.drain import drain
 from benchmarks.drain_report import Outcome as Drained
 from benchmarks.latency import measure as measure_latency
 from benchmarks.options import only
 from benchmarks.peer_competitors import PEERS
+from benchmarks.rig import Measurement, workplace
 from benchmarks.runs import READ_SECONDS, Bench, Running, running
-from benchmarks.servers import Servers, open_servers
+from benchmarks.servers import Servers
 
 COLUMNS = (
     "what",
@@ -153,27 +152,12 @@ def _times(ended: int) -> str:
     return "no" if not ended else f"each of {ended} times" if ended > _MAX_RESTARTS else f"{ended}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, and write it to the page where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="TEXT", help="those whose name contains it")
-    parser.add_argument("--records", type=int, default=20_000, help="of each backlog")
-    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
-    options = parser.parse_args(arguments)
+def _rows(options: Namespace) -> list[list[str]]:
     competitors = only(options.only, {row.name: row for row in PEERS}).values()
-    with (
-        tempfile.TemporaryDirectory(prefix="topicserve-bench-") as directory,
-        open_servers(None, None) as servers,
-    ):
-        bench = _bench(servers, Path(directory) / "backlog", options.records)
-        latency = _bench(servers, Path(directory) / "latency", int(RATE * RATE_SECONDS))
-        found = {one: measure(bench, latency, one) for one in competitors}
-    rows = [cells(competitor, outcome) for competitor, outcome in found.items()]
-    print("\n".join(markdown(COLUMNS, rows)))
-    if options.write_docs:
-        command = f"python -m benchmarks.peers --records {options.records}"
-        replace_section("peers", command, COLUMNS, rows)
-    return 0
+    with workplace() as (servers, directory):
+        bench = _bench(servers, directory / "backlog", options.records)
+        latency = _bench(servers, directory / "latency", int(RATE * RATE_SECONDS))
+        return [cells(one, measure(bench, latency, one)) for one in competitors]
 
 
 def _bench(servers: Servers, directory: Path, records: int) -> Bench:
@@ -181,5 +165,10 @@ def _bench(servers: Servers, directory: Path, records: int) -> Bench:
     return Bench.prepare(servers, directory, records)
 
 
+MEASUREMENT = Measurement(
+    "peers", __doc__, COLUMNS, _rows, {"records": (20_000, "of each backlog")}
+)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(MEASUREMENT.main())

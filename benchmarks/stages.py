@@ -6,9 +6,9 @@ Prints the CPU microseconds that one record of each kind takes to decode, to bec
 batch's columns, and to be encoded as a result. The least of the rounds, each of a whole batch.
 """
 
-import argparse
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from benchmarks.docs import markdown, replace_section
 from benchmarks.options import only
+from benchmarks.rig import Measurement
 from tests.support.stages.records import PARTITION, ROUTE, a_kafka_record
 from topicserve.servables.kinds.servable import Signature, TensorSpec
 from topicserve.wire.header_names import JSON_CONTENT_TYPE, PROTOBUF_CONTENT_TYPE
@@ -131,21 +131,13 @@ def _least(action: Callable[[], Any], rounds: int) -> tuple[float, Any]:
     return min(seconds), found
 
 
-def main() -> int:
-    """Measure, print the table, and write it to the page where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", metavar="TEXT", help="kinds whose name contains it")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
-    arguments = parser.parse_args()
-    rows = [
-        measure(name, kind, arguments.rounds) for name, kind in only(arguments.only, KINDS).items()
-    ]
-    print("\n".join(markdown(_COLUMNS, rows)))
-    if arguments.write_docs:
-        replace_section("stages", "python -m benchmarks.stages", _COLUMNS, rows)
-    return 0
+def _rows(options: Namespace) -> list[list[str]]:
+    kinds = only(options.only, KINDS)
+    return [measure(name, kind, options.rounds) for name, kind in kinds.items()]
+
+
+MEASUREMENT = Measurement("stages", __doc__, _COLUMNS, _rows, {"rounds": (5, "")})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(MEASUREMENT.main())
