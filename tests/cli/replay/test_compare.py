@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from topicserve.cli.errors import UsageError
-from topicserve.cli.replay.compare import check_comparison
+from topicserve.cli.replay.compare import check_comparison, followed
+from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.kafka_record import KafkaRecord
 
 
 class Topics:
@@ -54,3 +56,18 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
     """With the reason."""
     with pytest.raises(UsageError, match="No such file or directory; name another file"):
         check(tmp_path / "missing" / "differences.jsonl")
+
+
+def test_results_that_lie_elsewhere_are_compared_as_they_are(tmp_path: Path) -> None:
+    """Read from where the configuration stores them, and from nowhere else."""
+    (tmp_path / "large").write_bytes(b"body")
+    url = f"file://{tmp_path}/large".encode()
+    stored = KafkaRecord("results", 0, 0, 0, None, b"", [("ce_dataref", url)])
+    plain = KafkaRecord("results", 0, 1, 0, None, b"{}", [])
+
+    found = list(followed(f"file://{tmp_path}", [stored, plain]))
+
+    assert [record.value for record in found] == [b"body", b"{}"]
+    assert list(followed("", [stored])) == [stored]
+    with pytest.raises(InvalidRecordError, match="ce_dataref"):
+        list(followed(f"file://{tmp_path}/other", [stored]))

@@ -1,11 +1,12 @@
 """Reads the topics of a comparison, and writes its differences to a file."""
 
 import argparse
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 from topicserve.backends.broker import OffsetsAdmin
+from topicserve.backends.references.body_reader import BodyReader
 from topicserve.cli import connection
 from topicserve.cli.dead_letters.scan import Scan
 from topicserve.cli.dead_letters.topic import DEFAULT_TIMEOUT_SECONDS, ends_of
@@ -49,14 +50,19 @@ def compare_with_live(
 ) -> Comparison:
     """Write the differences to a file, a line of JSON each, and return the counts.
 
-    Reads the replay's two topics and the live one to the ends that they have now. Raises
-    BackendError.
+    Reads the replay's two topics and the live one to the ends that they have now, and the results
+    that are stored elsewhere. Raises BackendError, or InvalidRecordError for one that is gone.
     """
-    topics = config.topics
+    topics, stored = config.topics, config.dataref.results
     with closing(Replayed(config.kafka.group_id, ranges)) as replayed, path.open("wb") as file:
-        replayed.add_results(_all_of(config, topics.output, admin))
+        replayed.add_results(followed(stored, _all_of(config, topics.output, admin)))
         replayed.add_dead_letters(_all_of(config, config.dead_letter_topic, admin))
-        return compare(replayed, _all_of(config, live_topic, admin), file)
+        return compare(replayed, followed(stored, _all_of(config, live_topic, admin)), file)
+
+
+def followed(stored: str, records: Iterable[KafkaRecord]) -> Iterator[KafkaRecord]:
+    """Yield records with their bodies, where these are stored under a prefix; empty: nowhere."""
+    return iter(records) if not stored else map(BodyReader([stored]).follow, records)
 
 
 def _all_of(config: WorkerConfig, topic: str, admin: OffsetsAdmin) -> Generator[KafkaRecord]:
