@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -187,6 +187,28 @@ def test_pieces_are_the_rows(column: NDArray[Any]) -> None:
         )
         wanted = np.where(np.isfinite(column), column, np.nan).astype(column.dtype)
         np.testing.assert_array_equal(again, wanted.ravel())
+
+
+@given(
+    _dtypes.flatmap(lambda dtype: hnp.arrays(dtype, _shapes)),
+    st.sampled_from(["y", "y_bytes"]),
+    st.integers(1, 3),
+    st.data(),
+)
+def test_records_of_as_many_rows_are_answered_as_each_alone(
+    column: NDArray[Any], name: str, rows: int, data: st.DataObject
+) -> None:
+    """Whatever their forms; they are written together, and read as what came in."""
+    assume(len(column))
+    column = np.repeat(column, rows, axis=0)
+    forms = [data.draw(st.sampled_from([Form.INSTANCES, Form.INPUTS])) for _ in column[::rows]]
+    inputs = [an_input(form, rows) for form in forms]
+    general = [an_input(Form.INSTANCE), *inputs]  # a lone row among them has each cut by rows
+
+    together = encode(inputs, {name: column})
+    cut = encode(general, {name: np.concatenate([column[:1], column])})
+
+    assert [sent.value for sent in together] == [sent.value for sent in cut[1:]]
 
 
 @given(st.binary(), st.sampled_from(["application/json", "application/x-protobuf"]))

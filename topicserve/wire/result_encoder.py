@@ -15,7 +15,7 @@ from topicserve.wire import header_names as names
 from topicserve.wire.bodies.codec import BodyCodec, ResultWriter
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.json_codec.body import WHOLE_FORMS, Form
-from topicserve.wire.json_codec.values import row_pieces, whole_piece
+from topicserve.wire.json_codec.values import column_pieces, row_pieces, whole_piece
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.wire.result import RESULT_KEYS, Metadata
 
@@ -23,7 +23,7 @@ _INSTANCE, _ROW, _INSTANCES = Form.INSTANCE, Form.ROW, Form.INSTANCES
 _INSTANCE_MEMBER, _INSTANCES_MEMBER, _INPUTS_MEMBER = (
     b',"%b":' % RESULT_KEYS[form].encode() for form in (Form.INSTANCE, Form.INSTANCES, Form.INPUTS)
 )
-
+_MEMBERS = {_INSTANCES: _INSTANCES_MEMBER, Form.INPUTS: _INPUTS_MEMBER}
 
 # Rows that are written at once where records have many.
 _ROWS_AT_ONCE = 4096
@@ -70,6 +70,8 @@ def encode_results(
     if lone_rows:
         pieces = row_pieces(outputs, whole, sum(counts) if whole else 0)
         values = zip(repeat(_INSTANCE_MEMBER), pieces)
+    elif (lists := _lists_of_rows(inputs, outputs, counts, whole)) is not None:
+        values = zip([_MEMBERS[record.form] for record in inputs], lists, strict=True)
     elif sum(counts) <= _ROWS_AT_ONCE:
         pieces = row_pieces(outputs, whole, sum(counts) if whole else 0)
         values = _values(inputs, pieces, outputs, counts, whole)
@@ -118,6 +120,24 @@ def _json_origin(origin: Origin) -> bytes:
         orjson.dumps(origin.signature_name),
         orjson.dumps(origin.worker_id),
     )
+
+
+def _lists_of_rows(
+    inputs: Sequence[InputRecord],
+    outputs: Mapping[str, NDArray[Any]],
+    counts: Sequence[int],
+    whole: Collection[str],
+) -> Sequence[bytes] | None:
+    """Return each record's rows as a list, if all have as many and there is a single output.
+
+    `instances` and `inputs` are then answered alike. None for others: see `_values`.
+    """
+    if whole or len(outputs) != 1 or sum(counts) > _ROWS_AT_ONCE or len(set(counts)) != 1:
+        return None
+    if any(record.form not in _MEMBERS for record in inputs):
+        return None
+    ((name, column),) = outputs.items()
+    return column_pieces(name, column.reshape(len(inputs), counts[0], *column.shape[1:]))
 
 
 def _values(

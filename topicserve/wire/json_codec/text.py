@@ -48,9 +48,11 @@ def count_byte(content: bytes, byte: bytes, start: int = 0, end: int | None = No
     end = len(content) if end is None else end
     if end - start < _MANY_BYTES:
         return content.count(byte, start, end)
-    if content.find(byte, start, end) < 0:
+    first = content.find(byte, start, end)
+    if first < 0:
         return 0
-    octets = np.frombuffer(content, np.uint8, end - start, start)
+    end = content.rfind(byte, first, end) + 1  # one that is rare may stand at the beginning alone
+    octets = np.frombuffer(content, np.uint8, end - first, first)
     return int(np.count_nonzero(octets == byte[0]))
 
 
