@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.headers import ServableSpec
-from topicserve.wire.input_record import decode_input
+from topicserve.wire.input_record import InputReader, decode_input
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.protobuf_codec import encode_predict_request
@@ -33,6 +33,43 @@ def a_record(value: bytes | None = b'{"instance": 1.0}', **headers: bytes | None
     named.update({name.replace("content_type", "content-type"): v for name, v in headers.items()})
     present = [(name, found) for name, found in named.items() if found is not None]
     return KafkaRecord("in", 0, 7, 0, None, value, present)
+
+
+_VARIED = st.fixed_dictionaries(
+    {},
+    optional={
+        "ce_servable": st.sampled_from([b"", *(b"s%d" % number for number in range(12))]),
+        "ce_servableversion": st.sampled_from([b"1", b"x", b"9" * 20]),
+        "ce_source": st.sampled_from([b"/a", None]),
+        "ce_id": st.sampled_from([None, b"\xff", RECORD_ID.upper().encode()]),
+        "content_type": st.sampled_from([b"no/codec", b"application/json; charset=utf-8"]),
+        "traceparent": st.just(b"00-1-2-3"),
+        "other": st.binary(max_size=2),
+    },
+)
+
+
+@given(st.lists(_VARIED, max_size=30), st.integers(0, 3))
+def test_records_in_turn_are_read_as_each_by_a_fresh_reader(
+    varied: list[dict[str, bytes | None]], id_at: int
+) -> None:
+    """Whatever was read before, of as many producers and servables as there are."""
+    reader = InputReader()
+
+    for changes in varied * 2:
+        record = a_record(**changes)
+        own_id = [header for header in record.headers if header[0] == "ce_id"]
+        others = [header for header in record.headers if header[0] != "ce_id"]
+        record = replace(record, headers=[*others[:id_at], *own_id, *others[id_at:]])
+
+        assert _outcome(record, reader) == _outcome(record, InputReader())
+
+
+def _outcome(record: KafkaRecord, reader: InputReader) -> object:
+    try:
+        return decode_input(record, reader)
+    except InvalidRecordError as error:
+        return str(error)
 
 
 def test_reads_what_the_headers_ask_for() -> None:

@@ -37,6 +37,8 @@ from topicserve.wire.record_id import TO_UUID_SHAPE, UUID_SHAPE, WANTED, canonic
 from topicserve.wire.rfc3339 import read_time
 
 _REMEMBERED_ENVELOPES = 1024
+# As many are looked at one by one: of servables that take turns, or of several producers.
+_RECENT_ENVELOPES = 8
 _REMEMBERED_BYTES = 4096
 # What a header takes in memory besides its text: a tuple, a str and a bytes object.
 _HEADER_BYTES = 128
@@ -103,32 +105,25 @@ class HeaderReader:
         self.limits = limits
         self._find_codec = find_codec
         self._envelopes: dict[tuple[tuple[str, bytes | None], ...], tuple[Envelope, int]] = {}
-        # The last envelope, the header before the id and those behind it, and their bytes: a
-        # producer mostly repeats them at once, and to compare costs half of what to hash does.
-        self._last: tuple[Envelope | None, tuple[str, bytes | None], Headers, int] = (
-            None,
-            ("", None),
-            (),
-            0,
-        )
+        # The last few envelopes, each with the header before the id, those behind it and their
+        # bytes: producers repeat them, and to compare costs a fraction of what to hash does.
+        self._recent: list[tuple[Envelope, tuple[str, bytes | None], Headers, int]] = []
 
     def read(self, headers: Headers) -> InputHeaders:
         """Return the headers' meaning, or raise InvalidRecordError naming the header at fault."""
-        envelope, first, rest, size = self._last
-        if (
-            envelope is not None
-            and headers[_ID_AT + 1 :] == rest
-            and headers[0] == first
-            and headers[_ID_AT][0] == ID
-        ):
-            return read_id(headers[_ID_AT][1]), envelope, None, (), size
-        if len(headers) > _ID_AT and headers[_ID_AT][0] == ID:
-            # Known only where all the rest is of the kind that is repeated: there is nothing else.
-            known = self._envelopes.get((*headers[:_ID_AT], *headers[_ID_AT + 1 :]))
-            if known is not None:
-                self._last = known[0], headers[0], headers[_ID_AT + 1 :], known[1]
-                return read_id(headers[_ID_AT][1]), known[0], None, (), known[1]
-        return self._read_one_by_one(headers)
+        if len(headers) <= _ID_AT or headers[_ID_AT][0] != ID:
+            return self._read_one_by_one(headers)
+        own_first, own_rest = headers[0], headers[_ID_AT + 1 :]
+        for envelope, first, rest, size in self._recent:
+            if own_rest == rest and own_first == first:
+                return read_id(headers[_ID_AT][1]), envelope, None, (), size
+        # Known only where all the rest is of the kind that is repeated: there is nothing else.
+        known = self._envelopes.get((own_first, *own_rest))
+        if known is None:
+            return self._read_one_by_one(headers)
+        self._recent.insert(0, (known[0], own_first, own_rest, known[1]))
+        del self._recent[_RECENT_ENVELOPES:]
+        return read_id(headers[_ID_AT][1]), known[0], None, (), known[1]
 
     def _read_one_by_one(self, headers: Headers) -> InputHeaders:
         self._check_count(headers)

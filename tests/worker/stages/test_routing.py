@@ -54,6 +54,17 @@ def test_a_servable_that_is_not_served_is_the_records_fault() -> None:
         a_router("digits").route(ServableSpec("other"), ID)
 
 
+def test_equal_targets_get_one_route_however_many_there_are() -> None:
+    """Bodies that name their signature have a target of their own each; routes stay right."""
+    router = a_router("digits", "words")
+    kept = [ServableSpec("words"), ServableSpec("digits")]
+
+    for number in range(5000):
+        name = ("digits", "words")[number % 2]
+        assert router.route(ServableSpec(name, 7), ID) == Route(name, 7, None, "serving_default")
+        assert [router.route(target, ID).servable for target in kept] == ["words", "digits"]
+
+
 def test_routes_follow_what_is_configured() -> None:
     """A route that was found before is no route once its servable is removed."""
     names = ["digits", "words"]

@@ -52,21 +52,22 @@ class Router:
         self._metrics = metrics
         self._canaries = {entry.name: entry.canary for entry in served if entry.canary is not None}
         self._routes: dict[ServableSpec, Route] = {}
-        self._last: tuple[ServableSpec, Route] | None = None
+        # By the target's identity; a target in it is kept, so that no other gets its id.
+        self._by_identity: dict[int, tuple[ServableSpec, Route]] = {}
         self._served = tuple(names())
 
     def follow(self) -> None:
         """Forget the routes where other servables are configured now; called for every poll."""
         served = tuple(self._names())
         if served != self._served:
-            self._served, self._last = served, None
-            self._routes.clear()
+            self._served = served
+            self._forget()
 
     def route(self, target: ServableSpec, record_id: str) -> Route:
         """Return the route, or raise UnknownServableError."""
         # What producers repeat is one and the same object, which costs no look at its parts.
-        last = self._last
-        route = last[1] if last is not None and target is last[0] else self._look_up(target)
+        known = self._by_identity.get(id(target))
+        route = self._look_up(target) if known is None else known[1]
         if self._canaries and route.version is None and route.label is None:
             return self._with_canary(route, record_id)
         return route
@@ -86,10 +87,16 @@ class Router:
             ):
                 return route
             if len(self._routes) >= _REMEMBERED_ROUTES:
-                self._routes.clear()
+                self._forget()
             self._routes[target] = route
-        self._last = target, route
+        if len(self._by_identity) >= _REMEMBERED_ROUTES:
+            self._by_identity.clear()  # of bodies that name their signature, each has its own
+        self._by_identity[id(target)] = target, route
         return route
+
+    def _forget(self) -> None:
+        self._routes.clear()
+        self._by_identity.clear()
 
     def _work_out(self, target: ServableSpec) -> Route:
         served = sorted(self._names())
