@@ -12,7 +12,7 @@ from topicserve.backends.errors import (
     BackendUnavailableError,
 )
 from topicserve.backends.metadata_store import MetadataStore
-from topicserve.backends.redis_store import CHUNK_RECORDS, RedisMetadataStore
+from topicserve.backends.redis_store import CHUNK_RECORDS, MAX_TTL_SECONDS, RedisMetadataStore
 
 pytestmark = pytest.mark.servers
 
@@ -118,3 +118,10 @@ def test_errors_of_the_system_are_passing(monkeypatch: pytest.MonkeyPatch) -> No
 
     with pytest.raises(BackendUnavailableError, match="too many open files"):
         store.ping()
+
+
+@pytest.mark.parametrize("ttl_seconds", [0.0001, 1e300, MAX_TTL_SECONDS * 1.01])
+def test_a_ttl_that_redis_would_refuse_is_refused_at_once(ttl_seconds: float) -> None:
+    """It would refuse each record's metadata."""
+    with pytest.raises(BackendConfigError, match=r"metadata.ttl_seconds must be at"):
+        RedisMetadataStore("redis://127.0.0.1:1", ttl_seconds=ttl_seconds)

@@ -66,3 +66,12 @@ def test_an_http_address_is_taken_without_its_last_slash() -> None:
     taken = [http_url("")(url) for url in ("http://h:80/", "https://[::1]:8080", "http://h/a/")]
 
     assert taken == ["http://h:80", "https://[::1]:8080", "http://h/a"]
+
+
+def test_seconds_may_have_a_most() -> None:
+    """A number that a server would refuse record by record is refused when flags are read."""
+    read = seconds("--ttl-seconds", 100.0)
+
+    assert read("100") == 100.0
+    with pytest.raises(UsageError, match="--ttl-seconds: must be at most 100 seconds"):
+        read("1e300")

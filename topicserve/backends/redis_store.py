@@ -20,6 +20,8 @@ from topicserve.backends.redis_errors import translated, worst
 from topicserve.redact import redact_url
 
 DEFAULT_TTL_SECONDS = 24 * 3600
+MAX_TTL_SECONDS = 100 * 365.25 * 24 * 3600
+"""Far below what Redis takes, which refuses others record by record."""
 # Long enough to hide the round trip, short enough that one command never holds the server up.
 CHUNK_RECORDS = 1024
 
@@ -46,6 +48,11 @@ class RedisMetadataStore:
         if ttl_seconds < 0.001:
             raise BackendConfigError(
                 f"metadata.ttl_seconds must be at least 0.001, found {ttl_seconds}"
+            )
+        if ttl_seconds > MAX_TTL_SECONDS:
+            raise BackendConfigError(
+                f"metadata.ttl_seconds must be at most {MAX_TTL_SECONDS:.0f} (100 years), found "
+                f"{ttl_seconds}"
             )
         self._redis = _open(url, timeout_seconds)
         self._recent = RecentConnections(self._redis.connection_pool)

@@ -44,8 +44,8 @@ def number(flag: str, minimum: float) -> Callable[[str], float]:
     return read
 
 
-def seconds(flag: str) -> Callable[[str], float]:
-    """Take a finite number of seconds above 0; fractions are allowed."""
+def seconds(flag: str, most: float = math.inf) -> Callable[[str], float]:
+    """Take a finite number of seconds above 0, up to a most; fractions are allowed."""
 
     def read(typed: str) -> float:
         try:
@@ -54,6 +54,8 @@ def seconds(flag: str) -> Callable[[str], float]:
             number = math.nan
         if not 0 < number < math.inf:
             raise UsageError(f"{flag}: must be a number of seconds above 0, found {typed[:64]!r}")
+        if number > most:
+            raise UsageError(f"{flag}: must be at most {most:.0f} seconds, found {typed[:64]!r}")
         return number
 
     return read

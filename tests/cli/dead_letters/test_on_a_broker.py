@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
+from tests.support.kafka.port import Port
 from tests.support.stages.dead_letters import a_dead_record
 from tests.support.stages.records import an_id
 from topicserve.backends.broker import Broker
@@ -159,6 +160,30 @@ def test_a_replay_publishes_what_was_published_at_first_and_nothing_twice(
     ]
     assert (again["published"], again["without_metadata"]) == (4, 1)
     assert len(both) == 7
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_the_group_of_a_worker_is_refused(
+    client: str, servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would get partitions that it does not read, and keep them from the workers."""
+    topic, dead = servers.topics()
+    servers.write(dead, [a_dead_record(0, topic=topic)])
+    port = Port(open_broker(client, {"bootstrap.servers": servers.bootstrap_servers}))
+    member = port.member(topic, "workers-of-" + topic)
+    member.poll_until(lambda: member.assigned)
+
+    code = run(
+        servers,
+        *("replay", "--topic", dead, "--client", client, "--group", "workers-of-" + topic),
+        "--missing-metadata=unchecked",
+    )
+
+    port.close()
+    assert code == 2
+    assert f"--group: members of 'workers-of-{topic}' read {topic}: it is a group of" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_replay_needs_a_store_only_for_metadata(

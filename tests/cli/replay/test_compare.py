@@ -52,6 +52,17 @@ def test_the_configuration_is_never_overwritten(tmp_path: Path, *, force: bool) 
             check(file, config, force=force)
 
 
+def test_standard_output_is_for_the_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file named `-` is what no one means."""
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(UsageError, match="--compare: standard output is for the account"):
+        check(Path("-"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
     """With the reason."""
     with pytest.raises(UsageError, match="No such file or directory; name another file"):

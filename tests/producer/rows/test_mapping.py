@@ -366,3 +366,29 @@ def test_a_row_of_one_value_that_is_missing_is_named(rows: Any, how: dict[str, A
     """As one of several values is."""
     with pytest.raises(InvalidRecordError, match=r"rows\[1\].instance: is None, which no tensor"):
         encoded(rows, **how)
+
+
+@pytest.mark.parametrize("make", [as_frame, as_arrays, as_structured, dict, pa.table])
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("field", ["record_ids", "keys", "metadata.user"])
+def test_what_is_given_beside_the_table_has_one_value_a_row(
+    make: Callable[[dict[str, Any]], Any], count: int, field: str
+) -> None:
+    """With more or fewer, no row would be certain to have its own; nothing is published then."""
+    given = [f"i{number}" for number in range(count)]
+    beside: dict[str, Any] = {field: given}
+    if field == "metadata.user":
+        beside = {"metadata": {"user": given, "run": "all rows have it"}}
+    mapping = RowMapping(**beside)
+
+    with pytest.raises(InvalidRecordError, match=f"{field}: has {count} values, .* 3 rows"):
+        next(mapping.records(make(COLUMNS)))
+
+
+def test_of_a_stream_the_rows_are_not_counted_before() -> None:
+    """It would have to be read twice."""
+    reader = pa.table({"x": [1, 2]}).to_reader()
+
+    (records,) = RowMapping(keys=["a", "b", "c"]).records(reader)
+
+    assert len(records) == 2

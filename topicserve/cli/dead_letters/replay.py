@@ -24,7 +24,7 @@ from topicserve.cli.dead_letters.replay_flags import add_arguments
 from topicserve.cli.dead_letters.replayed import ReplayedOffsets
 from topicserve.cli.dead_letters.scan import MAX_POLL_RECORDS, Scan
 from topicserve.cli.dead_letters.selection import Rules, Selection
-from topicserve.cli.dead_letters.topic import ends_of, log_offsets_of
+from topicserve.cli.dead_letters.topic import check_group, ends_of, log_offsets_of
 from topicserve.cli.errors import UsageError
 from topicserve.cli.pace import Pace
 from topicserve.cli.progress import CountProgress
@@ -92,6 +92,7 @@ class Replay:
         check_filters(arguments, self._log)
         self._ends = ends_of(self._log)
         self._check_target()
+        check_group(arguments, self.group)
         self._store: MetadataStore | None = None
         self._store_answers = False
         if arguments.missing_metadata != "unchecked":

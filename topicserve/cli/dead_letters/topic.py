@@ -19,6 +19,7 @@ from topicserve.cli.connection import (
     partitions_of,
 )
 from topicserve.cli.dead_letters.scan import Scan
+from topicserve.cli.errors import UsageError
 from topicserve.producer.arguments import topic_name
 from topicserve.producer.result_reader import open_consumer
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
@@ -47,6 +48,21 @@ def log_offsets_of(arguments: argparse.Namespace) -> dict[TopicPartition, LogOff
     with closing(open_broker_of(arguments).admin()) as admin:
         partitions = [TopicPartition(topic, number) for number in range(count)]
         return admin.log_offsets(partitions, connection.REACH_SECONDS)
+
+
+def check_group(arguments: argparse.Namespace, group: str) -> None:
+    """Raise UsageError for a group whose members read other topics, as a worker's do.
+
+    One that joined it would have partitions of theirs, and read nothing of them.
+    """
+    with closing(open_broker_of(arguments).admin()) as admin:
+        members = admin.describe_group(group, connection.REACH_SECONDS).members
+    others = {one.topic for member in members for one in member.partitions} - {arguments.topic}
+    if others:
+        raise UsageError(
+            f"--group: members of {group!r} read {', '.join(sorted(others)[:5])}: it is a group of "
+            "workers or of another program; name one of the replay's own"
+        )
 
 
 def ends_of(offsets: dict[TopicPartition, LogOffsets]) -> dict[TopicPartition, int]:

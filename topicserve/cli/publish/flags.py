@@ -2,7 +2,7 @@
 
 import argparse
 
-from topicserve.backends.redis_store import DEFAULT_TTL_SECONDS
+from topicserve.backends.redis_store import DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
 from topicserve.cli.argument_types import count, number, seconds
 from topicserve.cli.connection import add_kafka_arguments, add_store_arguments
 from topicserve.cli.publish.json_lines import KEYS
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store_arguments(parser)
     parser.add_argument(
         "--ttl-seconds",
-        type=seconds("--ttl-seconds"),
+        type=seconds("--ttl-seconds", MAX_TTL_SECONDS),
         default=DEFAULT_TTL_SECONDS,
         metavar="S",
         help="how long the store keeps the metadata (%(default)g)",

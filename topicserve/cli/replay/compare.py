@@ -29,6 +29,8 @@ def check_comparison(arguments: argparse.Namespace, live_topic: str, admin: Offs
         raise UsageError("--compare: --live-topic must name where the published results are")
     if admin.partitions(live_topic, connection.REACH_SECONDS) is None:
         raise UsageError(f"--compare: there is no topic {live_topic!r} to compare with")
+    if str(path) == "-":
+        raise UsageError("--compare: standard output is for the account; name a file")
     try:
         if arguments.config is not None and _is_same(path, arguments.config):
             raise UsageError("--compare: is the file of --config; name another file")

@@ -54,6 +54,18 @@ def chunks_of(table: Any, max_rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
         raise InvalidRecordError("rows", f"{_WANTED}; found {type(table).__name__}")
 
 
+def row_count(table: Any) -> int | None:
+    """Return how many rows a table has; None of a stream, of which that is not known."""
+    if isinstance(table, Mapping):
+        return max(map(len, table.values()), default=0)
+    if hasattr(table, "num_rows"):
+        return int(table.num_rows)
+    try:
+        return len(table)
+    except TypeError:
+        return None
+
+
 def _of_stream(table: Any) -> Iterator[Any]:
     from pyarrow import ArrowException, RecordBatchReader
 

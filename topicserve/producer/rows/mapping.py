@@ -11,7 +11,7 @@ import numpy as np
 from topicserve.producer.encoder import EncodedRecord
 from topicserve.producer.json_bytes import NO_VALUE
 from topicserve.producer.record import Record, StoredElsewhere
-from topicserve.producer.rows.chunks import CHUNK_ROWS, ONLY, Chunk, chunks_of
+from topicserve.producer.rows.chunks import CHUNK_ROWS, ONLY, Chunk, chunks_of, row_count
 from topicserve.producer.rows.given import id_of, is_column, key_of, one_a_row
 from topicserve.producer.rows.values import (
     metadata_values_of,
@@ -77,7 +77,17 @@ class RowMapping:
     def records(
         self, table: Any, max_rows: int = CHUNK_ROWS
     ) -> Iterator[list[Record | InvalidRecordError]]:
-        """Yield the records of a table, some at a time. Raises InvalidRecordError."""
+        """Yield the records of a table, some at a time. Raises InvalidRecordError.
+
+        What is given beside the table has one value a row; of a stream, whose rows are not counted
+        before, there may be more.
+        """
+        rows = row_count(table)
+        for field, given in self._given():
+            if rows is not None and len(given) != rows:
+                raise InvalidRecordError(
+                    field, f"has {len(given)} values, and there are {rows} rows"
+                )
         for chunk in chunks_of(table, max_rows):
             yield self.of_chunk(chunk)
 
@@ -103,6 +113,15 @@ class RowMapping:
             )
             for row in range(chunk.rows)
         ]
+
+    def _given(self) -> Iterator[tuple[str, Any]]:
+        """Yield the columns that were given beside the table."""
+        named: dict[str, Any] = {"record_ids": self._record_ids, "keys": self._keys}
+        if isinstance(self._metadata, Mapping):
+            named |= {f"metadata.{name}": value for name, value in self._metadata.items()}
+        for field, given in named.items():
+            if not isinstance(given, str) and is_column(given):
+                yield field, given
 
     def _contents(self, chunk: Chunk, problems: Problems) -> tuple[str, Sequence[Any]]:
         names = self._input_names(chunk)
