@@ -1,6 +1,8 @@
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -274,3 +276,15 @@ def test_a_hash_is_checked(tmp_path: Path) -> None:
     assert read(f"file://{tmp_path}", f"file://{tmp_path}/a", good) == BODY
     with pytest.raises(BodyMismatchError, match=good):
         read(f"file://{tmp_path}", f"file://{tmp_path}/a", bad)
+
+
+def test_fsspec_is_loaded_only_where_a_prefix_needs_it() -> None:
+    """Neither by a worker that fetches nothing, nor by files and web servers."""
+    program = (
+        "import sys, topicserve.worker.service\n"
+        "from topicserve.backends.references.stores import BodyStores\n"
+        "BodyStores(['file:///var/bodies', 'https://host']).prepare()\n"
+        "sys.exit('fsspec' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
