@@ -58,6 +58,8 @@ def test_urls_under_a_prefix_are_allowed(url: str, path: str) -> None:
         "",
         "simplecache::s3://bucket/bodies/a",
         "s3://bucket/bodies/a::file:///etc/passwd",
+        "s3://bucket/bodies/a%3A%3Afile",
+        "s3://bucket/bodies/a:%253afile",
         "https://127.0.0.1:8080/a",
         # Up and out, plain and escaped.
         "s3://bucket/bodies/../a",

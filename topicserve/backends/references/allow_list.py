@@ -18,6 +18,8 @@ _WEB_HOST = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])(?::(\d
 _BUCKET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?::\d{1,5})?", re.ASCII)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/\\]")
+# fsspec would take it for a chain of file systems.
+_CHAIN = "::"
 # An escape of an escape of an escape has no good reason.
 _MAX_ESCAPES = 3
 
@@ -108,8 +110,7 @@ def parse_url(url: str, *, is_prefix: bool = False) -> Location:
         raise ReferenceRefusedError(f"{url} has a user or a password")
     if query is not None and (is_prefix or scheme not in _WEB):
         raise ReferenceRefusedError(f"{url} has a query")
-    # fsspec would take it for a chain of file systems.
-    if "::" in (path or ""):
+    if _CHAIN in (path or ""):
         raise ReferenceRefusedError(f"{url} has two colons in its path")
     segments = (path or "").removesuffix("/" if is_prefix or path == "/" else "").split("/")[1:]
     names = tuple(_name(url, segment) for segment in segments)
@@ -143,7 +144,7 @@ def _name(url: str, segment: str) -> str:
     # A server may decode once more than it should, and cut parameters off.
     for _ in range(_MAX_ESCAPES):
         bare = decoded.partition(";")[0].strip()
-        if bare in ("", ".", "..") or _NOT_IN_NAMES.search(decoded):
+        if bare in ("", ".", "..") or _NOT_IN_NAMES.search(decoded) or _CHAIN in decoded:
             raise ReferenceRefusedError(f"{url} has a name that leads elsewhere: {segment[:64]!r}")
         further = unquote(decoded, errors="replace")
         if further == decoded:
