@@ -162,6 +162,10 @@ from tests.support.processes.worker_config import MINIMAL, message
             "dataref.allow: file:/// would allow every file of this machine",
         ),
         (
+            '[dataref]\nallow = ["s3://bucket"]\nwait_seconds = 300',
+            "dataref.wait_seconds: must be less than delivery.stall_timeout_seconds, 300",
+        ),
+        (
             '[dataref]\nresults = "https://host/a"',
             "dataref.results: must be a store or file:, not a web server",
         ),

@@ -62,6 +62,11 @@ def _check_dataref(config: WorkerConfig) -> None:
     most = config.batching.max_in_flight_bytes
     if dataref.allow and dataref.max_bytes > most:
         raise ConfigError("dataref.max_bytes", f"must be at most max_in_flight_bytes, {most}")
+    # Nothing is committed while the oldest record waits: the worker would be restarted for that.
+    stall = config.delivery.stall_timeout_seconds
+    if (dataref.allow or dataref.results) and dataref.wait_seconds >= stall:
+        problem = f"must be less than delivery.stall_timeout_seconds, {stall:g}"
+        raise ConfigError("dataref.wait_seconds", problem)
 
 
 def _check_kafka(kafka: KafkaConfig) -> None:
