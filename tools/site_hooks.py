@@ -74,6 +74,10 @@ def home_of(package: str, name: str) -> str:
 def _homes(package: str) -> dict[str, str]:
     """Return the module in which each public class, function and constant is defined."""
     root = CHECKOUT / package.replace(".", "/")
+    if not root.is_dir():  # a module that has its names from elsewhere
+        body = ast.parse(root.with_suffix(".py").read_text(encoding="utf-8")).body
+        imports = [node for node in body if isinstance(node, ast.ImportFrom) and node.module]
+        return {name.name: str(node.module) for node in imports for name in node.names}
     homes: dict[str, str] = {}
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(CHECKOUT).with_suffix("").parts

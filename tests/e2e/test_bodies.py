@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,6 +18,7 @@ from tests.support.servables.table import TABLE, table_servable, write_one_file,
 from tests.support.traffic.accounts import Sent, a_record
 from topicserve.embedded.stack import Stack
 from topicserve.wire import header_names as names
+from topicserve.wire.protobuf_codec import encode_predict_request
 from topicserve.wire.result import MetadataStatus, Result
 
 pytestmark = pytest.mark.servers
@@ -29,7 +31,7 @@ STEPS = {
     "steps": [{"step": "decode_image", "input": "image", "size": [1, 2], "channels": 1}],
     "outputs": ["image"],
 }
-PACKED = msgspec.msgpack.encode
+PACKED, PROTOBUF = msgspec.msgpack.encode, encode_predict_request
 
 
 def a_value(value: bytes, content_type: str, answer: Any, servable: str = TABLE) -> Sent:
@@ -55,6 +57,8 @@ def check(sent: Sent, result: Result) -> None:
     if content_type.endswith(b"msgpack"):
         assert ("content-type", content_type) in result.record.headers
         value = msgspec.msgpack.decode(value)
+    if content_type == names.PROTOBUF_CONTENT_TYPE.encode():
+        value = {name: column.tolist() for name, column in value.items()}
     assert value == sent.instance
     assert (result.version, result.metadata) == (1, sent.metadata)
     assert result.metadata_status is MetadataStatus.FOUND
@@ -70,9 +74,10 @@ def test_each_body_is_answered_and_its_bad_records_are_given_up(
     write_table(tmp_path / TABLE, 1)
     write_one_file(tmp_path / PIXELS, 1, "transform.json", json.dumps(STEPS).encode())
     pixels = {"name": PIXELS, "base_path": str(tmp_path / PIXELS), "kind": "transform"}
-    packed = "application/msgpack"
+    packed, protobuf = "application/msgpack", names.PROTOBUF_CONTENT_TYPE
     good = [
         a_value(b'{"instance": "k1"}', "application/json", "k1@1"),
+        a_value(PROTOBUF({"key": np.array([b"k6"], object)}), protobuf, {"value": [b"k6@1"]}),
         a_value(b"k2", "application/octet-stream", "k2@1"),
         a_value("k3".encode("utf-16"), "text/plain; charset=utf-16", "k3@1"),
         a_value(a_gif(7, 200), "image/gif", [[[7], [200]]], PIXELS),
@@ -90,6 +95,8 @@ def test_each_body_is_answered_and_its_bad_records_are_given_up(
         "invalid_record": [
             a_value(b"k\xff", "text/plain", None),
             a_value(b"\xc1", packed, None),
+            a_value(b"\xff", protobuf, None),
+            a_value(b'{"instance": ', "application/json", None),
             a_value(b"k1", "application/x-unknown", None),
         ],
         "invalid_input": [a_value(PACKED({"instance": 7}), packed, None)],
