@@ -1,5 +1,8 @@
+import subprocess
 import sys
 import threading
+
+import pytest
 
 from topicserve.worker.supervisor.replica import ReplicaProcess, RestartPolicy
 
@@ -48,26 +51,53 @@ def test_an_end_without_a_line_is_noticed() -> None:
     replica = python("raise SystemExit(2)", changes)
 
     changes.wait()
-    changes.wait()
 
     assert (replica.address, replica.exit_code) == ("", 2)
 
 
-def test_a_replica_that_talks_does_not_fill_its_pipe() -> None:
-    """Whatever comes after the first line is read and forgotten."""
+def test_what_a_replica_prints_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    """All but its address, also before it is ready: spans of a console exporter, for example."""
     changes = Changes()
-    replica = python("print('a'); [print('x' * 1000) for _ in range(1000)]", changes)
+    replica = python(
+        "print('loading'); print('http://h:1'); [print('x' * 1000) for _ in range(1000)]"
+        "; print('no end', end='')",
+        changes,
+    )
 
     changes.wait()
     changes.wait()
 
-    assert (replica.address, replica.exit_code) == ("a", 0)
+    assert (replica.address, replica.exit_code) == ("http://h:1", 0)
+    assert capfd.readouterr().out == "loading\n" + 1000 * ("x" * 1000 + "\n") + "no end"
+
+
+def test_lines_of_replicas_are_not_mixed() -> None:
+    """What is passed on ends with a line's end, however it was written."""
+    changes, passed = Changes(), list[bytes]()
+    code = "import sys; [(sys.stdout.write(c), sys.stdout.flush()) for c in 'one\\ntwo\\n' * 50]"
+    replica = ReplicaProcess([sys.executable, "-c", code], changes, passed.append)
+
+    changes.wait()
+
+    assert replica.exit_code == 0
+    assert b"".join(passed) == b"one\ntwo\n" * 50
+    assert [lines for lines in passed if not lines.endswith(b"\n")] == []
+
+
+def test_output_that_is_closed_holds_no_replica_up() -> None:
+    """What it prints is dropped then, and its pipe does not fill."""
+    closed = "import os, sys; os.close(1); sys.path.insert(0, ''); "
+    code = closed + (
+        "from topicserve.worker.supervisor.replica import to_standard_output as put; put(b'x')"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_it_can_be_asked_to_end() -> None:
     """By SIGTERM."""
     changes = Changes()
-    replica = python("print('a', flush=True); input()", changes)
+    replica = python("print('http://h:1', flush=True); input()", changes)
     changes.wait()
 
     replica.terminate()

@@ -9,6 +9,7 @@ from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.standard_streams import drop_output
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.runtime.preflight import Preflight
+from topicserve.worker.supervisor.replica import READY_WITHOUT_HTTP
 from topicserve.worker.telemetry.logging import libraries_silenced, log_event
 
 # TensorFlow's own: 2 leaves errors only. It must be set before TensorFlow is imported.
@@ -41,7 +42,7 @@ def announce(address: str) -> None:
     A worker whose standard output is closed, full or read by no one serves all the same.
     """
     try:
-        print(address or "ready, without HTTP", flush=True)
+        print(address or READY_WITHOUT_HTTP, flush=True)
     except (OSError, ValueError) as error:
         log_event("address_not_printed", logging.WARNING, address=address, problem=str(error))
         drop_output()

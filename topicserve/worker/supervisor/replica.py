@@ -1,13 +1,24 @@
 """One worker process as its supervisor sees it, and when to start it again."""
 
+import os
+import re
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from io import BufferedReader
+from typing import Protocol, cast
 
 from topicserve.backoff import Backoff
 
-MAX_LINE_BYTES = 4096
+MAX_LINE_BYTES = 1024 * 1024
+"""What is kept of a line until its end has come."""
+READY_WITHOUT_HTTP = "ready, without HTTP"
+"""What a worker prints in place of its address."""
+STANDARD_OUTPUT = 1
+_READ_BYTES = 64 * 1024
+_READY = re.compile(rb"https?://|" + READY_WITHOUT_HTTP.encode())
+_OUTPUT_LOCK = threading.Lock()
 
 
 class Replica(Protocol):
@@ -35,12 +46,20 @@ class ReplicaProcess:
     what the supervisor passes on, and a worker's second signal ends it at once. A pipe ties its
     life to the supervisor's: it stops, orderly, when its standard input ends.
 
-    A daemon thread reads what it prints and then waits for its end; it calls `changed` at both
-    moments. Any thread may ask and signal it.
+    A daemon thread reads what it prints and then waits for its end; it calls `changed` when it is
+    ready and when it has ended. Its standard output is a pipe, because the address is printed
+    there; all else that comes goes to `output`, in whole lines. Any thread may ask and signal it.
     """
 
-    def __init__(self, command: Sequence[str], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        changed: Callable[[], None],
+        output: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """Start it; `output` writes to this process's standard output by default."""
         self._changed = changed
+        self._output = output or to_standard_output
         self._address = ""
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -49,7 +68,7 @@ class ReplicaProcess:
 
     @property
     def address(self) -> str:
-        """Return the first line that it printed."""
+        """Return the line that says that it is ready."""
         return self._address
 
     @property
@@ -66,17 +85,54 @@ class ReplicaProcess:
         self._process.kill()
 
     def _follow(self) -> None:
-        """Take the line that says ready, and then wait for the end."""
+        """Take the line that says ready, pass on what else is printed, and wait for the end."""
         assert self._process.stdout is not None
         assert self._process.stdin is not None
-        with self._process.stdout as lines:
-            self._address = lines.readline(MAX_LINE_BYTES).decode(errors="replace").strip()
-            self._changed()
-            while lines.readline(MAX_LINE_BYTES):
-                pass  # nothing else is expected, but a full pipe would stop the worker
+        with self._process.stdout as pipe:
+            for lines in _whole_lines(cast(BufferedReader, pipe)):
+                rest = lines if self._address else self._take_address(lines)
+                if rest:
+                    self._output(rest)
         self._process.wait()
         self._process.stdin.close()
         self._changed()
+
+    def _take_address(self, lines: bytes) -> bytes:
+        """Return the lines without the one that says ready: a model may print before it does."""
+        others = []
+        for line in lines.splitlines(keepends=True):
+            if not self._address and _READY.match(line):
+                self._address = line.decode(errors="replace").strip()
+                self._changed()
+            else:
+                others.append(line)
+        return b"".join(others)
+
+
+def _whole_lines(pipe: BufferedReader) -> Iterator[bytes]:
+    """Yield what is printed when it comes, up to the end of a line; a long line in parts.
+
+    So lines of two replicas are not mixed, and what one writes at once is seldom divided.
+    """
+    kept = b""
+    while more := pipe.read1(_READ_BYTES):
+        kept += more
+        end = len(kept) if len(kept) >= MAX_LINE_BYTES else kept.rfind(b"\n") + 1
+        if end:
+            yield kept[:end]
+            kept = kept[end:]
+    if kept:
+        yield kept
+
+
+def to_standard_output(lines: bytes) -> None:
+    """Write lines at once; drop them where standard output takes no more, for the worker goes on.
+
+    Any thread may call it.
+    """
+    with _OUTPUT_LOCK, suppress(OSError):
+        while lines:
+            lines = lines[os.write(STANDARD_OUTPUT, lines) :]
 
 
 class RestartPolicy:
