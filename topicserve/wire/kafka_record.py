@@ -61,6 +61,11 @@ class UnreadableHeaders(tuple[()]):
         return made
 
 
+EARLIEST_TIMESTAMP_MS = 1_000_000_000_000
+"""September 2001. What is less is no time that a record was published: -1 stands for none, some
+producers write 0, and others seconds in the place of milliseconds."""
+
+
 class KafkaRecord(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record on the way in."""
 

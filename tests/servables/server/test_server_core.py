@@ -192,6 +192,27 @@ def test_a_base_path_without_versions_says_what_was_seen(tmp_path: Path, start: 
     assert core.core.problem("other") == ""
 
 
+def test_a_pinned_version_that_is_missing_is_told_while_others_serve(
+    tmp_path: Path, start: Start
+) -> None:
+    """Until it is there: the status page shows it."""
+    put_version(tmp_path, 1)
+    policy = VersionPolicy(VersionPolicyKind.SPECIFIC, versions=(1, 4))
+    core = start(
+        a_config("table", tmp_path, version_policy=policy), file_system_poll_wait_seconds=-1
+    )
+    core.core._source.poll()
+    core.wait_for("table", 1, S.AVAILABLE)
+
+    assert core.core.source_problem("table") == (
+        f"versions [4] are not under {tmp_path}, or incomplete"
+    )
+    put_version(tmp_path, 4)
+    core.core._source.poll()
+
+    assert core.core.source_problem("table") == ""
+
+
 def test_metadata_of_a_version_can_be_asked_for(tmp_path: Path, start: Start) -> None:
     """The latest, by number, or by label."""
     put_version(tmp_path, 1)

@@ -252,7 +252,7 @@ def test_a_strange_version_hides_no_other(
         monitored.poll()
 
     assert heard == [[1]]
-    assert monitored.error is None
+    assert monitored.problem == ""
     left_out = [line for line in caplog.messages if f"version {strange} is left out" in line]
     assert len(left_out) == 1
 

@@ -354,10 +354,10 @@ def test_one_bad_base_path_is_its_own_servables_affair(tmp_path: Path) -> None:
         source.poll()
 
     assert [name for name, _ in source.target.take()] == ["good"]
-    assert list(source.source.errors()) == ["bad"]
+    assert [name for name in ("good", "bad") if source.source.problem(name)] == ["bad"]
     make(tmp_path / "bad", "7")
     assert [name for name, _ in source.poll()] == ["bad"]
-    assert source.source.errors() == {}
+    assert source.source.problem("bad") == ""
 
 
 def test_a_bad_base_path_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -381,11 +381,11 @@ def test_what_is_no_version_is_told_once(tmp_path: Path, caplog: pytest.LogCaptu
     (record,) = caplog.records
     assert record.getMessage().endswith("; nothing is loaded yet")
     assert f"under base path {tmp_path}/b: found '0.2', 'v1'; a version is" in record.getMessage()
-    assert "found '0.2', 'v1'" in str(source.source.errors()["s"])
+    assert "found '0.2', 'v1'" in source.source.problem("s")
     make(tmp_path / "b", "1")
     assert source.poll() == versions(tmp_path / "b", "1")
     source.poll()
-    assert source.source.errors() == {}
+    assert source.source.problem("s") == ""
     assert [one.getMessage() for one in caplog.records[1:]] == [
         f"servable s: '0.2', 'v1' ignored; a version is a directory named by a number from 0 to "
         f"{2**63 - 1}, such as {tmp_path}/b/1"
@@ -415,9 +415,8 @@ def test_a_base_path_that_is_a_version_is_told(tmp_path: Path) -> None:
 
     source.poll()
 
-    assert f"it is a version itself: set base_path to {tmp_path};" in str(
-        source.source.errors()["s"]
-    )
+    problem = source.source.problem("s")
+    assert f"it is a version itself: set base_path to {tmp_path};" in problem
 
 
 @pytest.mark.parametrize("name", ["-1", "+1", " 1", "1 ", "1.0", "1_0", "٣", "9223372036854775808"])

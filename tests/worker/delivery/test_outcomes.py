@@ -1,6 +1,7 @@
 """What is done with outcomes that the broker acknowledged."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -16,6 +17,7 @@ from topicserve.worker.stages.publish import Encoder, OutgoingBatch
 from topicserve.worker.stages.request import BatchPrediction, CallOutput, Rejection
 from topicserve.worker.telemetry.bulk_histogram import FEW
 
+NOW_MS = 1_700_000_000_000
 MISSING = Metadata(MetadataStatus.MISSING)
 ENCODER = Encoder("out", "dead", "worker-1")
 
@@ -63,11 +65,26 @@ def test_results_of_another_version_are_counted_as_its_own() -> None:
         assert registry.get_sample_value("topicserve_results_published_total", labels) == 1
 
 
-@given(st.lists(st.integers(-2, 12_000), min_size=1))
+@given(
+    st.lists(
+        st.integers(-2, 12_000) | st.integers(-2, 12_000).map(lambda more: NOW_MS + more),
+        min_size=1,
+    )
+)
 def test_ages_of_few_records_are_those_of_many(published_ms: list[int]) -> None:
     """A lone record is not worth numpy; clocks that differ and old formats are handled alike."""
-    of_many = record_ages(10.0, published_ms * (FEW + 1))
+    of_many = record_ages(NOW_MS / 1000, published_ms * (FEW + 1))
 
-    of_each = [age for one in published_ms for age in record_ages(10.0, [one])]
+    of_each = [age for one in published_ms for age in record_ages(NOW_MS / 1000, [one])]
 
     assert list(of_many) == of_each * (FEW + 1)
+    assert max(of_each, default=0) < 1
+
+
+@pytest.mark.parametrize("stamp_ms", [-1, 0, 12_000, NOW_MS // 1000])
+@pytest.mark.parametrize("count", [1, 100])
+def test_what_is_no_time_of_a_record_has_no_age(stamp_ms: int, count: int) -> None:
+    """None, 0 and seconds in the place of milliseconds: one made a maximum of fifty years."""
+    published_ms = [stamp_ms] * count + [NOW_MS - 3_000]
+
+    assert list(record_ages(NOW_MS / 1000, published_ms)) == [3.0]

@@ -25,6 +25,7 @@ class World:
         self.tracker = OffsetTracker()
         self.tracker.assign([PARTITION, OTHER])
         self.clock = ManualClock()
+        self.clock.advance(1_700_000_000)
         self.gauges = LagGauges(self.tracker, WorkerMetrics(self.registry), self.clock)
 
     def poll(self, *offsets: int, age_seconds: float = 0.0) -> list[Polled]:
@@ -240,9 +241,9 @@ def test_the_broker_is_asked_for_ends_while_a_partition_is_behind() -> None:
     assert not world.gauges.is_behind()
 
 
-@pytest.mark.parametrize("stamp_ms", [0, -1])
+@pytest.mark.parametrize("stamp_ms", [0, -1, 1_700_000_000])
 def test_a_record_without_a_timestamp_is_as_old_as_it_is_the_oldest(stamp_ms: int) -> None:
-    """Old topics have none, and some producers write 0."""
+    """Old topics have none, some producers write 0, and others seconds."""
     world = World()
     first, second = a_kafka_record(0, timestamp_ms=stamp_ms), a_kafka_record(1, timestamp_ms=0)
     polled = [

@@ -50,6 +50,23 @@ def test_a_replica_that_does_not_answer_is_not_ready() -> None:
     assert found["replicas"][1:] == [None, None, None]
 
 
+def test_of_a_replica_that_is_absent_its_supervisor_tells() -> None:
+    """It knows the exit code, and when it starts the next one."""
+    problem = "exit code 3, starts again in 4 s"
+    together = TogetherStatus.of([answer("idle"), Fetched(0), Fetched(0)], ["", problem, ""])
+
+    found = json.loads(together.json().body)
+
+    assert found["state"]["sentence"].endswith(
+        " Replica 1: exit code 3, starts again in 4 s; Replica 2: no answer;"
+        " what they read is not counted here."
+    )
+    assert found["absent"] == [
+        {"replica": 1, "problem": problem},
+        {"replica": 2, "problem": "no answer"},
+    ]
+
+
 def test_each_replica_that_answers_is_on_the_page() -> None:
     """Under its slot's number."""
     together = TogetherStatus.of([Fetched(0), answer("idle"), answer("stalled")])

@@ -100,7 +100,7 @@ def test_a_replica_that_ends_is_started_again_in_its_slot(logged: Logged) -> Non
     assert stage.numbers() == [0, 1, 1]
     assert stage.restarts(1) == 1
     assert stage.restarts(0) is None
-    ended = {"replica": 1, "problem": "exit code -9", "restart_in_seconds": 0.5}
+    ended = {"replica": 1, "problem": "ended by SIGKILL", "restart_in_seconds": 0.5}
     assert logged("replica_ended") == [ended]
     assert [line["replica"] for line in logged("replica_started")] == [0, 1, 1]
 
@@ -231,3 +231,34 @@ def test_after_a_wrong_configuration_the_other_replicas_are_taken_down() -> None
     stage.on_launch = lambda replica: replica.end(2 if replica.number == 0 else 0)
 
     assert stage.supervisor.run(threading.Event(), lambda: None) == 2
+
+
+def test_of_a_replica_that_is_not_there_is_told_why() -> None:
+    """How the last one ended, and when the next one starts."""
+    stage = Stage(1)
+    stage.step(0)
+    stage.now = 7
+    assert stage.supervisor.told() == ["it has been starting for 7 s"]
+    stage.started[0].become_ready()
+    assert stage.supervisor.told() == [""]
+    for code, _ in enumerate(range(3), start=3):
+        stage.started[-1].end(code)
+        stage.step(stage.now)
+        stage.step(stage.now + 5)
+    stage.started[-1].end(-9)
+    stage.step(stage.now)
+
+    assert stage.supervisor.told() == ["ended by SIGKILL, starts again in 4 s"]
+    stage.step(stage.now + 5)
+    stage.now += 2
+    assert stage.supervisor.told() == ["ended by SIGKILL; it has been starting for 2 s"]
+
+
+def test_a_replica_that_cannot_be_started_says_why() -> None:
+    """The system's own words."""
+    stage = Stage(1)
+    stage.launch_error = OSError("out of processes")
+
+    stage.step(0)
+
+    assert stage.supervisor.told() == ["out of processes, starts again in 0 s"]

@@ -65,7 +65,12 @@ def supervise(arguments: argparse.Namespace, config: WorkerConfig, worker_id: st
             watch = SilenceWatch(replicas, supervisor.kill_replica, silent_limit)
             watch.start()
             opened.callback(watch.close)
-            pages = SupervisorPages(registry, replicas, silent_limit + _STILL_SILENT_SECONDS)
+            pages = SupervisorPages(
+                registry,
+                replicas,
+                silent_limit + _STILL_SILENT_SECONDS,
+                told=supervisor.told,
+            )
             server = open_server(config.http, pages.get)
             opened.callback(server.close)
             address = server.address

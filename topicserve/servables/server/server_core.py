@@ -219,12 +219,11 @@ class ServerCore:
         return problem_of(self._states(name)) or self.source_problem(name)
 
     def source_problem(self, name: str) -> str:
-        """Return why no version was found at the last look at the base path; empty where one was.
+        """Return what was missing at the last look at the base path; empty where nothing was.
 
         What is loaded serves on meanwhile.
         """
-        error = self._source.errors().get(name)
-        return "" if error is None else str(error)
+        return self._source.problem(name)
 
     def model_metadata(
         self, name: str, version: int | None = None, label: str | None = None

@@ -92,11 +92,14 @@ class FileSystemStoragePathSource:
                 monitored.remove()
         self._wake.set()
 
-    def errors(self) -> dict[str, ServableError]:
-        """Return what was wrong when each servable was last looked at; only those with an error."""
+    def problem(self, name: str) -> str:
+        """Return what was missing when a servable was last looked at, or why that failed.
+
+        Empty where nothing was. A pinned version may be missing while others are there.
+        """
         with self._lock:
-            monitored = dict(self._monitored)
-        return {name: one.error for name, one in monitored.items() if one.error is not None}
+            monitored = self._monitored.get(name)
+        return "" if monitored is None else monitored.problem
 
     def republish(self, name: str) -> None:
         """Look again, now, and say what is aspired even if it has not changed."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from topicserve.redact import redact_address
-from topicserve.servables.core.errors import NotFoundError, ServableError, as_servable_error
+from topicserve.servables.core.errors import as_servable_error
 from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
 from topicserve.servables.core.storage_path import StoragePath
@@ -59,8 +59,9 @@ class MonitoredServable:
         self._said: list[ServableData[StoragePath]] | None = None
         self._has_found = False
         self._complaint = ""
-        self.error: ServableError | None = None
-        """What went wrong at the last look."""
+        self.problem = ""
+        """What was missing at the last look, such as one of several pinned versions, or why it
+        failed."""
 
     def reconfigure(self, servable: ServableToMonitor) -> None:
         """Look for something else from the next look on, and say then what is aspired."""
@@ -91,14 +92,15 @@ class MonitoredServable:
         try:
             directories = place.directories()
             aspired = place.find(directories)
-            complaint = place.shortcoming(aspired, directories)
+            missing = place.missing(aspired, directories)
         # A file system may raise anything; it is this servable's error alone.
         except Exception as error:
-            self.error = as_servable_error(error)
-            self._complain(f"it cannot be polled: {self.error}", has_versions=False)
-            raise self.error from error
-        self.error = None if aspired else NotFoundError(complaint)
-        self._complain(complaint, has_versions=bool(aspired))
+            problem = as_servable_error(error)
+            self.problem = str(problem)
+            self._complain(f"it cannot be polled: {problem}", has_versions=False)
+            raise problem from error
+        self.problem = missing
+        self._complain(missing or place.ignored(directories), has_versions=bool(aspired))
         self._has_found = self._has_found or bool(aspired)
         with self._lock:
             if place is self._place and not self._is_removed:
@@ -176,9 +178,11 @@ class _Place:
             for version in selected
         ]
 
-    def shortcoming(
-        self, aspired: list[ServableData[StoragePath]], directories: Sequence[str]
-    ) -> str:
+    def ignored(self, directories: Sequence[str]) -> str:
+        """Return which directories look like versions and are none; empty where all is well."""
+        return beside_versions(redact_address(self.servable.base_path), directories)
+
+    def missing(self, aspired: list[ServableData[StoragePath]], directories: Sequence[str]) -> str:
         """Return what should be there and is not; empty where nothing is missing."""
         base_path, shown = self.servable.base_path, redact_address(self.servable.base_path)
         found = {one.id.version for one in aspired}
@@ -193,4 +197,4 @@ class _Place:
             missing = sorted(set(self.servable.version_policy.versions) - found)
             if missing:
                 return f"versions {missing} are not under {shown}, or incomplete"
-        return beside_versions(shown, directories)
+        return ""

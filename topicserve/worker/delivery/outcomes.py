@@ -14,7 +14,7 @@ from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.tracing import trace_of
 from topicserve.wire.dead_letter import TRUNCATED_HEADER, Reason
 from topicserve.wire.dead_letter_fit import fit_dead_letter, size_bytes
-from topicserve.wire.kafka_record import OutgoingRecord, batch_bytes
+from topicserve.wire.kafka_record import EARLIEST_TIMESTAMP_MS, OutgoingRecord, batch_bytes
 from topicserve.worker.delivery.large_results import LargeResults, NotStoredError
 from topicserve.worker.health.dead_letter_log import DeadLetterLog
 from topicserve.worker.health.guarding import GuardedResults
@@ -85,13 +85,13 @@ class Acknowledgement:
 def record_ages(now: float, published_ms: Sequence[int]) -> Sequence[float] | NDArray[np.float64]:
     """Return the ages in seconds of the records that have a timestamp.
 
-    A clock that is behind the producer's would make records older than none. Where the topic's
-    format is so old that there is no timestamp, it is negative.
+    A clock that is behind the producer's would make records older than none.
     """
+    earliest = EARLIEST_TIMESTAMP_MS
     if len(published_ms) <= FEW:  # setting numpy's functions up would take longer
-        return [max(now - one / 1000, 0.0) for one in published_ms if one >= 0]
+        return [max(now - one / 1000, 0.0) for one in published_ms if one >= earliest]
     milliseconds = np.array(published_ms, float)
-    return (now - milliseconds[milliseconds >= 0] / 1000).clip(0)
+    return (now - milliseconds[milliseconds >= earliest] / 1000).clip(0)
 
 
 class Refusals:

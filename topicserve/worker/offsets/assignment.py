@@ -69,7 +69,7 @@ class PartitionAssignment:
         self.start_offset: int | None = None
         """Where the group stood when the partition was assigned, once that is known."""
         self.last_timestamp_ms = -1
-        """The timestamp of the last record polled; 0 or less where there is none."""
+        """The timestamp of the last record polled; -1 where there is none."""
         self._pending: deque[int] = deque()
         self._finished: set[int] = set()
         # Offsets and timestamps of some pending records, the oldest first: about one a second.

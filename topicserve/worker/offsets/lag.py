@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from topicserve.backends.broker import ConsumerStats
-from topicserve.wire.kafka_record import TopicPartition
+from topicserve.wire.kafka_record import EARLIEST_TIMESTAMP_MS, TopicPartition
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.telemetry.metrics import WorkerMetrics
 
@@ -93,7 +93,7 @@ class LagGauges:
                 unread = self._unread(partition, position)
                 if unread is not None:
                     end = None if position is None else position + unread
-                    self._note(partition, unread, end, last_ms.get(partition, -1) / 1000)
+                    self._note(partition, unread, end, last_ms.get(partition, -1))
                     self._show(partition)
             self._remove(self._shown.difference(assigned))
 
@@ -105,16 +105,18 @@ class LagGauges:
         # An end never moves back, so of two the farther one is the newer one.
         return max(end - position, told or 0)
 
-    def _note(self, partition: TopicPartition, unread: int, end: int | None, last: float) -> None:
+    def _note(self, partition: TopicPartition, unread: int, end: int | None, last_ms: int) -> None:
         """Note since when records wait whose timestamps are not known.
 
-        Those that are not polled came after the last one that was, `last`, and after the last look
+        Those that are not polled came after the last one that was, and after the last look
         that found none of them.
         """
         now, oldest = self._wall_clock(), self._tracker.reading.unfinished(partition).start
         before = self._looks.get(partition) or Look(0, None, None, now, oldest, now)
         caught_up_at = before.caught_up_at if unread else now
-        known = [at for at in (caught_up_at, last) if at is not None and at > 0]
+        known = [] if caught_up_at is None else [caught_up_at]
+        if last_ms >= EARLIEST_TIMESTAMP_MS:
+            known.append(last_ms / 1000)
         self._looks[partition] = Look(
             unread,
             end,
@@ -141,7 +143,7 @@ class LagGauges:
         """Return the age of the oldest record that is not finished; 0 where none is behind."""
         look = self._looks.get(partition)
         oldest_ms = self._tracker.reading.oldest_timestamp_ms(partition)
-        if oldest_ms is not None and oldest_ms > 0:
+        if oldest_ms is not None and oldest_ms >= EARLIEST_TIMESTAMP_MS:
             since = oldest_ms / 1000
         elif look is None or (oldest_ms is None and not look.unread):
             return 0.0

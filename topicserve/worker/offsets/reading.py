@@ -73,7 +73,7 @@ class Reading:
             return gaps
 
     def last_timestamps_ms(self) -> dict[TopicPartition, int]:
-        """Return the timestamp of the last record polled of each partition; 0 or less for none."""
+        """Return the timestamp of the last record polled of each partition; -1 for none."""
         with self._lock:
             return {p: assignment.last_timestamp_ms for p, assignment in self._current.items()}
 

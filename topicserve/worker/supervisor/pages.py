@@ -161,9 +161,12 @@ class SupervisorPages:
         replicas: Replicas,
         silent_limit_seconds: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
+        told: Callable[[], Sequence[str]] = tuple,
     ) -> None:
+        """Make pages; `told` says of each slot's replica why it cannot be asked, if it cannot."""
         self._registry = registry
         self._replicas = replicas
+        self._told = told
         self._silent_limit_seconds = silent_limit_seconds
         self._silent = SilentSeconds(clock)
 
@@ -176,7 +179,8 @@ class SupervisorPages:
         if path in ("/livez", "/readyz"):
             return self._health(path)
         if path in ("/", "/status.json"):
-            together = TogetherStatus.of(self._replicas.ask_all("/status.json"))
+            answers = self._replicas.ask_all("/status.json")
+            together = TogetherStatus.of(answers, self._told())
             return together.html(query) if path == "/" else together.json()
         # All replicas serve the same: whichever answers speaks for all.
         answer = self._replicas.ask_first(path)
@@ -194,11 +198,12 @@ class SupervisorPages:
         addresses = self._replicas.addresses()
         answers = self._replicas.ask_all(path)
         silent = self._silent.after(addresses, [bool(answer.status) for answer in answers])
+        told = dict(enumerate(self._told()))
         for number, answer in enumerate(answers):
             if answer.status:
                 problems += [f"replica {number}: {problem}" for problem in _problems(answer)]
             elif path == "/readyz":
-                problems.append(f"replica {number}: does not answer")
+                problems.append(f"replica {number}: {told.get(number) or 'does not answer'}")
             if path == "/livez" and silent[number] > self._silent_limit_seconds:
                 problems.append(
                     f"replica {number}: has not answered for {silent[number]:.0f} seconds"

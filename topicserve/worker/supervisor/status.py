@@ -32,11 +32,13 @@ class TogetherStatus:
     """The statuses of the replicas, in the order of their slots; None where one gave no answer."""
 
     replicas: tuple[Mapping[str, Any] | None, ...]
+    told: tuple[str, ...] = ()
+    """What the supervisor says of each replica that cannot answer: how it ended, for example."""
 
     @classmethod
-    def of(cls, answers: Sequence[Answer]) -> Self:
-        """Return what these answers say."""
-        return cls(tuple(_status(answer) for answer in answers))
+    def of(cls, answers: Sequence[Answer], told: Sequence[str] = ()) -> Self:
+        """Return what these answers say, and the supervisor of those that are missing."""
+        return cls(tuple(_status(answer) for answer in answers), tuple(told))
 
     def html(self, query: str) -> Page:
         """Return the status page; the query `refresh=off` makes one that stays as it is."""
@@ -50,7 +52,17 @@ class TogetherStatus:
     def json(self) -> Page:
         """Return the state of all together, and each replica's own status."""
         state = {"word": self._word(), "sentence": self._sentence()}
-        return json_page(200, {"schema": 1, "state": state, "replicas": list(self.replicas)})
+        absent = [
+            {"replica": number, "problem": problem} for number, problem in self._absent().items()
+        ]
+        replicas = list(self.replicas)
+        return json_page(200, {"schema": 1, "state": state, "replicas": replicas, "absent": absent})
+
+    def _absent(self) -> dict[int, str]:
+        """Return the replicas that gave no answer, and why."""
+        absent = [number for number, one in enumerate(self.replicas) if one is None]
+        told = dict(enumerate(self.told))
+        return {number: told.get(number) or "no answer" for number in absent}
 
     def _answered(self) -> list[Mapping[str, Any]]:
         return [status for status in self.replicas if status is not None]
@@ -77,10 +89,15 @@ class TogetherStatus:
 
     def _worst(self) -> str:
         """Return what is said of the replica that needs a look most, if any does."""
-        if None in self.replicas:
-            silent = [str(number) for number, one in enumerate(self.replicas) if one is None]
-            which = "Replica" if len(silent) == 1 else "Replicas"
-            return f" {which} {', '.join(silent)}: no answer; what they read is not counted here."
+        if absent := self._absent():
+            by_problem: dict[str, list[str]] = {}
+            for number, problem in absent.items():
+                by_problem.setdefault(problem, []).append(str(number))
+            parts = [
+                f" {'Replica' if len(numbers) == 1 else 'Replicas'} {', '.join(numbers)}: {problem}"
+                for problem, numbers in by_problem.items()
+            ]
+            return f"{';'.join(parts)}; what they read is not counted here."
         word = self._word()
         if word in ("keeping_up", "idle"):
             return ""

@@ -32,12 +32,23 @@ class Slot:
         self.policy = RestartPolicy()
         self.started_at = 0.0
         self.due_at = 0.0
+        self.last_end = ""
+        """How the last one ended; empty where none has."""
         self.was_ready = False
 
     @property
     def address(self) -> str:
         """Return the HTTP address of the replica that runs now; empty where none is ready."""
         return self.replica.address if self.replica is not None else ""
+
+    def told(self, now: float) -> str:
+        """Return why there is no address; empty where there is one."""
+        if self.address:
+            return ""
+        if self.replica is None:
+            return f"{self.last_end}, starts again in {max(self.due_at - now, 0):.0f} s"
+        starts = f"it has been starting for {now - self.started_at:.0f} s"
+        return f"{self.last_end}; {starts}" if self.last_end else starts
 
 
 class Supervisor:
@@ -112,13 +123,13 @@ class Supervisor:
         code = slot.replica.exit_code
         if code is not None:
             slot.replica = None
-            self._plan_restart(slot, f"exit code {code}")
+            self._plan_restart(slot, _name_of(code))
         return code
 
     def _plan_restart(self, slot: Slot, problem: str) -> None:
         now = self._clock()
         pause = slot.policy.pause_seconds(now - slot.started_at)
-        slot.due_at = now + pause
+        slot.due_at, slot.last_end = now + pause, problem
         self._metrics.replica_restarts.labels(str(slot.number)).inc()
         log_event(
             "replica_ended",
@@ -159,8 +170,23 @@ class Supervisor:
         """Return each slot's HTTP address, empty where none is ready. Any thread may call it."""
         return [slot.address for slot in self.slots]
 
+    def told(self) -> list[str]:
+        """Return of each slot why it has no address; empty where it has one. Any thread."""
+        now = self._clock()
+        return [slot.told(now) for slot in self.slots]
+
     def _replicas(self) -> Iterator[Replica]:
         for slot in self.slots:
             replica = slot.replica
             if replica is not None:
                 yield replica
+
+
+def _name_of(code: int) -> str:
+    """Return an exit code, or the signal that ended a process, in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"ended by signal {-code}"
