@@ -49,7 +49,7 @@ _VARIED = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(_VARIED, max_size=30), st.integers(0, 3))
+@given(st.lists(_VARIED, max_size=12), st.integers(0, 3))
 def test_records_in_turn_are_read_as_each_by_a_fresh_reader(
     varied: list[dict[str, bytes | None]], id_at: int
 ) -> None:
