@@ -3,6 +3,7 @@
 A library is imported when its client is opened, so only the one that is used must be installed.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
@@ -19,6 +20,8 @@ _ADAPTERS = {
         "topicserve[confluent]",
     ),
 }
+# As Kafka has it, with a listener's protocol before it, which is passed over.
+_SERVER = re.compile(r"(?:[A-Za-z_]+://)?(?:\[[^\[\]@/\s]+\]|[^\[\]@/:\s]+):([0-9]{1,5})", re.ASCII)
 
 
 def open_broker(client: str, settings: Mapping[str, object]) -> Broker:
@@ -40,6 +43,8 @@ def open_broker(client: str, settings: Mapping[str, object]) -> Broker:
             "bootstrap.servers: must be host:port[,host:port...]; user and password go to "
             "sasl.username and sasl.password"
         )
+    if "bootstrap.servers" in settings:
+        _check_servers(str(servers))
     module, adapter, extra = _ADAPTERS[client]
     try:
         opened: Callable[[Mapping[str, object]], Broker] = getattr(import_module(module), adapter)
@@ -50,3 +55,20 @@ def open_broker(client: str, settings: Mapping[str, object]) -> Broker:
             f'kafka.client "{client}" needs the library {error.name}: install {extra}'
         ) from error
     return opened(settings)
+
+
+def _check_servers(servers: str) -> None:
+    """Raise BackendConfigError for what is no address: a client may only say that none answers."""
+    listed = [server.strip() for server in servers.split(",") if server.strip()]
+    found = [_SERVER.fullmatch(server) for server in listed]
+    wrong = [
+        number
+        for number, server in enumerate(found, start=1)
+        if server is None or not 0 < int(server[1]) < 65_536
+    ]
+    if wrong or not listed:
+        which = f"number {wrong[0]} is not" if wrong else "found none"
+        raise BackendConfigError(
+            "bootstrap.servers must be host:port[,host:port...], with an IPv6 address in brackets; "
+            + which
+        )
