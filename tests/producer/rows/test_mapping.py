@@ -392,3 +392,10 @@ def test_of_a_stream_the_rows_are_not_counted_before() -> None:
     (records,) = RowMapping(keys=["a", "b", "c"]).records(reader)
 
     assert len(records) == 2
+
+
+@pytest.mark.parametrize("table", [{}, pd.DataFrame(index=[0, 1])])
+def test_a_table_without_columns_is_refused(table: Any) -> None:
+    """Its rows have nothing to publish, which is no success."""
+    with pytest.raises(InvalidRecordError, match="rows: has no columns"):
+        next(RowMapping().records(table))

@@ -86,6 +86,8 @@ def _of_array(array: NDArray[Any], max_rows: int) -> Iterator[Chunk]:
 
 
 def _of_columns(columns: Mapping[Any, Any], max_rows: int) -> Iterator[Chunk]:
+    if not columns:
+        raise InvalidRecordError("rows", "has no columns")
     lengths = {str(name): len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InvalidRecordError("rows", f"has columns of different lengths: {lengths}")

@@ -17,6 +17,7 @@ from topicserve.cli.errors import UsageError
 from topicserve.cli.publish import add_arguments
 from topicserve.cli.publish.csv_files.cells import ColumnType, Problems, column_of, converted
 from topicserve.cli.publish.csv_files.column_types import types_of
+from topicserve.cli.publish.csv_files.long_lines import MAX_LINE_BYTES
 from topicserve.cli.publish.rows import RowSource
 from topicserve.cli.publish.sources import open_source
 from topicserve.producer.encoder import RecordEncoder
@@ -169,6 +170,57 @@ def test_rows_before_one_with_too_few_values_are_published(path: Path) -> None:
         found.extend(source.rows(None))
 
     assert len(found) == 7_000
+
+
+def test_a_row_that_is_too_long_is_an_invalid_row(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of any length; what is before it, and with --skip-invalid behind it, is published."""
+    long = "y" * (3 * MAX_LINE_BYTES)
+    lines = [f'{row},"{PADDING}"' for row in range(8_000)]
+    lines[7] = f'7,"{long}"'
+    lines[6_000] = f"6000,{long}"
+    lines[6_001] = 'six,"two\nlines"'
+    path.write_text("\n".join(["a,b", *lines]) + "\n")
+    found: list[Any] = []
+
+    with (
+        closing(source_of(path)) as source,
+        pytest.raises(UsageError, match=r"row 8: is longer than 1 MiB: '7,.*--skip-invalid"),
+    ):
+        found.extend(source.rows(None))
+    left = rows(path, "--input-columns=a", "--row=value", "--skip-invalid", "--text-columns=a")
+
+    assert len(found) == 7
+    expected = [str(row) for row in range(8_000) if row not in (7, 6_000)]
+    expected[5_999] = "six"
+    assert [instance for instance, _ in left] == expected
+    assert capsys.readouterr().err.count("a row is longer than 1 MiB: ") == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'a,b\n1,"open\n' + "y" * (3 * MAX_LINE_BYTES) + '\n"\n2,3\n',
+        "a," + "b" * (3 * MAX_LINE_BYTES) + "\n1,2\n",
+    ],
+)
+def test_a_long_line_that_may_be_a_part_of_a_row_is_not_passed_over(
+    path: Path, content: str
+) -> None:
+    """What is behind it could not be told apart; the file is refused, as a whole."""
+    path.write_text(content)
+
+    with pytest.raises(UsageError, match="rows of up to 1 MiB"):
+        rows(path, "--skip-invalid")
+
+
+def test_a_file_of_old_macs_has_lines_too(path: Path) -> None:
+    """They end in a carriage return alone."""
+    lines = [f"{row},{PADDING}" for row in range(12_000)]
+    path.write_bytes("\r".join(["a,b", *lines]).encode())
+
+    assert len(rows(path, "--input-columns=a")) == 12_000
 
 
 TEXT_AND_TRUTH = {"a": ColumnType(pa.string()), "b": ColumnType(pa.bool_())}

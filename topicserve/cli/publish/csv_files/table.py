@@ -1,12 +1,13 @@
 """A CSV file as a table, read by pyarrow in flat memory."""
 
 from collections.abc import Callable, Iterator
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.arrow_tables import batch_chunks, pyarrow, readable
 from topicserve.cli.publish.csv_files.cells import ColumnType, Problems, column_of
 from topicserve.cli.publish.csv_files.column_types import binary_reader, read_types, types_of
+from topicserve.cli.publish.csv_files.long_lines import BoundedLines
 from topicserve.cli.publish.files import Input
 from topicserve.cli.publish.rows import MAX_TOLD
 from topicserve.cli.publish.table_source import Columns
@@ -44,6 +45,8 @@ class CsvTable:
         self._skip_invalid = skip_invalid
         self.skipped_rows = 0
         self._wrong: _WrongRow | None = None
+        self._long_line = ""
+        """What is wrong with the first line that is too long: nothing is read behind it."""
         self._is_packed = False
         self._row_bytes = 0.0
         self._rows_read = 0
@@ -70,14 +73,15 @@ class CsvTable:
             file = self._input.text()
             # A file that is packed is told by what was read of it, which is further ahead.
             self._is_packed = file is not self._input.file
-            head = file.read(_BLOCK_BYTES)
+            lines = BoundedLines(file, self._on_long_line)
+            head = lines.read(_BLOCK_BYTES)
             try:
                 is_cut = len(head) == _BLOCK_BYTES
                 types = types_of(head, self._delimiter, self._given_types, is_cut=is_cut)
             except UsageError as error:
                 raise UsageError(f"{self.name}: {error}") from None
             reader = binary_reader(
-                _Rejoined(head, file),
+                _Rejoined(head, lines),
                 self._delimiter,
                 list(types),
                 block_bytes=_BLOCK_BYTES,
@@ -97,8 +101,9 @@ class CsvTable:
                 self._rows_read = first
                 if batch.num_rows < whole.num_rows:
                     break
-        if self._wrong is not None:
-            raise UsageError(f"{self.name}: row {first + 1:,}: {self._wrong.problem}")
+        problem = self._wrong.problem if self._wrong is not None else self._long_line
+        if problem:
+            raise UsageError(f"{self.name}: row {first + 1:,}: {problem}")
 
     def _typed(self, chunk: Chunk, types: dict[str, ColumnType]) -> Chunk:
         """Return the columns that are needed with their types."""
@@ -115,6 +120,20 @@ class CsvTable:
                 )
         return chunk._replace(columns=columns, problems=problems)
 
+    def _on_long_line(self, begin: bytes) -> bool:
+        """Pass over a line of more than a megabyte, or let the file end there."""
+        problem = f"is longer than 1 MiB: {begin.decode(errors='replace')!r}"
+        if not self._skip_invalid:
+            self._long_line = f"{problem}; make it shorter, or pass --skip-invalid"
+            return False
+        self._skip(f"a row {problem}")
+        return True
+
+    def _skip(self, problem: str) -> None:
+        self.skipped_rows += 1
+        if self.skipped_rows <= MAX_TOLD:
+            say(f"{self.name}: {problem}")
+
     def _on_invalid_row(self, row: Any) -> str:
         """Pass over a row with too few or too many values, or note the first of them.
 
@@ -122,12 +141,9 @@ class CsvTable:
         """
         text = f"{row.text[:_MAX_SHOWN]!r}"
         if self._skip_invalid:
-            self.skipped_rows += 1
-            if self.skipped_rows <= MAX_TOLD:
-                say(
-                    f"{self.name}: a row has {row.actual_columns} values in place of "
-                    f"{row.expected_columns}: {text}"
-                )
+            self._skip(
+                f"a row has {row.actual_columns} values in place of {row.expected_columns}: {text}"
+            )
         elif self._wrong is None:
             self._wrong = _WrongRow(
                 row.number - 2,  # the first is the names', and they are counted from 1
@@ -142,7 +158,7 @@ class _Rejoined:
 
     closed = False
 
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+    def __init__(self, head: bytes, rest: BoundedLines) -> None:
         self._head = head
         self._rest = rest
         self.close: Callable[[], None] = lambda: None
