@@ -16,6 +16,7 @@ def main() -> None:
         bootstrap_servers=places.bootstrap_servers,
         group_id=places.group_id,
         auto_offset_reset="earliest",
+        isolation_level="read_committed",
         # Joining before the topic is known assigns nothing, until the metadata is asked for again.
         metadata_max_age_ms=5_000,
     )
