@@ -18,6 +18,7 @@ from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.parts import Stages
 from topicserve.worker.quarantine.given_up import BatchTimeoutError
 from topicserve.worker.runtime.environment import Environment
+from topicserve.worker.runtime.idle_collector import IdleCollector
 from topicserve.worker.runtime.retry import ShutdownRequestedError
 from topicserve.worker.stages.calls.calls import ServableUnavailableError
 from topicserve.worker.stages.publish import OutgoingBatch
@@ -45,6 +46,7 @@ class Pipeline:
         self._metrics = environment.metrics
         self._fatal = environment.fatal
         self._clock = environment.clock
+        self._garbage = IdleCollector(environment.clock)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until asked to stop, then finish what is in progress. Raises what made it fail."""
@@ -77,6 +79,8 @@ class Pipeline:
         self._output.delivery.tick(idle=not records)
         oversight.dead_letters.tick()
         oversight.stall_detector.note(is_paused=is_paused)
+        if not records and not intake.tracker.in_flight_records:
+            self._garbage.tick()
 
     def _take_in(self, records: Sequence[KafkaRecord]) -> None:
         """Decode polled records, and let them gather in the batcher until a batch thread comes."""
