@@ -8,6 +8,7 @@ from topicserve.backends.broker import OffsetAndMetadata
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 
 MAX_GAPS = 1000
+_MARK_MS = 1000
 
 
 class Gap(NamedTuple):
@@ -88,10 +89,13 @@ class PartitionAssignment:
         self.new_log_position = None
         self._pending.extend(offsets)
         self.last_timestamp_ms = records[-1].timestamp_ms
-        # Those of one poll are of the same moment, unless it reads a backlog.
-        span_ms = self.last_timestamp_ms - records[0].timestamp_ms
-        some = records[:: max(len(records) * 1000 // max(span_ms, 1), 1)]
-        self._timestamps.extend([(record.offset, record.timestamp_ms) for record in some])
+        first_ms = records[0].timestamp_ms
+        span_ms = self.last_timestamp_ms - first_ms
+        if span_ms <= _MARK_MS:
+            self._timestamps.append((offsets[0], first_ms))
+        else:  # one poll of a backlog may bring the records of hours
+            some = records[:: max(len(records) * _MARK_MS // span_ms, 1)]
+            self._timestamps.extend([(record.offset, record.timestamp_ms) for record in some])
         return gap
 
     def pass_to(self, offset: int) -> Gap | None:

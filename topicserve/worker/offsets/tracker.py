@@ -101,10 +101,9 @@ class OffsetTracker:
                 if assignment is None:
                     assignments += [None] * (stop - start)
                     continue
-                at = start
-                for offsets in _rising([record.offset for record in records[start:stop]]):
-                    rising = records[at : at + len(offsets)]
-                    at += len(offsets)
+                run = records[start:stop]
+                for offsets in _rising([record.offset for record in run]):
+                    rising, run = run[: len(offsets)], run[len(offsets) :]
                     position = assignment.position
                     if position is not None and offsets[0] < position:
                         assignment = self._assignments.replace(assignment, offsets[0])
