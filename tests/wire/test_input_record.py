@@ -124,6 +124,28 @@ def test_two_ids_are_refused() -> None:
         assert decode_input(twice).record_id == decode_input(good).record_id == RECORD_ID
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("content-type", b"text/plain"),
+        ("content-type", None),
+        ("ce_servable", b"other"),
+        ("ce_source", b"/elsewhere"),
+    ],
+)
+def test_a_header_with_two_values_is_refused(name: str, value: bytes | None) -> None:
+    """Which of them holds would depend on the reader. The same value twice is one."""
+    good = a_record(ce_servable=b"digits")
+    other = replace(good, headers=[*good.headers, (name, value)])
+    first = replace(good, headers=[(name, value), *good.headers])
+    same = replace(good, headers=[*good.headers, *(one for one in good.headers if one[0] == name)])
+
+    for record in (other, first, other):
+        with pytest.raises(InvalidRecordError, match=rf"^{name}: is there twice"):
+            decode_input(record)
+        assert decode_input(same).target == decode_input(good).target
+
+
 @given(headers=st.permutations(a_record(ce_servable=b"digits", other=b"x").headers))
 def test_headers_mean_the_same_in_any_order(headers: list[tuple[str, bytes | None]]) -> None:
     """Wherever the id stands, and whatever was read before."""

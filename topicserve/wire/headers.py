@@ -93,6 +93,7 @@ _KINDS = {
 # Where the producer library puts the id: where it stands there, the rest is compared as a whole.
 _ID_AT = 1
 
+_TWICE = "is there twice, with different values"
 
 FindCodec = Callable[[str | None], BodyCodec]
 """Returns what reads the body of a content type, or raises InvalidRecordError."""
@@ -139,7 +140,7 @@ class HeaderReader:
                 repeated.append(header)
             elif kind == _RECORD_ID:
                 if record_id is not None and record_id != header[1]:
-                    raise InvalidRecordError(ID, "is there twice, with different values")
+                    raise InvalidRecordError(ID, _TWICE)
                 others += record_id is not None
                 record_id = header[1]
             elif kind == _DEADLINE:
@@ -211,6 +212,8 @@ def read_id(value: bytes | None) -> str | None:
 
 def _read_envelope(headers: Headers, find_codec: FindCodec, limits: Limits) -> Envelope:
     ours = {name: _text(name, value) for name, value in headers}
+    if len(ours) < len(headers):
+        _check_repeated(headers)
     _expect(ours, SPECVERSION, SPECVERSION_VALUE)
     _expect(ours, TYPE, INPUT_TYPE)
     if not ours.get(SOURCE):
@@ -226,6 +229,13 @@ def _read_envelope(headers: Headers, find_codec: FindCodec, limits: Limits) -> E
         find_codec(ours.get(CONTENT_TYPE)),
         _metadata_absent(ours),
     )
+
+
+def _check_repeated(headers: Headers) -> None:
+    seen: dict[str, bytes | None] = {}
+    for name, value in headers:
+        if seen.setdefault(name, value) != value:
+            raise InvalidRecordError(name, _TWICE)
 
 
 def _text(name: str, value: bytes | None) -> str:

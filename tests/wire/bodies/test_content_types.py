@@ -28,6 +28,27 @@ def test_a_content_type_is_read_with_its_parameters(
     assert read_content_type(header) == (content_type, parameters)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("image/", "image", "/png", "audio/x y", "image/*", "audio/*; q=1", "*/*", "*/png"),
+        *("image/png/x", "image/a\tb", "image/ü", "image/(png)", "text/plain, image/png"),
+    ],
+)
+def test_what_names_no_content_type_is_refused(header: str) -> None:
+    """With the list of those that are read: `image/*` stands for each of a type."""
+    with pytest.raises(InvalidRecordError, match=r"must be one of .*image/\*.*; found "):
+        Bodies().find(header)
+
+
+@pytest.mark.parametrize(
+    "header", ["image/x-icon", "image/svg+xml", "audio/L16;rate=8000", "image/a*b"]
+)
+def test_any_subtype_of_a_token_is_read(header: str) -> None:
+    """RFC 9110 has more characters in it than those that are registered."""
+    assert Bodies().find(header).content_type == header.lower().partition(";")[0]
+
+
 @given(st.text(max_size=200) | st.from_regex(r"(text/plain|image/png)(;[a-z]+=\S{0,9}){0,3}"))
 @example('text/plain;charset="')
 @example("text/plain;charset=\x00")

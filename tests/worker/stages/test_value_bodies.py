@@ -81,13 +81,25 @@ def test_text_reaches_the_model_in_utf_8(text: str, charset: str) -> None:
     assert servable.seen == [{"x": [text.encode()]}]
 
 
-def test_a_byte_order_mark_is_no_text() -> None:
-    """As in UTF-16, where the decoder takes it off."""
+@pytest.mark.parametrize(
+    "charset",
+    [
+        *("utf-8", "utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le", "utf-32be"),
+        *("UTF-16LE", "utf_32_be", "gb18030"),
+    ],
+)
+def test_a_byte_order_mark_is_no_text(charset: str) -> None:
+    """Of any charset of Unicode; one that follows it is a character."""
     servable = Lengths(ONE_STRING)
+    text = "\ufeffte\ufeffxt"
+    value = (
+        text.encode(charset) if charset not in ("utf-16", "utf-32") else text[1:].encode(charset)
+    )
 
-    run(a_value(b"\xef\xbb\xbftext", "text/plain"), servable)
+    run(a_value(value, f"text/plain; charset={charset}"), servable)
+    run(a_value("\ufeff\ufeff".encode("utf-16le"), "text/plain; charset=utf-16le"), servable)
 
-    assert servable.seen == [{"x": [b"text"]}]
+    assert servable.seen == [{"x": ["te\ufeffxt".encode()]}, {"x": ["\ufeff".encode()]}]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,10 @@ _ESCAPED = re.compile(r"\\(.)")
 _TOKEN = r"[a-z0-9!#$&^_.+-]{1,127}"
 _DECLARED = re.compile(rf"{_TOKEN}/(?:{_TOKEN}|\*)")
 
+# What a record may say: RFC 9110's tokens. `image/*` is a range of content types, so it is none.
+_NAME = r"[a-z0-9!#$%&'*+.^_`|~-]+"
+_IN_A_RECORD = re.compile(rf"(?!\*/|.*/\*\Z){_NAME}/{_NAME}")
+
 
 def read_content_type(header: str) -> tuple[str, dict[str, str]]:
     """Return the content type in lower case, and its parameters by their names in lower case.
@@ -19,6 +23,11 @@ def read_content_type(header: str) -> tuple[str, dict[str, str]]:
         for name, quoted, plain in _PARAMETER.findall(header)
     }
     return header.partition(";")[0].strip().lower(), parameters
+
+
+def names_one_type(content_type: str) -> bool:
+    """Return whether this is a content type in lower case: `type/subtype`, neither of them `*`."""
+    return _IN_A_RECORD.fullmatch(content_type) is not None
 
 
 def wildcard_of(content_type: str) -> str:

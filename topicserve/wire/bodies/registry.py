@@ -12,7 +12,7 @@ from topicserve.entry_point_names import known_names, load_named
 from topicserve.errors import error_text
 from topicserve.wire import header_names as names
 from topicserve.wire.bodies.codec import BodyCodec
-from topicserve.wire.bodies.content_types import read_content_type, wildcard_of
+from topicserve.wire.bodies.content_types import names_one_type, read_content_type, wildcard_of
 from topicserve.wire.bodies.options import BodyError
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.limits import shortened
@@ -115,7 +115,8 @@ class Bodies:
     def find(self, header: str | None) -> BodyCodec:
         """Return what reads records with this `content-type`, or raise InvalidRecordError."""
         content_type, parameters = read_content_type(header or "")
-        for wanted in (content_type, wildcard_of(content_type)):
+        is_one = names_one_type(content_type)
+        for wanted in (content_type, wildcard_of(content_type)) if is_one else ():
             codec_of = self._codecs.get(wanted)
             if codec_of is None and wanted in self._shipped:
                 codec_of = load_body(self._shipped[wanted], {}).codec_of

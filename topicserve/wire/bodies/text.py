@@ -27,6 +27,9 @@ CHARSETS = frozenset(
     }
 )
 """As Python calls them; other names of the same charsets are taken too."""
+_BYTE_ORDER_MARK = "\ufeff"
+# Charsets whose decoders keep the mark; those of UTF-16 and UTF-32 without an order take it off.
+_KEEP_THE_MARK = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "gb18030")
 
 
 def make_body(options: Mapping[str, object]) -> CodecOf:
@@ -66,7 +69,10 @@ def _checked(charset: str, value: bytes) -> bytes:
 
 
 def _converted(charset: str, value: bytes) -> bytes:
-    return _decoded(charset, value).encode()
+    text = _decoded(charset, value)
+    if charset in _KEEP_THE_MARK:
+        text = text.removeprefix(_BYTE_ORDER_MARK)
+    return text.encode()
 
 
 def _decoded(charset: str, value: bytes) -> str:

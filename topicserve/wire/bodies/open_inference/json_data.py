@@ -18,6 +18,7 @@ from topicserve.protos.tensors import (
 )
 from topicserve.wire.json_codec.base64_text import decode_base64
 from topicserve.wire.json_codec.values import whole_piece
+from topicserve.wire.limits import shortened
 
 BASE64 = "base64"
 """What MLServer calls the content type of strings that are base64."""
@@ -26,6 +27,7 @@ _NULL = type(None)
 _NO_STRUCTURE = bytes(byte for byte in range(256) if byte not in b"[],")
 _NESTED = re.compile(rb"\s*\[\s*\[")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+_INTEGER = re.compile(rb"(?<![\w.+-])-?\d++(?![\w.+])")
 _SPACES = bytes.maketrans(b"[]", b"  ")
 
 
@@ -50,8 +52,10 @@ def read_data(
         _check_kinds(kinds, {bool}, datatype)
         return np.fromiter(elements, dtype, len(elements)).reshape(shape)
     if dtype.kind in "iu":
+        if kinds == {float} or kinds == {int, float}:  # one of more than 64 bits is a float
+            _check_range(data, dtype, datatype)
         _check_kinds(kinds, {int}, datatype)
-        return _numbers(elements, dtype, datatype).reshape(shape)
+        return _integers(data, elements, dtype, datatype).reshape(shape)
     _check_kinds(kinds, {int, float, _NULL} if null_is_nan else {int, float}, datatype)
     if _NULL in kinds:
         elements = [np.nan if one is None else one for one in elements]
@@ -135,20 +139,36 @@ def _in_json(kind: type) -> str:
     return names.get(kind, "null" if kind is _NULL else "a list or an object")
 
 
-def _numbers(elements: Sequence[Any], dtype: np.dtype[Any], datatype: str) -> NDArray[Any]:
+def _integers(
+    data: bytes, elements: Sequence[Any], dtype: np.dtype[Any], datatype: str
+) -> NDArray[Any]:
     try:
         return as_numbers(elements, dtype)
     except OverflowError:
-        raise TensorProtoError(f"data has a number out of range of {datatype}") from None
+        _check_range(data, dtype, datatype)
+        raise
+
+
+def _check_range(data: bytes, dtype: np.dtype[Any], datatype: str) -> None:
+    """Raise for the first integer in this JSON of numbers that the dtype does not hold."""
+    bounds = np.iinfo(dtype)
+    for one in _INTEGER.finditer(data):
+        if not bounds.min <= int(one[0]) <= bounds.max:
+            raise _out_of_range(one[0].decode(), datatype)
 
 
 def _floats(elements: Sequence[Any], dtype: np.dtype[Any], datatype: str) -> NDArray[Any]:
-    exact = _numbers(elements, np.dtype(np.float64), datatype)
+    exact = as_numbers(elements, np.dtype(np.float64))
     with np.errstate(over="ignore"):
         found = exact.astype(dtype)
-    if np.isinf(found).any():  # JSON itself has no infinity
-        raise TensorProtoError(f"data has a number out of range of {datatype}")
+    infinite = np.isinf(found)
+    if infinite.any():  # JSON itself has no infinity
+        raise _out_of_range(str(elements[int(infinite.argmax())]), datatype)
     return found
+
+
+def _out_of_range(number: str, datatype: str) -> TensorProtoError:
+    return TensorProtoError(f"data has a number out of range of {datatype}: {shortened(number)}")
 
 
 def _strings(elements: Sequence[str], *, is_base64: bool) -> NDArray[Any]:
