@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from topicserve.backends.broker import Consumer, Offsets
-from topicserve.backends.errors import BackendUnavailableError
 from topicserve.backends.own_process import own_process
 from topicserve.producer import arguments
 from topicserve.wire.errors import InvalidRecordError
@@ -170,20 +169,28 @@ class TopicReader(Generic[T]):
         BackendUnavailableError for one whose body lies elsewhere and cannot be read now: that is
         the first one again the next time.
         """
-        record = self.polled.popleft()
+        return self.take_first(self.decode_first())
+
+    def decode_first(self) -> T | InvalidRecordError | None:
+        """Return what the first polled record is, which stays there; `take_first` is next.
+
+        Changes nothing: its caller may be cancelled meanwhile.
+        """
         try:
-            wanted = self._decode(record)
-        except BackendUnavailableError:
-            self.polled.appendleft(record)
-            raise
+            return self._decode(self.polled[0])
         except InvalidRecordError as error:
-            self._positions.passed(record)
-            if self._on_invalid is None:
-                raise
-            self._on_invalid(record, error)
-            return None
+            return error
+
+    def take_first(self, decoded: T | InvalidRecordError | None) -> T | None:
+        """Take the first polled record, and return what it was decoded to; see `next_polled`."""
+        record = self.polled.popleft()
         self._positions.passed(record)
-        return wanted
+        if not isinstance(decoded, InvalidRecordError):
+            return decoded
+        if self._on_invalid is None:
+            raise decoded
+        self._on_invalid(record, decoded)
+        return None
 
     def _check(self, *, is_needed: bool) -> None:
         """Ask whether the topic is there, unless it is known and that is enough."""

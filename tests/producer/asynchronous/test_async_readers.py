@@ -112,6 +112,39 @@ def test_a_task_that_is_cancelled_loses_no_record() -> None:
     assert asyncio.run(read()) == ["a", "b"]
 
 
+def test_a_task_that_is_cancelled_while_a_record_is_decoded_keeps_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Large records, and bodies that lie elsewhere, take their time; it is not committed."""
+    monkeypatch.setattr(readers, "_LARGE_BYTES", 0)
+    decoding, go_on = threading.Event(), threading.Event()
+
+    def slowly(record: KafkaRecord) -> str | None:
+        decoding.set()
+        assert go_on.wait(60)
+        return decode(record)
+
+    polled = [
+        KafkaRecord(*P0, offset, 0, None, b"ab"[offset : offset + 1], []) for offset in (0, 1)
+    ]
+    consumer = ReadConsumer(MemoryLog(polled), P0)
+    consumer.lag_records = {P0: 0}
+    reader = AsyncTopicReader(TopicReader(consumer, "results", slowly))
+
+    async def read() -> list[str]:
+        task = asyncio.create_task(all_of(reader, limit=2))
+        assert await asyncio.to_thread(decoding.wait, 60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+        await reader.commit()
+        return await all_of(reader, until_end=True)
+
+    assert asyncio.run(read()) == ["a", "b"]
+    assert consumer.log.committed in ({}, {P0: 0})
+
+
 def test_other_tasks_have_their_turn_among_many_polled_records() -> None:
     """A long list of results does not hold the loop."""
     reader, _ = a_reader("x" * 1000)

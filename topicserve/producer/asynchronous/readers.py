@@ -89,7 +89,8 @@ class AsyncTopicReader(Generic[T]):
         first = self._reader.polled[0]
         if len(first.value or b"") < _LARGE_BYTES and not refers(first):
             return self._reader.next_polled()
-        return await self._run(self._reader.next_polled)
+        # Where the task is cancelled meanwhile, the record is the first one again the next time.
+        return self._reader.take_first(await self._run(self._reader.decode_first))
 
     async def _run(self, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
