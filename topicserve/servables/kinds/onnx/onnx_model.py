@@ -14,6 +14,7 @@ from topicserve.servables.kinds.onnx.declared_shapes import names_with_shape
 from topicserve.servables.kinds.onnx.options import OnnxOptions
 from topicserve.servables.kinds.onnx.runtime import OnnxSession
 from topicserve.servables.kinds.onnx.signature import OnnxSignature, read_onnx_signature
+from topicserve.servables.kinds.onnx.training_mode import read_training_mode
 from topicserve.servables.kinds.predict_checks import (
     check_rows,
     check_shape,
@@ -58,6 +59,7 @@ class OnnxModel:
         try:
             session = OnnxSession(file, options)
             try:
+                _check_training_mode(file)
                 found = _read_signature(session, file, options.batch_records)
             except BaseException:
                 session.close()
@@ -116,6 +118,22 @@ def _other_files(path: str) -> str:
         return ""
     found = ", ".join(map(repr, names[:3]))
     return f"; set the option file to the one that is there: {found}" if names else ""
+
+
+def _check_training_mode(file: str) -> None:
+    found = read_training_mode(file)
+    if found.has_batch_normalization:
+        raise InvalidArgumentError(
+            "a BatchNormalization is in training mode: each call would change its running mean and "
+            "variance, and so later answers. Export the model for inference (PyTorch: "
+            "model.eval(), and training=torch.onnx.TrainingMode.EVAL)"
+        )
+    if found.has_dropout:
+        _logger.warning(
+            "%s: a Dropout is in training mode, so answers are random; export the model for "
+            "inference (PyTorch: model.eval(), and training=torch.onnx.TrainingMode.EVAL)",
+            file,
+        )
 
 
 def _read_signature(session: OnnxSession, file: str, batch_records: bool | None) -> OnnxSignature:
