@@ -490,3 +490,27 @@ def test_a_body_says_which_servable_answers_it() -> None:
     world.run()
 
     assert outcomes(world) == {0: "unknown_servable"}
+
+
+@guarantees
+def test_bodies_that_always_fail_hold_up_no_others(guarantee: Guarantee) -> None:
+    """More of them than threads, and in front of all others of the same store."""
+    answered, bad = threading.Event(), 2 * ALLOWED.threads
+
+    def body() -> bytes:
+        if not answered.is_set():
+            raise OSError("no route")
+        return BODY
+
+    def last() -> bytes:
+        if store.asked.total() >= bad + 20 and all(store.asked[str(n)] for n in range(bad + 20)):
+            answered.set()
+        return BODY
+
+    names = {str(n): body if n < bad else last for n in range(bad + 20)}
+    store = scripted(names)
+    world = a_world([referring(n) for n in range(bad + 20)], guarantee)
+
+    world.run()
+
+    assert outcomes(world) == dict.fromkeys(range(bad + 20), "2.0")

@@ -189,7 +189,7 @@ class FetchThreads:
                 one = self._begin(queue, waiting, now)
                 if one is not None:
                     return one
-                queue.running -= 1
+                queue.ended(waiting)
         return None
 
     def _has_room(self) -> bool:
@@ -275,7 +275,7 @@ class FetchThreads:
             if isinstance(found, Exception):
                 self._retry(one, found)
             else:
-                one.queue.answered()
+                one.queue.answered(self._clock())
                 self._done(one.waiting, found)
 
     def _expect(self, size_bytes: int) -> None:
@@ -283,7 +283,7 @@ class FetchThreads:
 
     def _end(self, one: _Try) -> None:
         self._tries.remove(one)
-        one.queue.running -= 1
+        one.queue.ended(one.waiting)
         self._changed.notify_all()
 
     def _abandon(self, one: _Try, now: float) -> None:
@@ -303,8 +303,11 @@ class FetchThreads:
         """Try again later what may pass, for as long as is configured."""
         now, waiting = self._clock(), one.waiting
         problem = str(error) if isinstance(error, TopicserveError) else error_text(error)
-        if not one.is_short:
-            one.queue.failed(one.started, now, problem)
+        is_store = not one.is_short and one.queue.failed(waiting, one.started, now, problem)
+        if is_store and waiting.is_probe:
+            # Its own time has not begun: few records are given up in a long outage.
+            one.queue.put(waiting)
+            return
         waiting.failures += 1
         if waiting.failures == 1:
             waiting.give_up_at = now + self._config.wait_seconds

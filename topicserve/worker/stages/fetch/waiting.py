@@ -21,6 +21,13 @@ class Waiting:
     outcome: Request | Rejection | None = None
     """What goes on in its place, once that is known."""
     failures: int = 0
+    """How many of its tries failed, but for probes."""
+    failed_at: float = float("inf")
+    """When a try or a probe failed first."""
+    probes: int = 0
+    """How often its store was asked for it only to see whether it answers again."""
+    is_probe: bool = False
+    """Whether its present try is one of these."""
     give_up_at: float = float("inf")
 
     @property
