@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import socket
@@ -17,7 +18,9 @@ from topicserve.backends.references.errors import (
     BodyNotFoundError,
     BodyStoreError,
     BodyTooLargeError,
+    BrokenAnswerError,
     ReferenceRefusedError,
+    path_error,
 )
 from topicserve.backends.references.reading import ReadLimits
 from topicserve.backends.references.stores import BodyStores
@@ -31,6 +34,16 @@ def a_server() -> Iterator[BodyServer]:
     """Serve bodies over HTTP."""
     with a_body_server() as server:
         yield server
+
+
+def keeping(answer: bytes) -> Answer:
+    """Answer with these bytes, and leave the connection open until the client closes it."""
+
+    def send(connection: socket.socket) -> None:
+        connection.sendall(answer)
+        connection.recv(1)
+
+    return send
 
 
 def read(
@@ -80,6 +93,26 @@ def test_what_is_no_file_is_not_found(tmp_path: Path) -> None:
             read(f"file://{tmp_path}", f"file://{tmp_path}/{name}")
 
 
+def test_a_name_that_no_file_can_have_is_final(tmp_path: Path) -> None:
+    """The error is the path's own, of whichever kind: no other try gives another answer."""
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_bytes(BODY)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.relpath(tmp_path / "socket"))
+
+    with pytest.raises(ReferenceRefusedError):
+        read(f"file://{tmp_path}", f"file://{tmp_path}/loop")
+    for name in ("a" * 300, "/".join(["a" * 200] * 30), "file/below", "socket"):
+        with pytest.raises(BodyNotFoundError):
+            read(f"file://{tmp_path}", f"file://{tmp_path}/{name}")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ESTALE, errno.ETIMEDOUT])
+def test_what_a_path_does_not_cause_may_pass(number: int) -> None:
+    """A disk, a network or a limit of this process."""
+    assert path_error("file:///a", OSError(number, "")) is None
+
+
 def test_a_body_over_http_is_read(server: BodyServer) -> None:
     """With its query; with a length, in chunks, and up to the end of the connection."""
     server.answers["/a?b=c"] = whole(BODY)
@@ -101,7 +134,16 @@ def test_a_body_over_http_is_read(server: BodyServer) -> None:
         (whole(b"", status="404 Not Found"), BodyNotFoundError),
         (whole(b"", status="410 Gone"), BodyNotFoundError),
         (whole(b"", status="403 Forbidden"), ReferenceRefusedError),
-        (whole(b"", status="206 Partial Content"), BodyStoreError),
+        (whole(b"", status="206 Partial Content"), BrokenAnswerError),
+        (whole(b"", status="204 No Content"), BrokenAnswerError),
+        (whole(b"", status="999 What"), BrokenAnswerError),
+        (whole(b"", *(f"X-{n}: a" for n in range(101))), BrokenAnswerError),
+        (keeping(b"HTTP/1.1 200 OK\r\nContent-Length: zz\r\n\r\nabc"), BrokenAnswerError),
+        (keeping(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nabc"), BrokenAnswerError),
+        (
+            keeping(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 1\r\n\r\nabc"),
+            BrokenAnswerError,
+        ),
         (whole(b"", status="429 Too Many Requests"), BodyStoreError),
         (whole(b"", status="503 Service Unavailable"), BodyStoreError),
         (whole(BODY, "Content-Encoding: gzip"), ReferenceRefusedError),
@@ -110,7 +152,7 @@ def test_a_body_over_http_is_read(server: BodyServer) -> None:
         (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx"), BodyStoreError),
         (raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nx"), BodyStoreError),
         (raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nz\r\nx"), BodyStoreError),
-        (raw(b"what"), BodyStoreError),
+        (raw(b"what"), BrokenAnswerError),
         (raw(b""), BodyStoreError),
     ],
 )
@@ -120,8 +162,9 @@ def test_a_bad_answer_over_http_has_its_error(
     """What may pass is one kind, and what never will is another."""
     server.answers["/a"] = answer
 
-    with pytest.raises(error):
+    with pytest.raises(error) as found:
         read(server.url, f"{server.url}/a")
+    assert found.type is error
 
 
 def test_a_connection_is_kept_for_the_next_body(server: BodyServer) -> None:

@@ -7,7 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from topicserve.backends.references.allow_list import Location
-from topicserve.backends.references.errors import BodyNotFoundError, ReferenceRefusedError
+from topicserve.backends.references.errors import (
+    BodyNotFoundError,
+    ReferenceRefusedError,
+    path_error,
+)
 from topicserve.backends.references.reading import OpenBody, ReadLimits
 
 
@@ -29,10 +33,8 @@ def open_file(location: Location, limits: ReadLimits) -> Iterator[OpenBody]:
         descriptor = os.open(
             location.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         )
-    except (FileNotFoundError, NotADirectoryError):
-        raise BodyNotFoundError(f"{location.url} does not exist") from None
-    except PermissionError:
-        raise ReferenceRefusedError(f"{location.url} may not be read by this process") from None
+    except OSError as error:
+        raise path_error(location.url, error) or error from None
     try:
         found = os.fstat(descriptor)
         _check_place(location, descriptor, found)

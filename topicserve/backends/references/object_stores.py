@@ -12,7 +12,7 @@ from topicserve.backends.references.allow_list import Location
 from topicserve.backends.references.errors import (
     BodyNotFoundError,
     BodyStoreError,
-    ReferenceRefusedError,
+    path_error,
 )
 from topicserve.backends.references.reading import OpenBody, ReadLimits
 from topicserve.errors import TopicserveError
@@ -53,13 +53,11 @@ def open_object(location: Location, limits: ReadLimits) -> Iterator[OpenBody]:
     limits.remaining_seconds()
     try:
         content, size = _read(location, limits)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise BodyNotFoundError(f"{location.url} does not exist") from None
-    except PermissionError as error:
-        raise ReferenceRefusedError(f"{location.url} is refused: {error}") from None
     except TopicserveError:
         raise
     except Exception as error:  # each file system raises what its client does
+        if isinstance(error, OSError) and (final := path_error(location.url, error)):
+            raise final from None
         problem = f"{type(error).__name__}: {error}"
         raise BodyStoreError(f"{location.url} cannot be read: {problem}") from None
     yield _WholeBody(content, size)

@@ -16,6 +16,7 @@ from topicserve.backends.references.allow_list import HTTPS, Location
 from topicserve.backends.references.errors import (
     BodyNotFoundError,
     BodyStoreError,
+    BrokenAnswerError,
     ReferenceRefusedError,
 )
 from topicserve.backends.references.reading import OpenBody, ReadLimits
@@ -24,6 +25,8 @@ _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "topic
 _NOT_FOUND = (404, 410)
 # The server asks for patience: too early, too many requests, timeout.
 _LATER = (408, 425, 429)
+# The connection has ended early, which may pass.
+_CUT_OFF = (http.client.IncompleteRead, http.client.RemoteDisconnected)
 
 
 class _OpenResponse:
@@ -40,7 +43,8 @@ class _OpenResponse:
         try:
             return self._response.read1(max_bytes)  # what has come, not all of it
         except http.client.HTTPException as error:
-            raise BodyStoreError(f"the body was cut off: {error!r}") from None
+            kind = BodyStoreError if isinstance(error, _CUT_OFF) else BrokenAnswerError
+            raise kind(f"the body was cut off: {error!r}") from None
 
 
 class _Idle(threading.local):
@@ -79,7 +83,8 @@ def open_response(location: Location, limits: ReadLimits) -> Iterator[OpenBody]:
             response.close()
             _idle.by_server[server] = connection
     except (http.client.HTTPException, ValueError) as error:
-        raise BodyStoreError(f"{location.url}: no HTTP answer: {error!r}") from None
+        kind = BodyStoreError if isinstance(error, _CUT_OFF) else BrokenAnswerError
+        raise kind(f"{location.url}: no HTTP answer: {error!r}") from None
     finally:
         if _idle.by_server.get(server) is not connection:
             connection.close()
@@ -115,6 +120,7 @@ def _tls_context() -> ssl.SSLContext:
 
 def _check_response(location: Location, response: http.client.HTTPResponse) -> None:
     status = response.status
+    _check_length(location, response)
     if status == http.client.OK:
         coding = response.getheader("Content-Encoding", "identity").lower()
         if coding != "identity":
@@ -127,7 +133,17 @@ def _check_response(location: Location, response: http.client.HTTPResponse) -> N
         raise ReferenceRefusedError(f"{said}; redirects are not followed")
     if 400 <= status < 500 and status not in _LATER:
         raise ReferenceRefusedError(said)
-    raise BodyStoreError(said)
+    if 500 <= status < 600 or status in _LATER:
+        raise BodyStoreError(said)
+    raise BrokenAnswerError(said)
+
+
+def _check_length(location: Location, response: http.client.HTTPResponse) -> None:
+    """Refuse what Python's client takes for no length: it would read until the time is over."""
+    lengths = set(response.headers.get_all("Content-Length", []))
+    if len(lengths) > 1 or any(not (one.isascii() and one.isdigit()) for one in lengths):
+        found = sorted(one[:32] for one in lengths)
+        raise BrokenAnswerError(f"{location.url} is answered with the Content-Length {found}")
 
 
 def _shut_down(sock: socket.socket) -> None:

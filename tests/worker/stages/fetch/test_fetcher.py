@@ -12,6 +12,7 @@ from tests.support.stages.records import a_kafka_record, an_id
 from tests.worker.test_pipeline import PARTITIONS, World
 from topicserve.backends.broker import metadata_of
 from topicserve.backends.errors import RecordTooLargeError
+from topicserve.backends.references.errors import BrokenAnswerError
 from topicserve.protos.predict_pb2 import PredictRequest
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
 from topicserve.worker.config.dataref import DatarefConfig
@@ -490,6 +491,18 @@ def test_a_body_says_which_servable_answers_it() -> None:
     world.run()
 
     assert outcomes(world) == {0: "unknown_servable"}
+
+
+@guarantees
+def test_a_broken_answer_is_final_after_three_tries(guarantee: Guarantee) -> None:
+    """The store is not taken for unavailable."""
+    scripted({"0": Flaky(10**9, BrokenAnswerError("no HTTP")), "1": BODY})
+    world = a_world([referring(0), referring(1)], guarantee)
+    world.run()
+
+    assert outcomes(world) == {0: "dataref_unavailable", 1: "2.0"}
+    assert message_of(world, 0) == "not fetched in 3 tries: no HTTP"
+    assert world.metric("dataref_fetches_total", outcome="failed") == 3
 
 
 @guarantees

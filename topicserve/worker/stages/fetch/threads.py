@@ -14,6 +14,7 @@ from topicserve.backends.references.errors import (
     BodyMismatchError,
     BodyNotFoundError,
     BodyTooLargeError,
+    BrokenAnswerError,
     ReferenceRefusedError,
 )
 from topicserve.backends.references.reading import ReadLimits
@@ -34,6 +35,8 @@ MAX_LOST_THREADS = 64
 """Threads that may be left in a call that does not return; each is replaced by another."""
 _FIRST_PAUSE_SECONDS = 0.05
 _JITTER = 0.2
+# A proxy may break an answer once; a server that does so again and again is not away.
+_BROKEN_ANSWERS = 3
 # A store's own limit comes first where it has one: it says more.
 _GRACE_SECONDS = 1.0
 # How often it is looked whether there is room, which other stages make.
@@ -303,7 +306,12 @@ class FetchThreads:
         """Try again later what may pass, for as long as is configured."""
         now, waiting = self._clock(), one.waiting
         problem = str(error) if isinstance(error, TopicserveError) else error_text(error)
-        is_store = not one.is_short and one.queue.failed(waiting, one.started, now, problem)
+        is_broken = isinstance(error, BrokenAnswerError)
+        if is_broken:
+            one.queue.answered(now)
+        is_store = not (is_broken or one.is_short) and one.queue.failed(
+            waiting, one.started, now, problem
+        )
         if is_store and waiting.is_probe:
             # Its own time has not begun: few records are given up in a long outage.
             one.queue.put(waiting)
@@ -311,8 +319,11 @@ class FetchThreads:
         waiting.failures += 1
         if waiting.failures == 1:
             waiting.give_up_at = now + self._config.wait_seconds
-        if now < waiting.give_up_at:
-            one.queue.put(waiting, now + self._backoff.pause_seconds(waiting.failures))
+        waiting.broken_answers += is_broken
+        if now < waiting.give_up_at and waiting.broken_answers < _BROKEN_ANSWERS:
+            # A broken answer gets longer pauses: few tries must outlast a server that restarts.
+            pauses = waiting.failures + (_BROKEN_ANSWERS if is_broken else 0)
+            one.queue.put(waiting, now + self._backoff.pause_seconds(pauses))
             return
         gone = BodyUnavailableError(f"not fetched in {waiting.failures} tries: {problem}")
         self._done(waiting, Rejection(waiting.request, Reason.DATAREF_UNAVAILABLE, gone))

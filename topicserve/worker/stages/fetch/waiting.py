@@ -22,6 +22,8 @@ class Waiting:
     """What goes on in its place, once that is known."""
     failures: int = 0
     """How many of its tries failed, but for probes."""
+    broken_answers: int = 0
+    """How many of these were answered with what is no proper answer."""
     failed_at: float = float("inf")
     """When a try or a probe failed first."""
     probes: int = 0
