@@ -19,14 +19,15 @@ ROUND_SECONDS = FROZEN_SECONDS + LIMIT_SECONDS
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("broker_name", ["embedded"], indirect=True)
+@pytest.mark.parametrize("client", ["confluent"])
 def test_members_leave_under_load_again_and_again(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server, client: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With records coming and another member there: each close takes part in a rebalance first."""
     program = [sys.executable, "-m", "tests.support.kafka.leaving"]
     arguments = [server.bootstrap_servers, str(GROUPS), str(ROUNDS)]
     processes = [
-        ChildProcess([*program, *arguments], tmp_path / f"leaving-{number}.log")
+        ChildProcess([*program, *arguments], tmp_path / f"{client}-{number}.log")
         for number in range(PROCESSES)
     ]
     started, slowest = time.monotonic(), 0.0
