@@ -25,8 +25,6 @@ _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "topic
 _NOT_FOUND = (404, 410)
 # The server asks for patience: too early, too many requests, timeout.
 _LATER = (408, 425, 429)
-# The connection has ended early, which may pass.
-_CUT_OFF = (http.client.IncompleteRead, http.client.RemoteDisconnected)
 
 
 class _OpenResponse:
@@ -43,7 +41,7 @@ class _OpenResponse:
         try:
             return self._response.read1(max_bytes)  # what has come, not all of it
         except http.client.HTTPException as error:
-            kind = BodyStoreError if isinstance(error, _CUT_OFF) else BrokenAnswerError
+            kind = BodyStoreError if _is_cut_off(error) else BrokenAnswerError
             raise kind(f"the body was cut off: {error!r}") from None
 
 
@@ -83,7 +81,7 @@ def open_response(location: Location, limits: ReadLimits) -> Iterator[OpenBody]:
             response.close()
             _idle.by_server[server] = connection
     except (http.client.HTTPException, ValueError) as error:
-        kind = BodyStoreError if isinstance(error, _CUT_OFF) else BrokenAnswerError
+        kind = BodyStoreError if _is_cut_off(error) else BrokenAnswerError
         raise kind(f"{location.url}: no HTTP answer: {error!r}") from None
     finally:
         if _idle.by_server.get(server) is not connection:
@@ -144,6 +142,15 @@ def _check_length(location: Location, response: http.client.HTTPResponse) -> Non
     if len(lengths) > 1 or any(not (one.isascii() and one.isdigit()) for one in lengths):
         found = sorted(one[:32] for one in lengths)
         raise BrokenAnswerError(f"{location.url} is answered with the Content-Length {found}")
+
+
+def _is_cut_off(error: Exception) -> bool:
+    """Return whether the connection has ended early, which may pass."""
+    if not isinstance(error, http.client.IncompleteRead):
+        return isinstance(error, http.client.RemoteDisconnected)
+    # Python's client raises it for a chunk's size that is no number, too; at the end that is empty.
+    parsing = error.__context__
+    return not isinstance(parsing, ValueError) or str(parsing).endswith("b''")
 
 
 def _shut_down(sock: socket.socket) -> None:
