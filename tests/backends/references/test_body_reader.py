@@ -141,12 +141,13 @@ def test_a_store_that_is_away_loses_a_reader_nothing() -> None:
 
     scripted({**bodies, an_id(0): body})
     reader = ResultReader(consumer, "results", bodies=a_body_reader(timeout_seconds=0.05))
-    with pytest.raises(BackendUnavailableError, match="no route"):
+    # Of a slow machine the time may be over before the first try has failed.
+    with pytest.raises(BackendUnavailableError, match=r"no route|not read within"):
         read(reader)
     is_away.clear()
     scripted(bodies)
 
-    # Of a slow machine the time may be over again; nothing is lost then either.
+    # And here once more; nothing is lost then either.
     values: list[float] = []
     while len(values) < 2:
         with suppress(BackendUnavailableError):

@@ -8,8 +8,8 @@ from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.redis_store import RedisMetadataStore
 from topicserve.cli.standard_streams import drop_output
 from topicserve.worker.config.schema import WorkerConfig
+from topicserve.worker.http.server import READY_WITHOUT_HTTP
 from topicserve.worker.runtime.preflight import Preflight
-from topicserve.worker.supervisor.replica import READY_WITHOUT_HTTP
 from topicserve.worker.telemetry.logging import libraries_silenced, log_event
 
 # TensorFlow's own: 2 leaves errors only. It must be set before TensorFlow is imported.

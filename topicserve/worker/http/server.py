@@ -32,6 +32,8 @@ from topicserve.worker.http.pages import (
 )
 from topicserve.worker.telemetry.logging import log_event
 
+READY_WITHOUT_HTTP = "ready, without HTTP"
+"""What a worker prints in place of its address."""
 # The one that has been open longest is closed when there is one more.
 MAX_CONNECTIONS = 128
 # For a whole request and its answer. Prometheus' own default for a scrape is 10 seconds.

@@ -10,11 +10,10 @@ from io import BufferedReader
 from typing import Protocol, cast
 
 from topicserve.backoff import Backoff
+from topicserve.worker.http.server import READY_WITHOUT_HTTP
 
 MAX_LINE_BYTES = 1024 * 1024
 """What is kept of a line until its end has come."""
-READY_WITHOUT_HTTP = "ready, without HTTP"
-"""What a worker prints in place of its address."""
 STANDARD_OUTPUT = 1
 _READ_BYTES = 64 * 1024
 _READY = re.compile(rb"https?://|" + READY_WITHOUT_HTTP.encode())
