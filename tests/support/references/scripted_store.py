@@ -48,9 +48,12 @@ class ScriptedStore(fsspec.AbstractFileSystem):  # type: ignore[misc]
         return found if isinstance(found, bytes) else found()
 
 
+# At once: a fixture may open the scheme before any test has said what lies there.
+fsspec.register_implementation(SCHEME, ScriptedStore, clobber=True)
+
+
 def scripted(bodies: Mapping[str, bytes | Callable[[], bytes]]) -> type[ScriptedStore]:
-    """Register the store with these bodies, and return what it has been asked."""
-    fsspec.register_implementation(SCHEME, ScriptedStore, clobber=True)
+    """Have the store hold these bodies, and return what it has been asked."""
     ScriptedStore.bodies = bodies
     ScriptedStore.asked = Counter()
     ScriptedStore.at_once = ScriptedStore.most_at_once = 0
@@ -58,6 +61,6 @@ def scripted(bodies: Mapping[str, bytes | Callable[[], bytes]]) -> type[Scripted
 
 
 def a_store_with(bodies: Mapping[str, bytes | Callable[[], bytes]]) -> str:
-    """Register the store with these bodies, and return the prefix that they lie under."""
+    """Have the store hold these bodies, and return the prefix that they lie under."""
     scripted(bodies)
     return PREFIX
