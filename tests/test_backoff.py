@@ -30,3 +30,16 @@ def test_jitter_shortens_each_pause_by_a_share(jitter: float) -> None:
 
     assert all((1 - jitter) * due <= one <= due for one, due in zip(found, dues, strict=True))
     assert any(before != after for before, after in pairwise(found[10:]))
+
+
+@given(st.integers(1, 10**9), st.floats(0, 1e6))
+def test_a_try_after_a_pause_has_half_of_the_time_left(failures: int, left: float) -> None:
+    """Where hardly any time is left, there is no other try."""
+    backoff = Backoff(0.05, 10.0)
+
+    pause = backoff.pause_within(failures, left)
+
+    if left <= 0.05:
+        assert pause is None
+    else:
+        assert pause == min(backoff.pause_seconds(failures), left / 2)

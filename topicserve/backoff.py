@@ -31,6 +31,15 @@ class Backoff:
         due = self.first_seconds * 2.0 ** min(failures - 1, _MAX_EXPONENT)
         return min(due, self.max_seconds) * (1 - random.random() * self.jitter)
 
+    def pause_within(self, failures: int, left_seconds: float) -> float | None:
+        """Return the pause before a try that must end within what is left; None where none fits.
+
+        It leaves half of the time for the try: the last tries follow one another faster.
+        """
+        if left_seconds <= self.first_seconds:
+            return None
+        return min(self.pause_seconds(failures), left_seconds / 2)
+
     def pauses(self) -> Iterator[float]:
         """Yield the pauses after 1, 2, 3, ... failures, without end."""
         return map(self.pause_seconds, count(1))

@@ -1,4 +1,3 @@
-import errno
 import hashlib
 import os
 import socket
@@ -20,7 +19,6 @@ from topicserve.backends.references.errors import (
     BodyTooLargeError,
     BrokenAnswerError,
     ReferenceRefusedError,
-    path_error,
 )
 from topicserve.backends.references.reading import ReadLimits
 from topicserve.backends.references.stores import BodyStores
@@ -105,12 +103,6 @@ def test_a_name_that_no_file_can_have_is_final(tmp_path: Path) -> None:
     for name in ("a" * 300, "/".join(["a" * 200] * 30), "file/below", "socket"):
         with pytest.raises(BodyNotFoundError):
             read(f"file://{tmp_path}", f"file://{tmp_path}/{name}")
-
-
-@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ESTALE, errno.ETIMEDOUT])
-def test_what_a_path_does_not_cause_may_pass(number: int) -> None:
-    """A disk, a network or a limit of this process."""
-    assert path_error("file:///a", OSError(number, "")) is None
 
 
 def test_a_body_over_http_is_read(server: BodyServer) -> None:

@@ -48,3 +48,28 @@ def test_a_store_that_cannot_be_asked_is_a_problem(tmp_path: Path) -> None:
     assert "no directory" in said["dataref.allow[0]"][1]
     assert "cannot be reached" in said["dataref.allow[1]"][1]
     assert "nosuch" in said["dataref.allow[2]"][1]
+
+
+def test_a_place_that_no_result_can_be_stored_in_is_a_problem(tmp_path: Path) -> None:
+    """A file where the directory is wanted."""
+    (tmp_path / "file").write_bytes(b"")
+
+    severity, message = found(results=f"file://{tmp_path}/file/large")["dataref.results"]
+
+    assert severity is Severity.PROBLEM
+    assert "is no directory" in message
+
+
+def test_a_bucket_that_does_not_show_is_a_warning() -> None:
+    """It may be missing, or only its objects may be used."""
+    files = fsspec.filesystem("memory")
+    files.pipe_file("/bodies/a", b"")
+
+    said = found("memory://other/bodies", results="memory://bodies/large")
+
+    assert said["dataref.results"][0] is Severity.OK
+    severity, message = said["dataref.allow[0]"]
+    assert (severity, message) == (
+        Severity.WARNING,
+        "memory://other is not there, or may not be seen",
+    )

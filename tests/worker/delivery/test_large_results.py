@@ -1,6 +1,7 @@
 """Results that are too large for their topic lie in a store, and their records say where."""
 
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,20 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.support.servables.servables import Served
 from tests.support.stages.deliveries import limit_of
+from tests.support.stages.environments import an_environment
 from tests.support.stages.logged import Logged
-from tests.support.stages.records import a_kafka_record, an_id
+from tests.support.stages.records import ManualClock, a_kafka_record, a_request, an_id
 from tests.worker.delivery.test_topic_limit import LIMIT_BYTES, a_limit
 from tests.worker.stages.calls.test_second_tries import GUARANTEES, Padding, reason_of
 from tests.worker.test_pipeline import World
 from topicserve.backends.references.allow_list import AllowList, Location
+from topicserve.backends.references.errors import BodyStoreError, StoreRefusedError
 from topicserve.backends.references.header import read_reference
 from topicserve.backends.references.writing import write_body
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.worker.config.dataref import DatarefConfig
 from topicserve.worker.config.schema import Guarantee
+from topicserve.worker.delivery.large_results import MAX_REFUSALS, LargeResults, NotStoredError
 from topicserve.worker.runtime.topic_limit import TopicLimit
 
 COUNT = 30
@@ -155,13 +159,18 @@ def only_results(refuse: Callable[[OutgoingRecord], Any]) -> Callable[[OutgoingR
 class Failing:
     """A store that fails so often, and then writes."""
 
-    def __init__(self, failures: int) -> None:
+    def __init__(self, failures: int, error: Exception | None = None) -> None:
         self.failures = failures
+        self.error = error or OSError("disk full")
+        self.tries = 0
+        self._lock = threading.Lock()
 
     def __call__(self, location: Location, body: bytes) -> None:
-        self.failures -= 1
-        if self.failures >= 0:
-            raise OSError("disk full")
+        with self._lock:
+            self.tries += 1
+            is_failing = self.tries <= self.failures
+        if is_failing:
+            raise self.error
         write_body(location, body)
 
 
@@ -205,6 +214,98 @@ def test_a_store_that_stays_away_costs_its_time_once(tmp_path: Path) -> None:
             message = dict(sent.headers)["kafka_dlt-exception-message"] or b""
             assert b"was not stored: OSError: disk full" in message
     assert large.unavailable == f"file://{tmp_path}: OSError: disk full"
+
+
+REFUSED = StoreRefusedError("PermissionError: Access Denied")
+
+
+def not_stored(world: World) -> list[str]:
+    """Return what the dead letters say of the results that are too large."""
+    return [
+        (dict(sent.headers)["kafka_dlt-exception-message"] or b"").decode()
+        for sent in world.log.published
+        if reason_of(sent) == "result_too_large"
+    ]
+
+
+@GUARANTEES
+def test_a_store_that_refuses_is_not_waited_for(
+    guarantee: Guarantee, tmp_path: Path, logged: Logged
+) -> None:
+    """Its first result is tried three times, each other one once; all records have an outcome."""
+    dataref = DatarefConfig(results=f"file://{tmp_path}", wait_seconds=10_000.0)
+    world = a_world(tmp_path, guarantee, a_limit(), dataref=dataref)
+    large = world.stages.output.large
+    assert large is not None
+    large.write = store = Failing(10**9, REFUSED)
+
+    world.run()
+
+    message = f"the result is too large, and was not stored: {REFUSED}"
+    assert not_stored(world) == [message] * (COUNT // 3)
+    # Two batch threads may begin with one each.
+    assert store.tries <= COUNT // 3 + 2 * (MAX_REFUSALS - 1)
+    assert world.metric("retries_total", stage="store") == store.tries - COUNT // 3
+    assert large.unavailable == f"file://{tmp_path}: {REFUSED}"
+    assert logged("body_store_unavailable") == [
+        {"store": f"file://{tmp_path}", "problem": str(REFUSED)}
+    ]
+
+
+def test_a_store_that_no_longer_refuses_is_used_at_once(tmp_path: Path, logged: Logged) -> None:
+    """A right that was given in the meantime; refused again, it has its three tries again."""
+    world = a_world(tmp_path, Guarantee.AT_LEAST_ONCE, a_limit())
+    large = world.stages.output.large
+    assert large is not None
+    # Two batch threads may share them: one of the two has three.
+    large.write = Failing(2 * MAX_REFUSALS - 1, REFUSED)
+
+    world.run()
+
+    assert 1 <= len(not_stored(world)) <= MAX_REFUSALS
+    assert large.unavailable is None
+    assert logged("body_store_recovered") == [{"store": f"file://{tmp_path}"}]
+
+
+def test_a_directory_that_is_a_file_costs_large_results_alone(tmp_path: Path) -> None:
+    """The file system says so of its own: nothing waits for that to change."""
+    (tmp_path / "out").write_bytes(b"")
+    dataref = DatarefConfig(results=f"file://{tmp_path}", wait_seconds=10_000.0)
+    world = a_world(tmp_path, Guarantee.AT_LEAST_ONCE, a_limit(), dataref=dataref)
+
+    world.run()
+
+    by_offset(world)
+    assert len(not_stored(world)) == COUNT // 3
+    assert all("FileExistsError" in message for message in not_stored(world))
+
+
+@pytest.mark.parametrize("wait_seconds", [0.0, 25.0])
+def test_tries_end_with_the_time_for_them(tmp_path: Path, wait_seconds: float) -> None:
+    """A try that does not return is left behind when the time is over, not when it fails."""
+    clock = ManualClock()
+    dataref = DatarefConfig(
+        results=f"file://{tmp_path}", wait_seconds=wait_seconds, timeout_seconds=10.0
+    )
+    large = LargeResults(an_environment(clock=clock, dataref=dataref))
+    limits: list[float] = []
+
+    def call(work: Callable[[], None], timeout_seconds: float) -> None:  # noqa: ARG001
+        limits.append(timeout_seconds)
+        clock.advance(min(timeout_seconds, 9.0))
+        raise BodyStoreError("no answer")
+
+    large.calls.call = call  # type: ignore[method-assign]
+    started = clock()
+    for _ in range(2):
+        with pytest.raises(NotStoredError):
+            large.stored(a_request(), 1, OutgoingRecord("out", b"", b"x"))
+
+    if wait_seconds:
+        assert limits == pytest.approx([25.0, 16.0, 7.0, 10.0])
+        assert clock() - started == pytest.approx(25.0 + 9.0)
+    else:
+        assert limits == [10.0, 10.0]
 
 
 def test_storing_is_a_step_of_its_batch_in_traces(tmp_path: Path) -> None:

@@ -5,12 +5,11 @@ BackendError
   BodyNotFoundError: there is nothing at it  -> final
   BodyTooLargeError: the body is larger than allowed  -> final
   BodyMismatchError: the body has another hash  -> final
+  StoreRefusedError: the store takes no body there until someone changes it  -> a few tries
   BackendUnavailableError
     BodyStoreError: the store does not answer, or not in time  -> back off, try again
       BrokenAnswerError: it does, but the answer is no HTTP  -> try again a few times
 """
-
-import errno
 
 from topicserve.backends.errors import BackendError, BackendUnavailableError
 
@@ -31,28 +30,13 @@ class BodyMismatchError(BackendError):
     """The body has another hash than was given with its URL."""
 
 
+class StoreRefusedError(BackendError):
+    """The store takes no body there: its place, its rights or its settings must change first."""
+
+
 class BodyStoreError(BackendUnavailableError):
-    """The store did not answer, or not in time, or the body was cut off."""
+    """The store did not answer, or not in time, or has no room, or the body was cut off."""
 
 
 class BrokenAnswerError(BodyStoreError):
     """The server answered with what is no proper answer to the request."""
-
-
-# What a path causes by itself: no other try gives another answer.
-_NO_FILE = (
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ),
-    *(errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP),
-)
-_REFUSED = (errno.ELOOP, errno.EACCES, errno.EPERM)
-
-
-def path_error(url: str, error: OSError) -> BackendError | None:
-    """Return the final error of a path that cannot be opened; None for what may pass."""
-    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
-        return BodyNotFoundError(f"{url} does not exist")
-    if isinstance(error, PermissionError) or error.errno in _REFUSED:
-        return ReferenceRefusedError(f"{url} may not be read: {error.strerror or error}")
-    if error.errno in _NO_FILE:
-        return BodyNotFoundError(f"{url} is no file: {error.strerror}")
-    return None

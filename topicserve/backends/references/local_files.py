@@ -7,11 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from topicserve.backends.references.allow_list import Location
-from topicserve.backends.references.errors import (
-    BodyNotFoundError,
-    ReferenceRefusedError,
-    path_error,
-)
+from topicserve.backends.references.client_errors import path_error
+from topicserve.backends.references.errors import BodyNotFoundError, ReferenceRefusedError
 from topicserve.backends.references.reading import OpenBody, ReadLimits
 
 

@@ -9,13 +9,10 @@ from typing import Any
 
 from topicserve.backends.errors import BackendConfigError
 from topicserve.backends.references.allow_list import Location
-from topicserve.backends.references.errors import (
-    BodyNotFoundError,
-    BodyStoreError,
-    path_error,
-)
+from topicserve.backends.references.client_errors import object_error
+from topicserve.backends.references.errors import BodyNotFoundError
 from topicserve.backends.references.reading import OpenBody, ReadLimits
-from topicserve.errors import TopicserveError
+from topicserve.errors import TopicserveError, error_text
 
 _INSTALL = "fsspec is not installed: pip install topicserve[fsspec]"
 
@@ -43,8 +40,9 @@ def file_system(scheme: str) -> Any:
         raise BackendConfigError(f"{scheme}: {_INSTALL}") from None
     try:
         return fsspec.filesystem(scheme)
-    except (ImportError, ValueError) as error:
-        raise BackendConfigError(f"{scheme}: {error}") from None
+    # Each has settings of its own, and raises what it likes where one is missing.
+    except Exception as error:
+        raise BackendConfigError(f"{scheme}: {error_text(error)}") from None
 
 
 @contextmanager
@@ -56,10 +54,7 @@ def open_object(location: Location, limits: ReadLimits) -> Iterator[OpenBody]:
     except TopicserveError:
         raise
     except Exception as error:  # each file system raises what its client does
-        if isinstance(error, OSError) and (final := path_error(location.url, error)):
-            raise final from None
-        problem = f"{type(error).__name__}: {error}"
-        raise BodyStoreError(f"{location.url} cannot be read: {problem}") from None
+        raise object_error(location.url, error) from None
     yield _WholeBody(content, size)
 
 
@@ -82,11 +77,18 @@ def path_of(location: Location) -> str:
 
 
 def probe_file_system(prefix: Location) -> str:
-    """Return what a file system says of an allowed prefix."""
+    """Return what a file system says of an allowed prefix.
+
+    Raises BodyNotFoundError where it does not show the bucket, and ReferenceRefusedError where it
+    tells nothing: who may read and write objects need not be allowed to list them.
+    """
     files = file_system(prefix.scheme)
     try:
-        found = files.exists(path_of(prefix))
+        if files.exists(path_of(prefix)):
+            return "is there"
+        is_bucket_there = files.exists(prefix.host)
     except Exception as error:  # each file system raises what its client does
-        problem = f"{type(error).__name__}: {error}"
-        raise BodyStoreError(f"{prefix.url} cannot be asked: {problem}") from None
-    return "is there" if found else "can be asked, and has nothing there yet"
+        raise object_error(prefix.url, error) from None
+    if not is_bucket_there:
+        raise BodyNotFoundError(f"{prefix.scheme}://{prefix.host} is not there, or may not be seen")
+    return "can be asked, and has nothing there yet"

@@ -6,28 +6,69 @@ from pathlib import Path
 
 from topicserve.backends.errors import BackendConfigError
 from topicserve.backends.references.allow_list import FILE, HTTP, HTTPS, Location
-from topicserve.backends.references.object_stores import file_system, path_of
+from topicserve.backends.references.client_errors import write_error
+from topicserve.backends.references.object_stores import file_system, path_of, probe_file_system
 
 
 def write_body(location: Location, body: bytes) -> None:
     """Write a body, in the place of one that may be there.
 
-    Raises OSError, or what a file system's client raises; it may be called again then.
+    Raises BodyStoreError for what may pass, and StoreRefusedError for what may not. Blocks for as
+    long as a file system does.
     """
-    if location.scheme == FILE:
-        _write_file(Path(location.path), body)
-        return
-    files, path = file_system(location.scheme), path_of(location)
-    files.makedirs(path.rpartition("/")[0], exist_ok=True)
-    files.pipe_file(path, body)
+    try:
+        if location.scheme == FILE:
+            _write_file(Path(location.path), body)
+        else:
+            _write_object(location, body)
+    except Exception as error:  # each file system raises what its client does
+        raise write_error(error) from None
 
 
 def check_writable(location: Location) -> None:
-    """Raise BackendConfigError for a place that nothing can be written to."""
+    """Raise BackendConfigError for a place that nothing can be written to. Asks no server."""
     if location.scheme in (HTTP, HTTPS):
         raise BackendConfigError(f"{location.url} cannot be written to: use a store or file:")
     if location.scheme != FILE:
         file_system(location.scheme)
+    elif problem := _directory_problem(Path(location.path)):
+        raise BackendConfigError(f"{location.url} cannot be written to: {problem}")
+
+
+def probe_writable(location: Location) -> str:
+    """Return what is to be said of a place to write to; nothing is written.
+
+    Raises one of `errors`, or BackendConfigError. For `topicserve check`.
+    """
+    check_writable(location)
+    if location.scheme != FILE:
+        return probe_file_system(location)
+    is_there = Path(location.path).is_dir()
+    return "is a directory" if is_there else "is made when a result is stored"
+
+
+def _directory_problem(path: Path) -> str | None:
+    """Return why a directory cannot be made, or written to; None where nothing is known."""
+    while not os.path.lexists(path):
+        path = path.parent
+    if not path.is_dir():
+        return f"{path} is no directory"
+    if not os.access(path, os.W_OK | os.X_OK):
+        return f"this process may not write to {path}"
+    return None
+
+
+def _write_object(location: Location, body: bytes) -> None:
+    files, path = file_system(location.scheme), path_of(location)
+    try:
+        files.pipe_file(path, body)
+    except FileNotFoundError:
+        # Nearly always the directory; but no bucket is made: its name may be wrong, and its region,
+        # its owner's rights and its expiry are not ours to choose.
+        if not files.exists(location.host):
+            raise FileNotFoundError(f"there is no {location.scheme}://{location.host}") from None
+        files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        files.pipe_file(path, body)
 
 
 def _write_file(path: Path, body: bytes) -> None:

@@ -10,17 +10,23 @@ from contextlib import AbstractContextManager, nullcontext
 from msgspec.structs import replace
 
 from topicserve.backends.references.allow_list import Location, read_prefix
+from topicserve.backends.references.errors import StoreRefusedError
 from topicserve.backends.references.header import reference_headers
 from topicserve.backends.references.writing import write_body
 from topicserve.errors import TopicserveError
 from topicserve.servables.core.errors import error_text
 from topicserve.wire.kafka_record import OutgoingRecord
+from topicserve.worker.delivery.bounded_calls import BoundedCalls
 from topicserve.worker.runtime.environment import Environment
+from topicserve.worker.runtime.retry import ShutdownRequestedError
 from topicserve.worker.stages.request import Polled, Request
 from topicserve.worker.telemetry.logging import log_event
 
 # Ids that are a file's name on any system; others are named by their hash.
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+# A right that was just given, or a directory that another process removes, passes with a moment.
+MAX_REFUSALS = 3
 
 
 class NotStoredError(TopicserveError):
@@ -31,21 +37,25 @@ class LargeResults:
     """Writes results under the prefix of `dataref.results`. Any thread may call it.
 
     While the store does not answer its callers wait, for `dataref.wait_seconds` from its first
-    failure on; after that each result is tried once, until the store answers again.
+    failure on; after that each result is tried once, until the store answers again. A store that
+    refuses is not away: a result is tried a few times, and once where it refused the one before.
     """
 
     def __init__(self, environment: Environment) -> None:
         config = environment.config
         self._prefix = read_prefix(config.dataref.results)
         self._wait_seconds = config.dataref.wait_seconds
+        self._timeout_seconds = config.dataref.timeout_seconds
         self._topic = config.topics.output
         self._metrics = environment.metrics
         self._retry_loop = environment.retry_loop
         self._clock = environment.clock
         self._lock = threading.Lock()
         self._failing_since: float | None = None
+        self._is_refusing = False
         self.unavailable: str | None = None
         """Why the store does not answer at present, for readiness; one assignment, no lock."""
+        self.calls = BoundedCalls(environment.retry_loop, environment.clock)
         self.write = write_body
         """Replaced in tests."""
         self.observe: Callable[[int], AbstractContextManager[object]] = lambda _: nullcontext()
@@ -60,25 +70,38 @@ class LargeResults:
         body = result.value or b""
         digest = hashlib.sha256(body).hexdigest()
         location = self._location(polled, version, digest)
-        for attempt in self._retry_loop.tries():
-            if attempt:
-                self._metrics.retries.labels("store").inc()
-            started = self._clock()
-            try:
-                with self.observe(len(body)), self._metrics.result_store_seconds.time():
-                    self.write(location, body)
-            # Each file system raises what its client does; the result is as good as before.
-            except Exception as error:
-                problem = str(error) if isinstance(error, TopicserveError) else error_text(error)
-                if self._has_failed(started, problem):
-                    message = f"the result is too large, and was not stored: {problem}"
-                    raise NotStoredError(message) from None
-            else:
-                break
+        self._write(location, body)
         self._note_stored(len(body))
         headers = [*reference_headers(location.escaped_url, digest), *result.headers]
         # Empty, not null: a topic that is compacted would take a null for a deletion.
         return replace(result, value=b"", headers=headers)
+
+    def _write(self, location: Location, body: bytes) -> None:
+        """Write a body, with as many tries as there is use and time for."""
+        failures = refusals = 0
+        while True:
+            started = self._clock()
+            left = self._left_seconds(started)
+            # Each result has one whole try, however long its store has been away.
+            seconds = left if failures else max(left, self._timeout_seconds)
+            try:
+                with self.observe(len(body)), self._metrics.result_store_seconds.time():
+                    self.calls.call(lambda: self.write(location, body), seconds)
+            except ShutdownRequestedError:
+                raise
+            # The result is as good as before, whatever a file system's client raises.
+            except Exception as error:
+                problem = str(error) if isinstance(error, TopicserveError) else error_text(error)
+                failures += 1
+                refusals += (is_refusal := isinstance(error, StoreRefusedError))
+                pause = self._pause_after(started, failures, refusals if is_refusal else 0, problem)
+            else:
+                return
+            if pause is None:
+                message = f"the result is too large, and was not stored: {problem}"
+                raise NotStoredError(message)
+            self._metrics.retries.labels("store").inc()
+            self._retry_loop.pause(pause)
 
     def _location(self, polled: Polled, version: int, digest: str) -> Location:
         """Return where a result is stored: under a name that no other content ever has.
@@ -90,26 +113,41 @@ class LargeResults:
             found = "~" + hashlib.sha256(found.encode()).hexdigest()
         return self._prefix.below(self._topic, f"{found}-{version}-{digest}")
 
-    def _has_failed(self, started: float, problem: str) -> bool:
-        """Note a failure; return whether the store has failed for so long that none waits."""
-        now = self._clock()
+    def _left_seconds(self, now: float) -> float:
+        """Return for how long a store that does not answer is waited for from now on."""
+        since = self._failing_since
+        return self._wait_seconds - (0.0 if since is None else now - since)
+
+    def _pause_after(
+        self, started: float, failures: int, refusals: int, problem: str
+    ) -> float | None:
+        """Note a failure; return the pause before the next try, None where there is to be none.
+
+        `refusals` is 0 for a failure that may pass.
+        """
+        now, backoff = self._clock(), self._retry_loop.backoff
         with self._lock:
-            is_first = self._failing_since is None
-            if self._failing_since is None:
-                self._failing_since = started
-            has_failed = now - self._failing_since >= self._wait_seconds
+            is_first = self.unavailable is None
             self.unavailable = f"{self._prefix.url}: {problem}"
+            pause: float | None
+            if refusals:
+                self._is_refusing = self._is_refusing or refusals >= MAX_REFUSALS
+                pause = None if self._is_refusing else backoff.pause_seconds(refusals)
+            else:
+                if self._failing_since is None:
+                    self._failing_since = started
+                pause = backoff.pause_within(failures, self._left_seconds(now))
         if is_first:
             log_event(
                 "body_store_unavailable", logging.WARNING, store=self._prefix.url, problem=problem
             )
-        return has_failed
+        return pause
 
     def _note_stored(self, size_bytes: int) -> None:
         self._metrics.stored_results.inc()
         self._metrics.stored_result_bytes.inc(size_bytes)
         with self._lock:
-            was_failing, self._failing_since = self._failing_since is not None, None
-            self.unavailable = None
+            was_failing, self.unavailable = self.unavailable is not None, None
+            self._failing_since, self._is_refusing = None, False
         if was_failing:
             log_event("body_store_recovered", store=self._prefix.url)

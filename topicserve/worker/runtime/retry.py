@@ -29,15 +29,18 @@ class RetryLoop:
         """End all waiting, now and from now on."""
         self._given_up.set()
 
+    def pause(self, seconds: float) -> None:
+        """Wait so long; raises ShutdownRequestedError once the loop is shut down."""
+        if self._given_up.wait(seconds):
+            raise ShutdownRequestedError
+
     def tries(self) -> Iterator[int]:
         """Yield 0, 1, 2, ... with growing pauses between.
 
         Raises ShutdownRequestedError once the loop is shut down.
         """
-        if self._given_up.is_set():
-            raise ShutdownRequestedError
+        self.pause(0)
         yield 0  # nearly always enough: pauses are worked out for what failed alone
         for attempt, pause in enumerate(self.backoff.pauses(), 1):
-            if self._given_up.wait(pause):
-                raise ShutdownRequestedError
+            self.pause(pause)
             yield attempt

@@ -295,6 +295,30 @@ def test_a_deadline_ends_the_waiting() -> None:
     assert "0" not in store.asked
 
 
+def test_a_record_is_given_up_in_time_though_its_turn_does_not_come() -> None:
+    """The only thread is held up by another body for as long as that may take."""
+    over = threading.Event()
+
+    def hang() -> bytes:
+        over.wait(PATIENCE_SECONDS)
+        return BODY
+
+    scripted({"0": Flaky(10**9, OSError("no route")), "1": hang})
+    config = replace(ALLOWED, threads=1, wait_seconds=0.3, timeout_seconds=2 * PATIENCE_SECONDS)
+    world = a_world([referring(0), referring(1)], Guarantee.AT_LEAST_ONCE, dataref=config)
+    world.each_poll = lambda: over.set() if world.log.published else None  # type: ignore[method-assign]
+
+    try:
+        world.run()
+    finally:
+        is_hanging = not over.is_set()
+        over.set()
+
+    assert not is_hanging
+    assert outcomes(world) == {0: "dataref_unavailable", 1: "2.0"}
+    assert world.log.ids()[0] == an_id(0)
+
+
 def test_a_call_that_does_not_return_is_given_up_and_its_thread_replaced() -> None:
     """With one thread alone, other bodies come all the same, and that one is tried again."""
     over, hangs = threading.Event(), iter([True])
@@ -510,17 +534,18 @@ def test_bodies_that_always_fail_hold_up_no_others(guarantee: Guarantee) -> None
     """More of them than threads, and in front of all others of the same store."""
     answered, bad = threading.Event(), 2 * ALLOWED.threads
 
+    def good() -> bytes:
+        if all(store.asked[str(n)] for n in range(bad + 20)):
+            answered.set()
+        return BODY
+
     def body() -> bytes:
+        good()  # any of them may be the last one that is asked for
         if not answered.is_set():
             raise OSError("no route")
         return BODY
 
-    def last() -> bytes:
-        if store.asked.total() >= bad + 20 and all(store.asked[str(n)] for n in range(bad + 20)):
-            answered.set()
-        return BODY
-
-    names = {str(n): body if n < bad else last for n in range(bad + 20)}
+    names = {str(n): body if n < bad else good for n in range(bad + 20)}
     store = scripted(names)
     world = a_world([referring(n) for n in range(bad + 20)], guarantee)
 

@@ -3,6 +3,7 @@
 import heapq
 import logging
 import random
+from collections.abc import Iterator
 
 from topicserve.backoff import Backoff
 from topicserve.worker.stages.fetch.waiting import Waiting
@@ -99,6 +100,13 @@ class StoreQueue:
         waiting.is_probe = True
         waiting.probes += 1
         return waiting
+
+    def queued(self) -> Iterator[Waiting]:
+        """Yield the bodies that are to be fetched, and those that were given up meanwhile."""
+        for _, waiting in (*self._ready, *self._again):
+            yield waiting
+        for _, _, waiting in self._later:
+            yield waiting
 
     def ended(self, waiting: Waiting) -> None:
         """Note that a body that was taken is no longer being read."""

@@ -5,7 +5,6 @@ import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
@@ -19,28 +18,25 @@ from topicserve.backends.references.errors import (
 )
 from topicserve.backends.references.reading import ReadLimits
 from topicserve.backends.references.stores import BodyStores
-from topicserve.backoff import Backoff
 from topicserve.errors import TopicserveError
 from topicserve.servables.core.errors import error_text
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.stages.decode import Decoder
+from topicserve.worker.stages.fetch.patience import BodyUnavailableError, Patience
 from topicserve.worker.stages.fetch.store_queue import StoreQueue
 from topicserve.worker.stages.fetch.waiting import Waiting
-from topicserve.worker.stages.predict import DeadlineError
 from topicserve.worker.stages.request import FetchedRequest, HeldBody, Rejection, Request
 
 MAX_LOST_THREADS = 64
 """Threads that may be left in a call that does not return; each is replaced by another."""
-_FIRST_PAUSE_SECONDS = 0.05
-_JITTER = 0.2
-# A proxy may break an answer once; a server that does so again and again is not away.
-_BROKEN_ANSWERS = 3
 # A store's own limit comes first where it has one: it says more.
 _GRACE_SECONDS = 1.0
 # How often it is looked whether there is room, which other stages make.
 _LOOK_SECONDS = 0.05
+# How often it is looked for records whose time ends while they wait for their turn.
+_EXPIRY_SECONDS = 1.0
 # How fast the size that bodies are expected to have follows those that come.
 _DECAY = 0.9
 
@@ -54,10 +50,6 @@ _FINAL: tuple[tuple[type[Exception], Reason], ...] = (
 Observe = Callable[[Request, Location], AbstractContextManager[object]]
 
 
-class BodyUnavailableError(TopicserveError):
-    """The store of a record's body did not answer for too long."""
-
-
 @dataclass(slots=True, eq=False)
 class _Try:
     """One try to fetch a body, by one thread."""
@@ -68,7 +60,7 @@ class _Try:
     started: float
     timeout_seconds: float
     is_short: bool
-    """Whether the record's deadline left less time than a try may take."""
+    """Whether its record left less time than a try may take: it says less of the store."""
     is_abandoned: bool = False
 
 
@@ -94,7 +86,6 @@ class FetchThreads:
         self._metrics = environment.metrics
         self._fatal = environment.fatal
         self._clock = environment.clock
-        self._wall_clock = environment.wall_clock
         self._tracker = tracker
         self.decoder = decoder
         """Used by one thread at a time."""
@@ -103,15 +94,16 @@ class FetchThreads:
         self._done = done
         self.observe: Observe = lambda _, __: nullcontext()
         """Entered around each try."""
-        most = environment.config.delivery.max_retry_pause_seconds
-        self._backoff = Backoff(_FIRST_PAUSE_SECONDS, most, _JITTER)
+        self._patience = Patience(environment)
         self._queues = {
-            prefix: StoreQueue(prefix.url, self._backoff) for prefix in stores.allow_list.prefixes
+            prefix: StoreQueue(prefix.url, self._patience.backoff)
+            for prefix in stores.allow_list.prefixes
         }
         self._decoding = threading.Lock()
         self._tries: set[_Try] = set()
         self._held: weakref.WeakSet[HeldBody] = weakref.WeakSet()
         self._expected_bytes = float(self._config.max_bytes)
+        self._expire_at = 0.0
         self._threads = 0
         self._lost = 0
         self._closed = False
@@ -133,14 +125,17 @@ class FetchThreads:
         return any(one.waiting is waiting for one in self._tries)
 
     def step(self) -> None:
-        """Give up tries that do not return; the polling thread calls it at every turn."""
-        if not self._tries:  # nearly always: without the lock
-            return
+        """Give up what takes too long; the polling thread calls it at every turn."""
         now = self._clock()
+        if not self._tries and now < self._expire_at:  # nearly always: without the lock
+            return
         with self._changed:
             for one in list(self._tries):
                 if now - one.started > one.timeout_seconds + _GRACE_SECONDS:
                     self._abandon(one, now)
+            if now >= self._expire_at:
+                self._expire_at = now + _EXPIRY_SECONDS
+                self._expire(now)
 
     def problems(self) -> list[str]:
         """Return which stores do not answer, and why. Any thread may call it."""
@@ -208,24 +203,27 @@ class FetchThreads:
 
     def _begin(self, queue: StoreQueue, waiting: Waiting, now: float) -> _Try | None:
         """Begin a try, unless there is no use in it any more."""
-        timeout = left = self._config.timeout_seconds
-        deadline = waiting.request.input.deadline
         if waiting.outcome is not None:
             return None
         if waiting.is_revoked:
             self._done(waiting, waiting.request)
             return None
-        if deadline is not None:
-            left = (deadline - datetime.fromtimestamp(self._wall_clock(), UTC)).total_seconds()
-        if left <= 0:
-            error = DeadlineError(f"the deadline {deadline} had passed before the body was fetched")
-            self._done(waiting, Rejection(waiting.request, Reason.DEADLINE_EXCEEDED, error))
+        if (rejection := self._patience.ended(waiting, now)) is not None:
+            self._done(waiting, rejection)
             return None
-        seconds = min(timeout, left)
+        seconds = self._patience.try_seconds(waiting, now)
         limits = ReadLimits(self._config.max_bytes, seconds, self._tracker.count_bytes, self._clock)
-        one = _Try(waiting, queue, limits, now, seconds, seconds < timeout)
+        one = _Try(waiting, queue, limits, now, seconds, self._patience.is_short(seconds))
         self._tries.add(one)
         return one
+
+    def _expire(self, now: float) -> None:
+        """Give up records whose time ended before their turn came."""
+        for queue in self._queues.values():
+            for waiting in list(queue.queued()):
+                is_open = waiting.outcome is None and not waiting.is_revoked
+                if is_open and (rejection := self._patience.ended(waiting, now)) is not None:
+                    self._done(waiting, rejection)
 
     def _fetch(self, one: _Try) -> Request | Rejection | Exception:
         """Return what becomes of a record, or why its body could not be read."""
@@ -309,21 +307,19 @@ class FetchThreads:
         is_broken = isinstance(error, BrokenAnswerError)
         if is_broken:
             one.queue.answered(now)
-        is_store = not (is_broken or one.is_short) and one.queue.failed(
+        # A deadline or the end of its time cut it off, which says nothing of the store.
+        was_cut = one.is_short and now - one.started >= one.timeout_seconds
+        is_store = not (is_broken or was_cut) and one.queue.failed(
             waiting, one.started, now, problem
         )
         if is_store and waiting.is_probe:
             # Its own time has not begun: few records are given up in a long outage.
             one.queue.put(waiting)
             return
-        waiting.failures += 1
-        if waiting.failures == 1:
-            waiting.give_up_at = now + self._config.wait_seconds
-        waiting.broken_answers += is_broken
-        if now < waiting.give_up_at and waiting.broken_answers < _BROKEN_ANSWERS:
-            # A broken answer gets longer pauses: few tries must outlast a server that restarts.
-            pauses = waiting.failures + (_BROKEN_ANSWERS if is_broken else 0)
-            one.queue.put(waiting, now + self._backoff.pause_seconds(pauses))
-            return
-        gone = BodyUnavailableError(f"not fetched in {waiting.failures} tries: {problem}")
-        self._done(waiting, Rejection(waiting.request, Reason.DATAREF_UNAVAILABLE, gone))
+        next_try = self._patience.after_failure(
+            waiting, one.started, now, problem, is_broken=is_broken
+        )
+        if isinstance(next_try, Rejection):
+            self._done(waiting, next_try)
+        else:
+            one.queue.put(waiting, now + next_try)

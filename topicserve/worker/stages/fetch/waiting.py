@@ -31,6 +31,9 @@ class Waiting:
     is_probe: bool = False
     """Whether its present try is one of these."""
     give_up_at: float = float("inf")
+    """When its tries must have ended, from its first failure on."""
+    problem: str = ""
+    """Why its last try failed."""
 
     @property
     def is_revoked(self) -> bool:
