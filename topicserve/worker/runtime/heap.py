@@ -13,8 +13,9 @@ import os
 from collections.abc import Mapping
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-ARENAS = 2
-"""One heap for most threads costs nothing, since the interpreter's lock has them take turns."""
+ARENAS = 3
+"""Most threads take turns for the interpreter's lock and can share a heap; librdkafka's do not.
+With two heaps a record costs a twentieth more CPU (`python -m benchmarks.kinds --only ONNX`)."""
 MMAP_THRESHOLD_BYTES = 8 * 1024 * 1024
 """Larger blocks go back to the system when they are freed: 1,024 rows of 1,024 floats stay."""
 TRIM_THRESHOLD_BYTES = 12 * 1024 * 1024
