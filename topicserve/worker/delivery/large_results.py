@@ -16,7 +16,7 @@ from topicserve.backends.references.writing import write_body
 from topicserve.errors import TopicserveError
 from topicserve.servables.core.errors import error_text
 from topicserve.wire.kafka_record import OutgoingRecord
-from topicserve.worker.delivery.bounded_calls import BoundedCalls
+from topicserve.worker.delivery.store_calls import StoreCalls
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.retry import ShutdownRequestedError
 from topicserve.worker.stages.request import Polled, Request
@@ -55,7 +55,7 @@ class LargeResults:
         self._is_refusing = False
         self.unavailable: str | None = None
         """Why the store does not answer at present, for readiness; one assignment, no lock."""
-        self.calls = BoundedCalls(environment.retry_loop, environment.clock)
+        self.calls = StoreCalls(environment.retry_loop, environment.clock)
         self.write = write_body
         """Replaced in tests."""
         self.observe: Callable[[int], AbstractContextManager[object]] = lambda _: nullcontext()

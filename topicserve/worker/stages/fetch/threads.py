@@ -24,8 +24,8 @@ from topicserve.wire.dead_letter import Reason
 from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.stages.decode import Decoder
-from topicserve.worker.stages.fetch.patience import BodyUnavailableError, Patience
 from topicserve.worker.stages.fetch.store_queue import StoreQueue
+from topicserve.worker.stages.fetch.time_limits import BodyUnavailableError, TimeLimits
 from topicserve.worker.stages.fetch.waiting import Waiting
 from topicserve.worker.stages.request import FetchedRequest, HeldBody, Rejection, Request
 
@@ -94,9 +94,9 @@ class FetchThreads:
         self._done = done
         self.observe: Observe = lambda _, __: nullcontext()
         """Entered around each try."""
-        self._patience = Patience(environment)
+        self._time_limits = TimeLimits(environment)
         self._queues = {
-            prefix: StoreQueue(prefix.url, self._patience.backoff)
+            prefix: StoreQueue(prefix.url, self._time_limits.backoff)
             for prefix in stores.allow_list.prefixes
         }
         self._decoding = threading.Lock()
@@ -208,12 +208,12 @@ class FetchThreads:
         if waiting.is_revoked:
             self._done(waiting, waiting.request)
             return None
-        if (rejection := self._patience.ended(waiting, now)) is not None:
+        if (rejection := self._time_limits.ended(waiting, now)) is not None:
             self._done(waiting, rejection)
             return None
-        seconds = self._patience.try_seconds(waiting, now)
+        seconds = self._time_limits.try_seconds(waiting, now)
         limits = ReadLimits(self._config.max_bytes, seconds, self._tracker.count_bytes, self._clock)
-        one = _Try(waiting, queue, limits, now, seconds, self._patience.is_short(seconds))
+        one = _Try(waiting, queue, limits, now, seconds, self._time_limits.is_short(seconds))
         self._tries.add(one)
         return one
 
@@ -222,7 +222,7 @@ class FetchThreads:
         for queue in self._queues.values():
             for waiting in list(queue.queued()):
                 is_open = waiting.outcome is None and not waiting.is_revoked
-                if is_open and (rejection := self._patience.ended(waiting, now)) is not None:
+                if is_open and (rejection := self._time_limits.ended(waiting, now)) is not None:
                     self._done(waiting, rejection)
 
     def _fetch(self, one: _Try) -> Request | Rejection | Exception:
@@ -316,7 +316,7 @@ class FetchThreads:
             # Its own time has not begun: few records are given up in a long outage.
             one.queue.put(waiting)
             return
-        next_try = self._patience.after_failure(
+        next_try = self._time_limits.after_failure(
             waiting, one.started, now, problem, is_broken=is_broken
         )
         if isinstance(next_try, Rejection):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.stages.records import ManualClock
 from topicserve.backends.references.errors import BodyStoreError
-from topicserve.worker.delivery.bounded_calls import MAX_LOST_CALLS, BoundedCalls
+from topicserve.worker.delivery.store_calls import MAX_LOST_CALLS, StoreCalls
 from topicserve.worker.runtime.retry import RetryLoop, ShutdownRequestedError
 
 PATIENCE_SECONDS = 60.0
@@ -20,7 +20,7 @@ class LateClock(ManualClock):
 
 def test_a_call_that_returns_in_time_is_a_call() -> None:
     """What it raises is raised."""
-    calls = BoundedCalls(RetryLoop(1.0), ManualClock())
+    calls = StoreCalls(RetryLoop(1.0), ManualClock())
     done: list[int] = []
 
     calls.call(lambda: done.append(1), PATIENCE_SECONDS)
@@ -37,7 +37,7 @@ def raise_error(error: BaseException) -> None:
 
 def test_calls_that_do_not_return_are_left_behind_and_bounded() -> None:
     """Once they return after all, there is room for others again."""
-    calls, over = BoundedCalls(RetryLoop(1.0), LateClock()), threading.Event()
+    calls, over = StoreCalls(RetryLoop(1.0), LateClock()), threading.Event()
     threads: list[threading.Thread] = []
 
     def hang() -> None:
@@ -62,7 +62,7 @@ def test_calls_that_do_not_return_are_left_behind_and_bounded() -> None:
 def test_a_worker_that_gives_up_waits_for_no_call() -> None:
     """Its caller is told at once, however long the call may take."""
     retry_loop, over = RetryLoop(1.0), threading.Event()
-    calls = BoundedCalls(retry_loop, ManualClock())
+    calls = StoreCalls(retry_loop, ManualClock())
 
     def hang() -> None:
         retry_loop.shut_down()

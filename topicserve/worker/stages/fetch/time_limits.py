@@ -20,7 +20,7 @@ class BodyUnavailableError(TopicserveError):
     """The store of a record's body did not answer for too long."""
 
 
-class Patience:
+class TimeLimits:
     """Says when a record's time is over. Its caller holds the fetcher's lock."""
 
     def __init__(self, environment: Environment) -> None:

@@ -1,4 +1,4 @@
-"""Calls of a library that has no time limit, or a longer one than there is time for."""
+"""Calls of a store's client, which may have no time limit of its own, or too long a one."""
 
 import threading
 from collections.abc import Callable
@@ -12,7 +12,7 @@ MAX_LOST_CALLS = 64
 _LOOK_SECONDS = 0.2
 
 
-class BoundedCalls:
+class StoreCalls:
     """Makes each call on a thread of its own, and leaves it behind once its time is over.
 
     Any thread may call it, and waits meanwhile.
