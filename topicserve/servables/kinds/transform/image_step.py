@@ -33,6 +33,7 @@ _DEEP = "I;16"
 MAX_SCANS = 64
 _START_OF_SCAN = b"\xff\xda"
 _ORIENTATION = 0x0112
+_INVERSE = {6: 8, 8: 6}  # the other turns are their own
 
 
 class DecodeImage(OneColumnStep, frozen=True, kw_only=True, tag="decode_image"):
@@ -95,7 +96,7 @@ class DecodeImage(OneColumnStep, frozen=True, kw_only=True, tag="decode_image"):
 
     def _pixels(self, image: "Image") -> Array:
         pillow = _pillow()
-        orientation = _orientation(image) if self.orient else 1
+        turns = _load(image, upright=self.orient)
         if image.mode.startswith(_DEEP):
             deep = np.asarray(image).astype(np.uint16)
             image = pillow.fromarray((deep >> 8).astype(np.uint8))
@@ -103,7 +104,7 @@ class DecodeImage(OneColumnStep, frozen=True, kw_only=True, tag="decode_image"):
             image = image.convert("RGBA")  # its transparency may be said in ways that others lack
         if image.mode != _MODES[self.channels]:
             image = image.convert(_MODES[self.channels])
-        for turn in _turns(orientation):
+        for turn in turns:
             image = image.transpose(turn)
         height, width = self.size
         if image.size != (width, height):
@@ -111,13 +112,34 @@ class DecodeImage(OneColumnStep, frozen=True, kw_only=True, tag="decode_image"):
         return np.asarray(image, np.uint8).reshape(height, width, self.channels)
 
 
+def _load(image: "Image", *, upright: bool) -> Sequence[Any]:
+    """Decode an image; return the turns that bring it upright, or as the file stores it.
+
+    Raises what Pillow does for a damaged file, and only the first `load` of an image tells: a
+    second one answers with whatever was decoded until then. So EXIF data, of which some formats
+    look for more by loading the image, are read after it.
+    """
+    stored = 1
+    if image.format == "TIFF":  # Pillow turns these when it loads them, and forgets the orientation
+        stored = _known(image.getexif().get(_ORIENTATION))
+    image.load()
+    left = _orientation(image)
+    if upright:
+        return _turns(left)
+    return _turns(_INVERSE.get(stored, stored)) if left != stored else ()
+
+
 def _orientation(image: "Image") -> int:
     """Return what the EXIF data say, 1 where they say nothing that can be read."""
     try:
-        found: Any = image.getexif().get(_ORIENTATION, 1)
+        return _known(image.getexif().get(_ORIENTATION))
     except Exception:
         return 1
-    return found if type(found) is int else 1
+
+
+def _known(found: object) -> int:
+    # A rational number counts as well: Pillow compares, too.
+    return next((known for known in range(2, 9) if known == found), 1)
 
 
 def _turns(orientation: int) -> Sequence[Any]:
