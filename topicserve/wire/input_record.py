@@ -67,8 +67,16 @@ class InputReader:
     One thread uses it at a time.
     """
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS, bodies: Bodies | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits = DEFAULT_LIMITS,
+        bodies: Bodies | None = None,
+        *,
+        defers_asking: bool = False,
+    ) -> None:
+        """`defers_asking` leaves it to the caller to ask bodies of a user's own: see `Unasked`."""
         self.limits = limits
+        self.defers_asking = defers_asking
         self.read_headers = HeaderReader((bodies or Bodies()).find, limits).read
         self.layouts = RequestLayouts()
 

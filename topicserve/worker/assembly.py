@@ -29,7 +29,8 @@ from topicserve.worker.runtime.bodies import open_bodies
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.metadata_cleaner import MetadataCleaner
 from topicserve.worker.runtime.topic_limit import TopicLimits
-from topicserve.worker.stages.batch import Batcher, PublishOrder
+from topicserve.worker.stages.ask import BodyAsker
+from topicserve.worker.stages.batch import Batcher, Gathers, PublishOrder
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.calls.second_tries import SecondTries
 from topicserve.worker.stages.consume import FlowControl
@@ -76,9 +77,15 @@ def build_stages(
     refusals = Refusals(limits, encoder, tries, environment.metrics, large)
     router = Router(config.servables, servables.names, config.default_servable, environment.metrics)
     bodies = open_bodies(config)
-    decoder = Decoder(router, limits_of(config.limits), bodies, fetches=bool(config.dataref.allow))
+    decoder = Decoder(
+        *(router, limits_of(config.limits), bodies),
+        fetches=bool(config.dataref.allow),
+        defers_asking=bodies.asks,
+    )
     fetcher = _fetcher(environment, servables, tracker, inference.batcher, bodies)
-    gate = fetcher or inference.batcher
+    gate: Gathers = fetcher or inference.batcher
+    asker = _asker(environment, servables, tracker, gate, bodies)
+    gate = asker or gate
     delivery = _delivery(
         DeliveryContext(
             environment=environment,
@@ -95,8 +102,16 @@ def build_stages(
         )
     )
     quarantine = Quarantine(environment, connections.consumer, tracker, gate, delivery)
+    encoding = PredictWatch(clock)
+    timeouts = PredictTimeouts(
+        lambda seconds: inference.watch.running_for(seconds) + encoding.running_for(seconds),
+        *(quarantine, environment),
+    )
     if fetcher is not None:
         fetcher.on_suspect_rejected = quarantine.gave_up_one
+        fetcher.threads.on_hang = timeouts.body_hangs
+    if asker is not None:
+        asker.on_suspect_rejected, asker.on_hang = quarantine.gave_up_one, timeouts.body_hangs
     flow = FlowControl(environment, connections.consumer, tracker)
     return Stages(
         Intake(
@@ -111,14 +126,15 @@ def build_stages(
             quarantine=quarantine,
             gate=gate,
             fetcher=fetcher,
+            asker=asker,
         ),
         inference,
-        Output(encoder, refusals, PublishOrder(), delivery, large),
+        Output(encoder, refusals, PublishOrder(), delivery, encoding, large),
         Oversight(
             breaker=breaker,
             unavailable=unavailable,
             stall_detector=StallDetector(tracker, clock),
-            timeouts=PredictTimeouts(inference.watch.running_for, quarantine, environment),
+            timeouts=timeouts,
             dead_letters=dead_letters,
         ),
     )
@@ -144,6 +160,22 @@ def _fetcher(
     router = Router(config.servables, servables.names, config.default_servable, environment.metrics)
     decoder = Decoder(router, limits_of(config.limits), bodies)
     return BodyFetcher(environment, tracker, batcher, decoder, BodyStores(config.dataref.allow))
+
+
+def _asker(
+    environment: Environment,
+    servables: Servables,
+    tracker: OffsetTracker,
+    gate: Gathers,
+    bodies: Bodies,
+) -> BodyAsker | None:
+    """Return what asks bodies, with a decoder of its own, where a body wants to be asked."""
+    if not bodies.asks:
+        return None
+    config = environment.config
+    router = Router(config.servables, servables.names, config.default_servable, environment.metrics)
+    decoder = Decoder(router, limits_of(config.limits), bodies)
+    return BodyAsker(environment, tracker, gate, decoder)
 
 
 def _batch_sizer(batching: BatchingConfig) -> BatchSizer:

@@ -18,6 +18,7 @@ from topicserve.worker.offsets.tracker import OffsetTracker
 from topicserve.worker.quarantine.quarantine import Quarantine
 from topicserve.worker.quarantine.timeouts import PredictTimeouts
 from topicserve.worker.rebalance import Rebalance
+from topicserve.worker.stages.ask import BodyAsker
 from topicserve.worker.stages.batch import Batcher, Gathers, PublishOrder
 from topicserve.worker.stages.consume import FlowControl
 from topicserve.worker.stages.decode import Decoder
@@ -42,9 +43,11 @@ class Intake:
     decoder: Decoder
     quarantine: Quarantine
     gate: Gathers
-    """Takes what was decoded: the batcher, or the fetcher in front of it."""
+    """Takes what was decoded: the batcher, or the fetcher or the asker in front of it."""
     fetcher: BodyFetcher | None = None
     """Fetches bodies that lie elsewhere, where that is allowed."""
+    asker: BodyAsker | None = None
+    """Asks bodies of a user's own where their records go, where they say so."""
 
 
 @dataclass(slots=True)
@@ -70,6 +73,8 @@ class Output:
     refusals: Refusals
     order: PublishOrder
     delivery: Delivery
+    watch: PredictWatch
+    """Knows which batches are being encoded."""
     large: LargeResults | None = None
     """Stores results that are too large for their topic, where that is wanted."""
 

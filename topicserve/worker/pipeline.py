@@ -111,7 +111,8 @@ class Pipeline:
         self._oversight.unavailable.clear(batch.route)
         joined = inference.joiner.finish(predicted.answered(), fetch)
         rejections = [*batch.rejections, *predicted.rejections, *joined.rejections]
-        outgoing = output.encoder.encode(predicted, joined.metadata, rejections)
+        with output.watch.predicting(batch):  # a body of a user's own may hang when it writes
+            outgoing = output.encoder.encode(predicted, joined.metadata, rejections)
         if batch.route.is_suspect:  # a body of a user's own may have killed it until here
             self._intake.quarantine.survived(batch)
         inference.batcher.note_results(batch, outgoing.measure())

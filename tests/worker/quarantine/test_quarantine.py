@@ -261,7 +261,8 @@ class HangingReplicas(Replicas):
 
         def each_poll() -> None:
             # Only what hangs is to have been predicted for so long.
-            is_alone = len(world.stages.inference.watch.running_for(-1)) == 1
+            watches = world.stages.inference.watch, world.stages.output.watch
+            is_alone = sum(len(watch.running_for(-1)) for watch in watches) == 1
             if predictor.hanging.is_set() and is_alone and self.is_time_to_end(world):
                 clock.advance(61)
 

@@ -37,6 +37,27 @@ def test_a_replay_reads_fetched_bodies_as_of_today() -> None:
     assert not isinstance(refused, Request)
 
 
+def test_a_replay_asks_bodies_as_of_today() -> None:
+    """The version that a body names is another one's by now; what it cannot say is refused."""
+    router = Router((), lambda: ("digits",), "", WorkerMetrics(CollectorRegistry()))
+
+    def asks(value: bytes) -> Asked:
+        return Asked(version=int(value))
+
+    bodies = bodies_with(AnyRoutingBody(asks, read=lambda *_: BodyContent(instance=1.0)))
+    decoder = ReplayDecoder(
+        Decoder(router, bodies=bodies, defers_asking=True), version_is_given=True
+    )
+    records = [a_kafka_record(value=value, headers=CUSTOM) for value in (b"3", b"three")]
+
+    requests, _ = decoder.decode(records, [PartitionAssignment(PARTITION)] * 2, 1.0)
+    asked, refused = map(decoder.ask, requests)
+
+    assert isinstance(asked, Request)
+    assert asked.route.version is None
+    assert not isinstance(refused, Request)
+
+
 @pytest.mark.parametrize("header", ["mine", "other", None])
 @pytest.mark.parametrize(
     ("content_type", "value"),

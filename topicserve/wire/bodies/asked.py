@@ -3,9 +3,15 @@
 Headers stand for what the body does not say.
 """
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from topicserve.wire.headers import ServableSpec
+
+if TYPE_CHECKING:
+    from topicserve.wire.input_record import InputRecord
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
@@ -36,3 +42,13 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
             label,
             self.signature_name or headers.signature_name,
         )
+
+
+class Unasked(ServableSpec, frozen=True, gc=False, kw_only=True):
+    """What the headers ask for of a record whose body is still to be asked."""
+
+    ask: "Callable[[InputRecord], InputRecord]"
+    """Returns the record with what its body says; it may take long, or end the process.
+
+    Raises InvalidRecordError.
+    """

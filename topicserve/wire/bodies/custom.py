@@ -3,11 +3,12 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from topicserve.errors import error_text
 from topicserve.wire import header_names as names
-from topicserve.wire.bodies.asked import Asked
+from topicserve.wire.bodies.asked import Unasked
 from topicserve.wire.bodies.content_types import is_content_type
 from topicserve.wire.bodies.custom_content import CheckedContent, checked_asked, checked_content
 from topicserve.wire.bodies.interface import Body, BodyAnswer, BodyContent, RoutingBody
@@ -22,20 +23,23 @@ from topicserve.wire.result import Metadata
 from topicserve.wire.result_encoder import Origin
 
 T = TypeVar("T")
-_ASKS_NOTHING = Asked()
 # What the columns of a value are taken for while nothing is known of them.
 _COLUMNS_TIMES = 4
 
 
-def custom_body(name: str, body: Any) -> tuple[Sequence[str], CodecOf]:
-    """Return a body's content types, and what reads them; BodyError for what is no body."""
+def custom_body(name: str, body: Any) -> tuple[Sequence[str], CodecOf, bool]:
+    """Return a body's content types, what reads them, and whether it is asked what they want.
+
+    BodyError for what is no body.
+    """
     problem = "has no methods `read` and `write`"
     try:
         content_types = tuple(body.content_types)
         if not content_types or not all(map(is_content_type, content_types)):
             problem = "has no `content_types` in lower case and without parameters"
         elif callable(body.read) and callable(body.write):
-            return content_types, lambda *asked: CustomCodec(name, body, *asked)
+            is_asked = isinstance(body, RoutingBody)
+            return content_types, lambda *asked: CustomCodec(name, body, *asked), is_asked
     # A user's own class may raise anything here.
     except BaseException as error:
         problem = f"cannot be used: {error_text(error)}"
@@ -61,28 +65,47 @@ class CustomCodec:
         record_id, envelope, deadline, trace, size = headers
         if value is None:
             raise InvalidRecordError("value", f"is null; {self.content_type} was expected")
-        asked, target = _ASKS_NOTHING, envelope.target
+        target = envelope.target
         if self._asks is not None:
-            answer = self._guarded(self._asks, value, dict(self._parameters))
-            asked = checked_asked(answer, self._name, reader.limits)
-            target = asked.target(target)
-        if record_id is None:
-            record_id = read_id(None if asked.record_id is None else asked.record_id.encode())
-        if record_id is None:
-            raise InvalidRecordError(names.ID, f"is missing; it must be {WANTED}")
-        return InputRecord(
-            record_id,
+            target = Unasked(
+                *(target.servable, target.version, target.label, target.signature_name),
+                ask=self._ask,
+            )
+        found = InputRecord(
+            record_id or "",
             target,
             Form.CUSTOM,
             value,
-            asked.rows,
+            1,
             self,
             deadline,
             envelope.metadata_absent,
             trace,
-            asked.output_filter,
-            size + (asked.held_bytes or _COLUMNS_TIMES * len(value)),
-            reader.limits,
+            held_bytes=size + _COLUMNS_TIMES * len(value),
+            limits=reader.limits,
+        )
+        if self._asks is None:
+            return _with_id(found)
+        return found if reader.defers_asking else self._ask(found)
+
+    def _ask(self, record: InputRecord) -> InputRecord:
+        """Return a record with what its body says beside its content."""
+        assert self._asks is not None
+        answer = self._guarded(self._asks, record.content, dict(self._parameters))
+        asked = checked_asked(answer, self._name, record.limits)
+        held_bytes = record.held_bytes
+        if asked.held_bytes:
+            held_bytes += asked.held_bytes - _COLUMNS_TIMES * len(record.content)
+        named = None if asked.record_id is None else asked.record_id.encode()
+        return _with_id(
+            replace(
+                record,
+                record_id=record.record_id or read_id(named) or "",
+                target=asked.target(record.target),
+                rows=asked.rows,
+                output_filter=asked.output_filter,
+                held_bytes=held_bytes,
+            )
         )
 
     def payload(self, record: InputRecord) -> CheckedContent:
@@ -164,6 +187,12 @@ class CustomWriter:
             found_type = type(value).__name__
             raise BodyError(f"the body {self._name!r} wrote {found_type}, not bytes")
         return value
+
+
+def _with_id(record: InputRecord) -> InputRecord:
+    if not record.record_id:
+        raise InvalidRecordError(names.ID, f"is missing; it must be {WANTED}")
+    return record
 
 
 def _read_only(column: NDArray[Any]) -> NDArray[Any]:

@@ -92,7 +92,8 @@ class RoutingBody(Body, Protocol):
     def asks(self, value: bytes, parameters: Mapping[str, str]) -> Asked:
         """Return what a value says beside its content. The headers stand for the rest.
 
-        On the thread that polls, which reads no other record meanwhile: it must be quick.
+        On a thread for which the one that polls waits, and reads no other record meanwhile: it
+        must be quick.
         """
 
 

@@ -64,6 +64,8 @@ class NamedBody(NamedTuple):
 
     content_types: Sequence[str]
     codec_of: CodecOf
+    asks: bool = False
+    """Whether its values say more than rows: a method of a user's own must be called for that."""
 
 
 def known_bodies() -> list[str]:
@@ -89,8 +91,7 @@ def load_body(name: str, options: Mapping[str, object]) -> NamedBody:
     # Here, so that who has no such body loads nothing for it.
     from topicserve.wire.bodies.custom import custom_body
 
-    content_types, codec_of = custom_body(name, made)
-    return NamedBody(content_types, codec_of)
+    return NamedBody(*custom_body(name, made))
 
 
 class Bodies:
@@ -103,6 +104,8 @@ class Bodies:
         """Have what is configured read its content types; BodyError where two read the same."""
         self._codecs: dict[str, CodecOf] = {}
         self._shipped = {one: name for name, body in SHIPPED.items() for one in body.content_types}
+        self.asks = any(body.asks for body in (configured or {}).values())
+        """Whether any of them is asked what its records want."""
         claimed: dict[str, str] = {}
         for name, body in (configured or {}).items():
             for content_type in body.content_types:

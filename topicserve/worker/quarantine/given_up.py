@@ -56,7 +56,7 @@ class GivenUp:
         times = f"at least {self._attempts} times in a row, at last alone"
         reason = Reason.TIMED_OUT if is_timed_out else Reason.KILLED_WORKER
         error = (
-            BatchTimeoutError(f"its prediction did not return {times}")
+            BatchTimeoutError(f"its prediction or its body did not return {times}")
             if is_timed_out
             else WorkerKilledError(f"the worker that predicted it died {times}")
         )

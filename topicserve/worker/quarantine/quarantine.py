@@ -135,10 +135,10 @@ class Quarantine:
         self._batcher.add([], batch.rejections, batch.epoch)
         self._careful.chunk.requeue(batch)
 
-    def timed_out(self, batch: Batch) -> None:
-        """Note the records of a batch that does not return, before this worker ends."""
+    def timed_out(self, requests: Sequence[Request]) -> None:
+        """Note the records of what does not return, before this worker ends."""
         offsets: dict[TopicPartition, list[int]] = {}
-        for request in batch.requests:
+        for request in requests:
             offsets.setdefault(request.assignment.partition, []).append(request.record.offset)
         for partition, found in offsets.items():
             state = self._careful.of(partition) or CarefulPartition(self._plain_note(partition))

@@ -6,7 +6,7 @@ from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.quarantine.given_up import BatchTimeoutError
 from topicserve.worker.quarantine.quarantine import Quarantine
 from topicserve.worker.runtime.environment import Environment
-from topicserve.worker.stages.request import Batch
+from topicserve.worker.stages.request import Batch, Request
 
 # A prediction is slow when it has taken this long.
 SLOW_PREDICT_SECONDS = 5.0
@@ -21,7 +21,7 @@ class PredictTimeouts:
         quarantine: Quarantine,
         environment: Environment,
     ) -> None:
-        """`running_for` returns the batches that were predicted for longer than some seconds."""
+        """`running_for` returns what was predicted, or encoded, for longer than some seconds."""
         self._running_for = running_for
         self._quarantine = quarantine
         self._metrics = environment.metrics
@@ -49,12 +49,28 @@ class PredictTimeouts:
         if not hanging or self._fatal.error is not None:
             return
         for batch in hanging:
-            self._quarantine.timed_out(batch)
+            self._quarantine.timed_out(batch.requests)
         self._metrics.predict_timeouts.inc(len(hanging))
         self._fatal.report(
             BatchTimeoutError(
-                f"a prediction of {hanging[0].route.servable!r} has not returned for more than "
-                f"{timeout:g} s (delivery.predict_timeout_seconds); its records are noted"
+                f"a prediction of {hanging[0].route.servable!r}, or the writing of its results, "
+                f"has not returned for more than {timeout:g} s (delivery.predict_timeout_seconds); "
+                "its records are noted"
+            )
+        )
+
+    def body_hangs(self, request: Request) -> None:
+        """Note a record whose body does not return, and report that the worker must end."""
+        if self._fatal.error is not None:
+            return
+        self._quarantine.timed_out([request])
+        self._metrics.predict_timeouts.inc()
+        record, body = request.record, request.input.codec.content_type
+        self._fatal.report(
+            BatchTimeoutError(
+                f"the body of {body} has not returned for more than {self._timeout_seconds:g} s "
+                f"(delivery.predict_timeout_seconds) for the record at offset {record.offset} of "
+                f"{record.topic}-{record.partition}, which is noted"
             )
         )
 

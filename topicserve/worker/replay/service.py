@@ -90,6 +90,9 @@ class ReplayService(WorkerService):
         if intake.fetcher is not None:
             threads = intake.fetcher.threads
             threads.decoder = ReplayDecoder(threads.decoder, version_is_given=version_is_given)
+        if intake.asker is not None:
+            asker = intake.asker
+            asker.decoder = ReplayDecoder(asker.decoder, version_is_given=version_is_given)
         output.encoder = ReplayEncoder(output.encoder, self._config.kafka.group_id)
         self.stages = stages
         return stages

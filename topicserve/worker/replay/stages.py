@@ -33,6 +33,11 @@ class ReplayDecoder(Decoder):
         requests, rejections = self._decoder.decode(records, assignments, now)
         return [self._of_today(request) for request in requests], rejections
 
+    def ask(self, request: Request) -> Request | Rejection:
+        """Return a request whose body was asked, in the same way."""
+        asked = self._decoder.ask(request)
+        return self._of_today(asked) if isinstance(asked, Request) else asked
+
     def decode_body(self, request: Request, body: bytes) -> Request | Rejection:
         """Return a request with its fetched body, in the same way."""
         decoded = self._decoder.decode_body(request, body)

@@ -10,16 +10,17 @@ from msgspec.structs import replace
 from topicserve.backends.references.header import Reference, read_reference
 from topicserve.errors import TopicserveError
 from topicserve.servables.core.errors import error_text
+from topicserve.wire.bodies.asked import Unasked
 from topicserve.wire.bodies.registry import Bodies
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.headers import headers_bytes
+from topicserve.wire.headers import ServableSpec, headers_bytes
 from topicserve.wire.input_record import InputReader, InputRecord, decode_input
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
 from topicserve.wire.limits import DEFAULT_LIMITS, Limits
 from topicserve.worker.offsets.assignment import PartitionAssignment
-from topicserve.worker.stages.request import NOWHERE, Polled, Rejection, Request
+from topicserve.worker.stages.request import NOWHERE, Polled, Rejection, Request, Route
 from topicserve.worker.stages.routing import Router, UnknownServableError
 
 # A record held in memory weighs more than its content: structs, the offset's account.
@@ -36,10 +37,15 @@ class Decoder:
         bodies: Bodies | None = None,
         *,
         fetches: bool = False,
+        defers_asking: bool = False,
     ) -> None:
-        """Take records whose body lies elsewhere only where `fetches` says so."""
+        """Take records whose body lies elsewhere only where `fetches` says so.
+
+        With `defers_asking` bodies of a user's own are not asked by `decode`, but by `ask`.
+        """
         self._router = router
-        self._reader = InputReader(limits, bodies)
+        self._reader = InputReader(limits, bodies, defers_asking=defers_asking)
+        self._find_route = self._route_of_asked if defers_asking else router.route
         self._fetches = fetches
 
     def decode(
@@ -55,7 +61,7 @@ class Decoder:
         requests: list[Request] = []
         rejections: list[Rejection] = []
         self._router.follow()
-        find_route, reader = self._router.route, self._reader
+        find_route, reader = self._find_route, self._reader
         for record, assignment in zip(records, assignments, strict=True):
             if assignment is None:
                 continue
@@ -100,6 +106,24 @@ class Decoder:
             held_bytes=size + len(reference.url),
             limits=self._reader.limits,
         )
+
+    def _route_of_asked(self, target: ServableSpec, record_id: str) -> Route:
+        return NOWHERE if type(target) is Unasked else self._router.route(target, record_id)
+
+    def ask(self, request: Request) -> Request | Rejection:
+        """Return a request with what its body says, which was not asked yet; the same record."""
+        unasked = request.input
+        assert isinstance(unasked.target, Unasked)
+        try:
+            found = unasked.target.ask(unasked)
+            route = self._router.route(found.target, found.record_id)
+        # Whatever a parser raises, the fault is this record's own and touches no other.
+        except Exception as error:
+            return _rejection(request, error)
+        if request.route.is_suspect:
+            route = replace(route, is_suspect=True)
+        size = request.size_bytes + found.held_bytes - unasked.held_bytes
+        return replace(request, size_bytes=size, input=found, route=route)
 
     def decode_body(self, request: Request, body: bytes) -> Request | Rejection:
         """Return a request whose body was fetched; its record stays as it was polled."""

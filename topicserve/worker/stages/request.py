@@ -13,6 +13,7 @@ import msgspec
 from numpy.typing import NDArray
 
 from topicserve.backends.references.header import Reference
+from topicserve.wire.bodies.asked import Unasked
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.input_record import InputRecord
 from topicserve.wire.kafka_record import KafkaRecord
@@ -59,6 +60,11 @@ class Request(Polled, frozen=True, gc=False):
         """Return where the body lies that is to be fetched; None where it is here."""
         content = self.input.content
         return content if type(content) is Reference else None
+
+    @property
+    def is_unasked(self) -> bool:
+        """Return whether a body of a user's own is still to be asked where it goes."""
+        return type(self.input.target) is Unasked
 
 
 class HeldBody:

@@ -143,7 +143,8 @@ class WorkerMetrics(KafkaMetrics, DatarefMetrics):
         )
         self.predict_timeouts = declare.counter(
             "topicserve_predict_timeouts",
-            "Batches whose prediction did not return within delivery.predict_timeout_seconds.",
+            "Predictions, and bodies of a user's own, that did not return within "
+            "delivery.predict_timeout_seconds.",
         )
 
     def _declare_batches(self, declare: Declare) -> None:

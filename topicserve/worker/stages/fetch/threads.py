@@ -62,6 +62,9 @@ class _Try:
     is_short: bool
     """Whether its record left less time than a try may take: it says less of the store."""
     is_abandoned: bool = False
+    is_read: bool = False
+    """Whether its body is here, and is decoded when its turn comes."""
+    decoding_since: float | None = None
 
 
 class FetchThreads:
@@ -94,6 +97,9 @@ class FetchThreads:
         self._done = done
         self.observe: Observe = lambda _, __: nullcontext()
         """Entered around each try."""
+        self.on_hang: Callable[[Request], None] = lambda _: None
+        """Called by `step` for a record whose body is decoded for too long: it ends the worker."""
+        self._decode_seconds = environment.config.delivery.predict_timeout_seconds
         self._time_limits = TimeLimits(environment)
         self._queues = {
             prefix: StoreQueue(prefix.url, self._time_limits.backoff)
@@ -131,11 +137,18 @@ class FetchThreads:
             return
         with self._changed:
             for one in list(self._tries):
-                if now - one.started > one.timeout_seconds + _GRACE_SECONDS:
+                if not one.is_read and now - one.started > one.timeout_seconds + _GRACE_SECONDS:
                     self._abandon(one, now)
+            hangs = [one for one in self._tries if self._hangs(one, now)]
             if now >= self._expire_at:
                 self._expire_at = now + _EXPIRY_SECONDS
                 self._expire(now)
+        for one in hangs:  # without the lock: this waits for the broker
+            self.on_hang(one.waiting.request)
+
+    def _hangs(self, one: _Try, now: float) -> bool:
+        since, limit = one.decoding_since, self._decode_seconds
+        return since is not None and limit > 0 and now - since > limit
 
     def problems(self) -> list[str]:
         """Return which stores do not answer, and why. Any thread may call it."""
@@ -239,7 +252,9 @@ class FetchThreads:
             return self._judged(request, error)
         self._metrics.dataref_fetches.labels("found").inc()
         self._metrics.dataref_bytes.inc(len(body))
+        one.is_read = True
         with self._decoding:
+            one.decoding_since = self._clock()
             decoded = self.decoder.decode_body(request, body)
         if isinstance(decoded, Rejection):
             return decoded
