@@ -8,10 +8,12 @@ process not at all, since Linux gives that one no default handlers.
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from topicserve.cli.process_end import end_beside_threads
 from topicserve.exit_codes import EXIT_INTERRUPTED, EXIT_OK
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -23,7 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     `argv` is without the program's name; by default it is what was typed. This is the entry point
     that the installed program calls.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    before = set(threading.enumerate())
+    code = _obey(list(sys.argv[1:] if argv is None else argv))
+    if argv is None:  # the process is this program's own
+        end_beside_threads(code, before)
+    return code
+
+
+def _obey(words: Sequence[str]) -> int:
     command = next((word for word in words if not word.startswith("-")), None)
     if command == "worker":
         # One that has opened nothing yet has nothing to finish.
