@@ -18,7 +18,8 @@ from tests.support.stages.fakes import ReadConsumer
 from tests.support.stages.records import an_id
 from tests.support.traffic.answers import Traffic, a_result
 from topicserve.backends.errors import BackendConfigError, BackendUnavailableError
-from topicserve.backends.references.body_reader import BodyReader
+from topicserve.backends.references.body_reader import BodyRead, BodyReader
+from topicserve.backends.references.errors import BodyStoreError
 from topicserve.backends.references.header import reference_headers
 from topicserve.cli.results import add_arguments, open_reader
 from topicserve.producer.asynchronous.readers import AsyncTopicReader
@@ -155,6 +156,28 @@ def test_a_store_that_is_away_loses_a_reader_nothing() -> None:
     assert values == [0.0, 1.0]
 
 
+def test_what_cannot_be_read_in_time_is_named() -> None:
+    """With the record, its place, the URL, and what the store said last."""
+    consumer, _ = a_topic(1)
+    polled = consumer.log.records[0]
+    tries: list[str] = []
+
+    def away() -> bytes:
+        tries.append("no route" if tries else "no name")
+        raise OSError(tries[-1])
+
+    scripted({an_id(0): away})
+    reader = a_body_reader(timeout_seconds=0.2)
+    while len(tries) < 2:  # of a slow machine the time may be over after one try
+        with pytest.raises(BodyStoreError) as raised:
+            reader.follow(polled)
+
+    assert str(raised.value) == (
+        f"record {an_id(0)} (results-0 offset 0): {PREFIX}/{an_id(0)} was not read within 0.2 s: "
+        f"{PREFIX}/{an_id(0)} cannot be read: OSError: no route"
+    )
+
+
 def test_an_asyncio_reader_fetches_on_its_own_thread() -> None:
     """The event loop goes on meanwhile."""
     consumer, stored_bodies = a_topic(1)
@@ -162,9 +185,9 @@ def test_an_asyncio_reader_fetches_on_its_own_thread() -> None:
     bodies, names = a_body_reader(), []
     follow = bodies.follow
 
-    def noting(record: KafkaRecord) -> KafkaRecord:
+    def noting(record: KafkaRecord, read: BodyRead | None = None) -> KafkaRecord:
         names.append(threading.current_thread().name)
-        return follow(record)
+        return follow(record, read)
 
     bodies.follow = noting  # type: ignore[method-assign]
     reader = AsyncTopicReader(ResultReader(consumer, "results", bodies=bodies))

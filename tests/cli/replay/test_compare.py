@@ -1,10 +1,13 @@
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.support.references.scripted_store import PREFIX, scripted
+from topicserve.backends.references.body_reader import BodyReader
 from topicserve.cli.errors import UsageError
-from topicserve.cli.replay.compare import check_comparison, followed
+from topicserve.cli.replay.compare import StoredResults, check_comparison
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord
 
@@ -69,16 +72,42 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
         check(tmp_path / "missing" / "differences.jsonl")
 
 
+def at(url: str) -> KafkaRecord:
+    """Return a result that lies at a URL."""
+    return KafkaRecord("results", 0, 0, 0, None, b"", [("ce_dataref", url.encode())])
+
+
 def test_results_that_lie_elsewhere_are_compared_as_they_are(tmp_path: Path) -> None:
     """Read from where the configuration stores them, and from nowhere else."""
     (tmp_path / "large").write_bytes(b"body")
-    url = f"file://{tmp_path}/large".encode()
-    stored = KafkaRecord("results", 0, 0, 0, None, b"", [("ce_dataref", url)])
     plain = KafkaRecord("results", 0, 1, 0, None, b"{}", [])
+    results = StoredResults([f"file://{tmp_path}"])
 
-    found = list(followed(f"file://{tmp_path}", [stored, plain]))
+    assert results.follow(at(f"file://{tmp_path}/large")).value == b"body"
+    assert results.follow(plain) is plain
+    with pytest.raises(InvalidRecordError, match=r"name its place in dataref\.results or dataref"):
+        results.follow(at("file:///elsewhere/large"))
+    with pytest.raises(InvalidRecordError, match=r"allowed: nothing; name its place in dataref"):
+        StoredResults([]).follow(at(f"file://{tmp_path}/large"))
 
-    assert [record.value for record in found] == [b"body", b"{}"]
-    assert list(followed("", [stored])) == [stored]
-    with pytest.raises(InvalidRecordError, match="ce_dataref"):
-        list(followed(f"file://{tmp_path}/other", [stored]))
+
+def test_a_store_that_is_away_is_not_asked_for_each_result() -> None:
+    """Three in a row tell it; a body that can be read begins the count again."""
+
+    def away() -> bytes:
+        raise OSError("no route")
+
+    store = scripted({"away": away, "there": b"body"})
+    bodies = BodyReader([PREFIX], timeout_seconds=0.01, sleep=lambda _: None)
+    results = StoredResults([], bodies)
+    names = ["away", "away", "there", *["away"] * 3]
+
+    for name in names:
+        with suppress(InvalidRecordError):
+            results.follow(at(f"{PREFIX}/{name}"))
+    asked = store.asked.total()
+    with pytest.raises(InvalidRecordError, match="not read, since 3 results in a row"):
+        results.follow(at(f"{PREFIX}/there"))
+
+    assert store.asked["there"] == 1
+    assert store.asked.total() == asked

@@ -9,12 +9,14 @@ from contextlib import ExitStack, closing
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from tests.cli.replay.stack import LIMIT_SECONDS, Names, Stack, a_result
 from tests.support.kafka.apache_kafka import ApacheKafka
 from tests.support.kafka.topics import delete_records
 from tests.support.processes.scale import CHAOS, EVERY_WAY, chaos_only
 from tests.support.servables.table import TABLE, write_table
+from tests.support.stages.records import an_id
 from topicserve.backends.broker import OffsetsAdmin
 from topicserve.cli.errors import UsageError
 from topicserve.cli.replay.bounds import RangeFinder, read_bound
@@ -248,11 +250,16 @@ def test_replicas_share_a_replay(stack: Stack) -> None:
 
 
 def test_differences_to_what_was_published_are_written(stack: Stack) -> None:
-    """What a version says of the same records, beside what was published then."""
+    """What a version says of the same records, beside what was published then.
+
+    A published result that cannot be read is counted, and ends nothing.
+    """
     names = stack.topics()
     stack.publish(names.input, range(40))
     live = [a_result(n, f"k{n}@{1 + n % 2}") for n in range(40) if n % 10]
-    stack.send(f"{names.input}.live", live)
+    url = ("ce_dataref", b"file:///nowhere/result")
+    live[0] = replace(live[0], value=b"", headers=[*live[0].headers, url])
+    stack.send(f"{names.input}.live", [*live, KafkaRecord("", 0, 0, 0, None, b"?", [])])
     file = stack.directory / "differences.jsonl"
 
     done = stack.replay(
@@ -261,13 +268,18 @@ def test_differences_to_what_was_published_are_written(stack: Stack) -> None:
 
     assert done.code == 0, done.err
     assert orjson.loads(done.out)["compared"] == {
-        "equal": 20,
+        "equal": 19,
         "different": 16,
         "dead_letters": 0,
         "not_published": 0,
+        "not_comparable": 1,
+        "other_records": 1,
         "largest_difference": 0.0,
     }
     lines = [orjson.loads(line) for line in file.read_bytes().splitlines()]
+    not_comparable = lines.pop()
+    assert not_comparable["id"] == an_id(1)
+    assert "file:///nowhere/result is under no allowed prefix" in not_comparable["not_comparable"]
     assert {one["published"]["prediction"][-2:] for one in lines} == {"@1"}
     assert {one["replayed"]["version"] for one in lines} == {2}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from topicserve.backends.references.errors import ReferenceRefusedError
+from topicserve.backends.references.errors import ReferenceRefusedError, UrlNotAllowedError
 
 FILE, HTTP, HTTPS = "file", "http", "https"
 _WEB = {HTTP: 80, HTTPS: 443}
@@ -84,7 +84,7 @@ class AllowList:
                 parts = location.scheme, location.host, location.names, location.target
                 return Location(*parts, prefix)
         allowed = ", ".join(prefix.url for prefix in self.prefixes) or "nothing"
-        raise ReferenceRefusedError(f"{url} is under no allowed prefix; allowed: {allowed}")
+        raise UrlNotAllowedError(f"{url} is under no allowed prefix; allowed: {allowed}")
 
 
 def read_prefix(text: str) -> Location:

@@ -1,12 +1,18 @@
 """Follows results that lie elsewhere, for the programs that read them."""
 
-import time
+import threading
 from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
 from topicserve.backends.errors import BackendConfigError, BackendError
-from topicserve.backends.references.errors import BodyStoreError, ReferenceRefusedError
+from topicserve.backends.references.allow_list import Location
+from topicserve.backends.references.errors import (
+    BodyStoreError,
+    BodyTimeoutError,
+    ReferenceRefusedError,
+    UrlNotAllowedError,
+)
 from topicserve.backends.references.header import read_reference
 from topicserve.backends.references.reading import ReadLimits
 from topicserve.backends.references.stores import BodyStores
@@ -18,6 +24,50 @@ from topicserve.wire.kafka_record import KafkaRecord
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 DEFAULT_TIMEOUT_SECONDS = 30.0
 _BACKOFF = Backoff(0.05, 2.0, 0.2)
+_SHOWN_CHARACTERS = 128
+
+
+class BodyNotAllowedError(InvalidRecordError):
+    """A record's body lies under no prefix that this reader may read."""
+
+
+class BodyRead:
+    """One read of a body. Any thread may look at it and abandon it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limits: ReadLimits | None = None
+        self._abandoned = threading.Event()
+        self.url = ""
+        """What is read, without its query; empty before the read begins."""
+        self.said = ""
+        """Why the last try failed; empty where none has."""
+
+    @property
+    def progress(self) -> str:
+        """Return what is known of it, for the message of a caller that waits no longer."""
+        if not self.url:
+            return "waits for other bodies to be read"
+        return f"is read from {self.url}: {self.said or 'the store has not answered yet'}"
+
+    def begin(self, url: str, limits: ReadLimits) -> None:
+        """Note what is read; ends at once where it was abandoned before."""
+        with self._lock:
+            self.url, self._limits = url, limits
+        if self._abandoned.is_set():
+            limits.abandon()
+
+    def abandon(self) -> None:
+        """Let the read fail as soon as may be; a file system of fsspec may take its time."""
+        self._abandoned.set()
+        with self._lock:
+            limits = self._limits
+        if limits is not None:
+            limits.abandon()
+
+    def wait(self, seconds: float) -> None:
+        """Wait before the next try, unless it is abandoned."""
+        self._abandoned.wait(seconds)
 
 
 class BodyReader:
@@ -33,7 +83,7 @@ class BodyReader:
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         """Allow URLs under these prefixes, such as "s3://predictions/large".
 
@@ -51,36 +101,59 @@ class BodyReader:
         self._timeout_seconds = timeout_seconds
         self._sleep = sleep
 
-    def follow(self, record: KafkaRecord) -> KafkaRecord:
+    def follow(self, record: KafkaRecord, read: BodyRead | None = None) -> KafkaRecord:
         """Return a record with its body, wherever that lies; blocks while it is read.
 
         Raises InvalidRecordError for a URL that is not allowed, a body that is missing or too
-        large, and a wrong hash; BackendUnavailableError where the store does not answer in time.
+        large, and a wrong hash; BackendUnavailableError where the store does not answer in time, or
+        `read` is abandoned.
         """
         reference = None if record.value else read_reference(record.headers)
         if reference is None:
             return record
+        url = reference.url
         try:
-            body = self._read(reference.url, reference.sha256)
+            location = self._stores.locate(url)
+            url = location.url
+            body = self._read(record, location, reference.sha256, read or BodyRead())
         except BodyStoreError:
             raise
+        except UrlNotAllowedError as error:
+            raise BodyNotAllowedError(names.DATAREF, str(error)) from None
         except BackendError as error:
-            raise InvalidRecordError(names.DATAREF, str(error)) from None
+            said = str(error)
+            problem = said if url in said else f"{url}: {said}"
+            raise InvalidRecordError(names.DATAREF, problem) from None
         return replace(record, value=body)
 
-    def _read(self, url: str, sha256: str | None) -> bytes:
-        location = self._stores.locate(url)
+    def _read(
+        self, record: KafkaRecord, location: Location, sha256: str | None, read: BodyRead
+    ) -> bytes:
         limits = ReadLimits(self._max_bytes, self._timeout_seconds)
+        read.begin(location.url, limits)
+        sleep = self._sleep or read.wait
         for pause in _BACKOFF.pauses():
             try:
                 return self._stores.read(location, sha256, limits)
+            except BodyTimeoutError:
+                break
             except BodyStoreError as error:
-                try:
-                    left = limits.remaining_seconds()
-                except BodyStoreError:
-                    raise error from None
-                self._sleep(min(pause, left))
-        raise AssertionError("pauses() has no end")
+                read.said = str(error)
+            try:
+                sleep(min(pause, limits.remaining_seconds()))
+            except BodyTimeoutError:
+                break
+        raise BodyStoreError(
+            f"{place_of(record)}: {location.url} was not read within {self._timeout_seconds:g} s: "
+            f"{read.said or 'the store has not answered'}"
+        )
+
+
+def place_of(record: KafkaRecord) -> str:
+    """Return what a message says of a record: its id, and where it is."""
+    record_id = next((value for name, value in record.headers if name == names.ID), None)
+    shown = (record_id or b"without id").decode(errors="replace")[:_SHOWN_CHARACTERS]
+    return f"record {shown} ({record.topic}-{record.partition} offset {record.offset})"
 
 
 def refers(record: KafkaRecord) -> bool:

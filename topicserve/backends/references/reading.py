@@ -12,6 +12,7 @@ from topicserve.backends.references.allow_list import Location
 from topicserve.backends.references.errors import (
     BodyMismatchError,
     BodyStoreError,
+    BodyTimeoutError,
     BodyTooLargeError,
 )
 
@@ -41,10 +42,10 @@ class ReadLimits:
         """The memory that `on_bytes` was told of."""
 
     def remaining_seconds(self) -> float:
-        """Return the time that is left; raises BodyStoreError where there is none."""
+        """Return the time that is left; raises BodyTimeoutError where there is none."""
         remaining = self._until - self._clock()
         if remaining <= 0 or self._is_abandoned:
-            raise BodyStoreError(f"the body was not read within {self._timeout_seconds:g} s")
+            raise BodyTimeoutError(f"the body was not read within {self._timeout_seconds:g} s")
         return remaining
 
     def count(self, size_bytes: int) -> None:

@@ -23,6 +23,7 @@ from topicserve.cli.replay.progress import ReplayScreen
 from topicserve.cli.standard_streams import need_output, write_output
 from topicserve.cli.terminal import counted, say, write_json, write_line
 from topicserve.cli.worker.startup import TENSORFLOW_LOG_LEVEL, run_preflight
+from topicserve.errors import TopicserveError
 from topicserve.exit_codes import EXIT_BREAKER_OPEN, EXIT_FAILED, EXIT_INTERRUPTED
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.config.schema import WorkerConfig
@@ -68,11 +69,18 @@ def run(arguments: argparse.Namespace) -> int:
             code = replica.run(stop, ready)
             progress = replica.progress()
             account = ReplayAccount(progress, replica.deleted_records)
+            failure = None
             if account.is_complete and arguments.compare is not None:
-                account.comparison = compare_with_live(
-                    arguments.compare, plan.live_topic, plan.config, progress.ranges, admin
-                )
+                try:
+                    account.comparison = compare_with_live(
+                        arguments.compare, plan.live_topic, plan.config, progress.ranges, admin
+                    )
+                except TopicserveError as error:
+                    failure = error
     _print(arguments, account)
+    if failure is not None:
+        say("not compared; to compare, run the same command again with --force")
+        raise failure
     if account.comparison is not None and not arguments.json:
         _print_lines(account.comparison.lines(plan.live_topic))
     if code == EXIT_BREAKER_OPEN:

@@ -1,21 +1,27 @@
 """Reads the topics of a comparison, and writes its differences to a file."""
 
 import argparse
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from topicserve.backends.broker import OffsetsAdmin
-from topicserve.backends.references.body_reader import BodyReader
+from topicserve.backends.errors import BackendUnavailableError
+from topicserve.backends.references.body_reader import BodyNotAllowedError, BodyReader, refers
 from topicserve.cli import connection
 from topicserve.cli.dead_letters.scan import Scan
 from topicserve.cli.dead_letters.topic import DEFAULT_TIMEOUT_SECONDS, ends_of
 from topicserve.cli.errors import UsageError
-from topicserve.cli.replay.comparison import Comparison, Replayed, compare
+from topicserve.cli.replay.comparison import Comparison, compare
+from topicserve.cli.replay.replayed import Replayed
 from topicserve.producer.result_reader import open_consumer
+from topicserve.wire import header_names as names
+from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
 from topicserve.worker.config.schema import WorkerConfig
 from topicserve.worker.replay.progress_note import Ranges
+
+MAX_UNAVAILABLE = 3
 
 
 def check_comparison(arguments: argparse.Namespace, live_topic: str, admin: OffsetsAdmin) -> None:
@@ -53,18 +59,45 @@ def compare_with_live(
     """Write the differences to a file, a line of JSON each, and return the counts.
 
     Reads the replay's two topics and the live one to the ends that they have now, and the results
-    that are stored elsewhere. Raises BackendError, or InvalidRecordError for one that is gone.
+    that are stored elsewhere. What cannot be read is counted. Raises BackendError where the brokers
+    do not answer.
     """
-    topics, stored = config.topics, config.dataref.results
+    topics, dataref = config.topics, config.dataref
+    follow = StoredResults([*filter(None, [dataref.results]), *dataref.allow]).follow
     with closing(Replayed(config.kafka.group_id, ranges)) as replayed, path.open("wb") as file:
-        replayed.add_results(followed(stored, _all_of(config, topics.output, admin)))
+        replayed.add_results(_all_of(config, topics.output, admin), follow)
         replayed.add_dead_letters(_all_of(config, config.dead_letter_topic, admin))
-        return compare(replayed, followed(stored, _all_of(config, live_topic, admin)), file)
+        return compare(replayed, _all_of(config, live_topic, admin), file, follow)
 
 
-def followed(stored: str, records: Iterable[KafkaRecord]) -> Iterator[KafkaRecord]:
-    """Yield records with their bodies, where these are stored under a prefix; empty: nowhere."""
-    return iter(records) if not stored else map(BodyReader([stored]).follow, records)
+class StoredResults:
+    """Reads results that are stored elsewhere, and gives a store up that does not answer.
+
+    Each result is waited for as a reader waits; once MAX_UNAVAILABLE of them in a row could not be
+    read, the others are not asked for: a comparison would take days where a store is away.
+    """
+
+    def __init__(self, allow: Sequence[str], bodies: BodyReader | None = None) -> None:
+        self._bodies = bodies or BodyReader(allow)
+        self._unavailable = 0
+
+    def follow(self, record: KafkaRecord) -> KafkaRecord:
+        """Return a record with its body; raises InvalidRecordError for one that cannot be read."""
+        if not refers(record):
+            return record
+        if self._unavailable >= MAX_UNAVAILABLE:
+            problem = f"not read, since {MAX_UNAVAILABLE} results in a row could not be read"
+            raise InvalidRecordError(names.DATAREF, problem)
+        try:
+            found = self._bodies.follow(record)
+        except BackendUnavailableError as error:
+            self._unavailable += 1
+            raise InvalidRecordError(names.DATAREF, str(error)) from None
+        except BodyNotAllowedError as error:
+            problem = f"{error.problem}; name its place in dataref.results or dataref.allow"
+            raise InvalidRecordError(names.DATAREF, problem) from None
+        self._unavailable = 0
+        return found
 
 
 def _all_of(config: WorkerConfig, topic: str, admin: OffsetsAdmin) -> Generator[KafkaRecord]:

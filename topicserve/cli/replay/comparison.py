@@ -4,28 +4,20 @@ The replayed ones are kept in a file, so memory stays flat however many there ar
 published ones are read once.
 """
 
-import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-import orjson
-
 from topicserve.cli.replay.differences import NOT_NUMBERS, answer_of, largest_difference
-from topicserve.cli.terminal import json_line
+from topicserve.cli.replay.replayed import Follow, Replayed, id_of
+from topicserve.cli.terminal import counted, json_line
 from topicserve.wire import header_names as names
-from topicserve.wire.dead_letter import decode_dead_letter
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.result import Result, decode_result
-from topicserve.worker.replay.progress_note import Ranges
+from topicserve.wire.shadow_record import is_shadow_record
 
 _RESULT_TYPE = names.RESULT_TYPE.encode()
-_TABLE = """CREATE TABLE replayed (
-    id TEXT PRIMARY KEY, input TEXT, headers BLOB, value BLOB, reason TEXT
-) WITHOUT ROWID"""
 
 
 @dataclass(slots=True)
@@ -38,6 +30,10 @@ class Comparison:
     """Answered then, given up by the replay."""
     not_published: int = 0
     """Answered by the replay; no result of then was found."""
+    not_comparable: int = 0
+    """One of the two results cannot be read; the file of the differences says why."""
+    other_records: int = 0
+    """Records among the published ones that are neither results nor a shadow's."""
     largest_difference: float = 0.0
     """Of numbers."""
 
@@ -48,6 +44,8 @@ class Comparison:
             "different": self.different,
             "dead_letters": self.dead_letters,
             "not_published": self.not_published,
+            "not_comparable": self.not_comparable,
+            "other_records": self.other_records,
             "largest_difference": self.largest_difference,
         }
 
@@ -62,91 +60,53 @@ class Comparison:
         yield f"{self.different:>11,}  different{largest}"
         yield f"{self.dead_letters:>11,}  answered then, dead letters now"
         yield f"{self.not_published:>11,}  answered now, without a published result"
-
-
-class Replayed:
-    """The outcomes of a replay by record id, in a temporary file. One thread uses it."""
-
-    def __init__(self, group_id: str, ranges: Ranges) -> None:
-        self._group_id = group_id.encode()
-        self._ranges = ranges
-        self._directory = tempfile.TemporaryDirectory(prefix="topicserve-replay-")
-        self._rows = sqlite3.connect(f"{self._directory.name}/replayed", isolation_level=None)
-        self._rows.execute("PRAGMA journal_mode=OFF")
-        self._rows.execute("PRAGMA synchronous=OFF")
-        self._rows.execute(_TABLE)
-        self._rows.execute("BEGIN")
-
-    def add_results(self, records: Iterable[KafkaRecord]) -> None:
-        """Keep the results of this replay; a topic may have those of others too."""
-        for record in records:
-            headers = dict(record.headers)
-            if headers.get(names.REPLAY_GROUP) == self._group_id:
-                kept = [(n, v) for n, v in record.headers if v is not None]
-                packed = orjson.dumps([(n, v.decode(errors="replace")) for n, v in kept])
-                place = (headers.get(names.REPLAY_INPUT) or b"").decode()
-                self._add((_id_of(record), place, packed, record.value, None))
-
-    def add_dead_letters(self, records: Iterable[KafkaRecord]) -> None:
-        """Keep the reasons of dead letters of records of the range."""
-        for record in records:
-            with suppress(InvalidRecordError):
-                letter = decode_dead_letter(record)
-                own = self._ranges.get(TopicPartition(letter.record.topic, letter.record.partition))
-                offset = letter.record.offset
-                if own is not None and own.start <= offset < own.end:
-                    place = f"{letter.record.topic}:{letter.record.partition}:{offset}"
-                    row = (_id_of(letter.record), place, None, None, letter.reason.value)
-                    self._add(row)
-
-    def take(self, record_id: str) -> tuple[str, Result | None, str | None] | None:
-        """Return a record's place, result and reason, once."""
-        asked = "DELETE FROM replayed WHERE id = ? RETURNING input, headers, value, reason"
-        row = self._rows.execute(asked, (record_id,)).fetchone()
-        if row is None:
-            return None
-        place, headers, value, reason = row
-        if reason is not None:
-            return place, None, reason
-        listed = [(name, text.encode()) for name, text in orjson.loads(headers)]
-        return place, decode_result(KafkaRecord("", 0, 0, 0, None, value, listed)), None
-
-    def left(self) -> int:
-        """Return how many results no one has taken."""
-        asked = "SELECT count(*) FROM replayed WHERE reason IS NULL"
-        return int(self._rows.execute(asked).fetchone()[0])
-
-    def close(self) -> None:
-        """Delete the file."""
-        self._rows.close()
-        self._directory.cleanup()
-
-    def _add(self, row: tuple[Any, ...]) -> None:
-        # At least once a record may have been answered twice: the same, by the same version.
-        self._rows.execute("INSERT OR IGNORE INTO replayed VALUES (?, ?, ?, ?, ?)", row)
+        yield f"{self.not_comparable:>11,}  not comparable"
+        if self.other_records:
+            verb = "is no result" if self.other_records == 1 else "are no results"
+            yield f"{counted(self.other_records, 'record')} of {topic} {verb}"
 
 
 def compare(
-    replayed: Replayed, published: Iterable[KafkaRecord], differences: IO[bytes]
+    replayed: Replayed, published: Iterable[KafkaRecord], differences: IO[bytes], follow: Follow
 ) -> Comparison:
     """Write a line for each record that was answered otherwise, and return the counts.
 
-    Of several published results of one record the first one counts. Records that are not among the
-    replayed ones are passed over.
+    Of several published results of one record the first one that can be read counts. Records that
+    are not among the replayed ones are passed over.
     """
     found = Comparison()
     for record in published:
-        # Not a shadow's record, or another program's.
         if dict(record.headers).get(names.TYPE) != _RESULT_TYPE:
-            continue
-        after = replayed.take(_id_of(record))
-        if after is not None:
-            _compare_one(found, decode_result(record), after, differences)
+            found.other_records += not is_shadow_record(record)
+        elif (record_id := id_of(record)) in replayed:
+            _compare_one(found, replayed, record_id, record, differences, follow)
     found.not_published = replayed.left()
+    for record_id, place, problem in replayed.not_comparable():
+        found.not_comparable += 1
+        line = {"id": record_id, "input": place, "not_comparable": problem}
+        differences.write(json_line(line) + b"\n")
     return found
 
 
 def _compare_one(
+    found: Comparison,
+    replayed: Replayed,
+    record_id: str,
+    record: KafkaRecord,
+    differences: IO[bytes],
+    follow: Follow,
+) -> None:
+    try:
+        before = decode_result(follow(record))
+    except InvalidRecordError as error:
+        where = f"{record.topic}-{record.partition} offset {record.offset}"
+        replayed.note_problem(record_id, f"published, {where}: {error}")
+        return
+    if (after := replayed.take(record_id)) is not None:
+        _count(found, before, after, differences)
+
+
+def _count(
     found: Comparison,
     before: Result,
     after: tuple[str, Result | None, str | None],
@@ -175,7 +135,3 @@ def _difference(before: Result, now: Result) -> float:
         return largest_difference(before.value, now.value)
     except RecursionError:
         return NOT_NUMBERS
-
-
-def _id_of(record: KafkaRecord) -> str:
-    return (dict(record.headers).get(names.ID) or b"").decode(errors="replace")
