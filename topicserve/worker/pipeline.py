@@ -96,33 +96,44 @@ class Pipeline:
 
     def serve(self, batch: Batch) -> None:
         """Process one batch, up to where the delivery completes it."""
-        inference, output = self._inference, self._output
-        # The store answers while the model works, unless the batch may come back once more.
-        fetch = inference.joiner.start(batch.requests, defer=batch.returns_before > 0)
+        output = self._output
         if batch.route.is_suspect:
             self._intake.quarantine.begins(batch)
         try:
-            with inference.watch.predicting(batch):
-                predicted = inference.predictor.predict(batch)  # one handle, one version
+            outgoing = self._answer(batch)
+            while outgoing.again:  # here, or what comes behind would be published before them
+                outgoing.take_over(self._answer(batch.alone(outgoing.again.pop(0))))
         except ServableUnavailableError as error:
-            fetch.cancel()
             self._requeue(batch, str(error))
             return
         self._oversight.unavailable.clear(batch.route)
+        if batch.route.is_suspect:  # a body of a user's own may have killed it until here
+            self._intake.quarantine.survived(batch)
+        if not outgoing.is_in_order:
+            outgoing.sort()
+        self._intake.tracker.count_outcomes(outgoing.counted_bytes)
+        # Publishing may wait: the outputs and the metadata are in the results by now.
+        output.order.settle(batch, lambda part: self._publish(batch, outgoing, part))
+
+    def _answer(self, batch: Batch) -> OutgoingBatch:
+        """Return a batch's outcomes. Raises ServableUnavailableError for all of it."""
+        inference, output = self._inference, self._output
+        # The store answers while the model works, unless the batch may come back once more.
+        fetch = inference.joiner.start(batch.requests, defer=batch.returns_before > 0)
+        try:
+            with inference.watch.predicting(batch):
+                predicted = inference.predictor.predict(batch)  # one handle, one version
+        except ServableUnavailableError:
+            fetch.cancel()
+            raise
         joined = inference.joiner.finish(predicted.answered(), fetch)
         rejections = [*batch.rejections, *predicted.rejections, *joined.rejections]
         with output.watch.predicting(batch):  # a body of a user's own may hang when it writes
             outgoing = output.encoder.encode(predicted, joined.metadata, rejections)
-        if batch.route.is_suspect:  # a body of a user's own may have killed it until here
-            self._intake.quarantine.survived(batch)
         inference.batcher.note_results(batch, outgoing.measure())
-        outgoing = output.refusals.replace_known(outgoing)
-        self._intake.tracker.count_outcomes(outgoing.counted_bytes)
         if inference.shadow is not None:
             inference.shadow.offer(predicted)
-        # Publishing may wait: the outputs and the metadata are in the results by now.
-        del predicted, joined
-        output.order.settle(batch, lambda part: self._publish(batch, outgoing, part))
+        return output.refusals.replace_known(outgoing)
 
     def _publish(
         self,
@@ -138,8 +149,6 @@ class Pipeline:
             tracker.count_outcomes(-outgoing.counted_bytes)
             batcher.requeue(batch, 0)
             return
-        if outgoing.again:
-            batcher.add_again(outgoing.again, batch.epoch)
         if self._intake.fetcher is not None:
             self._intake.fetcher.drop_bodies(outgoing)
         if self._oversight.breaker.admit(len(outgoing.polled), outgoing.rejections):

@@ -95,7 +95,10 @@ class Joiner:
         With `defer` the store is not asked before `finish`: for a batch that is not likely to be
         predicted now, since giving up an answer costs a connection.
         """
-        record_ids = _ids_of([r for r in requests if not r.input.metadata_absent])
+        inputs = [request.input for request in requests]
+        record_ids = list(
+            dict.fromkeys([one.record_id for one in inputs if not one.metadata_absent])
+        )
         if not record_ids or defer:
             return Fetch(record_ids, None, is_first=defer)
         try:
@@ -157,7 +160,8 @@ class Joiner:
             waiting = [index for index in missing if requests[index].polled_at > limit]
             if not waiting:
                 break
-            found = self._answer(Fetch(_ids_of([requests[index] for index in waiting]), None))
+            record_ids = dict.fromkeys(requests[index].input.record_id for index in waiting)
+            found = self._answer(Fetch(list(record_ids), None))
             missing = [index for index in missing if requests[index].polled_at <= limit]
             missing += _join(requests, waiting, found, joined)
         return missing
@@ -172,11 +176,6 @@ class Joiner:
         ):
             if count:
                 self._metrics.metadata_lookups.labels(status).inc(count)
-
-
-def _ids_of(requests: Sequence[Request]) -> list[str]:
-    """Return the requests' record ids, each once."""
-    return list(dict.fromkeys([request.input.record_id for request in requests]))
 
 
 def _refused(request: Request) -> Rejection:

@@ -53,6 +53,8 @@ class OutgoingBatch:
     """Records without an outcome: what they were answered cannot be written; see SecondTries."""
     rejections: list[Rejection] = field(default_factory=list)
     """Why records were given up, with the last one's error for the breaker to tell."""
+    is_in_order: bool = True
+    """Whether outcomes of a partition are in the order of its records."""
 
     @property
     def counted_bytes(self) -> int:
@@ -82,6 +84,29 @@ class OutgoingBatch:
         self.records.append(record)
         self.reasons.append(reason)
 
+    def take_over(self, again: "OutgoingBatch") -> None:
+        """Add the outcomes of records that were predicted once more, each in its place."""
+        self.others.update((id(one), again.version) for one in again.polled)
+        self.others |= again.others
+        self.evidence |= again.evidence
+        self.alone |= again.alone
+        self.again += again.again
+        self.rejections = [*self.rejections, *again.rejections]
+        self.polled += again.polled
+        self.records += again.records
+        self.reasons += again.reasons
+        self.sizes += again.sizes
+        self.is_in_order = False
+
+    def sort(self) -> None:
+        """Put the outcomes of each partition in the order of its records."""
+        order = sorted(range(len(self.polled)), key=lambda index: self.polled[index].record.offset)
+        self.is_in_order = True
+        self.polled = [self.polled[index] for index in order]
+        self.records = [self.records[index] for index in order]
+        self.reasons = [self.reasons[index] for index in order]
+        self.sizes = [self.sizes[index] for index in order] if self.sizes else []
+
     def where(self, wanted: Callable[[int], bool]) -> "OutgoingBatch":
         """Return the outcomes whose index is wanted."""
         part = OutgoingBatch(
@@ -90,6 +115,7 @@ class OutgoingBatch:
             others=self.others,
             evidence=self.evidence,
             alone=self.alone,
+            is_in_order=self.is_in_order,
         )
         for index in filter(wanted, range(len(self.polled))):
             part.add(self.polled[index], self.records[index], self.reasons[index])
@@ -100,7 +126,6 @@ class OutgoingBatch:
     def share_of(self, assignments: Collection[PartitionAssignment]) -> "OutgoingBatch":
         """Return what became of the records of these assignments alone."""
         share = self.where(lambda index: self.polled[index].assignment in assignments)
-        share.again = [one for one in self.again if one.assignment in assignments]
         share.rejections = [one for one in self.rejections if one.polled.assignment in assignments]
         return share
 
@@ -200,6 +225,8 @@ class Encoder:
             letter = DeadLetter.of(rejection.polled.record, rejection.reason, rejection.error)
             record = encode_dead_letter(letter, self.dead_letter_topic)
             outgoing.add(rejection.polled, record, rejection.reason)
+        # Records of unlike layouts have calls of their own, and dead letters came last.
+        outgoing.is_in_order = len(predicted.answers) <= 1 and not rejections
         return outgoing
 
     def refused(self, polled: Polled, reason: Reason, error: Exception) -> OutgoingRecord:

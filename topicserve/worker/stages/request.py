@@ -129,6 +129,12 @@ class Batch:
     """Keeps the count of its lane's returns alive until this batch is settled."""
     ended_by: EndedBy = EndedBy.GATHERED
 
+    def alone(self, request: Request) -> "Batch":
+        """Return one record of the batch as a batch, to be predicted in its place."""
+        return replace(
+            self, requests=[request], rejections=[], rows=request.input.rows, waited_seconds=0.0
+        )
+
     def share_of(self, assignments: Collection[PartitionAssignment]) -> "Batch":
         """Return the batch with the records of these assignments alone."""
         return replace(
