@@ -280,6 +280,26 @@ def test_a_directory_that_is_a_file_costs_large_results_alone(tmp_path: Path) ->
     assert all("FileExistsError" in message for message in not_stored(world))
 
 
+def test_a_refusal_ends_an_outage(tmp_path: Path) -> None:
+    """The store answers: the next outage has its whole time again, however much later it comes."""
+    clock = ManualClock()
+    dataref = DatarefConfig(results=f"file://{tmp_path}", wait_seconds=25.0)
+    large = LargeResults(an_environment(clock=clock, dataref=dataref))
+    errors: list[Exception] = [OSError("disk full"), REFUSED, REFUSED, REFUSED, OSError("away")]
+
+    def call(work: Callable[[], None], timeout_seconds: float) -> None:  # noqa: ARG001
+        clock.advance(20.0)
+        if errors:
+            raise errors.pop(0)
+
+    large.calls.call = call  # type: ignore[method-assign]
+    with pytest.raises(NotStoredError, match="Access Denied"):
+        large.stored(a_request(), 1, OutgoingRecord("out", b"", b"x"))
+
+    assert large.stored(a_request(), 1, OutgoingRecord("out", b"", b"x")).value == b""
+    assert large.unavailable is None
+
+
 @pytest.mark.parametrize("wait_seconds", [0.0, 25.0])
 def test_tries_end_with_the_time_for_them(tmp_path: Path, wait_seconds: float) -> None:
     """A try that does not return is left behind when the time is over, not when it fails."""

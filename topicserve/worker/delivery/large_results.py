@@ -18,7 +18,7 @@ from topicserve.servables.core.errors import error_text
 from topicserve.wire.kafka_record import OutgoingRecord
 from topicserve.worker.delivery.store_calls import StoreCalls
 from topicserve.worker.runtime.environment import Environment
-from topicserve.worker.runtime.retry import ShutdownRequestedError
+from topicserve.worker.runtime.retry import FIRST_PAUSE_SECONDS, ShutdownRequestedError
 from topicserve.worker.stages.request import Polled, Request
 from topicserve.worker.telemetry.logging import log_event
 
@@ -83,7 +83,7 @@ class LargeResults:
             started = self._clock()
             left = self._left_seconds(started)
             # Each result has one whole try, however long its store has been away.
-            seconds = left if failures else max(left, self._timeout_seconds)
+            seconds = max(left, FIRST_PAUSE_SECONDS if failures else self._timeout_seconds)
             try:
                 with self.observe(len(body)), self._metrics.result_store_seconds.time():
                     self.calls.call(lambda: self.write(location, body), seconds)
@@ -131,6 +131,7 @@ class LargeResults:
             self.unavailable = f"{self._prefix.url}: {problem}"
             pause: float | None
             if refusals:
+                self._failing_since = None  # it answers
                 self._is_refusing = self._is_refusing or refusals >= MAX_REFUSALS
                 pause = None if self._is_refusing else backoff.pause_seconds(refusals)
             else:
