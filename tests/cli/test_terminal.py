@@ -22,7 +22,8 @@ from topicserve.cli.commands import COMMANDS, run_command
 from topicserve.cli.dead_letters.entry import decode_entry
 from topicserve.cli.errors import UsageError
 from topicserve.cli.publish.json_lines import read_record
-from topicserve.cli.results import InvalidRecords, line_of
+from topicserve.cli.results.lines import line_of
+from topicserve.cli.results.unread import InvalidRecords
 from topicserve.cli.terminal import counted, json_line
 from topicserve.printable import printable
 from topicserve.wire.errors import InvalidRecordError

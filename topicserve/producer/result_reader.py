@@ -11,7 +11,7 @@ from topicserve.backends.errors import BackendConfigError, UnknownTopicError
 from topicserve.backends.kafka_clients import open_broker
 from topicserve.backends.references.body_reader import BodyReader
 from topicserve.producer import arguments
-from topicserve.producer.topic_reader import CheckTopic, OnInvalid, TopicReader
+from topicserve.producer.topic_reader import CheckTopic, OnInvalid, OnUnavailable, TopicReader
 from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import DeadLetter, decode_dead_letter
 from topicserve.wire.kafka_record import KafkaRecord
@@ -40,6 +40,7 @@ class ResultReader(TopicReader[Result]):
         version: int | None = None,
         metadata_status: MetadataStatus | str | None = None,
         on_invalid: OnInvalid | None = None,
+        on_unavailable: OnUnavailable | None = None,
         check_topic: CheckTopic | None = None,
         bodies: BodyReader | None = None,
     ) -> None:
@@ -48,9 +49,18 @@ class ResultReader(TopicReader[Result]):
         def decode(record: KafkaRecord) -> Result | None:
             if not is_wanted(record):
                 return None
-            return decode_result(record if bodies is None else bodies.follow(record))
+            return decode_result(
+                record if bodies is None else bodies.follow(record, self.body_read)
+            )
 
-        super().__init__(consumer, topic, decode, on_invalid=on_invalid, check_topic=check_topic)
+        super().__init__(
+            consumer,
+            topic,
+            decode,
+            on_invalid=on_invalid,
+            on_unavailable=on_unavailable,
+            check_topic=check_topic,
+        )
 
     @classmethod
     def connect(
@@ -65,6 +75,7 @@ class ResultReader(TopicReader[Result]):
         version: int | None = None,
         metadata_status: MetadataStatus | str | None = None,
         on_invalid: OnInvalid | None = None,
+        on_unavailable: OnUnavailable | None = None,
         bodies: BodyReader | None = None,
     ) -> Self:
         """Return a reader with a connection of its own.
@@ -74,6 +85,10 @@ class ResultReader(TopicReader[Result]):
         `servable`, `version` and `metadata_status` leave out all other results, by their headers.
         `on_invalid` hears of records that are no results; without it `read` raises their error.
         `bodies` reads the results that workers have stored elsewhere; without it these are invalid.
+        `on_unavailable` hears of those whose store did not give the body within the time that
+        `bodies` has, and they are passed over: the way on where one object always fails. What it
+        raises, `read` raises, and the next `read` begins with the same result; so it does without
+        `on_unavailable`, with a BackendUnavailableError.
         `kafka_settings` are Kafka's own names and values. Raises BackendConfigError naming the
         setting or argument that is wrong; whether brokers and topic are there shows in `read`.
         """
@@ -86,6 +101,7 @@ class ResultReader(TopicReader[Result]):
             version=version,
             metadata_status=metadata_status,
             on_invalid=on_invalid,
+            on_unavailable=on_unavailable,
             check_topic=topic_check(bootstrap_servers, topic, client, kafka_settings),
             bodies=bodies,
         )

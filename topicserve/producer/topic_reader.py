@@ -4,24 +4,32 @@ ResultReader, DeadLetterReader and `topicserve results` are made of it; the asyn
 on a thread.
 """
 
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from topicserve.backends.broker import Consumer, Offsets
+from topicserve.backends.broker import Consumer
+from topicserve.backends.errors import BackendUnavailableError
 from topicserve.backends.own_process import own_process
+from topicserve.backends.references.body_reader import BodyRead
 from topicserve.producer import arguments
+from topicserve.producer.positions import Positions
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+from topicserve.wire.kafka_record import KafkaRecord
 
 T = TypeVar("T")
 
 OnInvalid = Callable[[KafkaRecord, InvalidRecordError], None]
 """Hears of a record that cannot be decoded and is passed over."""
+
+OnUnavailable = Callable[[KafkaRecord, BackendUnavailableError], None]
+"""Hears of a record whose body its store did not give in time, and that is passed over.
+
+What it raises, the read raises, and the record is the first one of the next read.
+"""
 
 CheckTopic = Callable[[], None]
 """Raises UnknownTopicError without the topic, BackendUnavailableError without its brokers."""
@@ -42,7 +50,8 @@ class TopicReader(Generic[T]):
 
     Offsets are committed by `commit()` alone. A record that cannot be decoded raises
     InvalidRecordError out of `read` (which may be called again to go on), or is told to
-    `on_invalid` where that is given.
+    `on_invalid` where that is given. One whose stored body cannot be read now raises
+    BackendUnavailableError and is read again, or is told to `on_unavailable` and passed over.
     """
 
     def __init__(
@@ -52,6 +61,7 @@ class TopicReader(Generic[T]):
         decode: Callable[[KafkaRecord], T | None],
         *,
         on_invalid: OnInvalid | None = None,
+        on_unavailable: OnUnavailable | None = None,
         check_topic: CheckTopic | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,11 +74,14 @@ class TopicReader(Generic[T]):
         self._topic = arguments.topic_name(topic)
         self._decode = decode
         self._on_invalid = on_invalid
+        self._on_unavailable = on_unavailable
         self._check_topic = check_topic
         self._clock = clock
-        self._positions = _Positions()
+        self._positions = Positions()
         self.polled: deque[KafkaRecord] = deque()
         """Records that are not yielded yet."""
+        self.body_read: BodyRead | None = None
+        """What another thread may abandon of the record that is being decoded."""
         self._subscribed = False
 
     def read(
@@ -165,24 +178,37 @@ class TopicReader(Generic[T]):
     def next_polled(self) -> T | None:
         """Return what the first polled record is; None for one that is not wanted.
 
-        Raises InvalidRecordError for one that cannot be read, unless `on_invalid` is told, and
-        BackendUnavailableError for one whose body lies elsewhere and cannot be read now: that is
-        the first one again the next time.
+        Raises InvalidRecordError for one that cannot be read, unless `on_invalid` is told. For one
+        whose body lies elsewhere and cannot be read now, `on_unavailable` is told; without it
+        BackendUnavailableError is raised, and that is the first one again the next time.
         """
         return self.take_first(self.decode_first())
 
-    def decode_first(self) -> T | InvalidRecordError | None:
+    def decode_first(
+        self, body_read: BodyRead | None = None
+    ) -> T | InvalidRecordError | BackendUnavailableError | None:
         """Return what the first polled record is, which stays there; `take_first` is next.
 
-        Changes nothing: its caller may be cancelled meanwhile.
+        Takes no record: its caller may be cancelled meanwhile, and abandon `body_read`.
         """
+        self.body_read = body_read
         try:
             return self._decode(self.polled[0])
         except InvalidRecordError as error:
             return error
+        except BackendUnavailableError as error:
+            if self._on_unavailable is None:
+                raise
+            return error
 
-    def take_first(self, decoded: T | InvalidRecordError | None) -> T | None:
+    def take_first(
+        self, decoded: T | InvalidRecordError | BackendUnavailableError | None
+    ) -> T | None:
         """Take the first polled record, and return what it was decoded to; see `next_polled`."""
+        if isinstance(decoded, BackendUnavailableError):
+            assert self._on_unavailable is not None
+            self._on_unavailable(self.polled[0], decoded)  # before it is taken: it may raise
+            decoded = None
         record = self.polled.popleft()
         self._positions.passed(record)
         if not isinstance(decoded, InvalidRecordError):
@@ -217,37 +243,3 @@ class Wait:
     """Whether it ends, with records or without."""
     start: float
     check_after_seconds: float = field(default_factory=lambda: FIRST_CHECK_SECONDS)
-
-
-class _Positions:
-    """Where each partition's next record is; partitions that go away are forgotten."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # a client may call its listener from a thread of its own
-        self._next_offsets: dict[TopicPartition, int] = {}
-        self.is_known = False
-        """Whether the topic was ever there; one assignment, no lock."""
-
-    def passed(self, record: KafkaRecord) -> None:
-        with self._lock:
-            partition = TopicPartition(record.topic, record.partition)
-            self._next_offsets[partition] = record.offset + 1
-
-    def next_offsets(self) -> Offsets:
-        with self._lock:
-            return dict(self._next_offsets)
-
-    def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """Start at the group's committed offset, which the client knows."""
-        if partitions:
-            self.is_known = True
-
-    def on_revoked(self, partitions: Sequence[TopicPartition]) -> Offsets:
-        """Commit nothing: what the caller has not confirmed is read again by the next owner."""
-        self.on_lost(partitions)
-        return {}
-
-    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
-        with self._lock:
-            for partition in partitions:
-                self._next_offsets.pop(partition, None)

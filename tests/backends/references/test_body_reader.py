@@ -3,17 +3,17 @@
 import argparse
 import asyncio
 import hashlib
-import io
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from tests.support.kafka.kafka_doubles import MemoryLog
-from tests.support.references.scripted_store import PREFIX, a_store_with, scripted
+from tests.support.references.scripted_store import PREFIX, scripted
 from tests.support.stages.fakes import ReadConsumer
 from tests.support.stages.records import an_id
 from tests.support.traffic.answers import Traffic, a_result
@@ -21,10 +21,12 @@ from topicserve.backends.errors import BackendConfigError, BackendUnavailableErr
 from topicserve.backends.references.body_reader import BodyRead, BodyReader
 from topicserve.backends.references.errors import BodyStoreError
 from topicserve.backends.references.header import reference_headers
-from topicserve.cli.results import add_arguments, open_reader
+from topicserve.cli.results.command import add_arguments, open_reader
+from topicserve.cli.results.unread import UnreadResults
 from topicserve.producer.asynchronous.readers import AsyncTopicReader
 from topicserve.producer.client.async_predict_client import AsyncPredictClient
 from topicserve.producer.client.predict_client import PredictClient
+from topicserve.producer.record import Record
 from topicserve.producer.result_reader import ResultReader
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord, OutgoingRecord, TopicPartition
@@ -156,26 +158,123 @@ def test_a_store_that_is_away_loses_a_reader_nothing() -> None:
     assert values == [0.0, 1.0]
 
 
+class Failing:
+    """An object that always fails, and a reader's clock, which stands still otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> bytes:
+        self.now += LIMIT_SECONDS
+        raise OSError("no route")
+
+    def reader(self) -> BodyReader:
+        """Return a body reader that waits for nothing else."""
+        return BodyReader([PREFIX], timeout_seconds=LIMIT_SECONDS, clock=lambda: self.now)
+
+
 def test_what_cannot_be_read_in_time_is_named() -> None:
     """With the record, its place, the URL, and what the store said last."""
     consumer, _ = a_topic(1)
-    polled = consumer.log.records[0]
-    tries: list[str] = []
+    failing = Failing()
+    scripted({an_id(0): failing})
 
-    def away() -> bytes:
-        tries.append("no route" if tries else "no name")
-        raise OSError(tries[-1])
-
-    scripted({an_id(0): away})
-    reader = a_body_reader(timeout_seconds=0.2)
-    while len(tries) < 2:  # of a slow machine the time may be over after one try
-        with pytest.raises(BodyStoreError) as raised:
-            reader.follow(polled)
+    with pytest.raises(BodyStoreError) as raised:
+        failing.reader().follow(consumer.log.records[0])
 
     assert str(raised.value) == (
-        f"record {an_id(0)} (results-0 offset 0): {PREFIX}/{an_id(0)} was not read within 0.2 s: "
+        f"record {an_id(0)} (results-0 offset 0): {PREFIX}/{an_id(0)} was not read within 60 s: "
         f"{PREFIX}/{an_id(0)} cannot be read: OSError: no route"
     )
+
+
+def read_in(loop: str, reader: ResultReader, take: Callable[[Result], None]) -> None:
+    """Read to the end, as programs with and without an event loop do."""
+    if loop == "threads":
+        for result in reader.read(until_end=True):
+            take(result)
+        return
+
+    async def run() -> None:
+        async for result in AsyncTopicReader(reader).read(until_end=True):
+            take(result)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("loop", ["threads", "asyncio"])
+def test_an_object_that_always_fails_can_be_passed_over(loop: str) -> None:
+    """The caller hears of it; all others are read, and a commit goes beyond it."""
+    consumer, bodies = a_topic(3)
+    failing = Failing()
+    scripted({**bodies, an_id(1): failing})
+    told: list[tuple[int, str]] = []
+    reader = ResultReader(
+        consumer,
+        "results",
+        bodies=failing.reader(),
+        on_unavailable=lambda record, error: told.append((record.offset, str(error))),
+    )
+    values: list[float] = []
+
+    read_in(loop, reader, lambda result: values.append(result.value[0]))
+    reader.commit()
+
+    assert values == [0.0, 2.0]
+    assert [offset for offset, _ in told] == [1]
+    assert told[0][1].startswith(f"record {an_id(1)} (results-0 offset 1): {PREFIX}/{an_id(1)} was")
+    assert consumer.log.committed == {P0: 3}
+
+
+@pytest.mark.parametrize("loop", ["threads", "asyncio"])
+def test_what_a_caller_will_not_pass_over_is_read_again(loop: str) -> None:
+    """It raises, as where the store is away: no result is lost."""
+    consumer, bodies = a_topic(2)
+    failing = Failing()
+    scripted({**bodies, an_id(0): failing})
+
+    def refuse(_: KafkaRecord, error: BackendUnavailableError) -> None:
+        raise ValueError("stop") from error
+
+    reader = ResultReader(consumer, "results", bodies=failing.reader(), on_unavailable=refuse)
+    with pytest.raises(ValueError, match="stop"):
+        read_in(loop, reader, lambda _: None)
+    scripted(bodies)
+
+    assert [record.offset for record in reader.polled] == [0, 1]
+
+
+def test_an_asyncio_reader_that_is_cancelled_closes_at_once() -> None:
+    """The body that it was reading is abandoned, and comes first the next time."""
+    consumer, bodies = a_topic(1)
+    asked, never = threading.Event(), threading.Event()
+
+    def hang() -> bytes:
+        asked.set()
+        never.wait(LIMIT_SECONDS)
+        return b""
+
+    scripted({an_id(0): hang})
+    reader = AsyncTopicReader(ResultReader(consumer, "results", bodies=a_body_reader()))
+
+    async def run() -> list[float]:
+        async def read() -> list[float]:
+            return [result.value[0] async for result in reader.read(until_end=True)]
+
+        task = asyncio.create_task(read())
+        assert await asyncio.to_thread(asked.wait, LIMIT_SECONDS)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        scripted(bodies)
+        found = await read()
+        await reader.close()
+        return found
+
+    assert asyncio.run(run()) == [0.0]
+    assert consumer.closed
+    assert not never.is_set()
+    never.set()
 
 
 def test_an_asyncio_reader_fetches_on_its_own_thread() -> None:
@@ -196,7 +295,7 @@ def test_an_asyncio_reader_fetches_on_its_own_thread() -> None:
         return [result.value[0] async for result in reader.read(until_end=True)]
 
     assert asyncio.run(run()) == [0.0]
-    assert [name.rpartition("_")[0] for name in names] == ["topicserve-reader"]
+    assert names == ["topicserve-reader"]
 
 
 @pytest.fixture(name="traffic")
@@ -268,6 +367,41 @@ def test_a_slow_body_holds_up_no_other_request(traffic: Traffic) -> None:
     assert [type(error) for error in errors] == [BackendUnavailableError]
 
 
+def hang_until(event: threading.Event, come: threading.Event) -> bytes:
+    """Say that a body was asked for, and give none."""
+    come.set()
+    event.wait(LIMIT_SECONDS)
+    return b""
+
+
+def test_a_client_says_that_a_result_came_without_its_body(traffic: Traffic) -> None:
+    """Where the body lies, and what the store has said."""
+    never, come = threading.Event(), threading.Event()
+    answer = traffic.answer
+
+    def without_body(record: OutgoingRecord) -> list[OutgoingRecord]:
+        found = answer(record)
+        scripted({an_id(1): partial(hang_until, never, come)})
+        return list(found)
+
+    traffic.answer = without_body
+    core = traffic.core()
+    core.listener.ready().result(LIMIT_SECONDS)
+    request = core.open(core.encode(Record(inputs={"x": [1.0]}, record_id=an_id(1), metadata=None)))
+    core.publisher.put(request.entry, LIMIT_SECONDS)
+    assert come.wait(LIMIT_SECONDS)
+
+    said = str(core.timed_out(request, 2.0))
+    core.drop(request)
+    core.close()
+    never.set()
+
+    assert said == (
+        f"the result of record {an_id(1)} has come, and its body was not read within 2 s: it is "
+        f"read from {PREFIX}/{an_id(1)}: the store has not answered yet"
+    )
+
+
 def test_a_client_without_a_body_reader_says_what_is_missing(traffic: Traffic) -> None:
     """Its request does not wait for a timeout."""
     plain = Traffic()
@@ -280,21 +414,92 @@ def test_a_client_without_a_body_reader_says_what_is_missing(traffic: Traffic) -
         client.predict({"x": [1.0]})
 
 
-def test_the_command_follows_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--allow-dataref` names the URLs; without it the result is told and passed over."""
-    consumer, bodies = a_topic(1)
-    prefix = a_store_with(bodies)
-    monkeypatch.setattr("topicserve.cli.results.open_consumer", lambda *_: consumer)
+def command_reads(
+    monkeypatch: pytest.MonkeyPatch,
+    consumer: ReadConsumer,
+    *flags: str,
+    failing: Failing | None = None,
+) -> tuple[list[float], UnreadResults]:
+    """Return what the command reads with these flags, and what it could not read."""
+    clock = failing or Failing()
+    monkeypatch.setattr(
+        "topicserve.cli.results.command.BodyReader", partial(BodyReader, clock=lambda: clock.now)
+    )
+    monkeypatch.setattr("topicserve.cli.results.command.open_consumer", lambda *_: consumer)
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    arguments = parser.parse_args(["--topic=results", f"--allow-dataref={prefix}"])
-    told = io.StringIO()
-
-    with open_reader(arguments, lambda _, error: print(error, file=told)) as reader:
+    arguments = parser.parse_args(["--topic=results", *flags])
+    unread = UnreadResults(skips_unavailable=arguments.skip_unavailable)
+    with open_reader(arguments, unread) as reader:
         found = list(reader.read(until_end=True))
+    return [item.value[0] for item in found if isinstance(item, Result)], unread
 
-    assert [item.value for item in found if isinstance(item, Result)] == [[0.0]]
-    assert told.getvalue() == ""
+
+def test_the_command_follows_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--allow-dataref` names the URLs."""
+    consumer, bodies = a_topic(1)
+    scripted(bodies)
+
+    values, unread = command_reads(monkeypatch, consumer, f"--allow-dataref={PREFIX}")
+
+    assert (values, unread.count) == ([0.0], 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ([], "allowed: nothing; allow it with --allow-dataref"),
+        (["--allow-dataref=file:///nowhere"], "file:///nowhere; allow it with --allow-dataref"),
+        ([f"--allow-dataref={PREFIX}", "--dataref-max-bytes=3"], "bytes or more; 3 are allowed"),
+    ],
+)
+def test_the_command_says_what_to_allow(
+    flags: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By the flag, as a person types it."""
+    consumer, bodies = a_topic(1)
+    scripted(bodies)
+
+    values, unread = command_reads(monkeypatch, consumer, *flags)
+
+    assert (values, unread.count) == ([], 1)
+    assert says in capsys.readouterr().err
+
+
+def test_the_command_passes_over_what_cannot_be_read_where_it_is_told_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the flag it ends, and names the flag; the time for a body is a flag, too."""
+    consumer, bodies = a_topic(2)
+    failing = Failing()
+    scripted({**bodies, an_id(0): failing})
+    flags = [f"--allow-dataref={PREFIX}", "--dataref-timeout-seconds=1"]
+
+    with pytest.raises(BackendUnavailableError, match=r"within 1 s.*\(--skip-unavailable passes"):
+        command_reads(monkeypatch, consumer, *flags, failing=failing)
+    consumer, _ = a_topic(2)
+    values, unread = command_reads(
+        monkeypatch, consumer, *flags, "--skip-unavailable", failing=failing
+    )
+
+    assert (values, unread.count) == ([1.0], 1)
+    assert "passed over results-0 offset 0: ce_dataref: record" in capsys.readouterr().err
+
+
+def test_several_in_a_row_that_cannot_be_read_end_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The store is away then, and a group would go past all that it has."""
+    consumer, _ = a_topic(4)
+    failing = Failing()
+    scripted({an_id(number): failing for number in range(4)})
+    flags = [f"--allow-dataref={PREFIX}", "--skip-unavailable"]
+
+    with pytest.raises(BackendUnavailableError, match=r"\(3 results in a row\)"):
+        command_reads(monkeypatch, consumer, *flags, failing=failing)
 
 
 @pytest.mark.parametrize("allow", ["s3://bucket", ["/results"], ["file:///"], ["nosuch://bucket"]])

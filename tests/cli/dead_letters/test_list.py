@@ -6,7 +6,7 @@ from tests.support.stages.dead_letters import a_dead_record
 from tests.support.stages.records import an_id
 from topicserve.cli.dead_letters.filters import Filter, add_filter_arguments
 from topicserve.cli.dead_letters.list import Listing
-from topicserve.cli.results import InvalidRecords
+from topicserve.cli.results.unread import InvalidRecords
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import KafkaRecord
 

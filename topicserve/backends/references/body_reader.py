@@ -1,6 +1,7 @@
 """Follows results that lie elsewhere, for the programs that read them."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
@@ -84,6 +85,7 @@ class BodyReader:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         sleep: Callable[[float], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Allow URLs under these prefixes, such as "s3://predictions/large".
 
@@ -100,6 +102,7 @@ class BodyReader:
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
         self._sleep = sleep
+        self._clock = clock
 
     def follow(self, record: KafkaRecord, read: BodyRead | None = None) -> KafkaRecord:
         """Return a record with its body, wherever that lies; blocks while it is read.
@@ -129,7 +132,7 @@ class BodyReader:
     def _read(
         self, record: KafkaRecord, location: Location, sha256: str | None, read: BodyRead
     ) -> bytes:
-        limits = ReadLimits(self._max_bytes, self._timeout_seconds)
+        limits = ReadLimits(self._max_bytes, self._timeout_seconds, clock=self._clock)
         read.begin(location.url, limits)
         sleep = self._sleep or read.wait
         for pause in _BACKOFF.pauses():

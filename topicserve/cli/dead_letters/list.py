@@ -14,7 +14,7 @@ from topicserve.cli.dead_letters.topic import (
     log_offsets_of,
     scan_all,
 )
-from topicserve.cli.results import InvalidRecords
+from topicserve.cli.results.unread import InvalidRecords
 from topicserve.cli.standard_streams import need_output, write_output
 from topicserve.cli.terminal import counted, json_line, say, write_line
 from topicserve.exit_codes import EXIT_FAILED

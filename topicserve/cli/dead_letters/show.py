@@ -20,7 +20,7 @@ from topicserve.cli.dead_letters.topic import (
     scan_all,
 )
 from topicserve.cli.errors import UsageError
-from topicserve.cli.results import dead_letter_object
+from topicserve.cli.results.lines import dead_letter_object
 from topicserve.cli.standard_streams import need_output, write_output
 from topicserve.cli.terminal import counted, say, write_json, write_line
 from topicserve.printable import printable

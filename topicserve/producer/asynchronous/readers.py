@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from topicserve.backends.defaults import DEFAULT_CLIENT
-from topicserve.backends.references.body_reader import BodyReader, refers
+from topicserve.backends.references.body_reader import BodyRead, BodyReader, refers
+from topicserve.producer.asynchronous.daemon_threads import DaemonThreads
 from topicserve.producer.result_reader import DeadLetterReader, ResultReader
-from topicserve.producer.topic_reader import OnInvalid, TopicReader
+from topicserve.producer.topic_reader import OnInvalid, OnUnavailable, TopicReader
 from topicserve.wire.dead_letter import DeadLetter
 from topicserve.wire.result import MetadataStatus, Result
 
@@ -28,7 +28,7 @@ class AsyncTopicReader(Generic[T]):
 
     def __init__(self, reader: TopicReader[T]) -> None:
         self._reader = reader
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="topicserve-reader")
+        self._thread = DaemonThreads(1, "topicserve-reader")
 
     async def read(
         self,
@@ -72,7 +72,7 @@ class AsyncTopicReader(Generic[T]):
         try:
             await self._run(self._reader.close)
         finally:
-            self._thread.shutdown(wait=False)
+            self._thread.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,11 +89,19 @@ class AsyncTopicReader(Generic[T]):
         first = self._reader.polled[0]
         if len(first.value or b"") < _LARGE_BYTES and not refers(first):
             return self._reader.next_polled()
-        # Where the task is cancelled meanwhile, the record is the first one again the next time.
-        return self._reader.take_first(await self._run(self._reader.decode_first))
+        read = BodyRead()
+        decode = self._thread.submit(partial(self._reader.decode_first, read))
+        try:
+            decoded = await asyncio.wrap_future(decode)
+        except asyncio.CancelledError:
+            # The record is the first one again the next time, which waits for no body of now.
+            read.abandon()
+            self._thread.leave(decode)
+            raise
+        return self._reader.take_first(decoded)
 
     async def _run(self, call: Callable[[], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await asyncio.wrap_future(self._thread.submit(call))
 
 
 class AsyncResultReader(AsyncTopicReader[Result]):
@@ -112,12 +120,13 @@ class AsyncResultReader(AsyncTopicReader[Result]):
         version: int | None = None,
         metadata_status: MetadataStatus | str | None = None,
         on_invalid: OnInvalid | None = None,
+        on_unavailable: OnUnavailable | None = None,
         bodies: BodyReader | None = None,
     ) -> Self:
         """Return a reader with a connection of its own; the same as ResultReader's.
 
         Nothing is connected yet, so that it may be called in an event loop. `on_invalid` is called
-        in the event loop's thread or the reader's.
+        in the event loop's thread or the reader's, `on_unavailable` in the event loop's.
         """
         return cls(
             ResultReader.connect(
@@ -130,6 +139,7 @@ class AsyncResultReader(AsyncTopicReader[Result]):
                 version=version,
                 metadata_status=metadata_status,
                 on_invalid=on_invalid,
+                on_unavailable=on_unavailable,
                 bodies=bodies,
             )
         )

@@ -123,6 +123,11 @@ class ClientCore:
             return PredictTimeoutError(
                 f"not published: results could not be read within {timeout_seconds:g} s: {reason}"
             )
+        if body := self.requests.fetch_progress(request.future):
+            return PredictTimeoutError(
+                f"the result of record {request.record_id} has come, and its body was not read "
+                f"within {timeout_seconds:g} s: it {body}"
+            )
         published = request.entry.future
         if not published.done() or published.cancelled() or published.exception(0):
             if store_problem := self.publisher.store_problem:

@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import NamedTuple
 
-from topicserve.backends.references.body_reader import BodyReader, refers
+from topicserve.backends.references.body_reader import BodyRead, BodyReader, refers
+from topicserve.producer.asynchronous.daemon_threads import DaemonThreads
 from topicserve.producer.errors import DeadLetterError, PredictTimeoutError, ProducerClosedError
 from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import REASON_HEADER, Reason, decode_dead_letter
@@ -20,6 +21,11 @@ FETCH_THREADS = 4
 class _Pending(NamedTuple):
     call: bytes
     future: Future[Result]
+
+
+class _Fetch(NamedTuple):
+    read: BodyRead
+    job: Future[None]
 
 
 class PendingRequests:
@@ -36,8 +42,8 @@ class PendingRequests:
         self._lock = threading.Lock()
         self._pending: dict[bytes, _Pending] = {}
         self._bodies = bodies
-        self._fetching: set[Future[Result]] = set()
-        self._threads: ThreadPoolExecutor | None = None
+        self._fetches: dict[Future[Result], _Fetch] = {}
+        self._threads = DaemonThreads(FETCH_THREADS, "topicserve-bodies")
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -58,12 +64,23 @@ class PendingRequests:
             return future
 
     def drop(self, record_id: str, future: Future[Result]) -> None:
-        """Wait for this one no longer."""
+        """Wait for this one no longer; to be called at the end of each.
+
+        A body that is still being read gives its place to another one.
+        """
         key = record_id.encode()
         with self._lock:
             pending = self._pending.get(key)
             if pending is not None and pending.future is future:
                 del self._pending[key]
+            fetch = self._fetches.pop(future, None)
+        if fetch is not None:
+            self._leave(fetch)
+
+    def fetch_progress(self, future: Future[Result]) -> str | None:
+        """Return how far the body of a result is read that has come; None where none has."""
+        fetch = self._fetches.get(future)
+        return None if fetch is None else fetch.read.progress
 
     def answer(self, record: KafkaRecord) -> None:
         """Complete the request that this record answers, if it is one of ours."""
@@ -78,10 +95,10 @@ class PendingRequests:
             if pending is None or (calls and pending.call not in calls):
                 return
             del self._pending[record_id]
-        if self._bodies is None or not refers(record):
-            _complete(pending.future, lambda: _result(record_id.decode(), record))
-        else:
-            self._fetch(pending.future, record_id.decode(), record, self._bodies)
+            if self._bodies is not None and refers(record):
+                self._fetch(pending.future, record_id.decode(), record, self._bodies)
+                return
+        _complete(pending.future, lambda: _result(record_id.decode(), record))
 
     def fail(self, record_id: str, future: Future[Result], error: BaseException) -> None:
         """Have one request raise this."""
@@ -92,34 +109,31 @@ class PendingRequests:
         """Have every request raise this, those whose bodies are being read included."""
         self.fail_all(error)
         with self._lock:
-            fetching, threads = list(self._fetching), self._threads
-        for future in fetching:
+            fetches, self._fetches = self._fetches, {}
+        for future, fetch in fetches.items():
             _set_exception(future, error)
-        if threads is not None:
-            threads.shutdown(wait=False, cancel_futures=True)
+            self._leave(fetch)
+        self._threads.close()
 
     def _fetch(
         self, future: Future[Result], record_id: str, record: KafkaRecord, bodies: BodyReader
     ) -> None:
-        """Read a result's body aside: the thread of results goes on."""
-        with self._lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(FETCH_THREADS, "topicserve-bodies")
-            self._fetching.add(future)
-        future.add_done_callback(self._forget)
+        """Read a result's body aside: the thread of results goes on. Expects the lock."""
+        read = BodyRead()
 
         def complete() -> None:
-            if not future.done():  # its caller may have gone
-                _complete(future, lambda: _result(record_id, bodies.follow(record)))
+            _complete(future, lambda: _result(record_id, bodies.follow(record, read)))
 
         try:
-            self._threads.submit(complete)
+            job = self._threads.submit(complete)
         except RuntimeError:  # closed meanwhile
             _set_exception(future, ProducerClosedError("the client is closed"))
+        else:
+            self._fetches[future] = _Fetch(read, job)
 
-    def _forget(self, future: Future[Result]) -> None:
-        with self._lock:
-            self._fetching.discard(future)
+    def _leave(self, fetch: _Fetch) -> None:
+        fetch.read.abandon()
+        self._threads.leave(fetch.job)
 
     def fail_all(self, error: BaseException) -> None:
         """Have every request raise this."""

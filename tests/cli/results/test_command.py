@@ -11,10 +11,12 @@ from tests.support.stages.fakes import ReadConsumer
 from tests.support.stages.records import a_kafka_record, an_id
 from topicserve.backends.broker import Offsets
 from topicserve.backends.errors import CommitRefusedError
-from topicserve.cli import results
 from topicserve.cli.errors import UsageError
 from topicserve.cli.progress import CountProgress
-from topicserve.cli.results import InvalidRecords, add_arguments, line_of, print_lines
+from topicserve.cli.results import command as results
+from topicserve.cli.results.command import add_arguments, print_lines
+from topicserve.cli.results.lines import line_of
+from topicserve.cli.results.unread import InvalidRecords, UnreadResults
 from topicserve.producer.result_reader import DeadLetterReader, ResultReader
 from topicserve.wire.bodies.json_body import JSON
 from topicserve.wire.dead_letter import DeadLetter, Reason, encode_dead_letter
@@ -167,7 +169,7 @@ def test_records_that_are_no_results_are_told(capsys: pytest.CaptureFixture[str]
 def test_the_reader_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dead letters and results have different shapes; filters are passed on."""
     monkeypatch.setattr(results, "open_consumer", lambda *_: a_consumer(1))
-    ignore = InvalidRecords().tell
+    ignore = UnreadResults(skips_unavailable=False)
 
     letters = results.open_reader(parsed("--dead-letters"), ignore)
     wanted = results.open_reader(parsed("--version=4", "--metadata-status=found"), ignore)
@@ -191,7 +193,9 @@ def test_dead_letters_are_filtered_by_the_servable_that_they_name(
     monkeypatch.setattr(results, "open_consumer", lambda *_: consumer)
     asked = parsed("--dead-letters", "--servable=digits")
 
-    read = list(results.open_reader(asked, InvalidRecords().tell).read(until_end=True))
+    read = list(
+        results.open_reader(asked, UnreadResults(skips_unavailable=False)).read(until_end=True)
+    )
 
     assert [item.record.offset for item in read] == [0]
 
@@ -219,9 +223,9 @@ def test_a_shadows_records_are_printed_with_both_answers(
     consumer = ReadConsumer(log, P0)
     consumer.lag_records = {P0: 0}
     monkeypatch.setattr(results, "open_consumer", lambda *_: consumer)
-    invalid = InvalidRecords()
+    invalid = UnreadResults(skips_unavailable=False)
 
-    reader = results.open_reader(parsed("--version=2"), invalid.tell)
+    reader = results.open_reader(parsed("--version=2"), invalid)
     print_lines(parsed("--version=2"), reader, CountProgress("read", io.StringIO()))
 
     (line,) = capfdbinary.readouterr().out.splitlines()

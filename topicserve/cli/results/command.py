@@ -1,29 +1,29 @@
-"""`topicserve results`: one result, shadow record or dead letter, a line of JSON each.
-
-A reader for people and shell scripts. Programs use `topicserve.ResultReader`, which this one is
-built on too.
-"""
+"""Reads a topic with the filters and limits that are typed, and prints it in rounds."""
 
 import argparse
 from contextlib import suppress
-from typing import Any
 
 from topicserve.backends.errors import CommitRefusedError
-from topicserve.backends.references.body_reader import BodyReader
+from topicserve.backends.references.body_reader import DEFAULT_MAX_BYTES as BODY_MAX_BYTES
+from topicserve.backends.references.body_reader import (
+    DEFAULT_TIMEOUT_SECONDS as BODY_TIMEOUT_SECONDS,
+)
+from topicserve.backends.references.body_reader import BodyNotAllowedError, BodyReader, refers
 from topicserve.cli.argument_types import count, seconds
 from topicserve.cli.connection import add_kafka_arguments, kafka_settings, need_topic
 from topicserve.cli.errors import UsageError
 from topicserve.cli.progress import CountProgress
+from topicserve.cli.results.lines import line_of
+from topicserve.cli.results.unread import MAX_UNAVAILABLE, UnreadResults
 from topicserve.cli.standard_streams import need_output, write_output
-from topicserve.cli.terminal import json_line, say
 from topicserve.exit_codes import EXIT_FAILED
 from topicserve.producer.arguments import topic_name
 from topicserve.producer.result_reader import DeadLetterReader, header_filter, open_consumer
-from topicserve.producer.topic_reader import OnInvalid, TopicReader
+from topicserve.producer.topic_reader import TopicReader
 from topicserve.wire.dead_letter import DeadLetter
 from topicserve.wire.errors import InvalidRecordError
 from topicserve.wire.kafka_record import KafkaRecord
-from topicserve.wire.result import RESULT_KEYS, MetadataStatus, Result, decode_result
+from topicserve.wire.result import MetadataStatus, Result, decode_result
 from topicserve.wire.shadow_record import ShadowRecord, decode_shadow_record, is_shadow_record
 
 EXAMPLE = "example: topicserve results --topic results --servable digits --limit 10"
@@ -31,9 +31,7 @@ DEFAULT_TIMEOUT_SECONDS = 30.0
 # How much may be printed again after an end that no one could commit before.
 ROUND_RECORDS = 1000
 ROUND_SECONDS = 1.0
-MAX_TOLD = 10
 
-Item = Result | ShadowRecord | DeadLetter
 AnyReader = TopicReader[Result] | TopicReader[Result | ShadowRecord] | TopicReader[DeadLetter]
 
 
@@ -74,6 +72,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="read results that lie elsewhere under this URL (ce_dataref); may be repeated",
     )
     parser.add_argument(
+        "--dataref-timeout-seconds",
+        type=seconds("--dataref-timeout-seconds"),
+        default=BODY_TIMEOUT_SECONDS,
+        metavar="S",
+        help=f"how long to try to read one of these ({BODY_TIMEOUT_SECONDS:g})",
+    )
+    parser.add_argument(
+        "--dataref-max-bytes",
+        type=count("--dataref-max-bytes"),
+        default=BODY_MAX_BYTES,
+        metavar="N",
+        help=f"how large one of these may be ({BODY_MAX_BYTES:,})",
+    )
+    parser.add_argument(
+        "--skip-unavailable",
+        action="store_true",
+        help="pass over results that cannot be read in this time, and end with the exit code 1; "
+        f"{MAX_UNAVAILABLE} in a row end the command",
+    )
+    parser.add_argument(
         "--dead-letters", action="store_true", help="the topic holds dead letters, not results"
     )
 
@@ -88,10 +106,10 @@ def run(arguments: argparse.Namespace) -> int:
     topic_name(arguments.topic)
     refuse_other_filters(arguments)
     need_topic(arguments, arguments.topic)
-    invalid = InvalidRecords()
-    with open_reader(arguments, invalid.tell) as reader, CountProgress("read") as progress:
+    unread = UnreadResults(skips_unavailable=arguments.skip_unavailable)
+    with open_reader(arguments, unread) as reader, CountProgress("read") as progress:
         print_lines(arguments, reader, progress)
-    return EXIT_FAILED if invalid.count else 0
+    return EXIT_FAILED if unread.count else 0
 
 
 def refuse_other_filters(arguments: argparse.Namespace) -> None:
@@ -109,27 +127,45 @@ def refuse_other_filters(arguments: argparse.Namespace) -> None:
             )
 
 
-def open_reader(arguments: argparse.Namespace, on_invalid: OnInvalid) -> AnyReader:
+def open_reader(arguments: argparse.Namespace, unread: UnreadResults) -> AnyReader:
     """Return the reader that the flags ask for."""
     consumer = open_consumer(
         arguments.bootstrap_servers, arguments.group, arguments.client, kafka_settings(arguments)
     )
     if arguments.dead_letters:
         return DeadLetterReader(
-            consumer, arguments.topic, servable=arguments.servable, on_invalid=on_invalid
+            consumer, arguments.topic, servable=arguments.servable, on_invalid=unread.tell
         )
     is_wanted = header_filter(arguments.servable, arguments.version, arguments.metadata_status)
-    bodies = BodyReader(arguments.allow_dataref) if arguments.allow_dataref else None
+    bodies = BodyReader(
+        arguments.allow_dataref,
+        max_bytes=arguments.dataref_max_bytes,
+        timeout_seconds=arguments.dataref_timeout_seconds,
+    )
 
     def decode(record: KafkaRecord) -> Result | ShadowRecord | None:
         if not is_wanted(record):
             return None
         if is_shadow_record(record):
             return decode_shadow_record(record)
-        return decode_result(record if bodies is None else bodies.follow(record))
+        return decode_result(follow(record) if refers(record) else record)
+
+    def follow(record: KafkaRecord) -> KafkaRecord:
+        try:
+            found = bodies.follow(record)
+        except BodyNotAllowedError as error:
+            raise InvalidRecordError(
+                error.field, f"{error.problem}; allow it with --allow-dataref"
+            ) from None
+        unread.in_a_row = 0
+        return found
 
     return TopicReader[Result | ShadowRecord](
-        consumer, arguments.topic, decode, on_invalid=on_invalid
+        consumer,
+        arguments.topic,
+        decode,
+        on_invalid=unread.tell,
+        on_unavailable=unread.tell_unavailable,
     )
 
 
@@ -162,84 +198,3 @@ def print_lines(
                 reader.commit()
         if progress.count == limit or (progress.count - before < wanted and not endless):
             return
-
-
-def line_of(item: Item) -> bytes:
-    """Return one line of JSON."""
-    if isinstance(item, Result):
-        content = result_object(item)
-    elif isinstance(item, ShadowRecord):
-        content = shadow_object(item)
-    else:
-        content = dead_letter_object(item)
-    return json_line(content) + b"\n"
-
-
-def result_object(result: Result) -> dict[str, Any]:
-    """Return a result as its JSON body has it, with the worker and its place in the topic."""
-    return {
-        "id": result.record_id,
-        "servable": {"name": result.servable, "version": result.version},
-        "signature_name": result.signature_name,
-        RESULT_KEYS.get(result.form, "outputs"): result.value,
-        "metadata": result.metadata,
-        "metadata_status": result.metadata_status.value,
-        "worker": result.worker_id,
-        **place_of(result.record),
-    }
-
-
-def shadow_object(item: ShadowRecord) -> dict[str, Any]:
-    """Return what both versions said, with the record's place in the topic."""
-    return {
-        "id": item.record_id,
-        "primary": item.primary,
-        "shadow": item.shadow,
-        **place_of(item.record),
-    }
-
-
-def dead_letter_object(letter: DeadLetter) -> dict[str, Any]:
-    """Return why a record was given up, and the record; what is not text is base64."""
-    return {
-        "reason": letter.reason.value,
-        "message": letter.message,
-        "exception": letter.exception,
-        **({"truncated": letter.truncated} if letter.truncated else {}),
-        "topic": letter.record.topic,
-        **place_of(letter.record),
-        "headers": [[name, text_or_bytes(value)] for name, value in letter.record.headers],
-        "value": text_or_bytes(letter.record.value),
-    }
-
-
-def place_of(record: KafkaRecord) -> dict[str, Any]:
-    """Return where a record is and what Kafka knows of it."""
-    return {
-        "partition": record.partition,
-        "offset": record.offset,
-        "timestamp_ms": record.timestamp_ms,
-        "key": text_or_bytes(record.key),
-    }
-
-
-def text_or_bytes(value: bytes | None) -> str | bytes | None:
-    """Return text where it is text; bytes that are not UTF-8 become base64 in the line."""
-    try:
-        return None if value is None else value.decode()
-    except UnicodeDecodeError:
-        return value
-
-
-class InvalidRecords:
-    """Counts records that cannot be read, and tells of the first ones."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def tell(self, record: KafkaRecord, error: InvalidRecordError) -> None:
-        """Say on standard error where the record is and what is wrong with it."""
-        self.count += 1
-        if self.count <= MAX_TOLD:
-            place = f"{record.topic}-{record.partition} offset {record.offset}"
-            say(f"passed over {place}: {error}")
