@@ -39,8 +39,8 @@ class InferenceServer:
     """Serves y = x / 2 + 2, and every other input unchanged, under its name.
 
     `failures` are the status codes, with their texts, that the next inferences end in. While
-    `may_answer` is cleared, inferences are not answered. `refuses` is asked which inputs are, and
-    `change` may alter an answer.
+    `may_answer` is cleared, inferences are not answered. `refuses` is asked which inputs are, with
+    the status `refusal`, and `change` may alter an answer.
     """
 
     def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
@@ -48,6 +48,7 @@ class InferenceServer:
         self._datatypes = {name: datatype for name, datatype, _ in (*inputs, *outputs)}
         self.requests: list[Any] = []
         self.refuses: Callable[[dict[str, Any]], bool] = lambda _: False
+        self.refusal = grpc.StatusCode.INVALID_ARGUMENT
         self.change: Callable[[Any], object] = lambda _: None
         self.failures: list[tuple[grpc.StatusCode, str]] = []
         self.unimplemented: set[str] = set()
@@ -91,7 +92,7 @@ class InferenceServer:
             context.abort(*self.failures.pop(0))
         given = tensors_of(request)
         if self.refuses(given):
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "refused")
+            context.abort(self.refusal, "refused")
         self.requests.append(request)
         if "x" in given:
             given["y"] = (given["x"] / 2 + 2).astype(given["x"].dtype)

@@ -1,10 +1,13 @@
 """Models of kinds that a remote server serves, loaded as a worker loads them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.support.servables.kind_context import ServablesInMemory
+from tests.support.stages.records import ManualClock
+from topicserve.servables.core.errors import ServableError
 from topicserve.servables.core.loader import Loader
 from topicserve.servables.core.managers.servable_data import ServableData
 from topicserve.servables.core.servable_id import ServableId
@@ -33,3 +36,15 @@ def load_remote(kind: str, directory: Path, content: Any = LATEST, **options: An
     (loader,) = remote_loaders(kind, directory, content, **options)
     loader.load_with_id(ServableId("remote", 1))
     return loader.servable
+
+
+def until_given_up(predict: Callable[[], object], clock: ManualClock) -> ServableError:
+    """Return the error that is no longer retriable, after calls a second apart."""
+    for _ in range(30):
+        try:
+            predict()
+        except ServableError as error:
+            if not error.retriable:
+                return error
+        clock.advance(1)
+    raise TimeoutError

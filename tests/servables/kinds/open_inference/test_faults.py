@@ -8,7 +8,15 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.support.open_inference.server import InferenceServer, echoing, serving
+from tests.support.open_inference.server import (
+    InferenceServer,
+    echoing,
+    halving,
+    serving,
+    tensors_of,
+)
+from tests.support.servables.remote_kinds import until_given_up
+from tests.support.stages.records import ManualClock
 from topicserve.servables.core.errors import (
     DeadlineExceededError,
     FailedPreconditionError,
@@ -22,6 +30,7 @@ from topicserve.servables.core.errors import (
 )
 from topicserve.servables.kinds.open_inference.channel import InferenceChannel
 from topicserve.servables.kinds.open_inference.options import OpenInferenceOptions
+from topicserve.servables.kinds.remote.careful_calls import CarefulCalls
 
 Load = Callable[..., Any]
 Status = grpc.StatusCode
@@ -109,41 +118,71 @@ def test_errors_say_whose_fault_it_is(
     assert type(error.value) is kind
 
 
+def test_a_call_without_room_is_halved_at_once(
+    server: InferenceServer, target: str, load: Load
+) -> None:
+    """Callers see the answer alone."""
+    remote = load(target)
+    server.failures = [(Status.RESOURCE_EXHAUSTED, "Too many requests")]
+
+    assert remote.predict(X)["y"].tolist() == Y
+    assert [request.inputs[0].shape[0] for request in server.requests] == [1, 1]
+
+
 @pytest.mark.parametrize(
-    ("inputs", "text", "kind"),
+    ("text", "kind"),
     [
-        (X, "Too many requests", ResourceExhaustedError),
-        (ROW, "Too many requests", UnavailableError),
-        (ROW, "grpc: received message larger than max (9 vs. 4)", ResourceExhaustedError),
-        (ROW, "gRPC message exceeds maximum size 4: 9", ResourceExhaustedError),
+        ("Too many requests", UnavailableError),
+        ("grpc: received message larger than max (9 vs. 4)", ResourceExhaustedError),
+        ("gRPC message exceeds maximum size 4: 9", ResourceExhaustedError),
     ],
 )
-def test_no_room_halves_a_batch_and_makes_a_row_wait(
-    server: InferenceServer, target: str, load: Load, inputs: Any, text: str, kind: Any
+def test_a_row_without_room_waits(
+    server: InferenceServer, target: str, load: Load, text: str, kind: Any
 ) -> None:
     """A message that is too large is too large each time."""
     remote = load(target)
     server.failures = [(Status.RESOURCE_EXHAUSTED, text)]
 
     with pytest.raises(ServableError) as error:
-        remote.predict(inputs)
+        remote.predict(ROW)
 
     assert type(error.value) is kind
 
 
 @pytest.mark.parametrize("where", ["server", "client"])
-def test_a_message_that_is_too_large_is_final(
-    server: InferenceServer, load: Load, where: str
-) -> None:
-    """On either side, by the words that gRPC has for it."""
+def test_a_message_that_is_too_large_is_sent_in_parts(load: Load, where: str) -> None:
+    """Which it is on either side, by the words that gRPC has for it; a row is never divided."""
     options = {"grpc.max_send_message_length": 400} if where == "client" else {}
-    large = {"x": np.ones((1, 2), np.float32).repeat(500, axis=0)}
+    server = halving(size=-1)
+    narrow = {"x": np.ones((50, 2), np.float32)}
     with serving(server, max_message_bytes=400 if where == "server" else -1) as target:
         remote = load(target, channel_options=options)
 
+        assert len(remote.predict(narrow)["y"]) == 50
         with pytest.raises(ResourceExhaustedError, match="larger than max"):
-            remote.predict(large)
+            remote.predict({"x": np.ones((1, 500), np.float32)})
         assert remote.predict(ROW)["y"].tolist() == [[3, 4]]
+
+    assert [len(tensors_of(request)["x"]) for request in server.requests] == [25, 25, 1]
+
+
+@pytest.mark.parametrize("refusal", [Status.UNAVAILABLE, Status.ABORTED, Status.NOT_FOUND])
+def test_a_row_that_the_server_always_fails_on_is_given_up(
+    server: InferenceServer, target: str, load: Load, refusal: Any
+) -> None:
+    """While it answers others; what it says stands in the error."""
+    remote = load(target, max_attempts=1)
+    remote.predict(ROW)
+    clock = ManualClock()
+    remote._careful = CarefulCalls(10.0, clock)
+    server.refuses, server.refusal = lambda given: 6 in given["x"], refusal
+
+    error = until_given_up(lambda: remote.predict(X), clock)
+
+    assert str(error).startswith("failed 3 times, while the server answered other calls: ")
+    assert str(error).endswith(f"{refusal.name}: refused")
+    assert remote.predict(ROW)["y"].tolist() == [[3, 4]]
 
 
 def no_outputs(response: Any) -> None:

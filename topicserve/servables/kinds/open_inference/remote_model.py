@@ -24,12 +24,10 @@ from topicserve.servables.kinds.predict_checks import (
     rows_of,
     unknown_signature,
 )
+from topicserve.servables.kinds.remote.careful_calls import CarefulCalls
 from topicserve.servables.kinds.servable import Columns, Signature
 
 SIGNATURE = "serving_default"
-
-# What gRPC's libraries say of a message that is too large.
-_TOO_LARGE = ("larger than max", "exceeds maximum", "too large")
 
 
 class OpenInferenceModel:
@@ -55,6 +53,7 @@ class OpenInferenceModel:
         self._raw_contents = options.raw_contents
         self._current = current
         self._on_close = on_close
+        self._careful = CarefulCalls(options.timeout_seconds)
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -94,26 +93,24 @@ class OpenInferenceModel:
                 raise InvalidArgumentError(f"input {name!r} is missing")
             check_shape(inputs[name], spec, name)
 
-        def call(columns: Columns) -> Columns:
+        def ask(columns: Columns) -> Columns:
             return self._ask(columns, declared, outputs)
 
-        rows = rows_of(inputs, signature.inputs)
-        if declared.rows_of_a_call is not None:
-            return predict_in_parts(call, inputs, signature, declared.rows_of_a_call)
-        if self._max_batch_size is not None and (rows or 0) > self._max_batch_size:
-            return predict_in_parts(call, inputs, signature, self._max_batch_size, fill_up=False)
-        return call(inputs)
+        def call(columns: Columns) -> Columns:
+            rows = rows_of(columns, signature.inputs)
+            if declared.rows_of_a_call is not None:
+                return predict_in_parts(ask, columns, signature, declared.rows_of_a_call)
+            if self._max_batch_size is not None and (rows or 0) > self._max_batch_size:
+                return predict_in_parts(
+                    ask, columns, signature, self._max_batch_size, fill_up=False
+                )
+            return ask(columns)
+
+        return self._careful.predict(call, inputs, signature)
 
     def _ask(self, inputs: Columns, declared: Declared, outputs: Collection[str]) -> Columns:
         rows = rows_of(inputs, declared.signature.inputs)
-        try:
-            response = self._service.model_infer(self._request(inputs, declared, outputs))
-        except ResourceExhaustedError as error:
-            # Callers halve a batch until it fits. A single row for which there is no room waits, as
-            # for a server that is away, unless it is the message that is too large.
-            if (rows or 0) > 1 or any(words in str(error) for words in _TOO_LARGE):
-                raise
-            raise UnavailableError(str(error)) from error
+        response = self._service.model_infer(self._request(inputs, declared, outputs))
         columns = columns_of(response, declared, outputs)
         if rows is not None:
             check_rows(columns, rows, declared.signature.outputs)

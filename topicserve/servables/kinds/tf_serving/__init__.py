@@ -36,7 +36,8 @@ def make_adapter(
         path: StoragePath, channel: "PredictionChannel", on_close: Callable[[], None]
     ) -> RemoteModel:
         model = read_json_file(path, settings.file, RemoteModelJson)
-        return RemoteModel(channel, model, read_signatures(channel, model, settings), on_close)
+        signatures = read_signatures(channel, model, settings)
+        return RemoteModel(channel, model, signatures, settings.timeout_seconds, on_close)
 
     return make_remote_adapter(lambda: _open(settings), load, "tf-serving")
 

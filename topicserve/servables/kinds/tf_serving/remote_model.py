@@ -21,6 +21,7 @@ from topicserve.protos.tensors import TensorProtoError, from_tensor_proto, to_te
 from topicserve.servables.core.errors import FailedPreconditionError, InternalError, ServableError
 from topicserve.servables.kinds.fixed_rows import predict_in_parts
 from topicserve.servables.kinds.predict_checks import check_rows, rows_of, unknown_signature
+from topicserve.servables.kinds.remote.careful_calls import CarefulCalls
 from topicserve.servables.kinds.servable import Columns, Scope, Signature, TensorSpec
 from topicserve.servables.kinds.signature_def import read_signature, rows_of_a_call, takes_examples
 from topicserve.servables.kinds.tf_serving.options import TfServingOptions
@@ -70,12 +71,14 @@ class RemoteModel:
         service: PredictionService,
         model: RemoteModelJson,
         remote: "RemoteSignatures",
+        timeout_seconds: float,
         on_close: Callable[[], None],
     ) -> None:
         self._service = service
         self._model = model
         self.signatures = remote.signatures
         self._rows_of_a_call = remote.rows_of_a_call
+        self._careful = {name: CarefulCalls(timeout_seconds) for name in remote.signatures}
         self._on_close = on_close
 
     def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
@@ -92,13 +95,15 @@ class RemoteModel:
         found = self.signatures.get(signature_name)
         if found is None:
             raise unknown_signature(signature_name, self.signatures)
-        signature = found
+        signature, size = found, self._rows_of_a_call.get(signature_name)
 
-        def call(columns: Columns) -> Columns:
+        def ask(columns: Columns) -> Columns:
             return self._ask(columns, signature_name, signature, outputs)
 
-        size = self._rows_of_a_call.get(signature_name)
-        return call(inputs) if size is None else predict_in_parts(call, inputs, signature, size)
+        def call(columns: Columns) -> Columns:
+            return ask(columns) if size is None else predict_in_parts(ask, columns, signature, size)
+
+        return self._careful[signature_name].predict(call, inputs, signature)
 
     def _ask(
         self, inputs: Columns, signature_name: str, signature: Signature, outputs: Collection[str]

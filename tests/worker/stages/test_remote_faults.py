@@ -1,0 +1,83 @@
+"""A remote server's faults cost no record that it can answer."""
+
+from typing import Any
+
+import orjson
+
+from tests.servables.kinds.remote.fake_server import LATE, NO_ROOM, ROWS, UNAVAILABLE, Worker
+from tests.support.stages.outcomes import a_predictor, outcomes_of
+from tests.support.stages.records import a_request
+from topicserve.servables.kinds.servable import Columns
+from topicserve.wire.dead_letter import Reason
+from topicserve.wire.json_codec.body import Form
+from topicserve.worker.stages.calls.calls import ServableUnavailableError
+
+
+class Remote:
+    """Calls a server that fails as told."""
+
+    signatures = {"serving_default": ROWS}  # noqa: RUF012
+
+    def __init__(self, remote: Worker) -> None:
+        self._remote = remote
+
+    def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
+        return self._remote.careful.predict(
+            self._remote.server, inputs, self.signatures[signature_name]
+        )
+
+
+def processed(remote: Worker, requests: list[Any]) -> list[Any]:
+    """Return what each record was answered, after as many rounds as it took."""
+    predictor = a_predictor(Remote(remote))
+    while True:
+        try:
+            found = outcomes_of(predictor, requests)
+        except ServableUnavailableError:
+            remote.clock.advance(0.1)
+        else:
+            return [found[request.input.record_id] for request in requests]
+
+
+def predictions(body: Any) -> Any:
+    """Return the rows of a result."""
+    answer = orjson.loads(body)
+    return answer["predictions"] if "predictions" in answer else [answer["prediction"]]
+
+
+def rows(*values: int) -> Any:
+    """Return a record of several rows."""
+    return a_request(list(values), form=Form.INSTANCES, rows=len(values))
+
+
+def test_records_that_a_server_fails_on_are_dead_letters_alone() -> None:
+    """The dead letter says what the server said; all other records have their results."""
+    remote = Worker()
+    remote.server.fails_on = {13: UNAVAILABLE, 15: LATE}
+    remote.server.down_seconds = 0.5
+    requests = [a_request(11), rows(12, 13), *map(a_request, (14, 15, 16, 17))]
+
+    first, thirteen, fourteen, fifteen, *last = processed(remote, requests)
+
+    assert [predictions(one) for one in (first, fourteen, *last)] == [[22], [28], [32], [34]]
+    for dead, error in ((thirteen, UNAVAILABLE), (fifteen, LATE)):
+        assert dead[0] is Reason.PREDICT_FAILED
+        assert str(error).encode() in dead[1]
+
+
+def test_a_busy_server_makes_no_dead_letters() -> None:
+    """Records of several rows wait like any others, and go in parts where it has room for these."""
+    remote = Worker()
+    remote.server.most = 0, NO_ROOM
+    requests = [rows(1, 2), rows(3, 4, 5)]
+    predictor = a_predictor(Remote(remote))
+    for _ in range(100):
+        try:
+            outcomes_of(predictor, requests)
+        except ServableUnavailableError:
+            remote.clock.advance(1)
+        else:
+            raise AssertionError("it had no room")
+
+    remote.server.most = 2, NO_ROOM
+    assert [predictions(one) for one in processed(remote, requests)] == [[2, 4], [6, 8, 10]]

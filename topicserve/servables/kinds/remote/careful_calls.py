@@ -1,0 +1,222 @@
+"""Calls of a remote model that find out what a server cannot answer, and wait while it is away."""
+
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import numpy as np
+
+from topicserve.servables.core.errors import (
+    DeadlineExceededError,
+    ServableError,
+    UnavailableError,
+)
+from topicserve.servables.kinds.remote.call_errors import CallError, kind_of
+from topicserve.servables.kinds.remote.divided_inputs import DividedInputs, Units
+from topicserve.servables.kinds.remote.failing_units import FailingUnits
+from topicserve.servables.kinds.servable import Columns, Signature
+
+# How often a server may fail on inputs while it answers others, before these are given up.
+MAX_TRIES = 3
+# The same where it says that it has no room for them: others may take it meanwhile.
+MAX_TRIES_WITHOUT_ROOM = 10
+# How long a number of rows counts as too many. A server that is busy may soon have room.
+_SIZE_SECONDS, _ROOM_SECONDS = 300.0, 10.0
+# For how long an answer shows that the server is not away.
+_PROOF_SECONDS = 10.0
+# How long a call waits for another that finds out what the server fails on; the caller comes back.
+_MAX_TURN_SECONDS = 10.0
+# How long inputs are known that a server failed on: several calls may each take all their time.
+_FORGET_SECONDS = 300.0
+# Of so many probes all but one are of inputs that were answered before: these may be answered no
+# more.
+_PROBES = 4
+
+Call: TypeAlias = Callable[[Columns], Columns]
+
+
+class CarefulCalls:
+    """Calls one model's server. Any number of threads may call it at once.
+
+    While the server answers, a call goes as it is. A call with too many rows is halved, and the
+    size remembered. After another failure the server is probed with a single row: while that fails
+    too, the server is away, and the error is retriable. Once it is answered, what fails directly
+    after it is at fault: it is halved, and what fails alone MAX_TRIES times is given up.
+    """
+
+    def __init__(
+        self,
+        timeout_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        choose: Callable[[int], int] = random.randrange,
+    ) -> None:
+        self._turn_seconds = min(timeout_seconds, _MAX_TURN_SECONDS)
+        self._clock = clock
+        self._choose = choose
+        # Guards all below; never held during a call.
+        self._lock = threading.Lock()
+        self._failing = FailingUnits(clock, max(_FORGET_SECONDS, 4 * timeout_seconds))
+        self._is_answering = True
+        self._answered_at = -math.inf
+        self._max_units: int | None = None
+        self._max_units_until = 0.0
+        self._sample: tuple[Signature, Columns] | None = None
+        self._probes = 0
+        # Held during calls while the server is in doubt: what shares a moment with inputs that end
+        # the server would be suspected with them.
+        self._turn = threading.Lock()
+
+    def predict(self, call: Call, inputs: Columns, signature: Signature) -> Columns:
+        """Return what `call` answers to the inputs, in as many calls as needed.
+
+        Raises a retriable error while the server is away or has no room, and else the inputs' own.
+        """
+        if self._is_answering and self._max_units is None and not self._failing:
+            try:
+                outputs = call(inputs)
+            except ServableError as error:
+                parts = DividedInputs(inputs, signature)
+                self._note_failure(parts, range(parts.count), error, is_proven=False)
+            else:
+                if self._sample is None:
+                    self._keep_sample(signature, DividedInputs(inputs, signature).row(0))
+                return outputs
+        with self._taking_turns():
+            return self._predict_parts(call, DividedInputs(inputs, signature), signature)
+
+    def _predict_parts(self, call: Call, parts: DividedInputs, signature: Signature) -> Columns:
+        with self._lock:
+            self._failing.check(parts)
+            todo = deque(self._failing.divide(parts))
+        answers: list[tuple[Units, Columns]] = []
+        while todo:
+            units = self._take(todo)
+            if not self._is_answering:
+                self._probe(call, parts, signature)
+            is_proven = self._has_just_answered()
+            try:
+                columns = call(parts.of(units))
+            except ServableError as error:
+                self._note_failure(parts, units, error, is_proven)
+                todo.appendleft(units)
+            else:
+                answers.append((units, columns))
+                self._note_answer(parts, units)
+        return parts.join(answers)
+
+    @contextmanager
+    def _taking_turns(self) -> Iterator[None]:
+        """While the server is in doubt, let one thread call it at a time."""
+        with self._lock:
+            is_in_doubt = not self._is_answering or self._failing.are_tried
+        if not is_in_doubt:
+            yield
+            return
+        if not self._turn.acquire(timeout=self._turn_seconds):
+            raise UnavailableError("another call finds out what the server fails on")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _take(self, todo: deque[Units]) -> Units:
+        """Take units for one call; what is too much for one stays."""
+        units = todo.popleft()
+        with self._lock:
+            if self._max_units is not None and self._clock() >= self._max_units_until:
+                self._max_units = None
+            size = self._max_units
+        if size is not None and len(units) > size:
+            todo.appendleft(units[size:])
+            return units[:size]
+        return units
+
+    def _has_just_answered(self) -> bool:
+        """Return whether the last call was answered, and that a moment ago."""
+        with self._lock:
+            moment = self._clock() - _PROOF_SECONDS
+            return self._is_answering and self._answered_at >= moment
+
+    def _probe(self, call: Call, parts: DividedInputs, signature: Signature) -> None:
+        """Ask for a single row where there is one to ask for; raise where that failed."""
+        with self._lock:
+            self._probes += 1
+            is_other = self._probes % _PROBES == 0
+            sample = None if self._sample is None or is_other else self._sample
+        if sample is not None and sample[0] == signature:
+            columns = sample[1]
+        elif parts.rows > 1:
+            columns = parts.row(self._choose(parts.rows))
+        else:
+            return
+        try:
+            call(columns)
+        except ServableError as error:
+            if kind_of(error) is CallError.NO_ROOM:
+                raise UnavailableError(str(error)) from error
+            if error.retriable:
+                raise
+        else:
+            if sample is None:
+                self._keep_sample(signature, columns)
+        with self._lock:
+            self._is_answering, self._answered_at = True, self._clock()
+
+    def _note_answer(self, parts: DividedInputs, units: Units) -> None:
+        with self._lock:
+            self._is_answering, self._answered_at = True, self._clock()
+            if self._failing:
+                self._failing.clear([parts.digests[unit] for unit in units])
+
+    def _note_failure(
+        self, parts: DividedInputs, units: Units, error: ServableError, is_proven: bool
+    ) -> None:
+        """Raise, unless the same units may be answered in smaller calls at once.
+
+        `is_proven` says that the server had answered another call directly before.
+        """
+        kind = kind_of(error)
+        with self._lock:
+            if kind is CallError.REFUSED:
+                self._is_answering, self._answered_at = True, self._clock()
+            elif kind is CallError.FAILED:
+                self._is_answering = False
+                if is_proven:
+                    self._suspect([parts.digests[unit] for unit in units], error)
+            elif len(units) > 1:
+                seconds = _ROOM_SECONDS if kind is CallError.NO_ROOM else _SIZE_SECONDS
+                self._limit(len(units) // 2, seconds)
+                return
+            elif kind is CallError.NO_ROOM:
+                self._is_answering = False
+                self._max_units = None  # nothing was learnt about how many rows have room
+                # A single row waits. Rows that cannot be sent apart may never have room together.
+                if is_proven and parts.rows > 1 and parts.count == 1:
+                    self._failing.fail(parts.digests[0], error, MAX_TRIES_WITHOUT_ROOM)
+                raise UnavailableError(str(error)) from error
+        raise error
+
+    def _suspect(self, digests: list[bytes], error: ServableError) -> None:
+        is_late = isinstance(error, DeadlineExceededError)
+        if len(set(digests)) > 1:
+            self._failing.split(digests)
+            if is_late:  # or there are too many rows for the time
+                self._limit(len(digests) // 2, _SIZE_SECONDS)
+        else:
+            if is_late:
+                self._max_units = None
+            self._failing.fail(digests[0], error, MAX_TRIES)
+
+    def _limit(self, units: int, seconds: float) -> None:
+        self._max_units = units
+        self._max_units_until = self._clock() + seconds
+
+    def _keep_sample(self, signature: Signature, row: Columns) -> None:
+        copied = {name: np.array(column) for name, column in row.items()}
+        with self._lock:
+            self._sample = signature, copied
