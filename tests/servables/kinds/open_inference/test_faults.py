@@ -233,6 +233,12 @@ def unknown(response: Any) -> None:
     response.outputs[0].datatype = "FP8"
 
 
+def twice(response: Any) -> None:
+    """Give the output a second time."""
+    response.outputs.add().CopyFrom(response.outputs[0])
+    response.raw_output_contents.append(response.raw_output_contents[0])
+
+
 def more_raw(response: Any) -> None:
     """Answer with contents that no output has."""
     response.raw_output_contents.append(b"")
@@ -250,6 +256,7 @@ def more_raw(response: Any) -> None:
         (cut, InternalError, r"'y' cannot be read: has 15 bytes .* \[2, 2\] needs 16"),
         (huge, InternalError, "'y' cannot be read: shape .* is not a shape"),
         (unknown, InternalError, "'y' cannot be read: datatype 'FP8' is not one of"),
+        (twice, InternalError, "gave the output 'y' twice"),
         (more_raw, InternalError, "2 raw contents are given for 1 tensors"),
     ],
     ids=lambda one: getattr(one, "__name__", None),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.open_inference.server import InferenceServer, serving
+from tests.support.open_inference.server import InferenceServer, echoing, serving
 from tests.support.servables.kind_context import ServablesInMemory
 from tests.support.servables.remote_kinds import CLOSED_PORT, LATEST, remote_loaders
 from topicserve.servables.core.errors import (
@@ -102,6 +102,29 @@ def test_a_datatype_that_is_not_known_is_named(load: Load) -> None:
         pytest.raises(UnimplementedError, match="the input 'x': datatype 'FP8' is not one of BOOL"),
     ):
         load(target)
+
+
+@pytest.mark.parametrize("what", ["inputs", "outputs"])
+def test_a_tensor_that_is_declared_twice_is_named(
+    server: InferenceServer, target: str, load: Load, what: str
+) -> None:
+    """By the server or by the version's file: which of the two counts cannot be told."""
+    tensors = DECLARED[what] * 2
+    with pytest.raises(FailedPreconditionError, match=f"the model's {what} have '[xy]' twice"):
+        load(target, LATEST | DECLARED | {what: tensors})
+    setattr(server, what, getattr(server, what) * 2)
+    with pytest.raises(FailedPreconditionError, match=f"the model's {what} have '[xy]' twice"):
+        load(target)
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "BF16"])
+def test_an_input_that_has_no_typed_contents_needs_raw_ones(load: Load, datatype: str) -> None:
+    """The option that keeps the version from being served is named."""
+    server = echoing(("x", datatype, [-1]))
+    with serving(server) as target:
+        load(target)
+        with pytest.raises(UnimplementedError, match=f"'x' is {datatype}, .* raw_contents = false"):
+            load(target, raw_contents=False)
 
 
 @pytest.mark.parametrize(

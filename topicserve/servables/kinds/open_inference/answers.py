@@ -19,8 +19,9 @@ def columns_of(
 ) -> Columns:
     """Return the outputs asked for; others that the server gave are left out.
 
-    Raises InternalError where the answer cannot be read, and FailedPreconditionError where an
-    output is missing, or has not the datatype or shape that the metadata says.
+    Raises InternalError where the answer cannot be read or has an output twice, and
+    FailedPreconditionError where an output is missing, or has not the datatype or shape that the
+    metadata says.
     """
     columns: dict[str, NDArray[Any]] = {}
     try:
@@ -29,6 +30,8 @@ def columns_of(
                 continue
             if isinstance(array, TensorProtoError):
                 raise InternalError(f"output {name!r} cannot be read: {array}")
+            if name in columns:
+                raise InternalError(f"the server gave the output {name!r} twice")
             columns[name] = _as_declared(name, array, declared)
     except TensorProtoError as error:
         raise InternalError(f"the answer cannot be read: {error}") from None

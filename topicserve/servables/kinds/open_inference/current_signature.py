@@ -33,7 +33,7 @@ class CurrentSignature:
     ) -> None:
         self._service = service
         self._model = model
-        self._batch_records = options.batch_records
+        self._options = options
         self._call_seconds = options.timeout_seconds
         self._interval_seconds = options.metadata_interval_seconds
         self._clock = clock
@@ -113,4 +113,4 @@ class CurrentSignature:
                     _logger.exception("model %s: cannot be asked for", self._model.model_name)
 
     def _read(self) -> Declared:
-        return read_declared(self._service, self._model, self._batch_records)
+        return read_declared(self._service, self._model, self._options)

@@ -1,11 +1,12 @@
 """What a remote model takes and gives, asked of its server."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from topicserve.protos import open_inference_pb2 as pb
-from topicserve.protos.infer_tensors import dtype_of
+from topicserve.protos.infer_tensors import RAW_ONLY, dtype_of
 from topicserve.protos.tensors import TensorProtoError
 from topicserve.servables.core.errors import (
     FailedPreconditionError,
@@ -13,6 +14,7 @@ from topicserve.servables.core.errors import (
     UnimplementedError,
 )
 from topicserve.servables.kinds.open_inference.model_file import OpenInferenceJson, TensorJson
+from topicserve.servables.kinds.open_inference.options import OpenInferenceOptions
 from topicserve.servables.kinds.servable import Signature
 from topicserve.servables.kinds.signature_def import (
     DeclaredTensor,
@@ -45,12 +47,13 @@ class Declared:
 
 
 def read_declared(
-    service: InferenceService, model: OpenInferenceJson, batch_records: bool | None
+    service: InferenceService, model: OpenInferenceJson, options: OpenInferenceOptions
 ) -> Declared:
     """Return what the model takes and gives, once the server says that it is ready.
 
     Raises UnavailableError while it is not, what the service raises, FailedPreconditionError where
-    inputs or outputs are not declared, and UnimplementedError for one that no column can be.
+    inputs or outputs are not declared, or twice, and UnimplementedError for one that no column can
+    be, or that cannot be sent as the options say.
     """
     _check_ready(service, model)
     inputs: Sequence[Tensor] | None = model.inputs
@@ -65,8 +68,11 @@ def read_declared(
                 f"the server does not say what {what} model {model.model_name!r} has; declare "
                 f"\"{what}\" in the model's settings on the server, or in the version's file"
             )
+        _check_names(tensors, what)
+    if not options.raw_contents:
+        _check_typed(inputs)
     definition = signature_def_of(_declared(inputs, "input"), _declared(outputs, "output"))
-    signature = read_signature(definition, batch_records)
+    signature = read_signature(definition, options.batch_records)
     shapes = {one.name: _sizes(one) for one in outputs}
     return Declared(signature, rows_of_a_call(definition, signature), shapes)
 
@@ -79,6 +85,21 @@ def _check_ready(service: InferenceService, model: OpenInferenceJson) -> None:
     version = f" version {model.model_version!r}" if model.model_version else ""
     what = f"model {model.model_name!r}{version}" if is_ready else "the server"
     raise UnavailableError(f"{what} is not ready")
+
+
+def _check_names(tensors: Sequence[Tensor], what: str) -> None:
+    for name, count in Counter(one.name for one in tensors).items():
+        if count > 1:
+            raise FailedPreconditionError(f"the model's {what} have {name!r} twice")
+
+
+def _check_typed(inputs: Iterable[Tensor]) -> None:
+    for one in inputs:
+        if one.datatype in RAW_ONLY:
+            raise UnimplementedError(
+                f"the input {one.name!r} is {one.datatype}, which is sent as bytes alone: remove "
+                "the option raw_contents = false"
+            )
 
 
 def _declared(tensors: Iterable[Tensor], what: str) -> Iterator[DeclaredTensor]:
