@@ -30,6 +30,7 @@ from topicserve.worker.delivery.large_results import MAX_REFUSALS, LargeResults,
 from topicserve.worker.runtime.topic_limit import TopicLimit
 
 COUNT = 30
+TRACEPARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def a_world(
@@ -149,6 +150,25 @@ def test_a_stored_result_that_is_still_too_large_is_a_dead_letter(tmp_path: Path
     world.run()
 
     assert {reason_of(sent) for sent in by_offset(world).values()} == {"result_too_large"}
+
+
+def test_nothing_is_stored_where_headers_alone_are_too_large(tmp_path: Path) -> None:
+    """The dead letter says that they are the reason; other results of the batch are stored."""
+    wide = [("tracestate", b"k=" + b"v" * LIMIT_BYTES), ("traceparent", TRACEPARENT)]
+    made = [a_kafka_record(0, 2000.0, headers=wide), a_kafka_record(1, 2000.0)]
+    dataref = DatarefConfig(results=f"file://{tmp_path}")
+    served = Served({1: Padding()})
+    world = World(made, Guarantee.AT_LEAST_ONCE, served, limit=a_limit(), dataref=dataref)
+
+    world.run()
+
+    sent = {dict(one.headers)["ce_id"]: one for one in world.log.published}
+    letter, stored = sent[an_id(0).encode()], sent[an_id(1).encode()]
+    message = (dict(letter.headers)["kafka_dlt-exception-message"] or b"").decode()
+    assert reason_of(letter) == "result_too_large"
+    assert message.startswith("key and headers are too large without the value: the record takes ")
+    assert {path.name.rsplit("-", 2)[0] for path in files_below(tmp_path)} == {an_id(1)}
+    assert body_of(stored, tmp_path)
 
 
 def only_results(refuse: Callable[[OutgoingRecord], Any]) -> Callable[[OutgoingRecord], Any]:

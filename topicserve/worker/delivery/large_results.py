@@ -29,8 +29,16 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MAX_REFUSALS = 3
 
 
+Refusal = Callable[[OutgoingRecord], Exception | None]
+"""Returns why a topic would refuse a record; None for one that it takes, as far as is known."""
+
+
+def _no_refusal(_: OutgoingRecord) -> None:
+    return None
+
+
 class NotStoredError(TopicserveError):
-    """A result that is too large could not be stored for too long."""
+    """A result that is too large could not be stored for too long, or it would be of no use."""
 
 
 class LargeResults:
@@ -61,20 +69,26 @@ class LargeResults:
         self.observe: Callable[[int], AbstractContextManager[object]] = lambda _: nullcontext()
         """Entered around each try, with the size."""
 
-    def stored(self, polled: Polled, version: int, result: OutgoingRecord) -> OutgoingRecord:
+    def stored(
+        self, polled: Polled, version: int, result: OutgoingRecord, refusal: Refusal = _no_refusal
+    ) -> OutgoingRecord:
         """Store a result's body, and return the record that refers to it.
 
-        Blocks until it is stored. Raises NotStoredError, or ShutdownRequestedError once the worker
-        gives up.
+        Blocks until it is stored. Raises NotStoredError, without storing anything where `refusal`
+        tells that the topic would not take the reference either, and ShutdownRequestedError once
+        the worker gives up.
         """
         body = result.value or b""
         digest = hashlib.sha256(body).hexdigest()
         location = self._location(polled, version, digest)
-        self._write(location, body)
-        self._note_stored(len(body))
         headers = [*reference_headers(location.escaped_url, digest), *result.headers]
         # Empty, not null: a topic that is compacted would take a null for a deletion.
-        return replace(result, value=b"", headers=headers)
+        stored = replace(result, value=b"", headers=headers)
+        if (problem := refusal(stored)) is not None:
+            raise NotStoredError(f"key and headers are too large without the value: {problem}")
+        self._write(location, body)
+        self._note_stored(len(body))
+        return stored
 
     def _write(self, location: Location, body: bytes) -> None:
         """Write a body, with as many tries as there is use and time for."""

@@ -229,13 +229,13 @@ class Refusals:
         if self._large is not None and record.value:
             version = outgoing.others.get(id(polled), outgoing.version)
             try:
-                stored = self._large.stored(polled, version, record)
+                outgoing.records[index] = self._large.stored(
+                    polled, version, record, self._limits.output.refusal
+                )
             except NotStoredError as not_stored:
                 problem = not_stored
             else:
-                if self._limits.output.refusal(stored) is None:
-                    outgoing.records[index] = stored
-                    return
+                return
         reason = Reason.RESULT_TOO_LARGE
         outgoing.records[index] = self._encoder.refused(polled, reason, problem)
         outgoing.reasons[index] = reason
