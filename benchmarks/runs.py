@@ -33,6 +33,7 @@ class Bench:
     network: Network
     model_base_path: Path
     directory: Path
+    warm_up_records: int = WARM_UP_RECORDS
 
     @classmethod
     def prepare(
@@ -43,20 +44,21 @@ class Bench:
         features: int = FEATURES,
         rows: int = 1,
         network: Network | None = None,
+        warm_up_records: int = WARM_UP_RECORDS,
     ) -> "Bench":
         """Export the network for each kind, make the records and store their metadata."""
         network = network or Network(layers=(features, *Network().layers[1:]))
         model_base_path = directory / "network"
         export_networks(model_base_path, {1: network}, with_octets=True)
         save(network_model(network), model_base_path / "1")
-        workload = Workload.make(records + WARM_UP_RECORDS, features, rows)
+        workload = Workload.make(records + warm_up_records, features, rows)
         store_metadata(servers.redis_url, workload)
-        return cls(servers, workload, network, model_base_path, directory)
+        return cls(servers, workload, network, model_base_path, directory, warm_up_records)
 
     @property
     def measured(self) -> range:
         """Return the indexes of the records that are measured."""
-        return range(len(self.workload.ids) - WARM_UP_RECORDS)
+        return range(len(self.workload.ids) - self.warm_up_records)
 
     @property
     def warm_up(self) -> range:
@@ -146,10 +148,18 @@ def running(
         )
         if reads_from_the_end:
             _wait_for_its_reading(bench, started)
-        source.write(bench.warm_up)
-        started.read_until_complete(WARM_UP_RECORDS - len(started.answers), START_LIMIT_SECONDS)
+        _warm_up(bench, started)
         started.answers.duplicates = 0
         yield started
+
+
+def _warm_up(bench: Bench, started: Running) -> None:
+    """Have the first records answered, some at a time: each servable gets as many calls or more."""
+    for start in range(0, len(bench.warm_up), WARM_UP_RECORDS):
+        part = bench.warm_up[start : start + WARM_UP_RECORDS]
+        started.source.write(part)
+        unanswered = start + len(part) - len(started.answers)
+        started.read_until_complete(unanswered, START_LIMIT_SECONDS)
 
 
 def _wait_for_its_reading(bench: Bench, started: Running) -> None:
