@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 from tests.support.kafka.kafka_doubles import MemoryConsumer, MemoryLog, MemoryProducer
+from tests.support.open_inference.server import halving, serving
 from tests.support.servables.table import write_table
 from tests.support.stages.logged import Logged
+from tests.support.stages.records import PARTITION, a_kafka_record
 from topicserve.backends.broker import Admin, RebalanceListener
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.backends.kafka_settings import MAX_DECOMPRESSED_BYTES
 from topicserve.backends.redis_store import RedisMetadataStore
+from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker import service
+from topicserve.worker.config.models import ModelsConfig
 from topicserve.worker.config.schema import (
     BatchingConfig,
     Client,
@@ -59,6 +63,7 @@ class FakeBroker:
         self.others = set(threading.enumerate())  # what other tests have left
         self.batch_threads: set[str] = set()
         self.log = MemoryLog()
+        self.partitions: tuple[TopicPartition, ...] = ()
 
     def open(self, client: str, settings: dict[str, object]) -> "FakeBroker":
         self.client, self.settings = client, settings
@@ -77,7 +82,13 @@ class FakeBroker:
             self.batch_threads = {one.name for one in own if "-batch-" in one.name}
             subscribe(topics, listener)
 
+        def assign_once() -> None:
+            consumer.before_poll = lambda: None
+            consumer.assign(*self.partitions)
+
         consumer.subscribe = noted  # type: ignore[method-assign]
+        if self.partitions:
+            consumer.before_poll = assign_once
         return consumer
 
     def producer(self, settings: dict[str, object]) -> MemoryProducer:
@@ -221,3 +232,38 @@ def test_one_batch_is_encoded_beside_those_that_are_predicted(
     serve(tmp_path, batching=BatchingConfig(predict_threads=3))
 
     assert broker.batch_threads == {f"topicserve-batch-{number}" for number in range(4)}
+
+
+def test_a_stop_waits_no_longer_for_a_remote_server(
+    tmp_path: Path, broker: FakeBroker, logged: Logged
+) -> None:
+    """Once `delivery.shutdown_timeout_seconds` are over; the record stays uncommitted."""
+    server = halving()
+    server.may_answer.clear()
+    headers = [("ce_servable", b"half"), ("topicserve-metadata-status", b"absent")]
+    broker.log.records = [a_kafka_record(0, [2, 4], headers=headers)]
+    broker.partitions = (PARTITION,)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "open_inference.json").write_text('{"model_name": "half"}')
+    with serving(server) as target:
+        options = {"target": target, "timeout_seconds": 3600}
+        config = WorkerConfig(
+            TopicsConfig(("in",), "out"),
+            (ServedConfig("half", str(tmp_path), "open_inference", options=options),),
+            models=ModelsConfig(stable_scans=1),
+            delivery=DeliveryConfig(shutdown_timeout_seconds=0.1),
+            http=HttpConfig(port=-1),
+        )
+        stop = threading.Event()
+        threading.Thread(target=_stop_after, args=(server.was_called, stop)).start()
+        code = WorkerService(config, "w-1").run(stop, lambda _: None)
+
+    assert code == 0
+    assert [one["records"] for one in logged("shutdown_timed_out")] == [1]
+    assert [one["servable"] for one in logged("version_unloaded")] == ["half"]
+    assert (broker.log.published, broker.log.committed.get(PARTITION, 0)) == ([], 0)
+
+
+def _stop_after(called: threading.Event, stop: threading.Event) -> None:
+    assert called.wait(60)
+    stop.set()

@@ -266,6 +266,7 @@ class WorkerService:
         core = open_core(self._config, self._guard)
         core.check_base_paths()
         opened.callback(core.close, CLOSE_TIMEOUT_SECONDS)
+        opened.callback(core.cancel_calls)  # a stop that is over waits for no remote server
         names = core.servable_names()
         self._metrics.expect_servables(names)
         ServableMetrics(self._registry, names).subscribe(core)

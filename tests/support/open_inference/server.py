@@ -53,6 +53,7 @@ class InferenceServer:
         self.failures: list[tuple[grpc.StatusCode, str]] = []
         self.unimplemented: set[str] = set()
         self.calls = 0
+        self.was_called = threading.Event()
         self.asked: list[Any] = []
         self._asked_more = threading.Condition()
         self.is_server_ready = self.is_model_ready = self.answers_raw = True
@@ -87,6 +88,7 @@ class InferenceServer:
 
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
         self.calls += 1
+        self.was_called.set()
         self.may_answer.wait(timeout=60)
         if self.failures:
             context.abort(*self.failures.pop(0))

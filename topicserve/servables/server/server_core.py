@@ -138,6 +138,13 @@ class ServerCore:
         )
         return is_reached
 
+    def cancel_calls(self) -> None:
+        """Cancel the calls of remote models that are in progress: `close` would wait for them.
+
+        Nothing can be predicted after it.
+        """
+        self._manager.cancel_calls()
+
     def close(self, timeout_seconds: float) -> bool:
         """Stop, unload everything, and return whether all of it was unloaded in time.
 

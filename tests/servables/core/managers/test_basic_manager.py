@@ -511,3 +511,30 @@ def test_a_long_held_handle_delays_no_other_version(two: TwoByTwo) -> None:
         run_in_thread(handle.close).join(LIMIT_SECONDS)
     two.threads.settle()
     assert all(loader.unload_calls == 1 for loader in two.loaders.values())
+
+
+class Cancellable:
+    """Notes that its calls are cancelled, and raises what it is told to."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.times = 0
+        self._error = error
+
+    def cancel_calls(self) -> None:
+        self.times += 1
+        if self._error is not None:
+            raise self._error
+
+
+def test_calls_are_cancelled_where_a_servable_can(threads: Threads) -> None:
+    """Also where another one cannot, or fails to: what follows is the close."""
+    manager = BasicManager(Watched(threads).options)
+    able, failing = Cancellable(), Cancellable(SystemExit(3))
+    for number, servable in enumerate((failing, able, "cannot"), start=1):
+        manager.manage(a_version(A, number, FakeLoader(servable)))
+        load(manager, threads, ServableId(A, number))
+    manager.manage(a_version(A, 4, FakeLoader()))
+
+    manager.cancel_calls()
+
+    assert (failing.times, able.times) == (1, 1)

@@ -1,5 +1,6 @@
 """What a server does wrong is told apart from what is wrong with the inputs."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,29 @@ def test_a_message_that_is_too_large_is_sent_in_parts(load: Load, where: str) ->
         assert remote.predict(ROW)["y"].tolist() == [[3, 4]]
 
     assert [len(tensors_of(request)["x"]) for request in server.requests] == [25, 25, 1]
+
+
+def test_calls_can_be_cancelled(server: InferenceServer, target: str, load: Load) -> None:
+    """Those in progress and all later ones: what is called may be on its way out."""
+    remote = load(target, timeout_seconds=600)
+    server.may_answer.clear()
+    errors = list[ServableError]()
+
+    def predict() -> None:
+        with pytest.raises(UnavailableError) as error:
+            remote.predict(X)
+        errors.append(error.value)
+
+    calling = threading.Thread(target=predict)
+    calling.start()
+    assert server.was_called.wait(60)
+
+    remote.cancel_calls()
+
+    calling.join(60)
+    assert "CANCELLED" in str(errors[0])
+    with pytest.raises(UnavailableError, match="is closed"):
+        remote.predict(X)
 
 
 @pytest.mark.parametrize("refusal", [Status.UNAVAILABLE, Status.ABORTED, Status.NOT_FOUND])

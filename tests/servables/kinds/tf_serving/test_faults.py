@@ -55,3 +55,14 @@ def test_a_row_that_the_server_always_fails_on_is_given_up(tmp_path: Path) -> No
 
     assert "failed 3 times" in str(error)
     assert answer["y"].tolist() == [[3, 4]]
+
+
+def test_calls_can_be_cancelled(tmp_path: Path) -> None:
+    """Later ones fail likewise: the model is on its way out."""
+    with serving(HalfPlusTwo()) as target:
+        remote = load_remote("tf_serving", tmp_path, target=target)
+        remote.cancel_calls()
+
+        with pytest.raises(UnavailableError, match="is closed"):
+            remote.predict(X)
+        remote.close()

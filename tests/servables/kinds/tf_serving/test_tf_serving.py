@@ -263,5 +263,5 @@ def test_versions_share_one_connection(tmp_path: Path, target: str) -> None:
     one.unload()
     assert second.predict(X)["y"].tolist() == [[3, 4], [5, 6]]
     two.unload()
-    with pytest.raises(ValueError, match="closed channel"):
+    with pytest.raises(UnavailableError, match="is closed"):
         second.predict(X)

@@ -97,6 +97,10 @@ class AspiredVersionsManager(TargetBase[Loader], ServingManager):
         self._thread = threading.Thread(target=self._run, name="servable-manager", daemon=True)
         self._thread.start()
 
+    def cancel_calls(self) -> None:
+        """Cancel calls in progress, as BasicManager.cancel_calls says."""
+        self._basic.cancel_calls()
+
     def close(self, timeout_seconds: float) -> bool:
         """Hear nothing any more, and unload everything, as BasicManager.close says."""
         self.detach()

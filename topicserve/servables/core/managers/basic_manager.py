@@ -173,6 +173,13 @@ class BasicManager(ServingManager):
         if isinstance(self._load_executor, ThreadPoolExecutor):
             self._load_executor.resize(threads)
 
+    def cancel_calls(self) -> None:
+        """Have servables that can do so end the calls that are in progress; `close` follows."""
+        with self._managed.lock:
+            harnesses = list(self._managed.harnesses())
+        for one in harnesses:
+            one.cancel_calls()
+
     def close(self, timeout_seconds: float) -> bool:
         """Cancel loads, unload everything, end the threads.
 

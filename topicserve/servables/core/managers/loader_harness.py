@@ -215,6 +215,18 @@ class LoaderHarness:
             self._transition(HarnessState.QUIESCED, HarnessState.UNLOADING)
         self._unload(self._the_loader())
 
+    def cancel_calls(self) -> None:
+        """Have the servable end the calls that are in progress, where it can."""
+        loader = self._loader
+        cancel = getattr(None if loader is None else loader.servable, "cancel_calls", None)
+        if cancel is None:
+            return
+        try:
+            cancel()
+        # A kind of a user's own may raise anything; what follows is the unload, all the same.
+        except BaseException as error:
+            _logger.warning("calls of %s cannot be cancelled: %s", self.id, error_text(error))
+
     def unloaded(self) -> None:
         """Mark it as gone. Its memory is free by then."""
         with self._lock:

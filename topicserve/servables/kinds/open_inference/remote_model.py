@@ -81,6 +81,10 @@ class OpenInferenceModel:
                 self._current.check(declared, error)
             raise
 
+    def cancel_calls(self) -> None:
+        """End all calls of the connection: a worker that stops waits for none."""
+        self._service.close()
+
     def close(self) -> None:
         """Give up the connection."""
         self._current.close()

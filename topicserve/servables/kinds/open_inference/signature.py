@@ -33,6 +33,7 @@ class InferenceService(Protocol):
     model_ready: Callable[[pb.ModelReadyRequest], pb.ModelReadyResponse]
     model_metadata: Callable[[pb.ModelMetadataRequest], pb.ModelMetadataResponse]
     model_infer: Callable[[pb.ModelInferRequest], pb.ModelInferResponse]
+    close: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class RemoteChannel:
         return lambda message: self._call(call, message)
 
     def close(self) -> None:
-        """Close the connection; calls in progress are cancelled."""
+        """Close the connection; calls in progress are cancelled, and later ones fail likewise."""
         self._is_closed.set()
         self._channel.close()
 
@@ -92,8 +92,14 @@ class RemoteChannel:
         deadline = self._clock() + self._timeout_seconds
         attempt = 1
         while True:
+            if self._is_closed.is_set():
+                raise self._closed()
             try:
                 return call(message, timeout=max(deadline - self._clock(), 0.0))
+            except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
+                if self._is_closed.is_set():
+                    raise self._closed() from error
+                raise
             except grpc.RpcError as error:
                 seconds = self._backoff.pause_seconds(attempt)
                 is_away = error.code() is grpc.StatusCode.UNAVAILABLE
@@ -103,9 +109,10 @@ class RemoteChannel:
                     cause = None if self._secrets else error
                     raise self._translated(error) from cause
             self._pause(seconds)
-            if self._is_closed.is_set():
-                raise UnavailableError(f"the connection to {self._server} is closed")
             attempt += 1
+
+    def _closed(self) -> UnavailableError:
+        return UnavailableError(f"the connection to {self._server} is closed")
 
     def _translated(self, error: grpc.RpcError) -> ServableError:
         name = error.code().name

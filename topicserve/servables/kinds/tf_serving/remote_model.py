@@ -54,6 +54,9 @@ class RemoteModelJson(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class PredictionService(Protocol):
     """What calls TF Serving."""
 
+    def close(self) -> None:
+        """End all calls, now and from now on."""
+
     def predict(self, request: PredictRequest) -> PredictResponse:
         """Return the answer, or raise ServableError."""
 
@@ -119,6 +122,10 @@ class RemoteModel:
         if rows is not None:
             check_rows(columns, rows, signature.outputs)
         return columns
+
+    def cancel_calls(self) -> None:
+        """End all calls of the connection: a worker that stops waits for none."""
+        self._service.close()
 
     def close(self) -> None:
         """Give up the connection."""
