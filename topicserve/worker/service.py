@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 from topicserve.backends.broker import Broker, Consumer, Producer
 from topicserve.backends.errors import BackendUnavailableError, FencedError
 from topicserve.backends.redis_store import RedisMetadataStore
-from topicserve.backends.references.allow_list import read_prefix
-from topicserve.backends.references.writing import check_writable
 from topicserve.exit_codes import EXIT_BREAKER_OPEN, EXIT_FAILED, EXIT_OK
 from topicserve.servables.server.server_core import ServerCore
 from topicserve.worker.assembly import Connections, build_stages
@@ -28,6 +26,7 @@ from topicserve.worker.http.server import HttpServer
 from topicserve.worker.parts import Stages
 from topicserve.worker.pipeline import Pipeline
 from topicserve.worker.readiness import WorkerHealth
+from topicserve.worker.runtime.body_stores import prepare_stores
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.runtime.kafka_settings import (
     consumer_settings,
@@ -219,10 +218,8 @@ class WorkerService:
             self._guard,
             self._limits,
         )
-        if self._config.dataref.results:
-            check_writable(read_prefix(self._config.dataref.results))
+        prepare_stores(self._config.dataref)
         if stages.intake.fetcher is not None:
-            stages.intake.fetcher.threads.prepare()
             opened.callback(stages.intake.fetcher.close)
         stages.inference.shadow = self._open_shadow(core, broker, opened)
         opened.callback(stages.output.delivery.close, CLOSE_TIMEOUT_SECONDS)

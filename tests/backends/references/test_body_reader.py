@@ -21,6 +21,7 @@ from topicserve.backends.errors import BackendConfigError, BackendUnavailableErr
 from topicserve.backends.references.body_reader import BodyRead, BodyReader
 from topicserve.backends.references.errors import BodyStoreError
 from topicserve.backends.references.header import reference_headers
+from topicserve.cli.errors import UsageError
 from topicserve.cli.results.command import add_arguments, open_reader
 from topicserve.cli.results.unread import UnreadResults
 from topicserve.producer.asynchronous.readers import AsyncTopicReader
@@ -467,6 +468,16 @@ def test_the_command_says_what_to_allow(
 
     assert (values, unread.count) == ([], 1)
     assert says in capsys.readouterr().err
+
+
+def test_the_command_names_the_flag_of_what_cannot_be_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not the argument that it is in the code."""
+    consumer, _ = a_topic(1)
+
+    with pytest.raises(UsageError, match="--allow-dataref: nosuch://bucket: Protocol not known"):
+        command_reads(monkeypatch, consumer, "--allow-dataref=nosuch://bucket")
 
 
 def test_the_command_passes_over_what_cannot_be_read_where_it_is_told_to(

@@ -5,6 +5,7 @@ from pathlib import Path
 import fsspec
 
 from tests.support.references.body_server import a_body_server, whole
+from tests.support.references.hosted_store import a_hosted_store
 from topicserve.cli.check.bodies import check_bodies
 from topicserve.cli.check.findings import Finding, Findings, Severity
 from topicserve.worker.config.dataref import DatarefConfig
@@ -73,3 +74,18 @@ def test_a_bucket_that_does_not_show_is_a_warning() -> None:
         Severity.WARNING,
         "memory://other is not there, or may not be seen",
     )
+
+
+def test_a_server_that_is_away_ends_no_other_check(tmp_path: Path) -> None:
+    """Where its file system connects when it is opened."""
+
+    def refuse(_: str) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    a_hosted_store(refuse)
+
+    said = found("hosted://one/a", f"file://{tmp_path}", results="hosted://two/b")
+
+    assert said.pop("dataref.allow[1]") == (Severity.OK, f"file://{tmp_path} is a directory")
+    assert {severity for severity, _ in said.values()} == {Severity.PROBLEM}
+    assert all("Connection refused" in message for _, message in said.values())

@@ -89,16 +89,17 @@ class BodyReader:
     ) -> None:
         """Allow URLs under these prefixes, such as "s3://predictions/large".
 
-        `timeout_seconds` is for one body, with all tries. Raises BackendConfigError for what is no
-        prefix, and for a scheme whose package is not installed.
+        `timeout_seconds` is for one body, with all tries. A file system of fsspec that connects as
+        it is opened, such as FTP's, may take some seconds here. Raises BackendConfigError for a
+        text that is no prefix, and for a scheme whose package is not installed.
         """
         if isinstance(allow, str):
             raise BackendConfigError(f"allow must be a list of URLs, found the text {allow!r}")
         try:
             self._stores = BodyStores(allow)
-        except ReferenceRefusedError as error:
+            self._stores.prepare()
+        except (ReferenceRefusedError, BackendConfigError) as error:
             raise BackendConfigError(f"allow: {error}") from None
-        self._stores.prepare()
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
         self._sleep = sleep

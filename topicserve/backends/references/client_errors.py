@@ -51,7 +51,7 @@ def object_error(url: str, error: Exception) -> BackendError:
     status = _client_error(error)
     if status in _NOTHING_THERE:
         return BodyNotFoundError(f"{url} does not exist")
-    if status or _is_bad_request(error):
+    if status or _is_bad_request(error) or _is_ftp_refusal(error):
         return ReferenceRefusedError(f"{url} may not be read: {error_text(error)}")
     if isinstance(error, OSError) and (final := path_error(url, error)):
         return final
@@ -64,7 +64,7 @@ def write_error(error: Exception) -> BackendError:
 
 
 def _is_final(error: Exception) -> bool:
-    if _client_error(error) or _is_bad_request(error):
+    if _client_error(error) or _is_bad_request(error) or _is_ftp_refusal(error):
         return True
     if not isinstance(error, OSError):
         return False
@@ -82,6 +82,11 @@ def _is_bad_request(error: Exception) -> bool:
     # gcsfs has no more than a text for a 403.
     is_forbidden = error.errno is None and str(error).startswith("Forbidden")
     return error.errno in _BAD_REQUEST or is_forbidden
+
+
+def _is_ftp_refusal(error: Exception) -> bool:
+    """Return whether an FTP server has refused for good: its answers from 500 on."""
+    return type(error).__module__ == "ftplib" and type(error).__name__ == "error_perm"
 
 
 def _client_error(error: Exception) -> int | None:

@@ -3,6 +3,7 @@
 Credentials and addresses are fsspec's own configuration: its files and environment variables.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 from topicserve.backends.errors import BackendConfigError
 from topicserve.backends.references.allow_list import Location
 from topicserve.backends.references.client_errors import object_error
-from topicserve.backends.references.errors import BodyNotFoundError
+from topicserve.backends.references.errors import BodyNotFoundError, BodyStoreError
 from topicserve.backends.references.reading import OpenBody, ReadLimits
 from topicserve.errors import TopicserveError, error_text
 
+OPEN_SECONDS = 10.0
+"""For a file system that connects when it is opened."""
 _INSTALL = "fsspec is not installed: pip install topicserve[fsspec]"
 
 
@@ -29,20 +32,65 @@ class _WholeBody:
         return content
 
 
-def file_system(scheme: str) -> Any:
-    """Return fsspec's file system of a scheme, or raise BackendConfigError saying what is missing.
+def file_system(location: Location) -> tuple[Any, str]:
+    """Return fsspec's file system of a location, and the path that it is asked for.
 
-    Does not connect; fsspec keeps one of each.
+    Some connect here, such as FTP's, and raise what their client does. fsspec keeps one of each for
+    a thread. Raises BackendConfigError for a scheme that is unknown, or lacks a package or setting.
     """
     try:
         import fsspec
     except ImportError:
-        raise BackendConfigError(f"{scheme}: {_INSTALL}") from None
+        raise BackendConfigError(f"{location.url}: {_INSTALL}") from None
     try:
-        return fsspec.filesystem(scheme)
-    # Each has settings of its own, and raises what it likes where one is missing.
-    except Exception as error:
-        raise BackendConfigError(f"{scheme}: {error_text(error)}") from None
+        root = f"{location.scheme}://{location.host}/"
+        kind = fsspec.get_filesystem_class(location.scheme)
+        # Buckets are a part of the path; a host is a setting. Names are put behind the root as they
+        # are: another reading of the URL would cut off a name with a question mark.
+        files = kind(**kind._get_kwargs_from_urls(root))  # noqa: SLF001 - fsspec.core's own way
+        base = str(kind._strip_protocol(root)).rstrip("/")  # noqa: SLF001 - the same
+    except (ImportError, TypeError, ValueError) as error:
+        raise BackendConfigError(f"{location.url}: {str(error) or error_text(error)}") from None
+    return files, base + (location.path if location.names else "")
+
+
+def has_host(location: Location) -> bool:
+    """Return whether a URL names a host, whose file system has directories, and no bucket."""
+    import fsspec
+
+    kind = fsspec.get_filesystem_class(location.scheme)
+    given = kind._get_kwargs_from_urls(f"{location.scheme}://{location.host}/")  # noqa: SLF001
+    return "host" in given
+
+
+def check_file_system(location: Location, timeout_seconds: float = OPEN_SECONDS) -> str | None:
+    """Open a file system once; return why its server does not answer, None where it does.
+
+    Raises BackendConfigError for what waiting does not change. Waits for no longer than given: one
+    that hangs is left behind.
+    """
+    failure: list[Exception] = []
+    opened = threading.Event()
+
+    def open_once() -> None:
+        try:
+            file_system(location)
+        except Exception as error:  # each file system raises what its client does
+            failure.append(error)
+        opened.set()
+
+    threading.Thread(target=open_once, name="topicserve-store", daemon=True).start()
+    if not opened.wait(timeout_seconds):
+        return f"{location.url} did not answer within {timeout_seconds:g} s"
+    if not failure:
+        return None
+    (error,) = failure
+    if isinstance(error, BackendConfigError):
+        raise error
+    found = object_error(location.url, error)
+    if isinstance(found, BodyStoreError) and isinstance(error, OSError | EOFError):
+        return str(found)
+    raise BackendConfigError(f"{location.url}: {error_text(error)}") from None
 
 
 @contextmanager
@@ -51,6 +99,8 @@ def open_object(location: Location, limits: ReadLimits) -> Iterator[OpenBody]:
     limits.remaining_seconds()
     try:
         content, size = _read(location, limits)
+    except BackendConfigError as error:
+        raise BodyStoreError(str(error)) from None  # it could be opened before
     except TopicserveError:
         raise
     except Exception as error:  # each file system raises what its client does
@@ -59,8 +109,7 @@ def open_object(location: Location, limits: ReadLimits) -> Iterator[OpenBody]:
 
 
 def _read(location: Location, limits: ReadLimits) -> tuple[bytes, int]:
-    files = file_system(location.scheme)
-    path = path_of(location)
+    files, path = file_system(location)
     found = files.info(path)
     size = found.get("size")
     if found.get("type", "file") != "file" or size is None:
@@ -71,22 +120,25 @@ def _read(location: Location, limits: ReadLimits) -> tuple[bytes, int]:
     return bytes(content), size
 
 
-def path_of(location: Location) -> str:
-    """Return the path that a file system is asked for."""
-    return f"{location.host}{location.path}"
+def bucket_of(location: Location) -> Location:
+    """Return the bucket that a location lies in, or the root of its host."""
+    return Location(location.scheme, location.host, (), "")
 
 
 def probe_file_system(prefix: Location) -> str:
     """Return what a file system says of an allowed prefix.
 
     Raises BodyNotFoundError where it does not show the bucket, and ReferenceRefusedError where it
-    tells nothing: who may read and write objects need not be allowed to list them.
+    tells nothing: who may read and write objects need not be allowed to list them. Raises
+    BodyStoreError where its server does not answer.
     """
-    files = file_system(prefix.scheme)
+    if problem := check_file_system(prefix):
+        raise BodyStoreError(problem)
     try:
-        if files.exists(path_of(prefix)):
+        files, path = file_system(prefix)
+        if files.exists(path):
             return "is there"
-        is_bucket_there = files.exists(prefix.host)
+        is_bucket_there = files.exists(file_system(bucket_of(prefix))[1] or "/")
     except Exception as error:  # each file system raises what its client does
         raise object_error(prefix.url, error) from None
     if not is_bucket_there:

@@ -4,11 +4,23 @@ from collections.abc import Iterable
 
 from topicserve.backends.references.allow_list import FILE, HTTP, HTTPS, AllowList, Location
 from topicserve.backends.references.local_files import open_file, probe_directory
-from topicserve.backends.references.object_stores import file_system, open_object, probe_file_system
+from topicserve.backends.references.object_stores import (
+    check_file_system,
+    open_object,
+    probe_file_system,
+)
 from topicserve.backends.references.reading import Open, ReadLimits, check_hash, read_body
 from topicserve.backends.references.web import open_response, probe_server
 
 _OWN: dict[str, Open] = {FILE: open_file, HTTP: open_response, HTTPS: open_response}
+
+
+def check_readable(prefix: Location) -> str | None:
+    """Raise BackendConfigError for a prefix that nothing can be read under.
+
+    Returns why a server does not answer that is asked where its file system is opened, else None.
+    """
+    return None if prefix.scheme in _OWN else check_file_system(prefix)
 
 
 class BodyStores:
@@ -19,10 +31,12 @@ class BodyStores:
         self.allow_list = AllowList(allow)
 
     def prepare(self) -> None:
-        """Load what the schemes need; raises BackendConfigError where it is not installed."""
+        """Load what the schemes need; raises BackendConfigError where it is not installed.
+
+        A server that does not answer is waited for when something is read.
+        """
         for prefix in self.allow_list.prefixes:
-            if prefix.scheme not in _OWN:
-                file_system(prefix.scheme)
+            check_readable(prefix)
 
     def probe(self, prefix: Location, timeout_seconds: float) -> str:
         """Ask a store whether it can be read, and return what it says.

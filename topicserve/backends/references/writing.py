@@ -7,7 +7,13 @@ from pathlib import Path
 from topicserve.backends.errors import BackendConfigError
 from topicserve.backends.references.allow_list import FILE, HTTP, HTTPS, Location
 from topicserve.backends.references.client_errors import write_error
-from topicserve.backends.references.object_stores import file_system, path_of, probe_file_system
+from topicserve.backends.references.object_stores import (
+    bucket_of,
+    check_file_system,
+    file_system,
+    has_host,
+    probe_file_system,
+)
 
 
 def write_body(location: Location, body: bytes) -> None:
@@ -25,14 +31,14 @@ def write_body(location: Location, body: bytes) -> None:
         raise write_error(error) from None
 
 
-def check_writable(location: Location) -> None:
-    """Raise BackendConfigError for a place that nothing can be written to. Asks no server."""
-    if location.scheme in (HTTP, HTTPS):
-        raise BackendConfigError(f"{location.url} cannot be written to: use a store or file:")
-    if location.scheme != FILE:
-        file_system(location.scheme)
-    elif problem := _directory_problem(Path(location.path)):
+def check_writable(location: Location) -> str | None:
+    """Raise BackendConfigError for a place that nothing can be written to.
+
+    Returns why a server does not answer that is asked where its file system is opened, else None.
+    """
+    if problem := _lasting_problem(location):
         raise BackendConfigError(f"{location.url} cannot be written to: {problem}")
+    return None if location.scheme == FILE else check_file_system(location)
 
 
 def probe_writable(location: Location) -> str:
@@ -40,11 +46,19 @@ def probe_writable(location: Location) -> str:
 
     Raises one of `errors`, or BackendConfigError. For `topicserve check`.
     """
-    check_writable(location)
+    if problem := _lasting_problem(location):
+        raise BackendConfigError(f"{location.url} cannot be written to: {problem}")
     if location.scheme != FILE:
         return probe_file_system(location)
     is_there = Path(location.path).is_dir()
     return "is a directory" if is_there else "is made when a result is stored"
+
+
+def _lasting_problem(location: Location) -> str | None:
+    """Return why nothing can ever be written there; None where nothing is known."""
+    if location.scheme in (HTTP, HTTPS):
+        return "use a store or file:"
+    return _directory_problem(Path(location.path)) if location.scheme == FILE else None
 
 
 def _directory_problem(path: Path) -> str | None:
@@ -59,15 +73,18 @@ def _directory_problem(path: Path) -> str | None:
 
 
 def _write_object(location: Location, body: bytes) -> None:
-    files, path = file_system(location.scheme), path_of(location)
+    files, path = file_system(location)
+    directory = path.rpartition("/")[0]
+    if has_host(location):
+        files.makedirs(directory, exist_ok=True)
     try:
         files.pipe_file(path, body)
     except FileNotFoundError:
         # Nearly always the directory; but no bucket is made: its name may be wrong, and its region,
         # its owner's rights and its expiry are not ours to choose.
-        if not files.exists(location.host):
+        if not files.exists(file_system(bucket_of(location))[1] or "/"):
             raise FileNotFoundError(f"there is no {location.scheme}://{location.host}") from None
-        files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        files.makedirs(directory, exist_ok=True)
         files.pipe_file(path, body)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from contextlib import suppress
 
-from topicserve.backends.errors import CommitRefusedError
+from topicserve.backends.errors import BackendConfigError, CommitRefusedError
 from topicserve.backends.references.body_reader import DEFAULT_MAX_BYTES as BODY_MAX_BYTES
 from topicserve.backends.references.body_reader import (
     DEFAULT_TIMEOUT_SECONDS as BODY_TIMEOUT_SECONDS,
@@ -137,11 +137,7 @@ def open_reader(arguments: argparse.Namespace, unread: UnreadResults) -> AnyRead
             consumer, arguments.topic, servable=arguments.servable, on_invalid=unread.tell
         )
     is_wanted = header_filter(arguments.servable, arguments.version, arguments.metadata_status)
-    bodies = BodyReader(
-        arguments.allow_dataref,
-        max_bytes=arguments.dataref_max_bytes,
-        timeout_seconds=arguments.dataref_timeout_seconds,
-    )
+    bodies = body_reader(arguments)
 
     def decode(record: KafkaRecord) -> Result | ShadowRecord | None:
         if not is_wanted(record):
@@ -167,6 +163,18 @@ def open_reader(arguments: argparse.Namespace, unread: UnreadResults) -> AnyRead
         on_invalid=unread.tell,
         on_unavailable=unread.tell_unavailable,
     )
+
+
+def body_reader(arguments: argparse.Namespace) -> BodyReader:
+    """Return what reads stored results; raises UsageError naming the flag that is wrong."""
+    try:
+        return BodyReader(
+            arguments.allow_dataref,
+            max_bytes=arguments.dataref_max_bytes,
+            timeout_seconds=arguments.dataref_timeout_seconds,
+        )
+    except BackendConfigError as error:
+        raise UsageError(f"--allow-dataref: {str(error).removeprefix('allow: ')}") from None
 
 
 def print_lines(

@@ -114,10 +114,6 @@ class FetchThreads:
         self._lost = 0
         self._closed = False
 
-    def prepare(self) -> None:
-        """Load what the stores need; raises BackendConfigError where it is not installed."""
-        self._stores.prepare()
-
     def put(self, waiting: Waiting, location: Location) -> None:
         """Have the body of a record fetched."""
         waiting.location = location
