@@ -19,13 +19,14 @@ from topicserve.servables.core.errors import (
 from topicserve.servables.kinds.remote.call_errors import CallError, kind_of
 from topicserve.servables.kinds.remote.divided_inputs import DividedInputs, Units
 from topicserve.servables.kinds.remote.failing_units import FailingUnits
+from topicserve.servables.kinds.remote.size_limit import SizeLimit
 from topicserve.servables.kinds.servable import Columns, Signature
 
 # How often a server may fail on inputs while it answers others, before these are given up.
 MAX_TRIES = 3
 # The same where it says that it has no room for them: others may take it meanwhile.
 MAX_TRIES_WITHOUT_ROOM = 10
-# How long a number of rows counts as too many. A server that is busy may soon have room.
+# After how long more rows are tried than what fits. A server that is busy may soon have room.
 _SIZE_SECONDS, _ROOM_SECONDS = 300.0, 10.0
 # For how long an answer shows that the server is not away.
 _PROOF_SECONDS = 10.0
@@ -46,7 +47,7 @@ class CarefulCalls:
     While the server answers, a call goes as it is. A call with too many rows is halved, and the
     size remembered. After another failure the server is probed with a single row: while that fails
     too, the server is away, and the error is retriable. Once it is answered, what fails directly
-    after it is at fault: it is halved, and what fails alone MAX_TRIES times is given up.
+    after it is at fault: it is divided, and what fails alone MAX_TRIES times is given up.
     """
 
     def __init__(
@@ -63,8 +64,7 @@ class CarefulCalls:
         self._failing = FailingUnits(clock, max(_FORGET_SECONDS, 4 * timeout_seconds))
         self._is_answering = True
         self._answered_at = -math.inf
-        self._max_units: int | None = None
-        self._max_units_until = 0.0
+        self._size_limit = SizeLimit(clock)
         self._sample: tuple[Signature, Columns] | None = None
         self._probes = 0
         # Held during calls while the server is in doubt: what shares a moment with inputs that end
@@ -76,7 +76,7 @@ class CarefulCalls:
 
         Raises a retriable error while the server is away or has no room, and else the inputs' own.
         """
-        if self._is_answering and self._max_units is None and not self._failing:
+        if self._is_answering and not self._size_limit and not self._failing:
             try:
                 outputs = call(inputs)
             except ServableError as error:
@@ -128,10 +128,8 @@ class CarefulCalls:
         """Take units for one call; what is too much for one stays."""
         units = todo.popleft()
         with self._lock:
-            if self._max_units is not None and self._clock() >= self._max_units_until:
-                self._max_units = None
-            size = self._max_units
-        if size is not None and len(units) > size:
+            size = self._size_limit.of(len(units))
+        if size < len(units):
             todo.appendleft(units[size:])
             return units[:size]
         return units
@@ -190,11 +188,11 @@ class CarefulCalls:
                     self._suspect([parts.digests[unit] for unit in units], error)
             elif len(units) > 1:
                 seconds = _ROOM_SECONDS if kind is CallError.NO_ROOM else _SIZE_SECONDS
-                self._limit(len(units) // 2, seconds)
+                self._size_limit.halve(len(units), seconds)
                 return
             elif kind is CallError.NO_ROOM:
                 self._is_answering = False
-                self._max_units = None  # nothing was learnt about how many rows have room
+                self._size_limit.drop()  # nothing was learnt about how many rows have room
                 # A single row waits. Rows that cannot be sent apart may never have room together.
                 if is_proven and parts.rows > 1 and parts.count == 1:
                     self._failing.fail(parts.digests[0], error, MAX_TRIES_WITHOUT_ROOM)
@@ -206,15 +204,11 @@ class CarefulCalls:
         if len(set(digests)) > 1:
             self._failing.split(digests)
             if is_late:  # or there are too many rows for the time
-                self._limit(len(digests) // 2, _SIZE_SECONDS)
+                self._size_limit.halve(len(digests), _SIZE_SECONDS)
         else:
             if is_late:
-                self._max_units = None
+                self._size_limit.drop()
             self._failing.fail(digests[0], error, MAX_TRIES)
-
-    def _limit(self, units: int, seconds: float) -> None:
-        self._max_units = units
-        self._max_units_until = self._clock() + seconds
 
     def _keep_sample(self, signature: Signature, row: Columns) -> None:
         copied = {name: np.array(column) for name, column in row.items()}

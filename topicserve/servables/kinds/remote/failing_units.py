@@ -1,5 +1,6 @@
-"""Inputs that a server fails on while it answers others: found by halves, then given up."""
+"""Inputs that a server fails on while it answers others: found in groups, then given up."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -7,6 +8,8 @@ from topicserve.servables.core.errors import InvalidArgumentError, ServableError
 from topicserve.servables.kinds.remote.divided_inputs import DividedInputs, Units
 
 _MAX_KNOWN = 1000
+# Each failure may take all the time of a call, or the server's life; what is answered takes little.
+_GROUPS = 8
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 10.0
 
 
@@ -24,8 +27,8 @@ class FailingUnits:
     """Knows units by their digests. The caller holds a lock.
 
     A group has units that failed in one call, and are sent apart from others since. A failing group
-    becomes two, until a unit is alone; that is tried again after growing pauses, and given up. All
-    of it is forgotten `forget_seconds` after the last failure.
+    becomes several, until a unit is alone; that is tried again after growing pauses, and given up.
+    All of it is forgotten `forget_seconds` after the last failure.
     """
 
     def __init__(self, clock: Callable[[], float], forget_seconds: float) -> None:
@@ -72,12 +75,13 @@ class FailingUnits:
         return [*divided, rest] if rest else divided
 
     def split(self, digests: Sequence[bytes]) -> None:
-        """Note units on which the server failed: they become two groups."""
+        """Note units on which the server failed: they become several groups."""
         different = list(dict.fromkeys(digests))
-        middle = len(different) // 2
+        size = math.ceil(len(different) / _GROUPS)
+        groups = [different[i : i + size] for i in range(0, len(different), size)]
         self._forget_at = self._clock() + self._forget_seconds
         self._leave(different)
-        self._groups[:0] = [frozenset(different[:middle]), frozenset(different[middle:])]
+        self._groups[:0] = map(frozenset, groups)
         del self._groups[_MAX_KNOWN:]
 
     def fail(self, digest: bytes, error: ServableError, max_tries: int) -> None:
