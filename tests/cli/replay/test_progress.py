@@ -4,11 +4,14 @@ from collections import Counter
 import pytest
 
 from tests.support.stages.records import ManualClock
+from topicserve.backends.errors import BackendUnavailableError
 from topicserve.cli.replay.account import ReplayAccount
+from topicserve.cli.replay.command import show_account
+from topicserve.cli.replay.comparison import Comparison
 from topicserve.cli.replay.progress import ReplayScreen
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.replay.progress import ReplayProgress
-from topicserve.worker.replay.progress_note import OffsetRange, ProgressNote, Tally
+from topicserve.worker.replay.progress_note import RESULT, OffsetRange, ProgressNote, Tally
 
 FIRST, SECOND = TopicPartition("in", 0), TopicPartition("in", 1)
 
@@ -91,3 +94,32 @@ def test_a_record_without_an_outcome_makes_the_account_bad(
     account = ReplayAccount(ReplayProgress({FIRST: note}, {FIRST: 7}, {}), deleted)
 
     assert (account.is_complete, account.is_good) == (True, is_good)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_comparison_that_fails_leaves_the_account(
+    as_json: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The replay is done; only the comparison is to be made again."""
+    account = ReplayAccount(a_progress(110, Tally(10, Counter({RESULT: 10}))))
+
+    def compare() -> Comparison:
+        raise BackendUnavailableError("no broker answers")
+
+    with pytest.raises(BackendUnavailableError, match="no broker answers"):
+        show_account(account, "results", compare, as_json=as_json)
+
+    said = capfd.readouterr()
+    assert ('"results":10' if as_json else "10  results") in said.out
+    assert "run the same command again with --force" in said.err
+
+
+def test_a_comparison_is_shown_behind_the_account(capfd: pytest.CaptureFixture[str]) -> None:
+    """On standard output, as the account."""
+    account = ReplayAccount(a_progress(110, Tally(10, Counter({RESULT: 10}))))
+
+    show_account(account, "results", lambda: Comparison(equal=10), as_json=False)
+
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == "10 records read"
+    assert "10 compared with what was published to results" in lines

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 
 from prometheus_client import disable_created_metrics
@@ -18,6 +18,7 @@ from topicserve.cli.interpreter import check_interpreter
 from topicserve.cli.replay.account import ReplayAccount
 from topicserve.cli.replay.bounds import RangeFinder
 from topicserve.cli.replay.compare import check_comparison, compare_with_live
+from topicserve.cli.replay.comparison import Comparison
 from topicserve.cli.replay.plan import Plan, plan_of
 from topicserve.cli.replay.progress import ReplayScreen
 from topicserve.cli.standard_streams import need_output, write_output
@@ -69,20 +70,19 @@ def run(arguments: argparse.Namespace) -> int:
             code = replica.run(stop, ready)
             progress = replica.progress()
             account = ReplayAccount(progress, replica.deleted_records)
-            failure = None
-            if account.is_complete and arguments.compare is not None:
-                try:
-                    account.comparison = compare_with_live(
-                        arguments.compare, plan.live_topic, plan.config, progress.ranges, admin
-                    )
-                except TopicserveError as error:
-                    failure = error
-    _print(arguments, account)
-    if failure is not None:
-        say("not compared; to compare, run the same command again with --force")
-        raise failure
-    if account.comparison is not None and not arguments.json:
-        _print_lines(account.comparison.lines(plan.live_topic))
+            is_compared = account.is_complete and arguments.compare is not None
+
+            def compare() -> Comparison:
+                return compare_with_live(
+                    arguments.compare, plan.live_topic, plan.config, progress.ranges, admin
+                )
+
+            show_account(
+                account,
+                plan.live_topic,
+                compare if is_compared else None,
+                as_json=arguments.json,
+            )
     if code == EXIT_BREAKER_OPEN:
         say(_TOO_MANY_DEAD_LETTERS)
     if not account.is_complete:
@@ -205,11 +205,32 @@ def _admin(config: WorkerConfig) -> OffsetsAdmin:
         return open_broker(kafka.client.value, servers).admin()
 
 
-def _print(arguments: argparse.Namespace, account: ReplayAccount) -> None:
-    if arguments.json:
+def show_account(
+    account: ReplayAccount,
+    live_topic: str,
+    compare: Callable[[], Comparison] | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the account, with a comparison where there is one to be made.
+
+    The account is printed also where the comparison raises, which is raised then.
+    """
+    failure = None
+    if compare is not None:
+        try:
+            account.comparison = compare()
+        except TopicserveError as error:
+            failure = error
+    if as_json:
         write_json(account.content(), flush=True)
-        return
-    _print_lines(account.lines())
+    else:
+        _print_lines(account.lines())
+    if failure is not None:
+        say("not compared; to compare, run the same command again with --force")
+        raise failure
+    if account.comparison is not None and not as_json:
+        _print_lines(account.comparison.lines(live_topic))
 
 
 def _print_lines(lines: Iterable[str]) -> None:
