@@ -149,6 +149,8 @@ class Pipeline:
             tracker.count_outcomes(-outgoing.counted_bytes)
             batcher.requeue(batch, 0)
             return
+        if batch.left:
+            self._give_back(batch.rest())
         if self._intake.fetcher is not None:
             self._intake.fetcher.drop_bodies(outgoing)
         if self._oversight.breaker.admit(len(outgoing.polled), outgoing.rejections):
@@ -163,12 +165,15 @@ class Pipeline:
 
         def settle(assignments: Collection[PartitionAssignment] | None) -> None:
             share = batch if assignments is None else batch.share_of(assignments)
-            if batch.route.is_suspect:
-                self._intake.quarantine.requeue(share)
-            else:
-                self._inference.batcher.requeue(share, REQUEUE_SECONDS)
+            self._give_back(share, REQUEUE_SECONDS)
 
         self._output.order.settle(batch, settle)
+
+    def _give_back(self, batch: Batch, pause_seconds: float = 0.0) -> None:
+        if batch.route.is_suspect:
+            self._intake.quarantine.requeue(batch)
+        else:
+            self._inference.batcher.requeue(batch, pause_seconds)
 
     def _start_batch_threads(self) -> list[threading.Thread]:
         count = self._config.batching.predict_threads + 1

@@ -127,6 +127,22 @@ class Servable(Protocol):
 
 
 @runtime_checkable
+class CostlyServable(Servable, Protocol):
+    """A servable of which some rows take far more time or memory than others, as images do.
+
+    Without this, a batch has as many rows as the configuration allows, whatever they take.
+    """
+
+    def row_costs(self, inputs: Columns, signature_name: str) -> NDArray[np.float64] | None:
+        """Return for each row how much of a call it takes, or None where rows are as usual.
+
+        The worker calls `predict` with rows that come to 1.0 together, or with one record alone,
+        whose rows may come to 4.0. So 1.0 is what takes a second or two, or some hundred megabytes.
+        It must be quick, and changes nothing.
+        """
+
+
+@runtime_checkable
 class SelectiveServable(Servable, Protocol):
     """A servable that can compute some of its outputs alone. A kind need not be able to.
 

@@ -142,8 +142,9 @@ class Batcher:
                 returns.count += 1
             if batch.rejections:
                 self._rejections.setdefault(batch.epoch, []).extend(batch.rejections)
-            if batch.requests:
-                self._lanes.requeue(key, batch.requests, self._clock() + pause_seconds)
+            requests = [*batch.requests, *batch.left]
+            if requests:
+                self._lanes.requeue(key, requests, self._clock() + pause_seconds)
             self._changed.notify_all()
 
     def add_again(self, requests: Sequence[Request], epoch: int) -> None:
@@ -160,6 +161,8 @@ class Batcher:
         """Note how large a batch's results are: the next ones on its route are cut by it."""
         with self._lock:
             self._sizer.observe_results(batch.route, batch.rows, size_bytes)
+            if batch.cost:
+                self._sizer.observe_cost(batch.route, batch.rows, batch.cost)
 
     def drop_revoked(self) -> list[Polled]:
         """Take out and return the records whose partitions are no longer ours."""

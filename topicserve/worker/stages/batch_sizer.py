@@ -15,6 +15,7 @@ class _Seen:
     rows: int = 0
     """The most rows that one had."""
     result_bytes_a_row: float = 0.0
+    cost_of_a_row: float = 0.0
 
 
 class BatchSizer:
@@ -26,6 +27,9 @@ class BatchSizer:
     The results of a batch, with their metadata, are to take `max_result_bytes` at most. How large
     they are is only known afterwards, so the first batch on a route has FIRST_ROWS, and each one
     after it GROWTH times what was seen before. 0: they are not bounded.
+
+    What rows cost a servable that says so is known before they are predicted, but not before their
+    batch is cut. Cut by what the batches before had, a batch seldom has rows that it must leave.
     """
 
     NEWEST_SHARE = 0.3
@@ -45,7 +49,7 @@ class BatchSizer:
 
     def limit(self, route: Route) -> int:
         """Return how many rows a batch on this route may have; at least one."""
-        limit = self._limit_by_results(route)
+        limit = min(self._limit_by_results(route), self._limit_by_cost(route))
         if self._target_seconds > 0:
             limit = min(limit, int(self._limits.get(route, min(32, self._max_batch_size))))
         return max(limit, 1)
@@ -66,13 +70,16 @@ class BatchSizer:
         """Note how large a batch's results are."""
         if self._max_result_bytes <= 0 or rows == 0:
             return
-        seen = self._seen.pop(route, None) or _Seen()
+        seen = self._newest(route)
         seen.rows = max(seen.rows, rows)
         before = seen.result_bytes_a_row * self.KEPT_SHARE
         seen.result_bytes_a_row = max(before, result_bytes / rows)
-        self._seen[route] = seen  # as the newest
-        if len(self._seen) > REMEMBERED_ROUTES:
-            self._seen.pop(next(iter(self._seen)), None)
+
+    def observe_cost(self, route: Route, rows: int, cost: float) -> None:
+        """Note what a batch's rows cost the servable, of the 1.0 that a batch may."""
+        if rows:
+            seen = self._newest(route)
+            seen.cost_of_a_row = max(seen.cost_of_a_row * self.KEPT_SHARE, cost / rows)
 
     def _limit_by_results(self, route: Route) -> int:
         if self._max_result_bytes <= 0:
@@ -82,6 +89,19 @@ class BatchSizer:
             return min(self.FIRST_ROWS, self._max_batch_size)
         limit = min(seen.rows * self.GROWTH, self._max_batch_size)
         return min(limit, int(self._max_result_bytes / max(seen.result_bytes_a_row, 1.0)))
+
+    def _limit_by_cost(self, route: Route) -> int:
+        seen = self._seen.get(route)
+        if seen is None or not seen.cost_of_a_row:
+            return self._max_batch_size
+        return min(int(1 / seen.cost_of_a_row), self._max_batch_size)
+
+    def _newest(self, route: Route) -> _Seen:
+        seen = self._seen.pop(route, None) or _Seen()
+        self._seen[route] = seen
+        if len(self._seen) > REMEMBERED_ROUTES:
+            self._seen.pop(next(iter(self._seen)), None)
+        return seen
 
     @property
     def remembered(self) -> int:

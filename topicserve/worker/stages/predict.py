@@ -24,7 +24,6 @@ from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.calls.calls import Calls, ServableUnavailableError
 from topicserve.worker.stages.calls.second_tries import SecondTries
-from topicserve.worker.stages.calls.steps import held, older_steps
 from topicserve.worker.stages.handles import Handle, Servables
 from topicserve.worker.stages.request import (
     Batch,
@@ -35,7 +34,7 @@ from topicserve.worker.stages.request import (
     Trial,
 )
 from topicserve.worker.stages.routing import unknown_servable
-from topicserve.worker.stages.version_choice import VersionChoice, request_of
+from topicserve.worker.stages.version_choice import VersionChoice, held, older_steps, request_of
 
 
 class DeadlineError(TopicserveError):
@@ -69,7 +68,7 @@ class Predictor:
         )
 
     def predict(self, batch: Batch) -> BatchPrediction:
-        """Return what became of each request.
+        """Return what became of each request; the batch is left with those.
 
         Raises ServableUnavailableError for the batch as a whole.
         """
@@ -85,7 +84,12 @@ class Predictor:
         with handle:
             trials = self._choice.trial_of(handle, is_default=is_default)
             started = self._clock()
-            predicted = self._predict_with(requests, handle, batch.route, trials)
+            predicted = self._predict_with(requests, handle, batch.route, trials, may_leave=True)
+            batch.cost = predicted.cost
+            if predicted.first_left is not None:
+                batch.leave(predicted.first_left)
+                kept = set(map(id, batch.requests))
+                expired = [one for one in expired if id(one.polled) in kept]
             self._sizer.observe(batch.route, batch.rows, self._clock() - started)
         self._metrics.batches.labels(batch.ended_by.value).inc()
         self._metrics.batch_rows.labels(predicted.servable).observe(batch.rows)
@@ -148,16 +152,22 @@ class Predictor:
         handle: Handle,
         route: Route,
         trials: frozenset[Trial] = frozenset(),
+        *,
+        may_leave: bool = False,
     ) -> BatchPrediction:
         """Predict, and again with older steps what a pipeline fails on while new ones are tried.
 
         `trials` has the version itself, where that is on probation.
         """
         if not isinstance(handle.servable, BuiltOnServables):
-            return self._calls.predict(requests, handle.servable, handle, route, trials)
+            return self._calls.predict(
+                requests, handle.servable, handle, route, trials, may_leave=may_leave
+            )
         with held(handle.servable) as (servable, latest):
             steps = self._choice.steps_on_trial(latest)
-            predicted = self._calls.predict(requests, servable, handle, route, trials.union(steps))
+            predicted = self._calls.predict(
+                requests, servable, handle, route, trials.union(steps), may_leave=may_leave
+            )
         for instead in older_steps(steps):
             rejected = predicted.rejected()
             if not rejected:

@@ -101,7 +101,8 @@ class EndedBy(Enum):
     """It has max_batch_size rows, or the next record would have given it more."""
     LIMIT = "limit"
     """It has as many rows as a batch may have for now: fewer than max_batch_size, because of the
-    target latency, or of the size of results, which the first batches of a route have to show."""
+    target latency, of what rows cost the servable, or of the size of results, which the first
+    batches of a route have to show."""
     BYTES = "bytes"
     """The next record would have made it larger than max_batch_bytes."""
     TIMEOUT = "timeout"
@@ -128,6 +129,20 @@ class Batch:
     returns: object = None
     """Keeps the count of its lane's returns alive until this batch is settled."""
     ended_by: EndedBy = EndedBy.GATHERED
+    left: Sequence[Request] = ()
+    """Records behind the others that were too much for one prediction: they go back."""
+    cost: float = 0.0
+    """What the servable says that the others take of a batch; 0 where it says nothing."""
+
+    def leave(self, first: Request) -> None:
+        """Part with a record and all behind it."""
+        start = next(i for i, request in enumerate(self.requests) if request is first)
+        self.requests, self.left = self.requests[:start], self.requests[start:]
+        self.rows -= sum(request.input.rows for request in self.left)
+
+    def rest(self) -> "Batch":
+        """Return a batch of what was left."""
+        return replace(self, requests=list(self.left), left=(), rejections=[], cost=0.0)
 
     def alone(self, request: Request) -> "Batch":
         """Return one record of the batch as a batch, to be predicted in its place."""
@@ -140,6 +155,7 @@ class Batch:
         return replace(
             self,
             requests=[request for request in self.requests if request.assignment in assignments],
+            left=[request for request in self.left if request.assignment in assignments],
             rejections=[one for one in self.rejections if one.polled.assignment in assignments],
         )
 
@@ -202,13 +218,20 @@ class CallOutput:
 
 @dataclass(slots=True)
 class BatchPrediction:
-    """What became of a batch: every request is in exactly one of the answers or rejections."""
+    """What became of a batch: every request is in exactly one of the answers or rejections.
+
+    But for those from `first_left` on.
+    """
 
     servable: str
     version: int
     signature_name: str
     answers: list[CallOutput]
     rejections: list[Rejection]
+    first_left: Request | None = None
+    """The first request that was not predicted, nor those behind it: too much for one batch."""
+    cost: float = 0.0
+    """What the servable says that the others take of a batch; 0 where it says nothing."""
 
     def version_of(self, answers: CallOutput) -> int:
         """Return which version gave these answers."""

@@ -1,12 +1,18 @@
-"""Which version answers a batch, and which one the records that it fails on."""
+"""Which version answers a batch, and which one the records that it fails on.
+
+Of a servable that is made of others, also which versions of these.
+"""
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
-from topicserve.servables.core.errors import NotFoundError, ServableError
+from topicserve.servables.core.errors import NotFoundError, ServableError, UnavailableError
 from topicserve.servables.core.servable_request import ServableRequest
+from topicserve.servables.kinds.pipeline.pins import NOTHING, BuiltOnServables, Held
+from topicserve.servables.kinds.servable import Servable
 from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.worker.stages.handles import Handle, Servables
 from topicserve.worker.stages.request import BatchPrediction, Request, Route, Trial
@@ -174,3 +180,27 @@ def request_of(route: Route) -> ServableRequest:
 
 def _named(route: Route) -> ServableRequest:
     return ServableRequest(route.servable, route.version, route.label)
+
+
+@contextmanager
+def held(servable: Servable) -> Iterator[Held]:
+    """Yield what to call of a servable that is built on others; itself where one is missing."""
+    assert isinstance(servable, BuiltOnServables)
+    holding = servable.hold()
+    try:
+        found = holding.__enter__()
+    except UnavailableError:
+        yield Held(servable, NOTHING)  # its calls say what is missing
+        return
+    try:
+        yield found
+    finally:
+        holding.__exit__(None, None, None)
+
+
+def older_steps(steps: Mapping[Trial, int]) -> Iterator[Mapping[str, int]]:
+    """Yield which steps' predecessors to try in their place: each one's, then all of them."""
+    for trial, predecessor in steps.items():
+        yield {trial.name: predecessor}
+    if len(steps) > 1:
+        yield {trial.name: predecessor for trial, predecessor in steps.items()}

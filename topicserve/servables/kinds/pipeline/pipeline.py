@@ -15,6 +15,7 @@ from topicserve.servables.core.errors import (
 )
 from topicserve.servables.kinds.json_file import read_json_file
 from topicserve.servables.kinds.own_arrays import own_arrays
+from topicserve.servables.kinds.pipeline.costs import costs_of_steps
 from topicserve.servables.kinds.pipeline.definition import (
     PipelineDefinition,
     PipelineStep,
@@ -109,6 +110,18 @@ class PipelineServable(BuiltOnServables):
                 raise type(error)(f"step {step.name!r}: {error}") from error
             columns.update({f"{step.name}.{name}": outputs[name] for name in outputs})
         return {name: _find(columns, self._definition.outputs[name]) for name in wanted}
+
+    def row_costs(self, inputs: Columns, pins: Pins) -> NDArray[Any] | None:
+        """Return what each row takes of a call, as far as these versions say so."""
+
+        def weigh(step: PipelineStep, feeds: Columns) -> NDArray[Any] | None:
+            servable = pins[step.request]
+            if isinstance(servable, PipelineServable):
+                return servable.row_costs(feeds, pins)
+            own = getattr(servable, "row_costs", None)
+            return None if own is None else own(feeds, step.signature_name)
+
+        return costs_of_steps(self._definition.steps, inputs, weigh)
 
     def _call(
         self,
@@ -238,6 +251,12 @@ class HeldPipeline:
     def signatures(self) -> Mapping[str, Signature]:
         """What the pipeline takes and gives with these versions."""
         return self._pipeline.signatures_of(self._pins)
+
+    def row_costs(self, inputs: Columns, signature_name: str) -> NDArray[Any] | None:
+        """Return what each row takes of a call, None where no step says so."""
+        if signature_name != SIGNATURE_NAME:
+            return None
+        return self._pipeline.row_costs(inputs, self._pins)
 
     def predict(self, inputs: Columns, signature_name: str = SIGNATURE_NAME) -> Columns:
         """Return all outputs."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from topicserve.errors import error_text
 from topicserve.servables.core.errors import InvalidArgumentError
@@ -32,6 +33,10 @@ _DEEP = "I;16"
 # least: a file of a megabyte could ask for hours of work.
 MAX_SCANS = 64
 _START_OF_SCAN = b"\xff\xda"
+# Of a batch. Decoding as many pixels takes one or two seconds, whatever the format; of the others,
+# which are those of the step's `size`, a batch has 128 MiB as float32.
+PIXELS_OF_A_CALL = 100_000_000
+VALUES_OF_A_CALL = 32 * 1024 * 1024
 _ORIENTATION = 0x0112
 _INVERSE = {6: 8, 8: 6}  # the other turns are their own
 
@@ -64,13 +69,37 @@ class DecodeImage(OneColumnStep, frozen=True, kw_only=True, tag="decode_image"):
         pixels = np.empty((len(column), *self.size, self.channels), np.uint8)
         for row, data in enumerate(column):
             pixels[row] = self._decoded(data)
-        return pixels if self.dtype == "uint8" else pixels.astype(FLOAT32) / np.float32(255)
+        if self.dtype == "uint8":
+            return pixels
+        floats = pixels.astype(FLOAT32)
+        floats /= np.float32(255)
+        return floats
+
+    def row_costs(self, column: Array) -> NDArray[np.float64]:
+        """Return what each image takes of a call, of the pixels that its header declares."""
+        values = self.size[0] * self.size[1] * self.channels / VALUES_OF_A_CALL
+        pixels = np.fromiter(map(self._declared_pixels, column), np.float64, len(column))
+        return pixels / PIXELS_OF_A_CALL + values
+
+    def _declared_pixels(self, data: bytes) -> int:
+        """Return how many pixels will be decoded; 0 for what is refused before."""
+        pillow = _pillow()
+        try:
+            with pillow.open(BytesIO(data), formats=self._known_formats) as image:
+                width, height = image.size
+        except Exception:  # `_decoded` tells what is wrong
+            return 0
+        count: int = width * height
+        return count if count <= self.max_pixels else 0
+
+    @property
+    def _known_formats(self) -> Sequence[str]:
+        return [name.upper() for name in self.formats]
 
     def _decoded(self, data: bytes) -> Array:
         pillow = _pillow()
-        known = [name.upper() for name in self.formats]
         try:
-            with pillow.open(BytesIO(data), formats=known) as image:
+            with pillow.open(BytesIO(data), formats=self._known_formats) as image:
                 self._check(image, data)
                 return self._pixels(image)
         except InvalidArgumentError:

@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.servables.kinds.json_file import TensorSpecJson, read_json_file
@@ -53,6 +54,8 @@ class Transform:
     def __init__(self, definition: TransformDefinition) -> None:
         self._steps = [_placed(index, step) for index, step in enumerate(definition.steps)]
         self._outputs = definition.outputs
+        decoders = [i for i, one in enumerate(definition.steps) if isinstance(one, DecodeImage)]
+        self._to_weigh = self._steps[: max(decoders, default=-1) + 1]
         inputs = {name: spec.read() for name, spec in definition.inputs.items()}
         signature = Signature(inputs, self._infer(inputs), rows_are_independent=True)
         self.signatures = {SIGNATURE_NAME: signature}
@@ -75,6 +78,26 @@ class Transform:
                 f"outputs: there is no column {unknown[0]!r}; known: {', '.join(specs)}"
             )
         return {name: specs[name] for name in self._outputs}
+
+    def row_costs(self, inputs: Columns, signature_name: str) -> NDArray[np.float64] | None:
+        """Return what decoding each row's images takes of a call; None without such a step."""
+        if not self._to_weigh or signature_name != SIGNATURE_NAME:
+            return None
+        columns = dict(inputs)
+        costs = np.zeros(max((len(column) for column in columns.values()), default=0))
+        for step, _, output in self._to_weigh:
+            if any(name not in columns for name in step.inputs):
+                columns.pop(output, None)  # it is made of pixels, or of what cannot be made
+            elif isinstance(step, DecodeImage):
+                costs += step.row_costs(columns[step.input])
+                columns.pop(output, None)
+            else:
+                try:
+                    with np.errstate(all="ignore"):
+                        columns[output] = step.apply([columns[name] for name in step.inputs])
+                except (InvalidArgumentError, ValueError):  # `predict` will tell
+                    columns.pop(output, None)
+        return costs
 
     def predict(self, inputs: Columns, signature_name: str = SIGNATURE_NAME) -> Columns:
         """Return the output columns; InvalidArgumentError names the step that cannot take a row."""

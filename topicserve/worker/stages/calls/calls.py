@@ -11,6 +11,7 @@ from topicserve.servables.core.errors import RowCountError, ServableError, error
 from topicserve.servables.kinds.servable import Servable, Signature
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.stages.calls.company_check import Company, CompanyCheck, NotAsAloneError
+from topicserve.worker.stages.calls.costs import affordable, costs_of
 from topicserve.worker.stages.calls.feeds import Feed, build_feeds
 from topicserve.worker.stages.calls.second_tries import SecondTries, SecondTry
 from topicserve.worker.stages.calls.shared_call import Difference
@@ -64,11 +65,14 @@ class Calls:
         handle: Handle,
         route: Route,
         trials: frozenset[Trial],
+        *,
+        may_leave: bool = False,
     ) -> BatchPrediction:
         """Return what became of each request, or raise ServableUnavailableError.
 
         `servable` is the handle's, or that with its steps held; `trials` are the versions on
-        probation that take part.
+        probation that take part. Requests may be left that are too much for one batch where the
+        caller `may_leave` some.
         """
         name = route.signature_name
         evidence = Evidence(trials, canary=Trial(*handle.id) if route.is_canary else None)
@@ -78,6 +82,15 @@ class Calls:
         started = self._clock()
         if shared:
             feeds, predicted.rejections = self._feeds(servable, name, shared)
+            costs = costs_of(servable, handle.id, name, feeds) if may_leave else None
+            if costs is not None:
+                found = affordable(requests, costs, feeds)
+                predicted.cost, predicted.first_left = found.cost, found.first_left
+                if len(found.requests) < len(requests):
+                    requests = found.requests
+                    shared = [one for one in requests if id(one) not in alone]
+                    feeds, predicted.rejections = self._feeds(servable, name, shared)
+                    predicted.rejections += found.refused
             for feed in feeds:
                 company = self._company.of(handle.servable, handle.id, name, feed.signature)
                 self._predict_feed(servable, feed, predicted, company)
