@@ -147,10 +147,10 @@ class Pipeline:
             batch, outgoing = batch.share_of(assignments), outgoing.share_of(assignments)
         if batcher.is_stale(batch):  # predicted beside a batch that came back: so must this one
             tracker.count_outcomes(-outgoing.counted_bytes)
-            batcher.requeue(batch, 0)
+            batcher.requeue(batch.whole(), 0)
             return
         if batch.left:
-            self._give_back(batch.rest())
+            self._give_back_rest(batch.rest())
         if self._intake.fetcher is not None:
             self._intake.fetcher.drop_bodies(outgoing)
         if self._oversight.breaker.admit(len(outgoing.polled), outgoing.rejections):
@@ -164,16 +164,20 @@ class Pipeline:
         self._oversight.unavailable.note(batch.route, problem)
 
         def settle(assignments: Collection[PartitionAssignment] | None) -> None:
-            share = batch if assignments is None else batch.share_of(assignments)
-            self._give_back(share, REQUEUE_SECONDS)
+            share = (batch if assignments is None else batch.share_of(assignments)).whole()
+            if batch.route.is_suspect:
+                self._intake.quarantine.requeue(share)
+            else:
+                self._inference.batcher.requeue(share, REQUEUE_SECONDS)
 
         self._output.order.settle(batch, settle)
 
-    def _give_back(self, batch: Batch, pause_seconds: float = 0.0) -> None:
-        if batch.route.is_suspect:
-            self._intake.quarantine.requeue(batch)
+    def _give_back_rest(self, rest: Batch) -> None:
+        """Give back what was too much for one prediction: its turn has come."""
+        if rest.route.is_suspect:
+            self._intake.quarantine.requeue(rest)
         else:
-            self._inference.batcher.requeue(batch, pause_seconds)
+            self._inference.batcher.give_back(rest)
 
     def _start_batch_threads(self) -> list[threading.Thread]:
         count = self._config.batching.predict_threads + 1

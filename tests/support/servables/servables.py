@@ -46,6 +46,29 @@ class Doubling:
         return {"y": inputs["x"] * 2}
 
 
+class Costly(Doubling):
+    """A servable of which a row takes as much of a call as its `cost` says. Notes what came."""
+
+    def __init__(self, cost: Callable[[float], float]) -> None:
+        super().__init__()
+        self.cost = cost
+        self.calls: list[list[float]] = []
+
+    def row_costs(
+        self,
+        inputs: Columns,
+        signature_name: str,  # noqa: ARG002
+    ) -> NDArray[np.float64]:
+        """Return the cost of each number."""
+        return np.array([self.cost(x) for x in inputs["x"].tolist()])
+
+    def predict(
+        self, inputs: Columns, signature_name: str = "serving_default"
+    ) -> Mapping[str, NDArray[Any]]:
+        self.calls.append(inputs["x"].tolist())
+        return super().predict(inputs, signature_name)
+
+
 class CountedHandle:
     """A handle that notes whether it is open."""
 

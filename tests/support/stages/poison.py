@@ -150,6 +150,8 @@ class Line:
             batch = batches.pop(0)
             fetch = self.joiner.start(batch.requests)
             predicted = self.predictor.predict(batch)
+            if batch.left:
+                batches.insert(0, batch.rest())
             joined = self.joiner.finish(predicted.answered(), fetch)
             refused = [*rejections, *predicted.rejections, *joined.rejections]
             outgoing = self.encoder.encode(predicted, joined.metadata, refused)

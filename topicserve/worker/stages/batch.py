@@ -1,7 +1,7 @@
 """Stage: requests gather in lanes, leave as batches, and are settled in the order they left."""
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Protocol, TypeAlias
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.batch_sizer import BatchSizer
-from topicserve.worker.stages.lanes import Lane, LaneKey, Lanes
+from topicserve.worker.stages.lanes import NOTHING, Lane, LaneKey, Lanes
 from topicserve.worker.stages.request import (
     NOWHERE,
     Batch,
@@ -23,6 +23,9 @@ from topicserve.worker.stages.request import (
 )
 
 _route_of = attrgetter("route")
+
+# How often it is asked whether all of a lane's batches have come back.
+RETURN_SECONDS = 0.01
 
 
 class Gathers(Protocol):
@@ -133,7 +136,22 @@ class Batcher:
             returns = self._lanes.returns_of(LaneKey(batch.epoch, batch.route))
             return returns.count != batch.returns_before
 
-    def requeue(self, batch: Batch, pause_seconds: float) -> None:
+    def give_back(self, batch: Batch) -> None:
+        """Take back what was too much for one prediction; the rest is being published.
+
+        Batches that were cut after it come back as well. Until they have, nothing more of the lane
+        is cut: what is behind them would be published before them.
+        """
+        with self._lock:
+            cut = {assignment: assignment.cut for assignment in batch.turns}
+            self.requeue(batch, 0.0, cut)
+
+    def requeue(
+        self,
+        batch: Batch,
+        pause_seconds: float,
+        waits_for: Mapping[PartitionAssignment, int] = NOTHING,
+    ) -> None:
         """Take a batch back whose servable is not available now; its lane pauses."""
         key = LaneKey(batch.epoch, batch.route)
         with self._lock:
@@ -142,9 +160,9 @@ class Batcher:
                 returns.count += 1
             if batch.rejections:
                 self._rejections.setdefault(batch.epoch, []).extend(batch.rejections)
-            requests = [*batch.requests, *batch.left]
-            if requests:
-                self._lanes.requeue(key, requests, self._clock() + pause_seconds)
+            if batch.requests:
+                until = self._clock() + pause_seconds
+                self._lanes.requeue(key, batch.requests, until, waits_for)
             self._changed.notify_all()
 
     def add_again(self, requests: Sequence[Request], epoch: int) -> None:
@@ -194,6 +212,8 @@ class Batcher:
         return (lanes + 1) * self._config.max_batch_size - self._lanes.rows
 
     def _ready_at(self, lane: Lane) -> float:
+        if lane.waits_for and not lane.may_be_cut():
+            return max(lane.parked_until, self._clock() + RETURN_SECONDS)
         full = (
             lane.rows >= self._sizer.limit(lane.key.route)
             or lane.size_bytes >= self._config.max_batch_bytes

@@ -16,6 +16,7 @@ class _Seen:
     """The most rows that one had."""
     result_bytes_a_row: float = 0.0
     cost_of_a_row: float = 0.0
+    """A moving average."""
 
 
 class BatchSizer:
@@ -79,7 +80,8 @@ class BatchSizer:
         """Note what a batch's rows cost the servable, of the 1.0 that a batch may."""
         if rows:
             seen = self._newest(route)
-            seen.cost_of_a_row = max(seen.cost_of_a_row * self.KEPT_SHARE, cost / rows)
+            before = seen.cost_of_a_row or cost / rows
+            seen.cost_of_a_row = before + self.NEWEST_SHARE * (cost / rows - before)
 
     def _limit_by_results(self, route: Route) -> int:
         if self._max_result_bytes <= 0:

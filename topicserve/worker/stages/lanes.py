@@ -6,18 +6,20 @@ versions and labels, so they choose how many lanes there are.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
+from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.request import Request, Route
 
 # While other lanes are ready, a lane that came back gets one take of so many: looking for a version
 # that does not exist must not hold up records whose version does.
 TAKES_FOR_ONE_RETURN = 4
 _SPARE_ENTRIES = 64
+NOTHING: Mapping[PartitionAssignment, int] = {}
 
 
 class LaneKey(NamedTuple):
@@ -56,6 +58,8 @@ class Lane:
     is_parked: bool = False
     came_back: bool = False
     """Whether the batch before came back."""
+    waits_for: dict[PartitionAssignment, int] = field(default_factory=dict)
+    """How many batches with records of a partition must be settled before the next one is cut."""
 
     def extend(self, requests: Sequence[Request], now: float) -> None:
         """Add requests that were polled after those that wait."""
@@ -76,6 +80,15 @@ class Lane:
         self.first_at = self.requests[0].polled_at
         self.rows += sum([request.input.rows for request in requests])
         self.size_bytes += sum([request.size_bytes for request in requests])
+
+    def may_be_cut(self) -> bool:
+        """Return whether all batches have come back that were cut before one came back."""
+        self.waits_for = {
+            assignment: cut
+            for assignment, cut in self.waits_for.items()
+            if assignment.settled < cut and not assignment.closed
+        }
+        return not self.waits_for
 
     def cut(self, max_rows: int, max_bytes: int) -> tuple[list[Request], int]:
         """Take the first requests that fit; one that alone is too large goes alone."""
@@ -148,13 +161,20 @@ class Lanes:
         if not was_ready:
             self._schedule(lane)
 
-    def requeue(self, key: LaneKey, requests: Sequence[Request], parked_until: float) -> None:
-        """Add requests that were taken before; their lane rests."""
+    def requeue(
+        self,
+        key: LaneKey,
+        requests: Sequence[Request],
+        parked_until: float,
+        waits_for: Mapping[PartitionAssignment, int] = NOTHING,
+    ) -> None:
+        """Add requests that were taken before; their lane rests, and waits for other batches."""
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._open(key)
         self._count(lane, -1)
         lane.requeue(requests)
+        lane.waits_for.update(waits_for)
         lane.parked_until = parked_until
         lane.is_parked = lane.came_back = True
         self._schedule(lane)

@@ -150,6 +150,10 @@ class Batch:
             self, requests=[request], rejections=[], rows=request.input.rows, waited_seconds=0.0
         )
 
+    def whole(self) -> "Batch":
+        """Return the batch as it was cut."""
+        return replace(self, requests=[*self.requests, *self.left], left=()) if self.left else self
+
     def share_of(self, assignments: Collection[PartitionAssignment]) -> "Batch":
         """Return the batch with the records of these assignments alone."""
         return replace(
