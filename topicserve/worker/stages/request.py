@@ -147,7 +147,12 @@ class Batch:
     def alone(self, request: Request) -> "Batch":
         """Return one record of the batch as a batch, to be predicted in its place."""
         return replace(
-            self, requests=[request], rejections=[], rows=request.input.rows, waited_seconds=0.0
+            self,
+            requests=[request],
+            left=(),
+            rejections=[],
+            rows=request.input.rows,
+            waited_seconds=0.0,
         )
 
     def whole(self) -> "Batch":
