@@ -57,7 +57,7 @@ def test_records_that_a_server_fails_on_are_given_up_alone(
     worker.server.fails_on = dict.fromkeys(fails_on, error)
     worker.server.down_seconds = down_seconds
     numbers = iter(range(sum(sizes)))
-    records = [[next(numbers) for _ in range(size)] for size in sizes]
+    records = [[next(numbers) for _ in range(size)] for size in sizes] + [[98]]
     worker.process([[99]])
 
     answers = worker.process(records)
@@ -131,3 +131,31 @@ def test_what_was_given_up_is_not_sent_for_a_while(worker: Worker) -> None:
     worker.clock.advance(300)
     worker.server.fails_on = {}
     assert worker.predict([1]) == [2]
+
+
+def test_a_server_that_answers_from_a_cache_alone_costs_one_record(worker: Worker) -> None:
+    """No other record is given up before one that is not known was answered."""
+    worker.process([[7]])
+    numbers = range(100, 140)
+    worker.server.fails_on = dict.fromkeys(numbers, UNAVAILABLE)
+    answers = list[Any]()
+
+    for number in numbers:
+        try:
+            answers += worker.process([[number]], rounds=100)
+        except TimeoutError:
+            answers.append(None)
+
+    assert [one is None for one in answers] == [False] + [True] * 39
+    worker.server.fails_on = {}
+    assert worker.process([[number] for number in numbers[1:]]) == [[n * 2] for n in numbers[1:]]
+
+
+def test_many_records_are_given_up_beside_one_that_is_answered(worker: Worker) -> None:
+    """Each after another answer to that one."""
+    worker.server.fails_on = dict.fromkeys(range(20), UNAVAILABLE)
+
+    *refused, answered = worker.process([[number] for number in range(21)])
+
+    assert answered == [40]
+    assert all(one.startswith("failed 3 times") for one in refused)

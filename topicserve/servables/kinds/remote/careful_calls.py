@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 import numpy as np
@@ -64,6 +64,9 @@ class CarefulCalls:
         self._failing = FailingUnits(clock, max(_FORGET_SECONDS, 4 * timeout_seconds))
         self._is_answering = True
         self._answered_at = -math.inf
+        # Whether a record was answered since one was given up. The sample shows less: a server may
+        # have its answer in a cache while it can compute none.
+        self._has_answered_others = False
         self._size_limit = SizeLimit(clock)
         self._sample: tuple[Signature, Columns] | None = None
         self._probes = 0
@@ -83,6 +86,7 @@ class CarefulCalls:
                 parts = DividedInputs(inputs, signature)
                 self._note_failure(parts, range(parts.count), error, is_proven=False)
             else:
+                self._has_answered_others = True
                 if self._sample is None:
                     self._keep_sample(signature, DividedInputs(inputs, signature).row(0))
                 return outputs
@@ -90,6 +94,10 @@ class CarefulCalls:
             return self._predict_parts(call, DividedInputs(inputs, signature), signature)
 
     def _predict_parts(self, call: Call, parts: DividedInputs, signature: Signature) -> Columns:
+        if self._failing and not self._has_answered_others:
+            # Before what was given up divides the batch: a part may have nothing to ask for.
+            with suppress(ServableError):
+                self._probe(call, parts, signature)
         with self._lock:
             self._failing.check(parts)
             todo = deque(self._failing.divide(parts))
@@ -144,10 +152,14 @@ class CarefulCalls:
         """Ask for a single row where there is one to ask for; raise where that failed."""
         with self._lock:
             self._probes += 1
-            is_other = self._probes % _PROBES == 0
-            sample = None if self._sample is None or is_other else self._sample
-        if sample is not None and sample[0] == signature:
+            others = self._failing.others(parts)
+            is_other = self._probes % _PROBES == 0 or (others and not self._has_answered_others)
+            sample = None if is_other else self._sample
+        is_sample = sample is not None and sample[0] == signature
+        if sample is not None and is_sample:
             columns = sample[1]
+        elif others:
+            columns = parts.of([others[self._choose(len(others))]])
         elif parts.rows > 1:
             columns = parts.row(self._choose(parts.rows))
         else:
@@ -160,14 +172,16 @@ class CarefulCalls:
             if error.retriable:
                 raise
         else:
-            if sample is None:
+            if not is_sample:
                 self._keep_sample(signature, columns)
         with self._lock:
             self._is_answering, self._answered_at = True, self._clock()
+            self._has_answered_others |= not is_sample
 
     def _note_answer(self, parts: DividedInputs, units: Units) -> None:
         with self._lock:
             self._is_answering, self._answered_at = True, self._clock()
+            self._has_answered_others = True
             if self._failing:
                 self._failing.clear([parts.digests[unit] for unit in units])
 
@@ -182,6 +196,7 @@ class CarefulCalls:
         with self._lock:
             if kind is CallError.REFUSED:
                 self._is_answering, self._answered_at = True, self._clock()
+                self._has_answered_others = True
             elif kind is CallError.FAILED:
                 self._is_answering = False
                 if is_proven:
@@ -195,7 +210,7 @@ class CarefulCalls:
                 self._size_limit.drop()  # nothing was learnt about how many rows have room
                 # A single row waits. Rows that cannot be sent apart may never have room together.
                 if is_proven and parts.rows > 1 and parts.count == 1:
-                    self._failing.fail(parts.digests[0], error, MAX_TRIES_WITHOUT_ROOM)
+                    self._fail(parts.digests[0], error, MAX_TRIES_WITHOUT_ROOM)
                 raise UnavailableError(str(error)) from error
         raise error
 
@@ -208,7 +223,15 @@ class CarefulCalls:
         else:
             if is_late:
                 self._size_limit.drop()
-            self._failing.fail(digests[0], error, MAX_TRIES)
+            self._fail(digests[0], error, MAX_TRIES)
+
+    def _fail(self, digest: bytes, error: ServableError, max_tries: int) -> None:
+        given_up = self._failing.fail(
+            digest, error, max_tries, may_give_up=self._has_answered_others
+        )
+        if given_up is not None:
+            self._has_answered_others = False
+            raise given_up
 
     def _keep_sample(self, signature: Signature, row: Columns) -> None:
         copied = {name: np.array(column) for name, column in row.items()}

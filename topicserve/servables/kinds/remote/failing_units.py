@@ -62,6 +62,14 @@ class FailingUnits:
             if one.not_before > now and one.error is not None:
                 raise UnavailableError(str(one.error)) from one.error
 
+    def others(self, parts: DividedInputs) -> Units:
+        """Return the units that did not fail alone, where some are sent apart from others."""
+        if parts.count == 1:
+            return []
+        if not self._known:
+            return range(parts.count)
+        return [unit for unit, digest in enumerate(parts.digests) if digest not in self._known]
+
     def divide(self, parts: DividedInputs) -> list[Units]:
         """Return the units that are to be sent together: groups first, then all others."""
         if not self._groups:
@@ -84,21 +92,24 @@ class FailingUnits:
         self._groups[:0] = map(frozenset, groups)
         del self._groups[_MAX_KNOWN:]
 
-    def fail(self, digest: bytes, error: ServableError, max_tries: int) -> None:
-        """Note that the server failed on a unit alone; raise for one that is given up now."""
+    def fail(
+        self, digest: bytes, error: ServableError, max_tries: int, *, may_give_up: bool
+    ) -> InvalidArgumentError | None:
+        """Note that the server failed on a unit alone; return its error if it is given up now."""
         one = self._known.setdefault(digest, _FailingUnit())
         self._known.move_to_end(digest)
         one.tries += 1
         one.error = error
-        pause = min(_FIRST_PAUSE_SECONDS * 2.0 ** (one.tries - 1), _MAX_PAUSE_SECONDS)
+        pause = min(_FIRST_PAUSE_SECONDS * 2.0 ** min(one.tries - 1, 10), _MAX_PAUSE_SECONDS)
         now = self._clock()
         one.not_before, self._forget_at = now + pause, now + self._forget_seconds
         if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
-        if one.tries >= max_tries:
+        if one.tries >= max_tries and may_give_up:
             self._leave([digest])
             one.is_given_up = True
-            raise _given_up(one)
+            return _given_up(one)
+        return None
 
     def clear(self, digests: Iterable[bytes]) -> None:
         """Note units that the server answered."""
