@@ -20,6 +20,12 @@ RUN /opt/topicserve/bin/pip install --constraint constraints.txt '.[worker,onnx,
 
 FROM python:3.11-slim AS base
 ENV PATH=/opt/topicserve/bin:$PATH PYTHONUNBUFFERED=1
+# ONNX Runtime's operators on texts (StringNormalizer, of scikit-learn's vectorizers) need it.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends locales \
+    && localedef -i en_US -f UTF-8 en_US.UTF-8 \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --no-create-home topicserve
 USER 10001
 EXPOSE 8080

@@ -29,6 +29,7 @@ FOREIGN = {
     *("monitoring_config_file", "rest_api_port", "version_policy", "LogAppendTime"),
     *("GetModelStatus", "GetModelMetadata", "MultiInference", "HandleReloadConfigRequest"),
     *("tensorflow_model_server", "dynamic_shapes", "onnxruntime_extensions", "weights_only"),
+    "StringNormalizer",  # an operator of ONNX
     "with_meta",  # likewise, docs/custom_body.md
     "unknown_beyound",  # a mistake that docs/custom_servable.md makes on purpose
 }

@@ -24,7 +24,9 @@ def test_output_of_other_rows_is_refused(column: Any) -> None:
     """Too few, too many, or none at all."""
     check_rows({"y": np.zeros((2, 5))}, 2)
 
-    with pytest.raises(FailedPreconditionError, match=r"'y' has the shape .* for 2 rows"):
+    with pytest.raises(
+        FailedPreconditionError, match=r"'y' has the shape .* for 2 rows; .* batch_records = false"
+    ):
         check_rows({"x": np.zeros(2), "y": column}, 2)
 
 

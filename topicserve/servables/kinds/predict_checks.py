@@ -57,7 +57,8 @@ def check_rows(outputs: Columns, rows: int, specs: Mapping[str, TensorSpec] = _N
             continue
         if name not in specs or specs[name].scope is Scope.ROW:
             raise RowCountError(
-                f"output {name!r} has the shape {list(np.shape(column))} for {rows} rows"
+                f"output {name!r} has the shape {list(np.shape(column))} for {rows} rows; for a "
+                f"model that answers so, {ALONE_REMEDY}"
             )
 
 

@@ -8,10 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topicserve.servables.core.errors import InvalidArgumentError, NotFoundError, ServableError
+from topicserve.servables.core.errors import (
+    DataLossError,
+    InvalidArgumentError,
+    NotFoundError,
+    ServableError,
+)
 from topicserve.servables.kinds.fixed_rows import predict_in_parts
 from topicserve.servables.kinds.onnx.declared_shapes import names_with_shape
 from topicserve.servables.kinds.onnx.options import OnnxOptions
+from topicserve.servables.kinds.onnx.other_files import hint_of_content, hint_of_names
 from topicserve.servables.kinds.onnx.runtime import OnnxSession
 from topicserve.servables.kinds.onnx.signature import OnnxSignature, read_onnx_signature
 from topicserve.servables.kinds.onnx.training_mode import read_training_mode
@@ -55,7 +61,8 @@ class OnnxModel:
         """
         file = path if os.path.isfile(path) else os.path.join(path, options.file)
         if not os.path.isfile(file):
-            raise NotFoundError(f"{file}: there is no such file{_other_files(path)}")
+            hint = hint_of_names(path, options.file)
+            raise NotFoundError(f"{file}: there is no such file{hint}")
         try:
             session = OnnxSession(file, options)
             try:
@@ -64,6 +71,8 @@ class OnnxModel:
             except BaseException:
                 session.close()
                 raise
+        except DataLossError as error:
+            raise DataLossError(f"{file}: {error}{hint_of_content(file)}") from error
         except ServableError as error:
             raise type(error)(f"{file}: {error}") from error
         _log_what_is_odd(file, found)
@@ -111,15 +120,6 @@ class OnnxModel:
         self._session.close()
 
 
-def _other_files(path: str) -> str:
-    try:
-        names = sorted(name for name in os.listdir(path) if name.endswith(".onnx"))
-    except OSError:
-        return ""
-    found = ", ".join(map(repr, names[:3]))
-    return f"; set the option file to the one that is there: {found}" if names else ""
-
-
 def _check_training_mode(file: str) -> None:
     found = read_training_mode(file)
     if found.has_batch_normalization:
@@ -150,11 +150,13 @@ def _read_signature(session: OnnxSession, file: str, batch_records: bool | None)
 
 def _log_what_is_odd(file: str, found: OnnxSignature) -> None:
     if found.left_out:
+        # What zipmap makes is a sequence of maps; without it a MultiOutputClassifier has tensors.
+        is_zipped = any("map(" in one for one in found.left_out)
         _logger.warning(
-            "%s: outputs that are no plain tensors are left out: %s (skl2onnx: export with "
-            "options={'zipmap': False})",
+            "%s: outputs that are no plain tensors are left out: %s%s",
             file,
             ", ".join(found.left_out)[:500],
+            " (skl2onnx: export with options={'zipmap': False})" if is_zipped else "",
         )
     if found.reason_alone is not None:
         _logger.info(

@@ -42,6 +42,10 @@ _PLACE = re.compile(
     r"/onnxruntime_src/\S+ .*?\)(::<lambda\(\)>)?( const)? (?=[A-Z\[!(])|\w+\.cc:\d+ \w+ "
 )
 _UNKNOWN_OPERATOR = re.compile(r"(\S+)\(-?\d+\) is not a registered function/op")
+_NO_LOCALE = re.compile(r"Failed to construct locale")
+INSTALL_LOCALE = (
+    "apt-get install --yes locales && localedef -i en_US -f UTF-8 en_US.UTF-8 (Debian, Ubuntu)"
+)
 _OUT_OF_MEMORY = re.compile(r"bad_?alloc|Failed to allocate memory|out of memory", re.IGNORECASE)
 
 
@@ -55,6 +59,8 @@ def translate(error: BaseException) -> ServableError:
             f"there is no operator {unknown[1]}: name the library that has it in the option "
             'op_libraries, such as op_libraries = ["onnxruntime_extensions"]'
         )
+    if _NO_LOCALE.search(text):
+        text = f"an operator on texts needs the locale en_US.UTF-8: {INSTALL_LOCALE} ({text})"
     name = "RESOURCE_EXHAUSTED" if _OUT_OF_MEMORY.search(text) else _STATUS_NAMES[type(error)]
     return error_of_status(name, text)
 
