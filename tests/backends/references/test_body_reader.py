@@ -159,6 +159,13 @@ def test_a_store_that_is_away_loses_a_reader_nothing() -> None:
     assert values == [0.0, 1.0]
 
 
+def hang_until(event: threading.Event, come: threading.Event) -> bytes:
+    """Say that a body was asked for, and give none."""
+    come.set()
+    event.wait(LIMIT_SECONDS)
+    return b""
+
+
 class Failing:
     """An object that always fails, and a reader's clock, which stands still otherwise."""
 
@@ -187,6 +194,35 @@ def test_what_cannot_be_read_in_time_is_named() -> None:
         f"record {an_id(0)} (results-0 offset 0): {PREFIX}/{an_id(0)} was not read within 60 s: "
         f"{PREFIX}/{an_id(0)} cannot be read: OSError: no route"
     )
+
+
+@pytest.mark.parametrize("ends", ["by its time", "by its caller"])
+def test_a_file_system_that_hangs_is_left_behind(ends: str) -> None:
+    """Its call has no limit of time; other bodies are read meanwhile."""
+    consumer, bodies = a_topic(2)
+    never, come = threading.Event(), threading.Event()
+    scripted({**bodies, an_id(0): partial(hang_until, never, come)})
+    reader = a_body_reader(timeout_seconds=0.2 if ends == "by its time" else LIMIT_SECONDS)
+    body_read = BodyRead()
+    errors: list[BaseException] = []
+
+    def follow() -> None:
+        try:
+            reader.follow(consumer.log.records[0], body_read)
+        except BodyStoreError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    if ends == "by its caller":
+        assert come.wait(LIMIT_SECONDS)
+        body_read.abandon()
+    thread.join(LIMIT_SECONDS)
+
+    assert not never.is_set()
+    assert [str(error).rpartition(": ")[2] for error in errors] == ["the store has not answered"]
+    assert a_body_reader().follow(consumer.log.records[1]).value == bodies[an_id(1)]
+    never.set()
 
 
 def read_in(loop: str, reader: ResultReader, take: Callable[[Result], None]) -> None:
@@ -366,13 +402,6 @@ def test_a_slow_body_holds_up_no_other_request(traffic: Traffic) -> None:
     slow.set()
 
     assert [type(error) for error in errors] == [BackendUnavailableError]
-
-
-def hang_until(event: threading.Event, come: threading.Event) -> bytes:
-    """Say that a body was asked for, and give none."""
-    come.set()
-    event.wait(LIMIT_SECONDS)
-    return b""
 
 
 def test_a_client_says_that_a_result_came_without_its_body(traffic: Traffic) -> None:

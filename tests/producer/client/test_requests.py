@@ -184,3 +184,26 @@ def test_how_far_a_body_is_read_can_be_told(hanging: HangingBodies) -> None:
     requests.close(BackendUnavailableError("closed"))
     with pytest.raises(BackendUnavailableError, match="closed"):
         futures[0].result(LIMIT_SECONDS)
+
+
+@pytest.mark.usefixtures("hanging")
+def test_threads_stay_where_bodies_are_read() -> None:
+    """Each keeps its connection for the next body."""
+    requests = PendingRequests(BodyReader([PREFIX]))
+    threads: set[threading.Thread] = set()
+    dropped = threading.Semaphore(0)
+
+    def drop(future: Future[Result]) -> None:
+        threads.add(threading.current_thread())
+        requests.drop(an_id(1), future)  # before the thread itself is done with it
+        dropped.release()
+
+    for _ in range(4 * FETCH_THREADS):
+        future = requests.open(an_id(1), CALL)
+        future.add_done_callback(drop)
+        requests.answer(stored(1, "whole"))
+        assert dropped.acquire(timeout=LIMIT_SECONDS)
+        assert future.result(0).value == 1.0
+    requests.close(BackendUnavailableError("closed"))
+
+    assert len(threads) <= FETCH_THREADS

@@ -2,12 +2,17 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from functools import partial
 
 from msgspec.structs import replace
 
 from topicserve.backends.errors import BackendConfigError, BackendError
 from topicserve.backends.references.allow_list import Location
+from topicserve.backends.references.daemon_threads import DaemonThreads
 from topicserve.backends.references.errors import (
     BodyStoreError,
     BodyTimeoutError,
@@ -16,7 +21,7 @@ from topicserve.backends.references.errors import (
 )
 from topicserve.backends.references.header import read_reference
 from topicserve.backends.references.reading import ReadLimits
-from topicserve.backends.references.stores import BodyStores
+from topicserve.backends.references.stores import LIMITED_SCHEMES, BodyStores
 from topicserve.backoff import Backoff
 from topicserve.wire import header_names as names
 from topicserve.wire.errors import InvalidRecordError
@@ -24,6 +29,8 @@ from topicserve.wire.kafka_record import KafkaRecord
 
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 DEFAULT_TIMEOUT_SECONDS = 30.0
+THREADS = 8
+"""For file systems of fsspec: bodies that are read at once with one reader."""
 _BACKOFF = Backoff(0.05, 2.0, 0.2)
 _SHOWN_CHARACTERS = 128
 
@@ -43,6 +50,8 @@ class BodyRead:
         """What is read, without its query; empty before the read begins."""
         self.said = ""
         """Why the last try failed; empty where none has."""
+        self.is_over = False
+        """Whether the body is read, or given up: there is nothing to abandon."""
 
     @property
     def progress(self) -> str:
@@ -59,7 +68,7 @@ class BodyRead:
             limits.abandon()
 
     def abandon(self) -> None:
-        """Let the read fail as soon as may be; a file system of fsspec may take its time."""
+        """Let the read fail at once."""
         self._abandoned.set()
         with self._lock:
             limits = self._limits
@@ -100,6 +109,8 @@ class BodyReader:
             self._stores.prepare()
         except (ReferenceRefusedError, BackendConfigError) as error:
             raise BackendConfigError(f"allow: {error}") from None
+        self._threads = DaemonThreads(THREADS, "topicserve-store")
+        weakref.finalize(self, self._threads.close)
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
         self._sleep = sleep
@@ -115,11 +126,11 @@ class BodyReader:
         reference = None if record.value else read_reference(record.headers)
         if reference is None:
             return record
-        url = reference.url
+        url, read = reference.url, read or BodyRead()
         try:
             location = self._stores.locate(url)
             url = location.url
-            body = self._read(record, location, reference.sha256, read or BodyRead())
+            body = self._read(record, location, reference.sha256, read)
         except BodyStoreError:
             raise
         except UrlNotAllowedError as error:
@@ -128,6 +139,8 @@ class BodyReader:
             said = str(error)
             problem = said if url in said else f"{url}: {said}"
             raise InvalidRecordError(names.DATAREF, problem) from None
+        finally:
+            read.is_over = True
         return replace(record, value=body)
 
     def _read(
@@ -138,7 +151,7 @@ class BodyReader:
         sleep = self._sleep or read.wait
         for pause in _BACKOFF.pauses():
             try:
-                return self._stores.read(location, sha256, limits)
+                return self._read_once(location, sha256, limits)
             except BodyTimeoutError:
                 break
             except BodyStoreError as error:
@@ -151,6 +164,25 @@ class BodyReader:
             f"{place_of(record)}: {location.url} was not read within {self._timeout_seconds:g} s: "
             f"{read.said or 'the store has not answered'}"
         )
+
+    def _read_once(self, location: Location, sha256: str | None, limits: ReadLimits) -> bytes:
+        read = partial(self._stores.read, location, sha256, limits)
+        if location.scheme in LIMITED_SCHEMES:
+            return read()
+        # A call of fsspec has no time limit: it is left on its thread where its time is over.
+        call = self._threads.submit(read)
+        limits.closes_with(partial(self._leave, call))
+        try:
+            return call.result(limits.remaining_seconds())
+        except TimeoutError:
+            self._threads.leave(call)
+            raise BodyTimeoutError(f"{location.url} did not answer") from None
+
+    def _leave(self, call: Future[bytes]) -> None:
+        """Let the one that waits for a call go on."""
+        self._threads.leave(call)
+        with suppress(InvalidStateError):
+            call.set_exception(BodyTimeoutError("its caller waits no longer"))
 
 
 def place_of(record: KafkaRecord) -> str:

@@ -13,6 +13,8 @@ from topicserve.backends.references.reading import Open, ReadLimits, check_hash,
 from topicserve.backends.references.web import open_response, probe_server
 
 _OWN: dict[str, Open] = {FILE: open_file, HTTP: open_response, HTTPS: open_response}
+LIMITED_SCHEMES = frozenset(_OWN)
+"""Schemes whose reads keep to their limits of time; a file system of fsspec may not return."""
 
 
 def check_readable(prefix: Location) -> str | None:

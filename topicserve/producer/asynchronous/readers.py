@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 
 from topicserve.backends.defaults import DEFAULT_CLIENT
 from topicserve.backends.references.body_reader import BodyRead, BodyReader, refers
-from topicserve.producer.asynchronous.daemon_threads import DaemonThreads
+from topicserve.backends.references.daemon_threads import DaemonThreads
 from topicserve.producer.result_reader import DeadLetterReader, ResultReader
 from topicserve.producer.topic_reader import OnInvalid, OnUnavailable, TopicReader
 from topicserve.wire.dead_letter import DeadLetter

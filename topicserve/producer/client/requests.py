@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from topicserve.backends.references.body_reader import BodyRead, BodyReader, refers
-from topicserve.producer.asynchronous.daemon_threads import DaemonThreads
+from topicserve.backends.references.daemon_threads import DaemonThreads
 from topicserve.producer.errors import DeadLetterError, PredictTimeoutError, ProducerClosedError
 from topicserve.wire import header_names as names
 from topicserve.wire.dead_letter import REASON_HEADER, Reason, decode_dead_letter
@@ -74,7 +74,7 @@ class PendingRequests:
             if pending is not None and pending.future is future:
                 del self._pending[key]
             fetch = self._fetches.pop(future, None)
-        if fetch is not None:
+        if fetch is not None and not fetch.read.is_over:
             self._leave(fetch)
 
     def fetch_progress(self, future: Future[Result]) -> str | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from topicserve.producer.asynchronous import daemon_threads
-from topicserve.producer.asynchronous.daemon_threads import DaemonThreads
+from topicserve.backends.references import daemon_threads
+from topicserve.backends.references.daemon_threads import DaemonThreads
 
 LIMIT_SECONDS = 60.0
 
@@ -108,7 +108,7 @@ def test_a_process_ends_while_a_call_hangs(close: str) -> None:
     """Whether they were closed or not."""
     program = (
         "import threading\n"
-        "from topicserve.producer.asynchronous.daemon_threads import DaemonThreads\n"
+        "from topicserve.backends.references.daemon_threads import DaemonThreads\n"
         "begun, threads = threading.Event(), DaemonThreads(1, 'test')\n"
         "threads.submit(lambda: (begun.set(), threading.Event().wait()))\n"
         f"begun.wait()\n{close}\nprint('end')\n"
