@@ -33,7 +33,7 @@ HOSTILE = "\x1b[31mRED \x1b]0;title\x07 \x9b31m \u202eabc \x7f \r\n \u2028 \U000
 # They print counts and addresses of their own, and nothing that was read.
 OWN_TEXT = {"progress.py", "replay/progress.py", "stack.py", "worker/startup.py"}
 # `write_output` takes lines of `json_line` there, and a script of ours.
-OWN_BYTES = {"terminal.py", "results.py", "dead_letters/list.py", "completion.py"}
+OWN_BYTES = {"terminal.py", "results/command.py", "dead_letters/list.py", "completion.py"}
 
 
 def calls_of(name: str) -> Iterator[tuple[str, ast.Call]]:
