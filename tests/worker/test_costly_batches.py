@@ -1,14 +1,19 @@
-"""A servable says what its rows take, and no batch takes more than one may."""
+"""A servable says what its rows take, and no batch takes more; what comes back keeps its order."""
 
+import threading
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from numpy.typing import NDArray
 
 from tests.support.servables.servables import Costly, Doubling, Served
 from tests.support.stages.poison import Line, message_of, reason_of
 from tests.support.stages.records import a_kafka_record, an_id
 from tests.worker.quarantine.test_quarantine import COUNT, Replicas
-from tests.worker.test_pipeline import World, records
+from tests.worker.test_pipeline import LIMIT_SECONDS, World, records
+from topicserve.servables.core.errors import UnavailableError
+from topicserve.servables.kinds.servable import Columns
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.worker.config.schema import BatchingConfig, Guarantee
@@ -19,6 +24,16 @@ guarantees = pytest.mark.parametrize("guarantee", list(Guarantee), ids=lambda on
 def cost(x: float) -> float:
     """Return a cost of which a call may hold one to twenty rows."""
     return 1.5 if x % 7 == 0 else 0.3 if x % 3 else 0.05
+
+
+def check_order(world: World, count: int) -> None:
+    """Check that each record was answered once, and those of a partition in their order."""
+    places = {an_id(offset): offset for offset in range(count)}
+    order = [places[one] for one in world.log.ids()]
+    assert sorted(order) == list(range(count))
+    for partition in range(3):
+        own = [offset for offset in order if offset % 3 == partition]
+        assert own == sorted(own)
 
 
 @guarantees
@@ -33,12 +48,7 @@ def test_every_batch_is_within_its_cost_and_results_keep_their_order(
 
     world.run()
 
-    assert sorted(world.log.ids()) == sorted(an_id(offset) for offset in range(200))
-    places = {an_id(offset): offset for offset in range(200)}
-    order = [places[one] for one in world.log.ids()]
-    for partition in range(3):
-        own = [offset for offset in order if offset % 3 == partition]
-        assert own == sorted(own)
+    check_order(world, 200)
     for call in costly.calls:
         assert len(call) == 1 or sum(map(cost, call)) <= 1 + 1e-9
     assert max(map(len, costly.calls)) > 1
@@ -125,3 +135,43 @@ def test_what_is_left_has_its_deadline_looked_at_again() -> None:
     assert reason_of(outcomes[2]) is Reason.DEADLINE_EXCEEDED
     assert set(list(outcomes)[:1]) == {0}
     assert list(outcomes).index(2) > list(outcomes).index(0)
+
+
+class OneComesBack(Doubling):
+    """Has no room for one batch, while the next takes long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.began = [threading.Event() for _ in range(5)]
+        self.lock = threading.Lock()
+
+    def predict(
+        self, inputs: Columns, signature_name: str = "serving_default"
+    ) -> Mapping[str, NDArray[Any]]:
+        """Fail the first call of seven rows once the second has begun; hold that for two more."""
+        with self.lock:
+            number = self.calls
+            if self.calls or len(inputs["x"]) == 7:
+                self.calls += 1
+                if number < 5:
+                    self.began[number].set()
+                number += 1
+        if number == 1:
+            assert self.began[1].wait(LIMIT_SECONDS)
+            raise UnavailableError("no room")
+        if number == 2:
+            self.began[3].wait(1)  # it does not begin: what is behind must not be cut
+        return super().predict(inputs, signature_name)
+
+
+@guarantees
+def test_nothing_overtakes_a_batch_that_is_still_predicted_when_one_comes_back(
+    guarantee: Guarantee,
+) -> None:
+    """It must come back, too, and until it has nothing behind it is cut."""
+    world = World(records(120), guarantee, Served({1: OneComesBack()}))
+
+    world.run()
+
+    check_order(world, 120)

@@ -168,7 +168,7 @@ class Pipeline:
             if batch.route.is_suspect:
                 self._intake.quarantine.requeue(share)
             else:
-                self._inference.batcher.requeue(share, REQUEUE_SECONDS)
+                self._inference.batcher.give_back(share, REQUEUE_SECONDS)
 
         self._output.order.settle(batch, settle)
 
@@ -177,7 +177,7 @@ class Pipeline:
         if rest.route.is_suspect:
             self._intake.quarantine.requeue(rest)
         else:
-            self._inference.batcher.give_back(rest)
+            self._inference.batcher.give_back(rest, 0.0)
 
     def _start_batch_threads(self) -> list[threading.Thread]:
         count = self._config.batching.predict_threads + 1

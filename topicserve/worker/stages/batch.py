@@ -136,15 +136,16 @@ class Batcher:
             returns = self._lanes.returns_of(LaneKey(batch.epoch, batch.route))
             return returns.count != batch.returns_before
 
-    def give_back(self, batch: Batch) -> None:
-        """Take back what was too much for one prediction; the rest is being published.
+    def give_back(self, batch: Batch, pause_seconds: float) -> None:
+        """Take back what was not predicted, in its turn to be published.
 
         Batches that were cut after it come back as well. Until they have, nothing more of the lane
         is cut: what is behind them would be published before them.
         """
         with self._lock:
-            cut = {assignment: assignment.cut for assignment in batch.turns}
-            self.requeue(batch, 0.0, cut)
+            known = self._lanes.returns_of(LaneKey(batch.epoch, batch.route)).cut
+            cut = {one: known[one] for one in batch.turns if one in known}
+            self.requeue(batch, pause_seconds, cut)
 
     def requeue(
         self,
@@ -196,6 +197,7 @@ class Batcher:
                 if gone:
                     dropped += gone
                     self._lanes.keep(lane, [r for r in lane.requests if not r.assignment.closed])
+            self._lanes.forget_closed()
             self._changed.notify_all()
         return dropped
 
@@ -251,10 +253,11 @@ class Batcher:
         assignments.update(rejection.polled.assignment for rejection in rejections)
         # The batch's place among the batches of each of its partitions (see PublishOrder).
         turns = {}
+        returns = self._lanes.returns_of(key)
         for assignment in assignments:
             turns[assignment] = assignment.cut
             assignment.cut += 1
-        returns = self._lanes.returns_of(key)
+            returns.cut[assignment] = assignment.cut
         return Batch(
             *(key.route, key.epoch, requests, rejections, rows, waited_seconds),
             returns_before=returns.count,

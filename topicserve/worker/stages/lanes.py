@@ -32,10 +32,12 @@ class LaneKey(NamedTuple):
 class Returns:
     """How often batches of a lane came back. Lives as long as the lane or a batch of it does."""
 
-    __slots__ = ("__weakref__", "count")
+    __slots__ = ("__weakref__", "count", "cut")
 
     def __init__(self) -> None:
         self.count = 0
+        self.cut: dict[PartitionAssignment, int] = {}
+        """How many batches of a partition were cut by the lane's last one with records of it."""
 
 
 def _polled_order(request: Request) -> tuple[float, int, int]:
@@ -146,6 +148,11 @@ class Lanes:
         if returns is None:
             returns = self._returns[key] = Returns()
         return returns
+
+    def forget_closed(self) -> None:
+        """Forget partitions that are no longer ours."""
+        for returns in self._returns.values():
+            returns.cut = {one: cut for one, cut in returns.cut.items() if not one.closed}
 
     def extend(self, key: LaneKey, requests: Sequence[Request], now: float) -> None:
         """Add requests that were polled after those that wait."""
