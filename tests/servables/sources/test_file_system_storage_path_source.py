@@ -1,5 +1,6 @@
 """TF Serving's tests of the file system source, and what goes beyond them. Polled by hand."""
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -406,6 +407,23 @@ def test_what_is_lost_is_told_with_what_serves(
     assert record.getMessage().endswith(
         f"no complete version under base path {tmp_path}/b; what is loaded stays loaded"
     )
+
+
+def test_why_the_only_version_is_left_out_is_told(tmp_path: Path) -> None:
+    """In /v1/models, and not in the log alone; not any more once it serves."""
+    source = polled(tmp_path, None, "1")
+    os.mkfifo(tmp_path / "1/pipe")
+
+    source.poll()
+
+    assert source.source.problem("s") == (
+        f"there is no complete version under base path {tmp_path}: {tmp_path}/1/pipe: must be a "
+        "regular file, found a FIFO"
+    )
+    (tmp_path / "1/pipe").unlink()
+    (tmp_path / "1").rename(tmp_path / "2")
+    assert source.poll() == versions(tmp_path, "2")
+    assert source.source.problem("s") == ""
 
 
 def test_a_base_path_that_is_a_version_is_told(tmp_path: Path) -> None:

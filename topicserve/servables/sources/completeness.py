@@ -78,7 +78,13 @@ class Completeness:
         if is_complete:
             self._complete.add(path)
             self._seen.pop(path, None)
+            self._complaints.pop(path, None)
         return is_complete
+
+    @property
+    def complaint(self) -> str:
+        """Return what is wrong with one of the versions that are left out; "" for none known."""
+        return next(reversed(self._complaints.values()), "")[:500]
 
     def forget_all_but(self, paths: Iterable[str]) -> None:
         """Forget what is gone: should it come back, it is something new."""

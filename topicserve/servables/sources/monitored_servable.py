@@ -187,7 +187,7 @@ class _Place:
         base_path, shown = self.servable.base_path, redact_address(self.servable.base_path)
         found = {one.id.version for one in aspired}
         if not found:
-            seen = ""
+            seen = self.completeness.complaint
             if not parse_versions(directories):
                 files = self.file_system.list_file_names(base_path)
                 seen = what_was_seen(shown, directories, files)
