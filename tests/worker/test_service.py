@@ -18,6 +18,8 @@ from topicserve.backends.broker import Admin, RebalanceListener
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.backends.kafka_settings import MAX_DECOMPRESSED_BYTES
 from topicserve.backends.redis_store import RedisMetadataStore
+from topicserve.servables.kinds.hashmap.hashmap import Hashmap
+from topicserve.servables.server.server_core import ServerCore
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker import service
 from topicserve.worker.config.models import ModelsConfig
@@ -35,7 +37,7 @@ from topicserve.worker.config.schema import (
 from topicserve.worker.config.served import ServedConfig
 from topicserve.worker.runtime import kafka_settings
 from topicserve.worker.runtime.kafka_settings import MAX_RECORD_BYTES
-from topicserve.worker.service import WorkerService
+from topicserve.worker.service import GIVEN_UP_SECONDS, WorkerService
 
 
 class SilentAdmin:
@@ -261,6 +263,46 @@ def test_a_stop_waits_no_longer_for_a_remote_server(
     assert code == 0
     assert [one["records"] for one in logged("shutdown_timed_out")] == [1]
     assert [one["servable"] for one in logged("version_unloaded")] == ["half"]
+    assert (broker.log.published, broker.log.committed.get(PARTITION, 0)) == ([], 0)
+
+
+def test_a_stop_that_gave_a_call_up_does_not_wait_for_it_again(
+    tmp_path: Path, broker: FakeBroker, logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its servable is closed at once: what holds it may never return."""
+    called, over, closed = threading.Event(), threading.Event(), list[float]()
+
+    def hang(*_: object) -> Any:
+        called.set()
+        over.wait(120)
+        raise AssertionError
+
+    close = ServerCore.close
+
+    def noted(core: ServerCore, seconds: float) -> None:
+        closed.append(seconds)
+        close(core, seconds)
+
+    monkeypatch.setattr(Hashmap, "predict", hang)
+    monkeypatch.setattr(ServerCore, "close", noted)
+    write_table(tmp_path / "table", 1)
+    headers = [("ce_servable", b"table"), ("topicserve-metadata-status", b"absent")]
+    broker.log.records = [a_kafka_record(0, "k1", headers=headers)]
+    broker.partitions = (PARTITION,)
+    config = WorkerConfig(
+        TopicsConfig(("in",), "out"),
+        (ServedConfig("table", str(tmp_path / "table"), "hashmap"),),
+        delivery=DeliveryConfig(shutdown_timeout_seconds=0.1),
+        http=HttpConfig(port=-1),
+    )
+    stop = threading.Event()
+    threading.Thread(target=_stop_after, args=(called, stop)).start()
+
+    code = WorkerService(config, "w-1").run(stop, lambda _: None)
+    over.set()
+
+    assert (code, closed) == (0, [GIVEN_UP_SECONDS])
+    assert [one["records"] for one in logged("shutdown_timed_out")] == [1]
     assert (broker.log.published, broker.log.committed.get(PARTITION, 0)) == ([], 0)
 
 

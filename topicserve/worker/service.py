@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_SECONDS = 60.0
 CLOSE_TIMEOUT_SECONDS = 5.0
+# How long servables are closed while a call of one goes on that the stop has given up.
+GIVEN_UP_SECONDS = 0.5
 LIMIT_TIMEOUT_SECONDS = 5.0
 
 # Records are made and dropped by the thousand and hold no cycles. Python looks for some whenever so
@@ -114,6 +116,7 @@ class WorkerService:
         self._metrics.expect_topics(config.topics.input)
         self._guard = swap_guard(config, self._metrics)
         self._tracing = Tracing(self._environment, tracer_provider)
+        self._predicting_seconds: Callable[[], float] = lambda: 0.0
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
         """Serve until `stop` is set; return the exit code.
@@ -130,6 +133,7 @@ class WorkerService:
         with watchdog as serving, ExitStack() as opened:
             core = self._open_core(opened)
             stages = self._open_stages(core, opened)
+            self._predicting_seconds = lambda: stages.inference.watch.longest()[0]
             watch = self._watch_broker(stages, opened)
             health = WorkerHealth(
                 stages,
@@ -262,7 +266,7 @@ class WorkerService:
     def _open_core(self, opened: ExitStack) -> ServerCore:
         core = open_core(self._config, self._guard)
         core.check_base_paths()
-        opened.callback(core.close, CLOSE_TIMEOUT_SECONDS)
+        opened.callback(self._close_core, core)
         opened.callback(core.cancel_calls)  # a stop that is over waits for no remote server
         names = core.servable_names()
         self._metrics.expect_servables(names)
@@ -272,6 +276,11 @@ class WorkerService:
         )
         core.start()
         return core
+
+    def _close_core(self, core: ServerCore) -> None:
+        """Close servables: a call that has not returned by now keeps its handle, and may hang."""
+        is_given_up = self._predicting_seconds() > 0
+        core.close(GIVEN_UP_SECONDS if is_given_up else CLOSE_TIMEOUT_SECONDS)
 
     def _open_consumer(self, broker: Broker) -> Consumer:
         return broker.consumer(self._config.kafka.group_id, consumer_settings(self._config))

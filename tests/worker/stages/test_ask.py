@@ -143,7 +143,39 @@ def test_a_worker_that_ends_waits_for_no_body(timeout_seconds: float) -> None:
     asking.asker.on_hang = on_hang
     for _ in range(2):
         asking.asker.add(asking.requests(b"digits", b"words"), [], 0)
+        asking.asker.add(asking.requests(b"json"), [], 0)
     over.set()
 
     assert told == ([0] if timeout_seconds else [])
     assert asking.gate.added == []
+
+
+def test_a_stop_waits_for_bodies_no_longer_than_it_may() -> None:
+    """What is left stays uncommitted, and nothing behind it passes: it would come out of order."""
+    over = threading.Event()
+
+    def hang(_: bytes) -> Asked:
+        asking.asker.is_stopping = lambda: True
+        while asking.asker.stopping_since is None and not over.wait(0.01):
+            pass
+        asking.clock.advance(asking.environment.config.delivery.shutdown_timeout_seconds)
+        over.wait(120)
+        return Asked()
+
+    asking = Asking(hang, predict_timeout_seconds=3600)
+    asking.asker.add(asking.requests(b"digits", b"json"), [], 0)
+    asking.asker.add(asking.requests(b"json"), [], 0)
+    over.set()
+
+    assert asking.gate.added == []
+    assert asking.environment.fatal.error is None
+
+
+def test_a_stop_that_has_time_has_bodies_answer() -> None:
+    """It finishes what was polled."""
+    asking = Asking(asked_for)
+    asking.asker.is_stopping = lambda: True
+
+    asking.asker.add(asking.requests(b"words", b"json"), [], 0)
+
+    assert asking.gate.added == [([0, 1], [])]

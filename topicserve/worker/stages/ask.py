@@ -22,13 +22,16 @@ class BodyAsker:
     """Asks bodies on a thread of its own, so that the polling thread can note one that hangs.
 
     The polling thread adds what is to be asked, and waits for the answers, for as long as a
-    prediction may take. What other threads add has been asked, and passes.
+    prediction may take, or a stop. Once it has given up, nothing more passes: it would be answered
+    before what is left unanswered. What other threads add has been asked, and passes.
     """
 
     def __init__(
         self, environment: Environment, tracker: OffsetTracker, gate: Gathers, decoder: Decoder
     ) -> None:
-        self._timeout_seconds = environment.config.delivery.predict_timeout_seconds
+        delivery = environment.config.delivery
+        self._timeout_seconds = delivery.predict_timeout_seconds
+        self._stop_seconds = delivery.shutdown_timeout_seconds
         self._fatal = environment.fatal
         self._clock = environment.clock
         self._tracker = tracker
@@ -39,16 +42,23 @@ class BodyAsker:
         """Called for each suspected record that is given up unpredicted."""
         self.on_hang: Callable[[Request], None] = lambda _: None
         """Called for a record whose body does not return: it ends the worker."""
+        self.is_stopping: Callable[[], bool] = lambda: False
+        self.stopping_since: float | None = None
+        """When a stop was seen while bodies were asked: its time runs from then on."""
+        self._gave_up = False
         self._waiting: queue.SimpleQueue[_Asking] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def add(self, requests: Sequence[Request], rejections: Sequence[Rejection], epoch: int) -> None:
         """Pass records on, those with a body to be asked once that has answered."""
+        if self._gave_up:
+            return  # they stay uncommitted: the worker ends
         unasked = [one for one in requests if one.is_unasked]
         if unasked:
             answers = self._answers(unasked)
             if answers is None:
-                return  # they stay uncommitted: the worker ends
+                self._gave_up = True
+                return
             found = [next(answers) if one.is_unasked else one for one in requests]
             requests = [one for one in found if isinstance(one, Request)]
             refused = [one for one in found if isinstance(one, Rejection)]
@@ -78,7 +88,7 @@ class BodyAsker:
             if self._timeout_seconds and self._clock() - since > self._timeout_seconds:
                 self.on_hang(request)
                 return None
-            if self._fatal.error is not None:
+            if self._fatal.error is not None or self._has_stopped():
                 return None
         before, after = (sum(size_of(one) for one in ones) for ones in (unasked, asking.answers))
         self._tracker.count_bytes(after - before)
@@ -86,6 +96,13 @@ class BodyAsker:
             if request.route.is_suspect and isinstance(answer, Rejection):
                 self.on_suspect_rejected()
         return iter(asking.answers)
+
+    def _has_stopped(self) -> bool:
+        """Return whether a stop has waited for bodies for as long as it may."""
+        if self.stopping_since is None and self.is_stopping():
+            self.stopping_since = self._clock()
+        since = self.stopping_since
+        return since is not None and self._clock() - since >= self._stop_seconds
 
     def _run(self) -> None:
         try:
