@@ -1,8 +1,9 @@
 """Seeks of a confluent_kafka.Consumer, which takes none before it has begun to fetch a partition.
 
 Between the assignment and the broker's answer where the group stood, librdkafka refuses a seek as
-an erroneous state. Such a seek is tried again at each poll, and until it is taken no record of its
-partition is returned.
+an erroneous state. And a seek that it was about to take when it was asked for something else of the
+partition, such as to fetch it again, is refused as outdated. Such a seek is tried again at each
+poll, and until it is taken no record of its partition is returned.
 """
 
 from typing import Any
@@ -12,6 +13,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from topicserve.backends.confluent.errors import translated
 from topicserve.wire.kafka_record import TopicPartition
+
+_NOT_TAKEN = (KafkaError._STATE, KafkaError._OUTDATED)  # noqa: SLF001 - librdkafka's marks
 
 # How long a poll may wait for records while a seek is to be tried again.
 RETRY_SECONDS = 0.01
@@ -35,7 +38,7 @@ class Seeks:
             try:
                 self._client.seek(confluent_kafka.TopicPartition(*partition, offset))
             except KafkaException as error:
-                if error.args[0].code() != KafkaError._STATE:  # noqa: SLF001 - librdkafka's mark
+                if error.args[0].code() not in _NOT_TAKEN:
                     raise
                 self._waiting[partition] = offset
 
