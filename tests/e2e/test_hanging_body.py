@@ -29,7 +29,7 @@ hazardous = "hazardous_body:make_body"
 """
 MODULE = """
 import os
-import time
+import threading
 
 from topicserve import bodies as tb
 
@@ -40,8 +40,8 @@ class Hazardous:
     def asks(self, value, parameters):
         if value == b"abort":
             os.abort()
-        while value == b"hang":
-            time.sleep(1)
+        if value == b"hang":
+            threading.Event().wait()
         return tb.Asked(servable_name="@")
 
     def read(self, value, parameters):
