@@ -9,17 +9,20 @@ from tests.support.docs.pages import CHECKOUT
 
 PAGE = (CHECKOUT / "docs/architecture.md").read_text()
 
+MAKERS = ("Thread", "DaemonThreads")
+
 
 def names() -> Iterator[str]:
     """Yield the names that are written where threads are made, without a number behind them."""
     for package in ("worker", "backends", "servables"):
         for path in (CHECKOUT / "topicserve" / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Thread"):
-                    texts = [one.value for one in node.keywords if one.arg == "name"]
+                if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(MAKERS):
+                    texts = [*node.args, *(one.value for one in node.keywords if one.arg == "name")]
                     for text in (part for one in texts for part in ast.walk(one)):
-                        if isinstance(text, ast.Constant) and str(text.value).strip("-"):
-                            yield str(text.value)
+                        value = text.value if isinstance(text, ast.Constant) else None
+                        if isinstance(value, str) and value.strip("-"):
+                            yield value
 
 
 @pytest.mark.parametrize("name", sorted(set(names())))

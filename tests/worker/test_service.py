@@ -22,6 +22,7 @@ from topicserve.servables.kinds.hashmap.hashmap import Hashmap
 from topicserve.servables.server.server_core import ServerCore
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker import service
+from topicserve.worker.config.dataref import DatarefConfig
 from topicserve.worker.config.models import ModelsConfig
 from topicserve.worker.config.schema import (
     BatchingConfig,
@@ -35,6 +36,7 @@ from topicserve.worker.config.schema import (
     WorkerConfig,
 )
 from topicserve.worker.config.served import ServedConfig
+from topicserve.worker.delivery.large_results import LargeResults
 from topicserve.worker.runtime import kafka_settings
 from topicserve.worker.runtime.kafka_settings import MAX_RECORD_BYTES
 from topicserve.worker.service import GIVEN_UP_SECONDS, WorkerService
@@ -234,6 +236,19 @@ def test_one_batch_is_encoded_beside_those_that_are_predicted(
     serve(tmp_path, batching=BatchingConfig(predict_threads=3))
 
     assert broker.batch_threads == {f"topicserve-batch-{number}" for number in range(4)}
+
+
+def test_a_stop_closes_what_stores_large_results(
+    tmp_path: Path, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no thread of its own is left when the process ends."""
+    closed: list[LargeResults] = []
+    monkeypatch.setattr(LargeResults, "close", lambda large: closed.append(large))
+    (tmp_path / "results").mkdir()
+
+    code, _ = serve(tmp_path, dataref=DatarefConfig(results=f"file://{tmp_path}/results"))
+
+    assert (code, broker.client, len(closed)) == (0, "kafka-python", 1)
 
 
 def test_a_stop_waits_no_longer_for_a_remote_server(

@@ -225,6 +225,8 @@ class WorkerService:
         prepare_stores(self._config.dataref)
         if stages.intake.fetcher is not None:
             opened.callback(stages.intake.fetcher.close)
+        if stages.output.large is not None:
+            opened.callback(stages.output.large.close)
         stages.inference.shadow = self._open_shadow(core, broker, opened)
         opened.callback(stages.output.delivery.close, CLOSE_TIMEOUT_SECONDS)
         opened.callback(

@@ -3,19 +3,12 @@ import threading
 import pytest
 
 from tests.support.stages.records import ManualClock
+from topicserve.backends.references.daemon_threads import MAX_LEFT_THREADS
 from topicserve.backends.references.errors import BodyStoreError
-from topicserve.worker.delivery.store_calls import MAX_LOST_CALLS, StoreCalls
+from topicserve.worker.delivery.store_calls import StoreCalls
 from topicserve.worker.runtime.retry import RetryLoop, ShutdownRequestedError
 
 PATIENCE_SECONDS = 60.0
-
-
-class LateClock(ManualClock):
-    """A clock that moves by a second each time that it is read."""
-
-    def __call__(self) -> float:
-        self.advance(1.0)
-        return self.now
 
 
 def test_a_call_that_returns_in_time_is_a_call() -> None:
@@ -37,23 +30,25 @@ def raise_error(error: BaseException) -> None:
 
 def test_calls_that_do_not_return_are_left_behind_and_bounded() -> None:
     """Once they return after all, there is room for others again."""
-    calls, over = StoreCalls(RetryLoop(1.0), LateClock()), threading.Event()
+    clock, over = ManualClock(), threading.Event()
+    calls = StoreCalls(RetryLoop(1.0), clock)
     threads: list[threading.Thread] = []
 
     def hang() -> None:
         threads.append(threading.current_thread())
+        clock.advance(0.01)  # late once it has begun
         over.wait(PATIENCE_SECONDS)
 
-    for _ in range(MAX_LOST_CALLS):
-        with pytest.raises(BodyStoreError, match="no answer for 1 s"):
-            calls.call(hang, 1.0)
-    with pytest.raises(BodyStoreError, match=f"{MAX_LOST_CALLS} earlier calls"):
-        calls.call(hang, 1.0)
+    for _ in range(MAX_LEFT_THREADS):
+        with pytest.raises(BodyStoreError, match="no answer for"):
+            calls.call(hang, 0.01)
+    with pytest.raises(BodyStoreError, match=f"{MAX_LEFT_THREADS} earlier calls"):
+        calls.call(hang, 0.01)
     over.set()
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
 
-    assert len(threads) == MAX_LOST_CALLS
+    assert len(threads) == MAX_LEFT_THREADS
     done: list[int] = []
     calls.call(lambda: done.append(1), 10**9)
     assert done == [1]
@@ -71,3 +66,20 @@ def test_a_worker_that_gives_up_waits_for_no_call() -> None:
     with pytest.raises(ShutdownRequestedError):
         calls.call(hang, PATIENCE_SECONDS)
     over.set()
+
+
+def test_threads_end_with_what_made_them() -> None:
+    """Whether it is closed or dropped; one that is closed makes no more calls."""
+    closed, dropped = (StoreCalls(RetryLoop(1.0), ManualClock()) for _ in range(2))
+    threads: list[threading.Thread] = []
+    for calls in (closed, dropped):
+        calls.call(lambda: threads.append(threading.current_thread()), PATIENCE_SECONDS)
+
+    closed.close()
+    del calls, dropped
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+
+    assert [thread.is_alive() for thread in threads] == [False, False]
+    with pytest.raises(RuntimeError):
+        closed.call(lambda: None, PATIENCE_SECONDS)

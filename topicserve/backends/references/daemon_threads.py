@@ -71,6 +71,11 @@ class DaemonThreads:
             self._left += 1
             self._provide()
 
+    @property
+    def left_calls(self) -> int:
+        """How many calls were left and have not returned."""
+        return self._left
+
     def close(self) -> None:
         """Begin no more calls, and wait for none."""
         with self._changed:

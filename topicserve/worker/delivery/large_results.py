@@ -90,6 +90,10 @@ class LargeResults:
         self._note_stored(len(body))
         return stored
 
+    def close(self) -> None:
+        """Store nothing more."""
+        self.calls.close()
+
     def _write(self, location: Location, body: bytes) -> None:
         """Write a body, with as many tries as there is use and time for."""
         failures = refusals = 0
