@@ -63,7 +63,7 @@ def _included(found: re.Match[str]) -> str:
 
 
 def home_of(package: str, name: str) -> str:
-    """Return the module path of a public name, from the source of the package alone."""
+    """Return the module path of a public name: one that the package imports for others."""
     homes = _homes(package)
     if name not in homes:
         raise LookupError(f"{package} has no public name {name}")
@@ -72,23 +72,9 @@ def home_of(package: str, name: str) -> str:
 
 @cache
 def _homes(package: str) -> dict[str, str]:
-    """Return the module in which each public class, function and constant is defined."""
+    """Return the module that each name is imported from, also where that is for type checkers."""
     root = CHECKOUT / package.replace(".", "/")
-    if not root.is_dir():  # a module that has its names from elsewhere
-        body = ast.parse(root.with_suffix(".py").read_text(encoding="utf-8")).body
-        imports = [node for node in body if isinstance(node, ast.ImportFrom) and node.module]
-        return {name.name: str(node.module) for node in imports for name in node.names}
-    homes: dict[str, str] = {}
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(CHECKOUT).with_suffix("").parts
-        module = ".".join(parts).removesuffix(".__init__")
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            match node:
-                case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
-                    homes.setdefault(name, module)
-                case (
-                    ast.Assign(targets=[ast.Name(id=name)])
-                    | ast.AnnAssign(target=ast.Name(id=name))
-                ):
-                    homes.setdefault(name, module)
-    return homes
+    source = root / "__init__.py" if root.is_dir() else root.with_suffix(".py")
+    nodes = ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.name: str(node.module) for node in imports for name in node.names}

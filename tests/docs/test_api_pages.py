@@ -1,6 +1,8 @@
 """The API reference goes by public names, and has all of them."""
 
 import re
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ PAGES = {
     "topicserve.servables": CHECKOUT / "docs/api/servables.md",
     "topicserve.bodies": CHECKOUT / "docs/api/bodies.md",
 }
+NAME = r"^::: (topicserve(?:\.\w+)*)\.(\w+)$"
+MENTIONED = r"\b(topicserve\.(?:servables|bodies))\.(\w+)"
 
 
 def names_on(package: str) -> list[str]:
@@ -27,6 +31,18 @@ def names_on(package: str) -> list[str]:
 def test_every_public_name_is_on_the_page(package: Any) -> None:
     """Of the producer's side and of bodies, and none that is not public."""
     assert sorted(names_on(package.__name__)) == sorted(package.__all__)
+
+
+@pytest.mark.parametrize(
+    "page", sorted(CHECKOUT.glob("docs/**/*.md")), ids=lambda one: str(one.relative_to(CHECKOUT))
+)
+def test_every_name_can_be_imported_from_where_a_page_says(page: Path) -> None:
+    """As `from topicserve.servables import Name`, on each page of the documentation."""
+    named = re.findall(NAME if page.parent.name == "api" else MENTIONED, page.read_text(), re.M)
+
+    for package, name in named:
+        assert name in import_module(package).__all__
+        assert hasattr(import_module(package), name)
 
 
 @pytest.mark.parametrize("package", PAGES)

@@ -2,10 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from typing import Any, get_args, get_type_hints
+
+import pytest
 
 from topicserve import servables
 
 FROZEN = [
+    "Action",
     "AlreadyExistsError",
     "AspiredServableStateSnapshot",
     "AspiredVersionPolicy",
@@ -15,6 +21,8 @@ FROZEN = [
     "CachingManager",
     "CancelledError",
     "Columns",
+    "CompletenessOptions",
+    "CostlyServable",
     "DataLossError",
     "DeadlineExceededError",
     "DynamicSourceRouter",
@@ -24,6 +32,7 @@ FROZEN = [
     "FileSystemStoragePathSource",
     "FileSystemStoragePathSourceConfig",
     "GuardLimits",
+    "HarnessState",
     "InternalError",
     "InvalidArgumentError",
     "KindContext",
@@ -41,6 +50,7 @@ FROZEN = [
     "RetryPolicy",
     "RowCountError",
     "Scope",
+    "SelectiveServable",
     "Servable",
     "ServableAction",
     "ServableConfig",
@@ -51,6 +61,7 @@ FROZEN = [
     "ServableRequest",
     "ServableState",
     "ServableStateMonitor",
+    "ServableToMonitor",
     "ServerCore",
     "ServerCoreOptions",
     "SharedState",
@@ -62,6 +73,7 @@ FROZEN = [
     "StaticManagerBuilder",
     "StaticSourceRouter",
     "StaticStoragePathSource",
+    "SwapGuard",
     "Target",
     "TargetBase",
     "TensorSpec",
@@ -89,6 +101,28 @@ def test_the_public_names_are_frozen() -> None:
     """A name that is added or taken away is added or taken away here, and in the changelog."""
     assert servables.__all__ == FROZEN
     assert all(hasattr(servables, name) for name in FROZEN)
+
+
+def parts_of(annotation: Any) -> Iterator[Any]:
+    """Yield what a type consists of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from parts_of(part)
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_what_public_fields_hold_is_public(name: str) -> None:
+    """So that options can be made with public names alone; of a protocol, anyone has their own."""
+    public = getattr(servables, name)
+    types = get_type_hints(public) if is_dataclass(public) else {}
+    own = {
+        part
+        for annotation in types.values()
+        for part in parts_of(annotation)
+        if isinstance(part, type) and part.__module__.startswith("topicserve.")
+    }
+
+    assert {one.__name__ for one in own if not getattr(one, "_is_protocol", False)} <= set(FROZEN)
 
 
 def test_importing_it_loads_no_framework_and_no_client() -> None:

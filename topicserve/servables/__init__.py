@@ -49,6 +49,9 @@ from topicserve.servables.core.managers.caching_manager import (
     CachingManager,
     PathPrefixLoaderFactory,
 )
+from topicserve.servables.core.managers.loader_harness import (
+    HarnessState,
+)
 from topicserve.servables.core.managers.servable_data import (
     ServableData,
 )
@@ -56,6 +59,7 @@ from topicserve.servables.core.managers.static_manager import (
     StaticManagerBuilder,
 )
 from topicserve.servables.core.policies.aspired_version_policy import (
+    Action,
     AspiredServableStateSnapshot,
     AspiredVersionPolicy,
     ServableAction,
@@ -128,8 +132,10 @@ from topicserve.servables.kinds.registry import (
 )
 from topicserve.servables.kinds.servable import (
     Columns,
+    CostlyServable,
     FeatureSpec,
     Scope,
+    SelectiveServable,
     Servable,
     Signature,
     TensorSpec,
@@ -147,6 +153,10 @@ from topicserve.servables.server.server_core_options import (
 )
 from topicserve.servables.server.swap_guard import (
     GuardLimits,
+    SwapGuard,
+)
+from topicserve.servables.sources.completeness import (
+    CompletenessOptions,
 )
 from topicserve.servables.sources.directory_size import (
     directory_bytes,
@@ -154,6 +164,9 @@ from topicserve.servables.sources.directory_size import (
 from topicserve.servables.sources.file_system_storage_path_source import (
     FileSystemStoragePathSource,
     FileSystemStoragePathSourceConfig,
+)
+from topicserve.servables.sources.monitored_servable import (
+    ServableToMonitor,
 )
 from topicserve.servables.sources.prefix_storage_path_source_adapter import (
     PrefixStoragePathSourceAdapter,
@@ -167,6 +180,7 @@ from topicserve.servables.sources.static_storage_path_source import (
 )
 
 __all__ = [
+    "Action",
     "AlreadyExistsError",
     "AspiredServableStateSnapshot",
     "AspiredVersionPolicy",
@@ -176,6 +190,8 @@ __all__ = [
     "CachingManager",
     "CancelledError",
     "Columns",
+    "CompletenessOptions",
+    "CostlyServable",
     "DataLossError",
     "DeadlineExceededError",
     "DynamicSourceRouter",
@@ -185,6 +201,7 @@ __all__ = [
     "FileSystemStoragePathSource",
     "FileSystemStoragePathSourceConfig",
     "GuardLimits",
+    "HarnessState",
     "InternalError",
     "InvalidArgumentError",
     "KindContext",
@@ -202,6 +219,7 @@ __all__ = [
     "RetryPolicy",
     "RowCountError",
     "Scope",
+    "SelectiveServable",
     "Servable",
     "ServableAction",
     "ServableConfig",
@@ -212,6 +230,7 @@ __all__ = [
     "ServableRequest",
     "ServableState",
     "ServableStateMonitor",
+    "ServableToMonitor",
     "ServerCore",
     "ServerCoreOptions",
     "SharedState",
@@ -223,6 +242,7 @@ __all__ = [
     "StaticManagerBuilder",
     "StaticSourceRouter",
     "StaticStoragePathSource",
+    "SwapGuard",
     "Target",
     "TargetBase",
     "TensorSpec",
