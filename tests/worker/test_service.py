@@ -2,7 +2,7 @@
 
 import gc
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from topicserve.backends.broker import Admin, RebalanceListener
 from topicserve.backends.errors import BackendUnavailableError
 from topicserve.backends.kafka_settings import MAX_DECOMPRESSED_BYTES
 from topicserve.backends.redis_store import RedisMetadataStore
+from topicserve.servables.core.servable_state import ManagerState, ServableState
 from topicserve.servables.kinds.hashmap.hashmap import Hashmap
 from topicserve.servables.server.server_core import ServerCore
 from topicserve.wire.kafka_record import TopicPartition
@@ -35,11 +36,12 @@ from topicserve.worker.config.schema import (
     TopicsConfig,
     WorkerConfig,
 )
-from topicserve.worker.config.served import ServedConfig
+from topicserve.worker.config.served import ServedConfig, ShadowConfig
 from topicserve.worker.delivery.large_results import LargeResults
 from topicserve.worker.runtime import kafka_settings
 from topicserve.worker.runtime.kafka_settings import MAX_RECORD_BYTES
-from topicserve.worker.service import GIVEN_UP_SECONDS, WorkerService
+from topicserve.worker.service import CLOSE_TIMEOUT_SECONDS, GIVEN_UP_SECONDS, WorkerService
+from topicserve.worker.stages.shadow import Shadow
 
 
 class SilentAdmin:
@@ -257,7 +259,7 @@ def test_a_stop_waits_no_longer_for_a_remote_server(
     """Once `delivery.shutdown_timeout_seconds` are over; the record stays uncommitted."""
     server = halving()
     server.may_answer.clear()
-    headers = [("ce_servable", b"half"), ("topicserve-metadata-status", b"absent")]
+    headers = [("ce_servable", b"half"), ("ce_metadata", b"absent")]
     broker.log.records = [a_kafka_record(0, [2, 4], headers=headers)]
     broker.partitions = (PARTITION,)
     (tmp_path / "1").mkdir()
@@ -281,44 +283,107 @@ def test_a_stop_waits_no_longer_for_a_remote_server(
     assert (broker.log.published, broker.log.committed.get(PARTITION, 0)) == ([], 0)
 
 
+def test_servables_have_time_to_close_where_nothing_hangs(
+    tmp_path: Path, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that takes a moment to be unloaded is not cut off."""
+    closed: list[tuple[type, float]] = []
+    monkeypatch.setattr(ServerCore, "close", _noted(ServerCore, ServerCore.close, closed))
+
+    code, _ = serve(tmp_path)
+
+    assert (code, broker.client) == (0, "kafka-python")
+    assert closed == [(ServerCore, CLOSE_TIMEOUT_SECONDS)]
+
+
 def test_a_stop_that_gave_a_call_up_does_not_wait_for_it_again(
     tmp_path: Path, broker: FakeBroker, logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its servable is closed at once: what holds it may never return."""
-    called, over, closed = threading.Event(), threading.Event(), list[float]()
+    called, over = threading.Event(), threading.Event()
+    closed: list[tuple[type, float]] = []
 
     def hang(*_: object) -> Any:
         called.set()
         over.wait(120)
         raise AssertionError
 
-    close = ServerCore.close
-
-    def noted(core: ServerCore, seconds: float) -> None:
-        closed.append(seconds)
-        close(core, seconds)
-
     monkeypatch.setattr(Hashmap, "predict", hang)
-    monkeypatch.setattr(ServerCore, "close", noted)
-    write_table(tmp_path / "table", 1)
-    headers = [("ce_servable", b"table"), ("topicserve-metadata-status", b"absent")]
+    monkeypatch.setattr(ServerCore, "close", _noted(ServerCore, ServerCore.close, closed))
+
+    code = _serve_one(tmp_path, broker, called)
+    over.set()
+
+    assert (code, closed) == (0, [(ServerCore, GIVEN_UP_SECONDS)])
+    assert [one["records"] for one in logged("shutdown_timed_out")] == [1]
+    assert (broker.log.published, broker.log.committed.get(PARTITION, 0)) == ([], 0)
+
+
+def test_a_shadow_that_hangs_has_what_is_left_of_a_stop(
+    tmp_path: Path, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `delivery.shutdown_timeout_seconds` neither its thread nor its handle is waited for."""
+    called, over, available = threading.Event(), threading.Event(), threading.Event()
+    closed: list[tuple[type, float]] = []
+    predict, first = Hashmap.predict, list[Hashmap]()
+
+    def hang_second(table: Hashmap, *args: Any) -> Any:
+        first.append(table)
+        if table is first[0]:
+            assert available.wait(60)
+            return predict(table, *args)
+        called.set()
+        over.wait(120)
+        raise AssertionError
+
+    def note_version(event: ServableState, _: object) -> None:
+        if event.id.version == 2 and event.manager_state is ManagerState.AVAILABLE:
+            available.set()
+
+    monkeypatch.setattr(Hashmap, "predict", hang_second)
+    monkeypatch.setattr(service, "log_version", note_version)
+    for kind in (ServerCore, Shadow):
+        monkeypatch.setattr(kind, "close", _noted(kind, kind.close, closed))
+
+    code = _serve_one(tmp_path, broker, called, shadow=ShadowConfig(1.0, 2))
+    over.set()
+
+    (shadow, shadow_seconds), core = closed
+    assert (code, shadow, core) == (0, Shadow, (ServerCore, GIVEN_UP_SECONDS))
+    assert shadow_seconds <= 0.1
+    assert [sent.topic for sent in broker.log.published] == ["out"]
+
+
+def _serve_one(
+    tmp_path: Path, broker: FakeBroker, called: threading.Event, shadow: ShadowConfig | None = None
+) -> int:
+    """Serve one record, be stopped once something is called, and return the exit code."""
+    for number in (1,) if shadow is None else (1, 2):
+        write_table(tmp_path / "table", number)
+    headers = [("ce_servable", b"table"), ("ce_metadata", b"absent")]
     broker.log.records = [a_kafka_record(0, "k1", headers=headers)]
     broker.partitions = (PARTITION,)
     config = WorkerConfig(
-        TopicsConfig(("in",), "out"),
-        (ServedConfig("table", str(tmp_path / "table"), "hashmap"),),
+        TopicsConfig(("in",), "out", shadow="differences"),
+        (ServedConfig("table", str(tmp_path / "table"), "hashmap", shadow=shadow),),
         delivery=DeliveryConfig(shutdown_timeout_seconds=0.1),
         http=HttpConfig(port=-1),
     )
     stop = threading.Event()
     threading.Thread(target=_stop_after, args=(called, stop)).start()
+    return WorkerService(config, "w-1").run(stop, lambda _: None)
 
-    code = WorkerService(config, "w-1").run(stop, lambda _: None)
-    over.set()
 
-    assert (code, closed) == (0, [GIVEN_UP_SECONDS])
-    assert [one["records"] for one in logged("shutdown_timed_out")] == [1]
-    assert (broker.log.published, broker.log.committed.get(PARTITION, 0)) == ([], 0)
+def _noted(
+    kind: type, close: Callable[[Any, float], object], closed: list[tuple[type, float]]
+) -> Callable[[Any, float], None]:
+    """Return a `close` that notes how many seconds it is given."""
+
+    def noted(closing: object, seconds: float) -> None:
+        closed.append((kind, seconds))
+        close(closing, seconds)
+
+    return noted
 
 
 def _stop_after(called: threading.Event, stop: threading.Event) -> None:

@@ -61,6 +61,12 @@ class Inference:
     shadow: Shadow | None = None
     """A second version that predicts some records too; what it answers is only compared."""
 
+    @property
+    def is_in_a_call(self) -> bool:
+        """Return whether a call of a servable has not returned, or a comparison is not over."""
+        has_shadow = self.shadow is not None and self.shadow.is_running
+        return has_shadow or self.watch.longest()[0] > 0
+
 
 @dataclass(slots=True)
 class Output:

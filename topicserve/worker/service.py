@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from topicserve.worker.config.shown import shown_configuration
 from topicserve.worker.health.broker_watch import BrokerWatch
 from topicserve.worker.health.guarding import swap_guard
 from topicserve.worker.http.server import HttpServer
-from topicserve.worker.parts import Stages
+from topicserve.worker.parts import Inference, Stages
 from topicserve.worker.pipeline import Pipeline
 from topicserve.worker.readiness import WorkerHealth
 from topicserve.worker.runtime.body_stores import prepare_stores
@@ -116,7 +117,8 @@ class WorkerService:
         self._metrics.expect_topics(config.topics.input)
         self._guard = swap_guard(config, self._metrics)
         self._tracing = Tracing(self._environment, tracer_provider)
-        self._predicting_seconds: Callable[[], float] = lambda: 0.0
+        self._inference: Inference | None = None
+        self._stopping_since: float | None = None
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
         """Serve until `stop` is set; return the exit code.
@@ -133,7 +135,7 @@ class WorkerService:
         with watchdog as serving, ExitStack() as opened:
             core = self._open_core(opened)
             stages = self._open_stages(core, opened)
-            self._predicting_seconds = lambda: stages.inference.watch.longest()[0]
+            self._inference = stages.inference
             watch = self._watch_broker(stages, opened)
             health = WorkerHealth(
                 stages,
@@ -191,9 +193,23 @@ class WorkerService:
         gc.freeze()  # what is loaded by now stays; collections need not look at it again
         gc.set_threshold(*GC_THRESHOLD)
         try:
-            return exit_code_of(lambda: pipeline.run(stop.is_set))
+            return exit_code_of(lambda: pipeline.run(partial(self._is_stopping, stop)))
         finally:
             stop.set()  # whatever ended it: what follows is the stop, which has its time
+
+    def _is_stopping(self, stop: threading.Event) -> bool:
+        """Return whether to stop; the time of a stop runs from the first look that sees it."""
+        if not stop.is_set():
+            return False
+        if self._stopping_since is None:
+            self._stopping_since = self._environment.clock()
+        return True
+
+    def _left_seconds(self) -> float:
+        """Return what is left of the time that a stop may take."""
+        now, seconds = self._environment.clock(), self._config.delivery.shutdown_timeout_seconds
+        since = now if self._stopping_since is None else self._stopping_since
+        return max(since + seconds - now, 0.0)
 
     def _open_stages(self, core: ServerCore, opened: ExitStack) -> Stages:
         metadata = self._config.metadata
@@ -262,7 +278,7 @@ class WorkerService:
             self._metrics,
         )
         shadow.start()
-        opened.callback(shadow.close, CLOSE_TIMEOUT_SECONDS)
+        opened.callback(lambda: shadow.close(min(self._left_seconds(), CLOSE_TIMEOUT_SECONDS)))
         return shadow
 
     def _open_core(self, opened: ExitStack) -> ServerCore:
@@ -281,7 +297,7 @@ class WorkerService:
 
     def _close_core(self, core: ServerCore) -> None:
         """Close servables: a call that has not returned by now keeps its handle, and may hang."""
-        is_given_up = self._predicting_seconds() > 0
+        is_given_up = self._inference is not None and self._inference.is_in_a_call
         core.close(GIVEN_UP_SECONDS if is_given_up else CLOSE_TIMEOUT_SECONDS)
 
     def _open_consumer(self, broker: Broker) -> Consumer:

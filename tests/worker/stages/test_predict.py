@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
 from topicserve.worker.stages.calls.calls import ServableUnavailableError
-from topicserve.worker.stages.predict import Predictor
+from topicserve.worker.stages.predict import Predictor, PredictWatch
 from topicserve.worker.stages.request import Batch, BatchPrediction, Request, Route
 
 FLOAT32 = np.dtype(np.float32)
@@ -347,3 +348,14 @@ def test_rows_refused_by_the_signature_are_told_from_the_others() -> None:
     labels = {"servable": "digits"}
     assert world.registry.get_sample_value("topicserve_batch_rows_count", labels) == 1
     assert np.sum(world.servable.sizes) == 2
+
+
+def test_no_prediction_runs_for_no_time() -> None:
+    """However much time passes while it is looked for."""
+    times = count(1.0)
+    watch = PredictWatch(lambda: next(times))
+
+    assert watch.longest() == (0.0, "")
+    with watch.predicting(Batch(ROUTE, 0, [], [], 1, 0.0)):
+        assert watch.longest() == (1.0, ROUTE.servable)
+    assert watch.longest() == (0.0, "")

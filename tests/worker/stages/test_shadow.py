@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from topicserve.worker.stages.request import BatchPrediction, CallOutput, Reques
 from topicserve.worker.stages.routing import share_of
 from topicserve.worker.stages.shadow import MAX_WAITING_BATCHES, Shadow
 from topicserve.worker.telemetry.metrics import WorkerMetrics
+
+LIMIT_SECONDS = 60.0
 
 
 class Tripling(Doubling):
@@ -168,6 +171,33 @@ def test_a_shadow_that_is_too_slow_drops_and_counts(extra: int) -> None:
         world.offer(a_request(0.0), start=False)
 
     assert world.count("dropped") == extra
+
+
+@pytest.mark.parametrize("waiting", [3, MAX_WAITING_BATCHES])
+def test_a_shadow_that_hangs_is_left_with_what_waits(waiting: int) -> None:
+    """What has not begun is dropped and counted; its thread ends when the call returns."""
+    called, over = threading.Event(), threading.Event()
+
+    class Hanging(Doubling):
+        def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Any:
+            called.set()
+            over.wait(LIMIT_SECONDS)
+            return super().predict(inputs, signature_name)
+
+    world = World(Hanging())
+    world.offer(a_request(0.0), start=False)
+    world.shadow.start()
+    assert called.wait(LIMIT_SECONDS)
+    for _ in range(waiting):
+        world.offer(a_request(0.0), start=False)
+
+    world.shadow.close(0.01)
+
+    assert (world.shadow.is_running, world.count("dropped")) == (True, waiting)
+    over.set()
+    world.shadow.close(LIMIT_SECONDS)
+    assert (world.shadow.is_running, world.count("dropped")) == (False, waiting)
+    assert world.count("equal") == 1
 
 
 def test_an_id_of_the_producers_own_does_not_break_the_difference() -> None:

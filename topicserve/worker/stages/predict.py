@@ -219,8 +219,9 @@ class PredictWatch:
     def longest(self) -> tuple[float, str]:
         """Return how long a prediction has been running, and its servable; 0 where none is."""
         with self._lock:
+            now = self._clock()
             started, servable = min(
                 ((started, batch.route.servable) for started, batch in self._running.values()),
-                default=(self._clock(), ""),
+                default=(now, ""),
             )
-            return self._clock() - started, servable
+            return now - started, servable

@@ -7,7 +7,9 @@ that the shadow's own version answered are not compared.
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -98,13 +100,31 @@ class Shadow:
             except queue.Full:
                 self._count(predicted.servable, "dropped", len(chosen.requests))
 
+    @property
+    def is_running(self) -> bool:
+        """Return whether it may be in a call of its version."""
+        return self._thread.is_alive()
+
     def close(self, timeout_seconds: float) -> None:
-        """Finish what waits within the time given, and end."""
-        try:
+        """Finish what waits within the time given; what has not begun by then is dropped.
+
+        A comparison that goes on is left: its thread is a daemon, and what it holds are copies.
+        """
+        until = time.monotonic() + timeout_seconds
+        with suppress(queue.Full):
             self._waiting.put(None, timeout=timeout_seconds)
-        except queue.Full:
-            return  # a daemon thread: what it holds are copies
-        self._thread.join(timeout_seconds)
+        self._thread.join(max(until - time.monotonic(), 0.0))
+        if self.is_running:
+            self._drop_waiting()
+
+    def _drop_waiting(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                task = self._waiting.get_nowait()
+                if task is not None:
+                    self._count(task.origin.servable, "dropped", len(task.answers.requests))
+        with suppress(queue.Full):  # a batch may be offered still
+            self._waiting.put_nowait(None)
 
     def _run(self) -> None:
         while (task := self._waiting.get()) is not None:
