@@ -47,7 +47,7 @@ def end(worker: "subprocess.Popen[str]", number: signal.Signals) -> tuple[int, s
 
 
 @pytest.mark.parametrize(
-    "imported", ["argparse", "topicserve.backends.errors", "topicserve.cli.progress"]
+    "imported", ["threading", "argparse", "topicserve.backends.errors", "topicserve.cli.progress"]
 )
 def test_ctrl_c_while_a_command_loads_prints_no_traceback(imported: str) -> None:
     """From the first module that the program imports on; later it waits for a broker."""
@@ -70,8 +70,8 @@ def test_ctrl_c_while_a_command_loads_prints_no_traceback(imported: str) -> None
 @pytest.mark.parametrize(
     ("number", "imported"),
     [
-        (signal.SIGTERM, "argparse"),
-        (signal.SIGINT, "argparse"),
+        (signal.SIGTERM, "threading"),
+        (signal.SIGINT, "threading"),
         (signal.SIGTERM, "redis"),
         (signal.SIGTERM, "topicserve.worker.config.loading"),
     ],

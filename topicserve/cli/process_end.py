@@ -13,6 +13,11 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 
 
+def running_threads() -> set[threading.Thread]:
+    """Return what runs now: threads of the program that has imported this one, if any."""
+    return set(threading.enumerate())
+
+
 def end_beside_threads(
     code: int,
     before: Collection[threading.Thread],
