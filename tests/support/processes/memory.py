@@ -5,17 +5,19 @@ The kernel tells the highest resident memory of a process.
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import redis
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from tests.support.kafka.topics import open_topics
 from tests.support.processes.worker_process import WorkerProcess
 from tests.support.stages.heavy_records import HEAVY, SIZE_BYTES
 from tests.support.stages.heavy_servable import RESULT_BYTES, heavy_servable, name_of
+from tests.support.traffic.accounts import committed_reader
 from topicserve.embedded.stack import Stack
 from topicserve.wire import header_names as names
 
@@ -23,6 +25,8 @@ MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 PARTITIONS = 4
 LIMIT_SECONDS = 300.0
 SEND_SECONDS = 60.0
+# How often the worker is looked at where no answer comes: one that has ended gives none.
+LOOK_SECONDS = 1.0
 _MIB = 1024 * 1024
 
 
@@ -115,18 +119,16 @@ def measure(name: str, count: int, client: str, stack: Stack, directory: Path) -
         WorkerProcess(config, directory, f"worker-{run}") as worker,
     ):
         worker.wait_ready()
+        answers = committed_reader(stack.bootstrap_servers, *topics[1:])
         _send(stack, topics[0], [Load(_SMALL, "strings")])
-        _wait_done(worker, 1)
+        _read(answers, worker, 1)
         idle = _resident(worker.pid, "VmRSS")
         started = time.monotonic()
         sent = _send(stack, topics[0], _load_of(name, count))
-        _wait_done(worker, 1 + sent)
-        return Memory(
-            idle,
-            _resident(worker.pid, "VmHWM"),
-            time.monotonic() - started,
-            int(worker.metric("topicserve_results_published_total")) - 1,
-        )
+        answered_from = _read(answers, worker, sent)
+        peak, seconds = _resident(worker.pid, "VmHWM"), time.monotonic() - started
+        answers.close()
+        return Memory(idle, peak, seconds, answered_from[topics[1]])
 
 
 def _send(stack: Stack, topic: str, loads: Iterable[Load]) -> int:
@@ -161,15 +163,18 @@ def _send(stack: Stack, topic: str, loads: Iterable[Load]) -> int:
     return sent
 
 
-def _wait_done(worker: WorkerProcess, records: int) -> None:
+def _read(answers: Consumer, worker: WorkerProcess, records: int) -> Counter[str]:
+    """Read the answers to so many records; return how many came from which topic."""
     deadline = time.monotonic() + LIMIT_SECONDS
-    while True:
-        results = worker.metric("topicserve_results_published_total")
-        if results + worker.metric("topicserve_dead_letters_total") >= records:
-            return
+    found = Counter[str]()
+    while found.total() < records:
+        for message in answers.consume(records - found.total(), LOOK_SECONDS):
+            assert message.error() is None, message.error()
+            found[message.topic()] += 1
         if time.monotonic() > deadline or not worker.running:
-            raise AssertionError(f"{records} records are not answered\n{worker.log_tail()}")
-        time.sleep(0.1)
+            missing = records - found.total()
+            raise AssertionError(f"{missing} records are not answered\n{worker.log_tail()}")
+    return found
 
 
 def _resident(pid: int, field: str) -> int:
