@@ -81,13 +81,23 @@ def test_later_batches_are_cut_by_what_rows_cost_before() -> None:
 def test_a_record_of_many_costly_rows_is_refused_alone() -> None:
     """Its rows stay together; a record of one row is answered at any cost."""
     line = Line(Costly(lambda x: x))
-    rows = [[0.5], [1.0, 3.5], [9.0], [1.0, 3.0]]
+    rows = [[0.5], [1.0, 3.5], [9.0], [1.0, 3.000001]]
 
     outcomes = line.run(*[a_record(offset, rows[offset]) for offset in range(4)])
 
     assert [reason_of(outcomes[offset]) for offset in (0, 2, 3)] == [None] * 3
     assert reason_of(outcomes[1]) is Reason.INVALID_INPUT
-    assert "its rows take 4.5 times what a call may take" in message_of(outcomes[1])
+    assert "its rows take 4.50 times what a call may take" in message_of(outcomes[1])
+
+
+def test_a_batch_of_nothing_but_such_records_is_refused() -> None:
+    """Nothing is left of it to be predicted, and the worker goes on."""
+    line = Line(Costly(lambda x: x))
+
+    outcomes = line.run(a_record(0, [3.0, 3.5]), a_record(1, [9.0, 1.0]))
+
+    assert [reason_of(outcomes[offset]) for offset in (0, 1)] == [Reason.INVALID_INPUT] * 2
+    assert reason_of(line.run(a_record(2, [1.0]))[2]) is None
 
 
 def a_record(offset: int, rows: list[float], **changes: Any) -> KafkaRecord:

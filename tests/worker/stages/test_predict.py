@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -22,7 +23,9 @@ from topicserve.wire.json_codec.body import Form
 from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.stages.batch import Batcher
 from topicserve.worker.stages.batch_sizer import BatchSizer
+from topicserve.worker.stages.calls import calls
 from topicserve.worker.stages.calls.calls import ServableUnavailableError
+from topicserve.worker.stages.calls.feeds import build_feeds
 from topicserve.worker.stages.predict import Predictor, PredictWatch
 from topicserve.worker.stages.request import Batch, BatchPrediction, Request, Route
 
@@ -129,6 +132,32 @@ def test_a_bug_of_a_kind_is_logged_with_its_traceback(
     of = {"servable": "digits", "version": 1, "signature": "serving_default"}
     assert [line.__dict__["fields"] for line in lines] == [of] * traces
     assert [bool(line.exc_info and line.exc_info[2]) for line in lines] == [True] * traces
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_fault_of_the_worker_is_its_records_alone(
+    count: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would end each replica that reads the record; the others of its batch are answered."""
+    world = World(Doubling())
+    requests = [a_request(float(number)) for number in range(count)]
+
+    def build_or_fail(some: Sequence[Request], signature: Signature) -> object:
+        if requests[0] in some:
+            raise IndexError("list index out of range")
+        return build_feeds(some, signature)
+
+    monkeypatch.setattr(calls, "build_feeds", build_or_fail)
+    predicted = world.predict(*requests)
+
+    (rejection,) = predicted.rejections
+    assert (rejection.polled, rejection.reason) == (requests[0], Reason.PREDICT_FAILED)
+    assert "a fault of the worker" in str(rejection.error)
+    assert "list index out of range" in str(rejection.error)
+    assert values_of(predicted) == [2.0 * number for number in range(1, count)]
+    assert [line.msg for line in caplog.records if line.exc_info] == ["worker_fault"]
+    labels = {"servable": "digits", "reason": "UNKNOWN"}
+    assert world.registry.get_sample_value("topicserve_predict_failures_total", labels) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ It runs on a batch thread. Which version answers is `version_choice.py`'s to say
 are made of records and cut up again `calls`'.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,13 +17,15 @@ from topicserve.servables.core.errors import (
     NotFoundError,
     ServableError,
     UnavailableError,
+    error_text,
+    status_code,
 )
 from topicserve.servables.kinds.pipeline.pins import BuiltOnServables
 from topicserve.servables.server.swap_guard import SwapGuard
 from topicserve.wire.dead_letter import Reason
 from topicserve.worker.runtime.environment import Environment
 from topicserve.worker.stages.batch_sizer import BatchSizer
-from topicserve.worker.stages.calls.calls import Calls, ServableUnavailableError
+from topicserve.worker.stages.calls.calls import Calls, PredictError, ServableUnavailableError
 from topicserve.worker.stages.calls.second_tries import SecondTries
 from topicserve.worker.stages.handles import Handle, Servables
 from topicserve.worker.stages.request import (
@@ -35,6 +38,7 @@ from topicserve.worker.stages.request import (
 )
 from topicserve.worker.stages.routing import unknown_servable
 from topicserve.worker.stages.version_choice import VersionChoice, held, older_steps, request_of
+from topicserve.worker.telemetry.logging import log_event
 
 
 class DeadlineError(TopicserveError):
@@ -159,15 +163,22 @@ class Predictor:
 
         `trials` has the version itself, where that is on probation.
         """
-        if not isinstance(handle.servable, BuiltOnServables):
-            return self._calls.predict(
-                requests, handle.servable, handle, route, trials, may_leave=may_leave
-            )
-        with held(handle.servable) as (servable, latest):
-            steps = self._choice.steps_on_trial(latest)
-            predicted = self._calls.predict(
-                requests, servable, handle, route, trials.union(steps), may_leave=may_leave
-            )
+        try:
+            if not isinstance(handle.servable, BuiltOnServables):
+                return self._calls.predict(
+                    requests, handle.servable, handle, route, trials, may_leave=may_leave
+                )
+            with held(handle.servable) as (servable, latest):
+                steps = self._choice.steps_on_trial(latest)
+                predicted = self._calls.predict(
+                    requests, servable, handle, route, trials.union(steps), may_leave=may_leave
+                )
+        except (ServableUnavailableError, ServableError):
+            raise
+        # What a servable raises is its record's error, and never comes here: this is a fault of the
+        # worker's own. It must not end all replicas one after the other.
+        except Exception as error:
+            return self._find_fault(requests, handle, route, trials, error)
         for instead in older_steps(steps):
             rejected = predicted.rejected()
             if not rejected:
@@ -176,6 +187,36 @@ class Predictor:
             with suppress(UnavailableError), handle.servable.hold(instead) as (servable, _):
                 again = self._calls.predict(rejected, servable, handle, route, trials | others)
                 predicted.take_over(again, steps.keys() - others)
+        return predicted
+
+    def _find_fault(
+        self,
+        requests: Sequence[Request],
+        handle: Handle,
+        route: Route,
+        trials: frozenset[Trial],
+        error: Exception,
+    ) -> BatchPrediction:
+        """Predict each record alone after an error of the worker's own, and reject what has it."""
+        name, version = handle.id
+        predicted = BatchPrediction(route.servable, version, route.signature_name, [], [])
+        if len(requests) > 1:
+            for request in requests:
+                alone = self._predict_with([request], handle, route, trials)
+                predicted.answers += alone.answers
+                predicted.rejections += alone.rejections
+            return predicted
+        self._metrics.predict_failures.labels(name, status_code(error)).inc()
+        log_event(
+            "worker_fault",
+            logging.ERROR,
+            servable=name,
+            version=version,
+            signature=route.signature_name,
+            traceback_of=error,
+        )
+        failure = PredictError(f"a fault of the worker, not of the model: {error_text(error)}")
+        predicted.rejections += [Rejection(one, Reason.PREDICT_FAILED, failure) for one in requests]
         return predicted
 
 

@@ -89,7 +89,9 @@ class Calls:
                 if len(found.requests) < len(requests):
                     requests = found.requests
                     shared = [one for one in requests if id(one) not in alone]
-                    feeds, predicted.rejections = self._feeds(servable, name, shared)
+                    feeds, predicted.rejections = (
+                        self._feeds(servable, name, shared) if shared else ([], [])
+                    )
                     predicted.rejections += found.refused
             for feed in feeds:
                 company = self._company.of(handle.servable, handle.id, name, feed.signature)

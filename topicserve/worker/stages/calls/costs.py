@@ -56,7 +56,7 @@ def affordable(
     total = 0.0
     for request in requests:
         cost = costs.get(id(request), 0.0)
-        if cost > MAX_RECORD_COST and id(request) in several:
+        if round(cost, 2) > MAX_RECORD_COST and id(request) in several:
             refused.append(Rejection(request, Reason.INVALID_INPUT, _too_costly(cost)))
             continue
         if total and total + cost > MAX_BATCH_COST:
@@ -106,6 +106,6 @@ def _by_request(rows: NDArray[np.float64], feed: Feed) -> Sequence[float]:
 
 def _too_costly(cost: float) -> InvalidInputError:
     return InvalidInputError(
-        f"its rows take {cost:.1f} times what a call may take, and those of one record "
+        f"its rows take {cost:.2f} times what a call may take, and those of one record "
         f"{MAX_RECORD_COST:g} times at most; send them as several records"
     )
