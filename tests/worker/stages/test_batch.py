@@ -91,6 +91,26 @@ def test_versions_and_signatures_are_never_mixed() -> None:
     assert take(batcher).requests == [second]
 
 
+@given(st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=20))
+def test_records_of_equal_routes_keep_their_order(turns: list[int]) -> None:
+    """Also where these are not the same object: records may name their servable, or leave it out.
+
+    Here records of two such routes, and of another one, take turns.
+    """
+    routes = [ROUTE, replace(ROUTE), CANARY]
+    requests = [a_request(route=routes[turn]) for turn in turns]
+    batcher = a_batcher(ManualClock())
+
+    batcher.add(requests, [], 0)
+    batcher.close()
+    batches = list(iter(batcher.take, None))
+
+    found = {batch.route: batch.requests for batch in batches}
+    assert len(batches) == len({routes[turn] for turn in turns})
+    for route, own in found.items():
+        assert own == [request for request in requests if request.route == route]
+
+
 def test_an_epoch_goes_before_the_next_and_is_never_mixed_with_it() -> None:
     """A transaction must not wait for records that are not part of it."""
     batcher = a_batcher(ManualClock())

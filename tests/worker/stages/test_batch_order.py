@@ -73,6 +73,26 @@ def test_a_batch_that_never_comes_holds_back_its_own_partitions_alone() -> None:
     assert world.order.waiting() == [world.assignments[0]]
 
 
+def test_a_batch_whose_turn_comes_everywhere_is_settled_as_a_whole() -> None:
+    """Each part would cost a look at all of its records, and a list of its own to send."""
+    world = World(3)
+    first, other = world.cut(0, 1), world.cut(2)
+    waiting = world.cut(0, 1, 2)
+    calls: list[object] = []
+
+    world.order.settle(waiting, calls.append)
+    world.settle(other)
+    world.settle(first)
+
+    assert calls == [{world.assignments[2]}, {world.assignments[0], world.assignments[1]}]
+
+    before, whole = world.cut(0, 1, 2), world.cut(0, 1, 2)
+    world.order.settle(whole, calls.append)
+    world.settle(before)
+
+    assert calls[2:] == [None]
+
+
 def test_batches_settle_in_order_from_many_threads() -> None:
     """However their threads come to it, and none of them waits."""
     world = World(1)

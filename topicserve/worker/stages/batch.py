@@ -2,8 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import groupby
-from operator import attrgetter
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from msgspec.structs import replace
@@ -21,8 +20,6 @@ from topicserve.worker.stages.request import (
     Request,
     Route,
 )
-
-_route_of = attrgetter("route")
 
 # How often it is asked whether all of a lane's batches have come back.
 RETURN_SECONDS = 0.01
@@ -81,12 +78,8 @@ class Batcher:
         with self._lock:
             if rejections:
                 self._rejections.setdefault(epoch, []).extend(rejections)
-            # Servables may take turns from record to record: a lane is looked for once a poll.
-            runs: dict[Route, list[Request]] = {}
-            for route, run in groupby(requests, _route_of):
-                runs.setdefault(route, []).extend(run)
-            for route, gathered in runs.items():
-                self._lanes.extend(LaneKey(epoch, route), gathered, now)
+            for run in _by_route(requests) if requests else ():
+                self._lanes.extend(LaneKey(epoch, run[0].route), run, now)
             self._changed.notify()
 
     def expect(self, records: int) -> None:
@@ -266,6 +259,25 @@ class Batcher:
         )
 
 
+def _by_route(requests: Sequence[Request]) -> Collection[Sequence[Request]]:
+    """Return the requests of each route, in their order.
+
+    Servables may take turns from record to record. Nearly all records of a route share one object,
+    and to know it by its identity costs no look at its parts.
+    """
+    routes = [request.route for request in requests]
+    if routes.count(routes[0]) == len(routes):
+        return (requests,)
+    by_route: dict[Route, list[Request]] = {}
+    by_identity: dict[int, list[Request]] = {}
+    for request, route in zip(requests, routes, strict=True):
+        run = by_identity.get(id(route))
+        if run is None:
+            run = by_identity[id(route)] = by_route.setdefault(route, [])
+        run.append(request)
+    return by_route.values()
+
+
 Settle: TypeAlias = Callable[[Collection[PartitionAssignment] | None], None]
 """Publishes or requeues a batch: the records of these assignments, or all of them for None."""
 
@@ -277,30 +289,30 @@ class PublishOrder:
     as publishing does, and what it raises passes to the thread that called, after the turn has been
     passed on.
 
-    A batch whose turn has not come is left here, partition by partition, and settled by the thread
-    that settles its predecessor. So a batch that hangs holds back its own partitions alone, and
-    no thread.
+    A batch whose turn has not come is left here, and settled by the thread that settles its
+    predecessors, for all the partitions at once whose turn has come by then. So a batch that hangs
+    holds back its own partitions alone, and no thread.
     """
 
     def __init__(self) -> None:
         # Guards `PartitionAssignment.settled` and what waits here.
         self._lock = threading.Lock()
-        self._waiting: dict[PartitionAssignment, dict[int, Settle]] = {}
+        self._waiting: dict[PartitionAssignment, dict[int, _Unsettled]] = {}
 
     def settle(self, batch: Batch, settle: Settle) -> None:
         """Settle a batch now or later. Every batch that was cut must come here exactly once."""
         with self._lock:
             is_next = all(assignment.settled == turn for assignment, turn in batch.turns.items())
             if not is_next:
+                unsettled = _Unsettled(settle, dict(batch.turns), len(batch.turns))
                 for assignment, turn in batch.turns.items():
-                    self._waiting.setdefault(assignment, {})[turn] = settle
+                    self._waiting.setdefault(assignment, {})[turn] = unsettled
         if is_next:
             try:
                 settle(None)
             finally:
                 self._pass_on(batch.turns)
-        for assignment in batch.turns:
-            self._settle_waiting(assignment)
+        self._settle_waiting(batch.turns)
 
     def waiting(self) -> list[PartitionAssignment]:
         """Return the assignments that have predicted records whose turn has not come."""
@@ -312,17 +324,38 @@ class PublishOrder:
             for assignment in assignments:
                 assignment.settled += 1
 
-    def _settle_waiting(self, assignment: PartitionAssignment) -> None:
-        """Settle what waits for this assignment, one batch after the other, as far as it goes."""
-        while True:
+    def _settle_waiting(self, assignments: Collection[PartitionAssignment]) -> None:
+        """Settle what waits for these assignments, one batch after the other, as far as it goes."""
+        looked_at = list(assignments)
+        while looked_at:
             with self._lock:
-                turns = self._waiting.get(assignment)
-                settle = None if turns is None else turns.pop(assignment.settled, None)
-                if turns is not None and not turns:
-                    del self._waiting[assignment]
-            if settle is None:
-                return
+                unsettled = self._waiting.get(looked_at[-1], {}).get(looked_at[-1].settled)
+                share = () if unsettled is None else self._take_share(unsettled)
+            if unsettled is None:
+                looked_at.pop()
+                continue
             try:
-                settle((assignment,))
+                unsettled.settle(None if len(share) == unsettled.partitions else share)
             finally:
-                self._pass_on((assignment,))
+                self._pass_on(share)
+            looked_at += share  # what waits behind it
+
+    def _take_share(self, unsettled: "_Unsettled") -> Collection[PartitionAssignment]:
+        """Take the part of a batch out whose turn has come. The caller holds the lock."""
+        share = {one for one, turn in unsettled.turns.items() if one.settled == turn}
+        for assignment in share:
+            del self._waiting[assignment][unsettled.turns.pop(assignment)]
+            if not self._waiting[assignment]:
+                del self._waiting[assignment]
+        return share
+
+
+@dataclass(slots=True)
+class _Unsettled:
+    """A batch that waits."""
+
+    settle: Settle
+    turns: dict[PartitionAssignment, int]
+    """Its place in each partition for which it was not settled yet."""
+    partitions: int
+    """Of how many partitions it has records."""
