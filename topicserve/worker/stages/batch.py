@@ -78,7 +78,9 @@ class Batcher:
         with self._lock:
             if rejections:
                 self._rejections.setdefault(epoch, []).extend(rejections)
-            for run in _by_route(requests) if requests else ():
+            routes = [request.route for request in requests]
+            is_one = bool(routes) and routes.count(routes[0]) == len(routes)
+            for run in (requests,) if is_one else _by_route(requests, routes):
                 self._lanes.extend(LaneKey(epoch, run[0].route), run, now)
             self._changed.notify()
 
@@ -259,15 +261,14 @@ class Batcher:
         )
 
 
-def _by_route(requests: Sequence[Request]) -> Collection[Sequence[Request]]:
+def _by_route(
+    requests: Sequence[Request], routes: Sequence[Route]
+) -> Collection[Sequence[Request]]:
     """Return the requests of each route, in their order.
 
     Servables may take turns from record to record. Nearly all records of a route share one object,
     and to know it by its identity costs no look at its parts.
     """
-    routes = [request.route for request in requests]
-    if routes.count(routes[0]) == len(routes):
-        return (requests,)
     by_route: dict[Route, list[Request]] = {}
     by_identity: dict[int, list[Request]] = {}
     for request, route in zip(requests, routes, strict=True):
