@@ -3,12 +3,14 @@
 import argparse
 import asyncio
 import hashlib
+import io
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import orjson
 import pytest
 from msgspec.structs import replace
 
@@ -22,7 +24,8 @@ from topicserve.backends.references.body_reader import BodyRead, BodyReader
 from topicserve.backends.references.errors import BodyStoreError
 from topicserve.backends.references.header import reference_headers
 from topicserve.cli.errors import UsageError
-from topicserve.cli.results.command import add_arguments, open_reader
+from topicserve.cli.progress import CountProgress
+from topicserve.cli.results.command import add_arguments, open_reader, print_lines
 from topicserve.cli.results.unread import UnreadResults
 from topicserve.producer.asynchronous.readers import AsyncTopicReader
 from topicserve.producer.client.async_predict_client import AsyncPredictClient
@@ -540,6 +543,41 @@ def test_several_in_a_row_that_cannot_be_read_end_the_command(
 
     with pytest.raises(BackendUnavailableError, match=r"\(3 results in a row\)"):
         command_reads(monkeypatch, consumer, *flags, failing=failing)
+
+
+def test_several_in_a_row_are_passed_over_by_the_runs_of_a_group(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """What a run prints and passes over before it ends is committed: none prints it again."""
+    consumer, bodies = a_topic(5)
+    failing = Failing()
+    scripted({**bodies, **{an_id(number): failing for number in (1, 2, 3)}})
+    monkeypatch.setattr(
+        "topicserve.cli.results.command.BodyReader", partial(BodyReader, clock=lambda: failing.now)
+    )
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    arguments = parser.parse_args(
+        ["--topic=results", "--group=g", "--skip-unavailable", f"--allow-dataref={PREFIX}"]
+    )
+
+    def run() -> int:
+        member = ReadConsumer(consumer.log, P0)
+        member.lag_records = {P0: 0}
+        monkeypatch.setattr("topicserve.cli.results.command.open_consumer", lambda *_: member)
+        unread = UnreadResults(skips_unavailable=True)
+        with open_reader(arguments, unread) as reader:
+            print_lines(arguments, reader, CountProgress("read", io.StringIO()))
+        return unread.count
+
+    with pytest.raises(BackendUnavailableError, match=r"\(3 results in a row\)"):
+        run()
+    assert consumer.log.committed == {P0: 3}
+    assert run() == 1
+
+    lines = capfdbinary.readouterr().out.splitlines()
+    assert [orjson.loads(line)["offset"] for line in lines] == [0, 4]
+    assert consumer.log.committed == {P0: 5}
 
 
 @pytest.mark.parametrize("allow", ["s3://bucket", ["/results"], ["file:///"], ["nosuch://bucket"]])

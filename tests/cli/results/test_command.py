@@ -1,6 +1,7 @@
 import argparse
 import base64
 import io
+import re
 
 import numpy as np
 import orjson
@@ -10,7 +11,11 @@ from tests.support.kafka.kafka_doubles import MemoryLog
 from tests.support.stages.fakes import ReadConsumer
 from tests.support.stages.records import a_kafka_record, an_id
 from topicserve.backends.broker import Offsets
-from topicserve.backends.errors import CommitRefusedError
+from topicserve.backends.errors import (
+    BackendUnavailableError,
+    CommitRefusedError,
+    FencedError,
+)
 from topicserve.cli.errors import UsageError
 from topicserve.cli.progress import CountProgress
 from topicserve.cli.results import command as results
@@ -125,6 +130,80 @@ def test_a_commit_that_is_refused_does_not_end_the_command() -> None:
     consumer.commit_error = CommitRefusedError("moved on")
 
     assert printed(consumer, "--group=g") == 2
+
+
+class FailingReader(ResultReader):
+    """Raises an error in the place of one record, each time."""
+
+    def __init__(self, consumer: ReadConsumer, at: int, error: Exception) -> None:
+        super().__init__(consumer, "results")
+        self._at, self._error = at, error
+
+    def next_polled(self) -> Result | None:
+        """Return the next result, or raise."""
+        if self.polled[0].offset == self._at:
+            raise self._error
+        return super().next_polled()
+
+
+def printed_until(error: Exception, consumer: ReadConsumer, *flags: str) -> None:
+    """Print as the command does until the fourth record, which ends it with this error."""
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        print_lines(
+            parsed(*flags),
+            FailingReader(consumer, 3, error),
+            CountProgress("read", io.StringIO()),
+        )
+
+
+@pytest.mark.parametrize(
+    "error", [BackendUnavailableError("away"), FencedError("gone"), ValueError("a bug")]
+)
+def test_a_group_commits_what_it_has_printed_before_an_error(
+    error: Exception, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """The next run begins with what could not be read, whatever the error."""
+    consumer = a_consumer(5)
+
+    printed_until(error, consumer, "--group=g")
+
+    assert consumer.log.committed == {P0: 3}
+    assert len(capfdbinary.readouterr().out.splitlines()) == 3
+
+
+def test_without_a_group_an_error_commits_nothing() -> None:
+    """Reading leaves no trace."""
+    consumer = a_consumer(5)
+
+    printed_until(BackendUnavailableError("away"), consumer)
+
+    assert consumer.log.committed == {}
+
+
+def test_the_first_error_is_told_where_a_commit_fails_too() -> None:
+    """It is the cause."""
+    consumer = a_consumer(5)
+    consumer.commit_error = BackendUnavailableError("no commit either")
+
+    printed_until(BackendUnavailableError("away"), consumer, "--group=g")
+
+
+def test_what_cannot_be_printed_is_not_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much of a round was written is not known then: the next run prints it again."""
+    consumer = a_consumer(5)
+    written: list[bytes] = []
+
+    def write(data: bytes, *, flush: bool = False) -> None:  # noqa: ARG001 - as write_output
+        if len(written) == 3:
+            raise UsageError("standard output: No space left on device")
+        written.append(data)
+
+    monkeypatch.setattr(results, "write_output", write)
+
+    with pytest.raises(UsageError, match="No space left"):
+        printed(consumer, "--group=g")
+
+    assert consumer.log.committed == {}
 
 
 def test_dead_letters_are_printed_with_their_reason() -> None:

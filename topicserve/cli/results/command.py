@@ -1,9 +1,10 @@
 """Reads a topic with the filters and limits that are typed, and prints it in rounds."""
 
 import argparse
+from collections.abc import Iterator
 from contextlib import suppress
 
-from topicserve.backends.errors import BackendConfigError, CommitRefusedError
+from topicserve.backends.errors import BackendConfigError, BackendError, CommitRefusedError
 from topicserve.backends.references.body_reader import DEFAULT_MAX_BYTES as BODY_MAX_BYTES
 from topicserve.backends.references.body_reader import (
     DEFAULT_TIMEOUT_SECONDS as BODY_TIMEOUT_SECONDS,
@@ -13,7 +14,7 @@ from topicserve.cli.argument_types import count, seconds
 from topicserve.cli.connection import add_kafka_arguments, kafka_settings, need_topic
 from topicserve.cli.errors import UsageError
 from topicserve.cli.progress import CountProgress
-from topicserve.cli.results.lines import line_of
+from topicserve.cli.results.lines import Item, line_of
 from topicserve.cli.results.unread import MAX_UNAVAILABLE, UnreadResults
 from topicserve.cli.standard_streams import need_output, write_output
 from topicserve.exit_codes import EXIT_FAILED
@@ -185,7 +186,7 @@ def print_lines(
     """Print in rounds: what a round has printed is committed before the next begins.
 
     So with --group a command that is killed prints one round again at most (1,000 lines), and none
-    is lost.
+    is lost. One that ends because something cannot be read prints nothing again.
     """
     follow, limit, timeout_seconds = arguments.follow, arguments.limit, arguments.timeout_seconds
     endless = follow and timeout_seconds is None
@@ -194,15 +195,34 @@ def print_lines(
     while True:
         wanted = ROUND_RECORDS if limit is None else min(ROUND_RECORDS, limit - progress.count)
         before = progress.count
-        for item in reader.read(
-            limit=wanted, timeout_seconds=timeout_seconds, until_end=not follow
-        ):
+        items = reader.read(limit=wanted, timeout_seconds=timeout_seconds, until_end=not follow)
+        for item in committed_at_errors(items, reader, arguments.group):
             write_output(line_of(item), flush=follow)
             progress.advance()
-        write_output(b"", flush=True)
-        if arguments.group:
-            # Refused when the partitions have gone: their new owner prints these again.
-            with suppress(CommitRefusedError):
-                reader.commit()
+        commit_printed(reader, arguments.group)
         if progress.count == limit or (progress.count - before < wanted and not endless):
             return
+
+
+def committed_at_errors(
+    items: Iterator[Item], reader: AnyReader, group: str | None
+) -> Iterator[Item]:
+    """Yield what is read; where reading raises, commit before that what has been printed.
+
+    What printing raises does not come here: then it is not known how much of it was written.
+    """
+    try:
+        yield from items
+    except Exception:
+        with suppress(BackendError):  # the first error is the one to tell
+            commit_printed(reader, group)
+        raise
+
+
+def commit_printed(reader: AnyReader, group: str | None) -> None:
+    """Write out what is printed, and commit it for the group, along with what was passed over."""
+    write_output(b"", flush=True)
+    if group:
+        # Refused when the partitions have gone: their new owner prints these again.
+        with suppress(CommitRefusedError):
+            reader.commit()
