@@ -1,8 +1,16 @@
 """Readiness says what is missing, and why."""
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from tests.support.servables.servables import Doubling, Served
+from tests.worker.test_pipeline import World, records
+from topicserve.servables.core.errors import UnavailableError
+from topicserve.servables.kinds.servable import Columns
+from topicserve.worker.config.schema import Guarantee
 from topicserve.worker.readiness import WorkerHealth
 
 
@@ -20,6 +28,7 @@ def stages_without_a_problem() -> Any:
         oversight=SimpleNamespace(
             breaker=SimpleNamespace(problems=()),
             stall_detector=SimpleNamespace(stalled_seconds=lambda: 0.0),
+            unavailable=SimpleNamespace(problems=list),
             is_draining=False,
         ),
     )
@@ -87,3 +96,50 @@ def test_a_store_of_bodies_that_does_not_answer_is_named() -> None:
     stages.intake.fetcher = None
     stages.output.large = SimpleNamespace(unavailable="s3://bucket: no route")
     assert health.ready() == ["large results cannot be stored: s3://bucket: no route"]
+
+
+class Away(Doubling):
+    """Does not answer until it is back."""
+
+    is_back = False
+
+    def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
+        """Double, or raise."""
+        if not self.is_back:
+            raise UnavailableError("connection refused")
+        return super().predict(inputs, signature_name)
+
+
+@pytest.mark.parametrize("guarantee", list(Guarantee))
+def test_a_servable_that_does_not_answer_is_named_and_no_reason_to_restart(
+    guarantee: Guarantee,
+) -> None:
+    """However long: a restart brings no server back. The worker is ready when it is back."""
+    servable, skipped_seconds = Away(), 0.0
+
+    def clock() -> float:
+        return time.monotonic() + skipped_seconds  # it never stands still: batches come back
+
+    served = Served({1: servable})
+    world = World(records(20), guarantee, served, clock=clock, predict_timeout_seconds=0)
+    unavailable = world.stages.oversight.unavailable
+    health = WorkerHealth(world.stages, list, 300.0)
+    said: list[tuple[list[str], list[str]]] = []
+    noted_at = 0.0
+
+    def each_poll() -> None:
+        nonlocal noted_at, skipped_seconds
+        if unavailable.noted_at > noted_at and not servable.is_back:
+            noted_at = unavailable.noted_at
+            said.append((health.live(), health.ready()))
+            skipped_seconds += 50
+            servable.is_back = len(said) == 8
+
+    world.each_poll = each_poll  # type: ignore[method-assign]
+
+    world.run()
+
+    problem = "servable 'digits' does not answer: UnavailableError: connection refused"
+    assert said[-1] == ([], [problem])
+    assert unavailable.problems() == []
+    assert len(world.log.published) == 20

@@ -133,7 +133,7 @@ def build_stages(
         Oversight(
             breaker=breaker,
             unavailable=unavailable,
-            stall_detector=StallDetector(tracker, clock),
+            stall_detector=StallDetector(tracker, unavailable, clock),
             timeouts=timeouts,
             dead_letters=dead_letters,
         ),

@@ -106,7 +106,7 @@ class Pipeline:
             while outgoing.again:  # here, or what comes behind would be published before them
                 outgoing.take_over(self._answer(batch.alone(outgoing.again.pop(0))))
         except ServableUnavailableError as error:
-            self._requeue(batch, str(error))
+            self._requeue(batch, error)
             return
         self._oversight.unavailable.clear(batch.route)
         if batch.route.is_suspect:  # a body of a user's own may have killed it until here
@@ -160,10 +160,10 @@ class Pipeline:
         else:  # held back: the records stay in the tracker, uncommitted
             tracker.count_outcomes(-outgoing.counted_bytes)
 
-    def _requeue(self, batch: Batch, problem: str) -> None:
+    def _requeue(self, batch: Batch, error: ServableUnavailableError) -> None:
         """Give a batch back whose servable is not available now, when its turn comes."""
         self._metrics.retries.labels("predict").inc()
-        self._oversight.unavailable.note(batch.route, problem)
+        self._oversight.unavailable.note(batch.route, str(error), is_loaded=error.is_loaded)
 
         def settle(assignments: Collection[PartitionAssignment] | None) -> None:
             share = (batch if assignments is None else batch.share_of(assignments)).whole()

@@ -44,6 +44,7 @@ class WorkerHealth:
             f"servable {name!r} has no available default version{self._because(name)}"
             for name in self._unavailable_servables()
         ]
+        missing += self._stages.oversight.unavailable.problems()
         if self._stages.inference.joiner.unavailable:
             missing.append(
                 f"the metadata store is not available: {self._stages.inference.joiner.unavailable}"

@@ -67,3 +67,55 @@ def test_another_problem_is_told_of_too(caplog: pytest.LogCaptureFixture) -> Non
 
     assert not waiting
     assert [record.message for record in caplog.records] == ["servable_unavailable"] * 2
+
+
+def test_a_servable_that_does_not_answer_is_a_problem_after_some_time() -> None:
+    """One call that fails is none, however long the next one takes."""
+    clock = ManualClock()
+    waiting = UnavailableServables(clock)
+
+    waiting.note(ROUTE, "refused", is_loaded=True)
+    clock.advance(60)
+    assert waiting.problems() == []
+    waiting.clear(ROUTE)
+
+    waiting.note(ROUTE, "refused", is_loaded=True)
+    clock.advance(9)
+    waiting.note(ROUTE, "refused", is_loaded=True)
+    assert waiting.problems() == []
+    clock.advance(1)
+    waiting.note(ROUTE, "no route", is_loaded=True)
+    assert waiting.problems() == ["servable 'digits' does not answer: no route"]
+
+    waiting.clear(ROUTE)
+    assert waiting.problems() == []
+
+
+def test_a_wait_for_a_version_is_not_one_for_an_answer() -> None:
+    """Records may name a version that never comes: they must not make a worker unready."""
+    clock = ManualClock()
+    waiting = UnavailableServables(clock)
+
+    for _ in range(3):
+        waiting.note(ROUTE, "no version 99")
+        clock.advance(20)
+    waiting.note(ROUTE, "refused", is_loaded=True)
+
+    assert waiting.problems() == []
+
+
+def test_a_servable_is_named_once() -> None:
+    """Whatever versions and signatures of it wait."""
+    clock = ManualClock()
+    waiting = UnavailableServables(clock)
+
+    for _ in range(2):
+        for signature in ("b", "a"):
+            waiting.note(Route("words", 1, None, signature), "refused", is_loaded=True)
+        waiting.note(ROUTE, "refused", is_loaded=True)
+        clock.advance(10)
+
+    assert waiting.problems() == [
+        "servable 'digits' does not answer: refused",
+        "servable 'words' does not answer: refused",
+    ]

@@ -224,9 +224,10 @@ def test_a_passing_fault_is_nobodys_fault() -> None:
     world = World()
     world.servable.failing = DeadlineExceededError("remote")
 
-    with pytest.raises(ServableUnavailableError):
+    with pytest.raises(ServableUnavailableError) as caught:
         world.predict_values(1.0, 2.0)
 
+    assert caught.value.is_loaded
     assert world.served.open_handles == 0
 
 
@@ -236,8 +237,9 @@ def test_without_any_version_the_batch_waits() -> None:
     world.served.versions.clear()
     world.clock.advance(10**6)
 
-    with pytest.raises(ServableUnavailableError):
+    with pytest.raises(ServableUnavailableError) as caught:
         world.predict_values(1.0)
+    assert not caught.value.is_loaded
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,8 @@ class DeliveryConfig(ConfigTable, frozen=True):
     delivery_timeout_seconds: PositiveSeconds = 120.0
     """How long the broker may take to acknowledge a result before it is sent again."""
     stall_timeout_seconds: PositiveSeconds = 300.0
-    """/livez fails when records wait and nothing was committed for this long."""
+    """/livez fails when records wait and nothing was committed for this long, unless they wait for
+    a servable."""
     predict_timeout_seconds: Seconds = 120.0
     """The worker notes a batch whose prediction takes longer, and ends; 0 waits for ever."""
     max_attempts: Annotated[int, Meta(ge=0, le=100)] = 3

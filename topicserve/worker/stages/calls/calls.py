@@ -32,6 +32,15 @@ from topicserve.worker.telemetry.metrics import WorkerMetrics
 class ServableUnavailableError(TopicserveError):
     """The batch cannot be predicted now, through no fault of its records: try again later."""
 
+    is_loaded = False
+    """Whether a version is loaded, which does not answer."""
+
+
+class ServableNotAnsweringError(ServableUnavailableError):
+    """A version is loaded and does not answer now: a remote server is away, for example."""
+
+    is_loaded = True
+
 
 class UnknownSignatureError(TopicserveError):
     """The servable has no signature of that name."""
@@ -143,7 +152,7 @@ class Calls:
         # A kind of a user's own may raise anything, SystemExit included: it ends no worker.
         except BaseException as error:
             if isinstance(error, ServableError) and error.retriable:
-                raise ServableUnavailableError(error_text(error)) from error
+                raise ServableNotAnsweringError(error_text(error)) from error
             failure = PredictError(error_text(error))
             return [], [Rejection(request, Reason.PREDICT_FAILED, failure) for request in requests]
         return build_feeds(requests, signature)
@@ -194,7 +203,7 @@ class Calls:
             self._predict_apart(servable, feed, predicted, company)
         except ServableError as error:
             if error.retriable:
-                raise ServableUnavailableError(error_text(error)) from error
+                raise ServableNotAnsweringError(error_text(error)) from error
             self._split(servable, feed, size, predicted, company, error)
         # A kind of a user's own may raise anything, SystemExit included; it is that record's error
         # all the same. A process is asked to stop by signals, never from here.
