@@ -1,5 +1,7 @@
 """Image files, damaged ones too, are turned as their EXIF data say, and decoded or refused."""
 
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
@@ -140,3 +142,60 @@ def test_a_png_with_a_damaged_byte_is_refused(orient: bool) -> None:
 
     with pytest.raises(InvalidArgumentError, match="cannot be decoded"):
         pixels_of(bytes(data), orient=orient)
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def a_png(
+    rows: int, *, depth: int, kind: int, interlaced: bool = False, palette: bool = True
+) -> bytes:
+    """Return a PNG of 9 x 8 pixels, of which so many rows are there, or all but the last pass."""
+    width, height = 9, 8
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    sizes = [(width, 1)] * rows
+    if interlaced:
+        passes = [(2, 1), (1, 1), (3, 1), (2, 2), (5, 2), (4, 4), (9, 4)]
+        sizes = [(columns, 1) for columns, count in passes for _ in range(count)]
+        sizes = sizes if rows == height else sizes[:-1]
+    data = b"".join(b"\0" + b"\x11" * ((columns * bits + 7) // 8) for columns, _ in sizes)
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, int(interlaced))
+    chunks = [(b"IHDR", header)]
+    if kind == 3 and palette:
+        chunks.append((b"PLTE", bytes(range(96))))
+    packed = zlib.compress(data)
+    chunks += [(b"IDAT", packed), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(
+    ("depth", "kind"), [(8, 0), (1, 0), (16, 0), (8, 2), (4, 3), (8, 3), (8, 4), (8, 6)]
+)
+def test_a_png_without_all_of_its_rows_is_refused(
+    depth: int, kind: int, *, interlaced: bool
+) -> None:
+    """Pillow, which is asked here too, answers with zeros in their place."""
+    whole = a_png(8, depth=depth, kind=kind, interlaced=interlaced)
+    assert pixels_of(whole, size=[8, 9]).shape == (8, 9, 3)
+
+    for rows in (1, 7):
+        short = a_png(rows, depth=depth, kind=kind, interlaced=interlaced)
+        Image.open(BytesIO(short)).load()
+        with pytest.raises(InvalidArgumentError, match="a PNG lacks some of its rows"):
+            pixels_of(short, size=[8, 9])
+
+
+def test_a_png_without_its_palette_is_refused() -> None:
+    """Its pixels stand for no colours; Pillow makes all of them black."""
+    with pytest.raises(InvalidArgumentError, match="a PNG lacks its palette"):
+        pixels_of(a_png(8, depth=8, kind=3, palette=False), size=[8, 9])
+
+
+def test_a_png_that_ends_in_black_is_decoded() -> None:
+    """Only such images are looked at once more."""
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+        black = encoded(Image.new(mode, (700, 500)), "png")
+        assert not pixels_of(black, size=[5, 7]).any()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from topicserve.errors import error_text
 from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.servables.kinds.servable import TensorSpec
+from topicserve.servables.kinds.transform.png_data import missing_of
 from topicserve.servables.kinds.transform.step import FLOAT32, Array, OneColumnStep
 
 if TYPE_CHECKING:
@@ -101,7 +102,10 @@ class DecodeImage(OneColumnStep, frozen=True, kw_only=True, tag="decode_image"):
         try:
             with pillow.open(BytesIO(data), formats=self._known_formats) as image:
                 self._check(image, data)
-                return self._pixels(image)
+                pixels = self._pixels(image)
+                if image.format == "PNG" and _may_lack(image, data) and (lacks := missing_of(data)):
+                    raise InvalidArgumentError(f"a PNG lacks {lacks}")
+                return pixels
         except InvalidArgumentError:
             raise
         except pillow.UnidentifiedImageError:
@@ -156,6 +160,17 @@ def _load(image: "Image", *, upright: bool) -> Sequence[Any]:
     if upright:
         return _turns(left)
     return _turns(_INVERSE.get(stored, stored)) if left != stored else ()
+
+
+def _may_lack(image: "Image", data: bytes) -> bool:
+    """Return whether a PNG that was decoded may lack what Pillow does without.
+
+    It leaves rows that are not there at zero, and so the last one, unless lines are interlaced.
+    """
+    if image.info.get("interlace") or (image.mode == "P" and b"PLTE" not in data):
+        return True
+    width, height = image.size
+    return not np.any(np.asarray(image.crop((0, height - 1, width, height))))
 
 
 def _orientation(image: "Image") -> int:
