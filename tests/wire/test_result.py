@@ -218,3 +218,31 @@ def test_no_bytes_raise_anything_else(value: bytes, content_type: str) -> None:
 
     with pytest.raises(InvalidRecordError):
         decode_result(KafkaRecord("out", 0, 0, 0, None, value, headers))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"metadata": ...}, "value: is not a result: 'metadata' is missing"),
+        ({"servable": {"name": "digits"}}, "value: is not a result: 'version' is missing"),
+        ({"prediction": ...}, "it has none of predictions, outputs, prediction"),
+        ({"metadata_status": "lost"}, "'lost' is not a valid MetadataStatus"),
+    ],
+)
+def test_what_a_result_lacks_is_named(change: dict[str, Any], says: str) -> None:
+    """In words, for whatever program wrote it."""
+    (sent,) = encode([an_input(Form.INSTANCE)], {"y": np.array([1.0])})
+    body = orjson.loads(sent.value or b"") | change
+    value = orjson.dumps({key: given for key, given in body.items() if given is not ...})
+
+    with pytest.raises(InvalidRecordError, match=says):
+        decode_result(KafkaRecord("out", 0, 0, 0, None, value, sent.headers))
+
+
+def test_a_header_that_a_result_lacks_is_named() -> None:
+    """Those of tensors are in their headers."""
+    (sent,) = encode([an_input(Form.TENSORS)], {"y": np.array([1.0])})
+    headers = [header for header in sent.headers if header[0] != "ce_servable"]
+
+    with pytest.raises(InvalidRecordError, match="are not a result's: 'ce_servable' is missing"):
+        decode_result(KafkaRecord("out", 0, 0, 0, None, sent.value, headers))

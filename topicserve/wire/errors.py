@@ -13,3 +13,8 @@ class InvalidRecordError(TopicserveError, ValueError):
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
+
+
+def reason_of(error: Exception) -> str:
+    """Return in words what was wrong with an object that was read: a key that is missing, ..."""
+    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)

@@ -12,7 +12,7 @@ import msgspec
 import orjson
 
 from topicserve.wire import header_names as names
-from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.errors import InvalidRecordError, reason_of
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import Headers, KafkaRecord
 
@@ -136,7 +136,9 @@ def text_headers(headers: Headers) -> dict[str, str]:
 def _decode_json(record: KafkaRecord) -> Result:
     try:
         body = orjson.loads(record.value or b"")
-        form = next(form for form, key in RESULT_KEYS.items() if key in body)
+        form = next((form for form, key in RESULT_KEYS.items() if key in body), None)
+        if form is None:
+            raise ValueError(f"it has none of {', '.join(RESULT_KEYS.values())}")
         return Result(
             record_id=body["id"],
             key=record.key,
@@ -151,8 +153,8 @@ def _decode_json(record: KafkaRecord) -> Result:
             trace=_trace(record.headers),
             record=record,
         )
-    except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:
-        raise InvalidRecordError("value", f"is not a result: {error!r}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidRecordError("value", f"is not a result: {reason_of(error)}") from None
 
 
 def _decode_by_headers(
@@ -175,7 +177,7 @@ def _decode_by_headers(
             record=record,
         )
     except (ValueError, KeyError) as error:
-        raise InvalidRecordError("headers", f"are not a result's: {error!r}") from None
+        raise InvalidRecordError("headers", f"are not a result's: {reason_of(error)}") from None
 
 
 def _trace(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:

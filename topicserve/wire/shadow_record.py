@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from topicserve.wire import header_names as names
-from topicserve.wire.errors import InvalidRecordError
+from topicserve.wire.errors import InvalidRecordError, reason_of
 from topicserve.wire.kafka_record import KafkaRecord
 from topicserve.wire.result import text_headers
 
@@ -32,7 +32,7 @@ def decode_shadow_record(record: KafkaRecord) -> ShadowRecord:
         body = orjson.loads(record.value or b"")
         record_id, primary, shadow = body["id"], body["primary"], body["shadow"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidRecordError("value", f"is not a shadow record: {error!r}") from None
+        raise InvalidRecordError("value", f"is not a shadow record: {reason_of(error)}") from None
     if not (isinstance(record_id, str) and isinstance(primary, dict) and isinstance(shadow, dict)):
         raise InvalidRecordError(
             "value", "is not a shadow record: it must hold an id and two results"

@@ -21,27 +21,46 @@ def test_a_reference_is_read_from_its_headers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "at_fault"),
+    ("headers", "at_fault", "says"),
     [
-        ([("ce_dataref", b"")], "ce_dataref"),
-        ([("ce_dataref", None)], "ce_dataref"),
-        ([("ce_dataref", b"s3://bucket/a b")], "ce_dataref"),
-        ([("ce_dataref", b"s3://bucket/\xff")], "ce_dataref"),
-        ([("ce_dataref", b"s3://bucket/a\n")], "ce_dataref"),
-        ([("ce_dataref", b"s" * (MAX_URL_CHARACTERS + 1))], "ce_dataref"),
-        ([("ce_dataref", b"s3://a/b"), ("ce_dataref", b"s3://a/c")], "ce_dataref"),
-        ([("ce_dataref", b"s3://a/b"), ("ce_datarefhash", b"md5:1")], "ce_datarefhash"),
-        ([("ce_dataref", b"s3://a/b"), ("ce_datarefhash", HASH + b"0")], "ce_datarefhash"),
+        ([("ce_dataref", b"")], "ce_dataref", "must be a URL, found ''"),
+        ([("ce_dataref", None)], "ce_dataref", "must be a URL"),
+        ([("ce_dataref", b"s3://bucket/a b")], "ce_dataref", "character ' ' percent-encoded"),
+        ([("ce_dataref", b"s3://bucket/\xff")], "ce_dataref", "'\ufffd' percent-encoded"),
+        ([("ce_dataref", b"s3://bucket/a\n")], "ce_dataref", r"'\n' percent-encoded"),
+        ([("ce_dataref", b"file:///a\\b")], "ce_dataref", r"'\\' percent-encoded"),
+        ([("ce_dataref", "s3://bucket/\u00e9".encode())], "ce_dataref", "'\u00e9' percent-encoded"),
+        (
+            [("ce_dataref", b"s" * (MAX_URL_CHARACTERS + 1))],
+            "ce_dataref",
+            "at most 8192 characters, has 8193",
+        ),
+        (
+            [("ce_dataref", b"s3://a/b"), ("ce_dataref", b"s3://a/c")],
+            "ce_dataref",
+            "is there twice",
+        ),
+        (
+            [("ce_dataref", b"s3://a/b"), ("ce_datarefhash", b"md5:1")],
+            "ce_datarefhash",
+            "must be sha256:",
+        ),
+        (
+            [("ce_dataref", b"s3://a/b"), ("ce_datarefhash", HASH + b"0")],
+            "ce_datarefhash",
+            "must be sha256:",
+        ),
     ],
 )
 def test_a_header_that_is_no_reference_is_named(
-    headers: list[tuple[str, bytes | None]], at_fault: str
+    headers: list[tuple[str, bytes | None]], at_fault: str, says: str
 ) -> None:
-    """So that the dead letter tells which one to correct."""
+    """So that the dead letter tells which one to correct, and how."""
     with pytest.raises(InvalidRecordError) as found:
         read_reference(headers)
 
     assert found.value.field == at_fault
+    assert says in found.value.problem
 
 
 @given(st.binary(max_size=40), st.one_of(st.none(), st.binary(max_size=80)))

@@ -13,7 +13,7 @@ from topicserve.wire.kafka_record import Headers
 
 MAX_URL_CHARACTERS = 8192
 # RFC 3986's own characters: any other must be percent-encoded.
-_URL = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
+_NO_URL = re.compile(r"[^A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]")
 _HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
@@ -33,9 +33,8 @@ def read_reference(headers: Headers) -> Reference | None:
     url = _value(headers, names.DATAREF)
     if url is None:
         return None
-    if len(url) > MAX_URL_CHARACTERS or not _URL.fullmatch(url):
-        problem = f"must be a URL of at most {MAX_URL_CHARACTERS} characters, found {url[:64]!r}"
-        raise InvalidRecordError(names.DATAREF, problem)
+    if problem := _problem_of(url):
+        raise InvalidRecordError(names.DATAREF, f"{problem}, found {url[:64]!r}")
     given = _value(headers, names.DATAREF_HASH)
     if given is None:
         return Reference(url)
@@ -51,8 +50,19 @@ def reference_headers(url: str, sha256: str) -> list[tuple[str, bytes | None]]:
     return [(names.DATAREF, url.encode()), (names.DATAREF_HASH, f"sha256:{sha256}".encode())]
 
 
+def _problem_of(url: str) -> str:
+    """Return why this is no URL, without looking at its parts; empty where it may be one."""
+    if not url:
+        return "must be a URL"
+    if len(url) > MAX_URL_CHARACTERS:
+        return f"must be a URL of at most {MAX_URL_CHARACTERS} characters, has {len(url)}"
+    if wrong := _NO_URL.search(url):
+        return f"must be a URL with the character {wrong[0]!r} percent-encoded"
+    return ""
+
+
 def _value(headers: Headers, name: str) -> str | None:
     values = {value or b"" for found, value in headers if found == name}
     if len(values) > 1:
         raise InvalidRecordError(name, "is there twice, with different values")
-    return next((value.decode("ascii", "replace") for value in values), None)
+    return next((value.decode(errors="replace") for value in values), None)
