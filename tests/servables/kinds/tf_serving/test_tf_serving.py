@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.servables.kinds.tf_serving.server import HalfPlusTwo, serving
+from tests.servables.kinds.tf_serving.server import HalfPlusTwo, serving, tensor_info
 from tests.support.servables.kind_context import ServablesInMemory
 from tests.support.servables.remote_kinds import CLOSED_PORT, LATEST, load_remote, remote_loaders
 from topicserve.servables.core.errors import (
@@ -210,6 +210,36 @@ def test_output_of_other_rows_is_refused(tmp_path: Path, target: str, model: Hal
 
     with pytest.raises(FailedPreconditionError, match=r"'y' has the shape \[1, 2\] for 2 rows"):
         remote.predict(X)
+    remote.close()
+
+
+def test_signatures_are_asked_for_by_each_load(
+    tmp_path: Path, target: str, model: HalfPlusTwo
+) -> None:
+    """And then no more: a version that is loaded keeps those that it has."""
+    remote = load(tmp_path, target=target)
+    model.signatures["serving_default"].inputs["x"].tensor_shape.dim[1].size = 3
+
+    assert remote.predict(X)["y"].tolist() == [[3, 4], [5, 6]]
+    assert remote.signatures["serving_default"].inputs["x"].shape == (2,)
+    again = load(tmp_path, target=target)
+    assert again.signatures["serving_default"].inputs["x"].shape == (3,)
+    remote.close()
+    again.close()
+
+
+def test_answers_are_not_compared_with_the_signature(
+    tmp_path: Path, target: str, model: HalfPlusTwo
+) -> None:
+    """The server's model may have been replaced by one with other outputs."""
+    declared = tensor_info(tf.float64, [None, 1])
+    model.signatures["serving_default"].outputs["y"].CopyFrom(declared)
+    remote = load(tmp_path, target=target)
+
+    answered = remote.predict(X)["y"]
+
+    assert remote.signatures["serving_default"].outputs["y"].dtype == np.float64
+    assert (answered.dtype, answered.shape) == (np.float32, (2, 2))
     remote.close()
 
 
