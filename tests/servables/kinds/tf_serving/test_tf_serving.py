@@ -222,7 +222,7 @@ def test_signatures_are_asked_for_by_each_load(
 
     assert remote.predict(X)["y"].tolist() == [[3, 4], [5, 6]]
     assert remote.signatures["serving_default"].inputs["x"].shape == (2,)
-    again = load(tmp_path, target=target)
+    again = load(tmp_path / "again", target=target)
     assert again.signatures["serving_default"].inputs["x"].shape == (3,)
     remote.close()
     again.close()
