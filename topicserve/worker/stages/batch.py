@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from topicserve.worker.config.schema import BatchingConfig
 from topicserve.worker.offsets.assignment import PartitionAssignment
 from topicserve.worker.stages.batch_sizer import BatchSizer
-from topicserve.worker.stages.lanes import NOTHING, Lane, LaneKey, Lanes
+from topicserve.worker.stages.lanes import NOTHING, Lane, LaneKey, Lanes, by_route
 from topicserve.worker.stages.request import (
     NOWHERE,
     Batch,
@@ -18,7 +18,6 @@ from topicserve.worker.stages.request import (
     Polled,
     Rejection,
     Request,
-    Route,
 )
 
 # How often it is asked whether all of a lane's batches have come back.
@@ -80,7 +79,7 @@ class Batcher:
                 self._rejections.setdefault(epoch, []).extend(rejections)
             routes = [request.route for request in requests]
             is_one = bool(routes) and routes.count(routes[0]) == len(routes)
-            for run in (requests,) if is_one else _by_route(requests, routes):
+            for run in (requests,) if is_one else by_route(requests, routes):
                 self._lanes.extend(LaneKey(epoch, run[0].route), run, now)
             self._changed.notify()
 
@@ -259,24 +258,6 @@ class Batcher:
             turns=turns,
             returns=returns,
         )
-
-
-def _by_route(
-    requests: Sequence[Request], routes: Sequence[Route]
-) -> Collection[Sequence[Request]]:
-    """Return the requests of each route, in their order.
-
-    Servables may take turns from record to record. Nearly all records of a route share one object,
-    and to know it by its identity costs no look at its parts.
-    """
-    by_route: dict[Route, list[Request]] = {}
-    by_identity: dict[int, list[Request]] = {}
-    for request, route in zip(requests, routes, strict=True):
-        run = by_identity.get(id(route))
-        if run is None:
-            run = by_identity[id(route)] = by_route.setdefault(route, [])
-        run.append(request)
-    return by_route.values()
 
 
 Settle: TypeAlias = Callable[[Collection[PartitionAssignment] | None], None]

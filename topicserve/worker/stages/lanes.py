@@ -6,7 +6,7 @@ versions and labels, so they choose how many lanes there are.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
@@ -42,6 +42,22 @@ class Returns:
 
 def _polled_order(request: Request) -> tuple[float, int, int]:
     return request.polled_at, request.record.partition, request.record.offset
+
+
+def by_route(requests: Sequence[Request], routes: Sequence[Route]) -> Collection[Sequence[Request]]:
+    """Return the requests of each route, in their order.
+
+    Servables may take turns from record to record. Nearly all records of a route share one object,
+    and to know it by its identity costs no look at its parts.
+    """
+    by_route: dict[Route, list[Request]] = {}
+    by_identity: dict[int, list[Request]] = {}
+    for request, route in zip(requests, routes, strict=True):
+        run = by_identity.get(id(route))
+        if run is None:
+            run = by_identity[id(route)] = by_route.setdefault(route, [])
+        run.append(request)
+    return by_route.values()
 
 
 @dataclass(slots=True, eq=False)
