@@ -39,9 +39,13 @@ def outcomes(
 def outcomes_of(
     predictor: Predictor, requests: Sequence[Request], signature_name: str = "serving_default"
 ) -> dict[str, Any]:
-    """Return the same of one batch of a predictor that may have seen others."""
+    """Return the same of one batch of a predictor that may have seen others.
+
+    What the batch leaves for the next one has no outcome.
+    """
     route = Route(ROUTE.servable, None, None, signature_name)
-    predicted = predictor.predict(Batch(route, 0, list(requests), [], len(requests), 0.0))
+    batch = Batch(route, 0, list(requests), [], len(requests), 0.0)
+    predicted = predictor.predict(batch)
     outgoing = Encoder("out", "dead", "w").encode(
         predicted, [_NO_METADATA] * len(predicted.answered()), predicted.rejections
     )
@@ -52,5 +56,6 @@ def outcomes_of(
         assert isinstance(polled, Request)
         message = dict(record.headers).get("kafka_dlt-exception-message")
         found[polled.input.record_id] = record.value if reason is None else (reason, message)
-    assert len(outgoing.polled) == len(found) == len(requests)
+    assert len(outgoing.polled) == len(found) == len(batch.requests)
+    assert [*batch.requests, *batch.left] == list(requests)
     return found

@@ -1,13 +1,14 @@
 """A remote server's faults cost no record that it can answer."""
 
+from random import Random
 from typing import Any
 
 import orjson
 
-from tests.servables.kinds.remote.fake_server import LATE, NO_ROOM, ROWS, UNAVAILABLE, Worker
+from tests.servables.kinds.remote.fake_server import LATE, NO_ROOM, ROWS, UNAVAILABLE, WHOLE, Worker
 from tests.support.stages.outcomes import a_predictor, outcomes_of
 from tests.support.stages.records import a_request
-from topicserve.servables.kinds.servable import Columns
+from topicserve.servables.kinds.servable import Columns, Signature
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.json_codec.body import Form
 from topicserve.worker.stages.calls.calls import ServableUnavailableError
@@ -16,9 +17,8 @@ from topicserve.worker.stages.calls.calls import ServableUnavailableError
 class Remote:
     """Calls a server that fails as told."""
 
-    signatures = {"serving_default": ROWS}  # noqa: RUF012
-
-    def __init__(self, remote: Worker) -> None:
+    def __init__(self, remote: Worker, signature: Signature = ROWS) -> None:
+        self.signatures = {"serving_default": signature}
         self._remote = remote
 
     def predict(self, inputs: Columns, signature_name: str = "serving_default") -> Columns:
@@ -27,16 +27,18 @@ class Remote:
         )
 
 
-def processed(remote: Worker, requests: list[Any]) -> list[Any]:
+def processed(remote: Worker, requests: list[Any], signature: Signature = ROWS) -> list[Any]:
     """Return what each record was answered, after as many rounds as it took."""
-    predictor = a_predictor(Remote(remote))
-    while True:
+    predictor = a_predictor(Remote(remote, signature))
+    found: dict[str, Any] = {}
+    left = requests
+    while left:
         try:
-            found = outcomes_of(predictor, requests)
+            found |= outcomes_of(predictor, left)
         except ServableUnavailableError:
             remote.clock.advance(0.1)
-        else:
-            return [found[request.input.record_id] for request in requests]
+        left = left[len(found) - (len(requests) - len(left)) :]
+    return [found[request.input.record_id] for request in requests]
 
 
 def predictions(body: Any) -> Any:
@@ -81,3 +83,17 @@ def test_a_busy_server_makes_no_dead_letters() -> None:
 
     remote.server.most = 2, NO_ROOM
     assert [predictions(one) for one in processed(remote, requests)] == [[2, 4], [6, 8, 10]]
+
+
+def test_records_that_are_not_joined_get_through_a_busy_server() -> None:
+    """What was answered is published, and the others alone are asked for again."""
+    remote, random = Worker(WHOLE), Random(1)
+    remote.server.is_busy = lambda: random.random() < 0.7
+    requests = [a_request(number, form=Form.INPUTS) for number in range(64)]
+
+    answers = processed(remote, requests, WHOLE)
+
+    print(answers[:3])
+    assert [orjson.loads(one)["outputs"] for one in answers] == [[2 * n] for n in range(64)]
+    asked = [row for (row,) in remote.server.answered]
+    assert len(asked) < 3 * 64

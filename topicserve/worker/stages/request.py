@@ -238,7 +238,7 @@ class BatchPrediction:
     answers: list[CallOutput]
     rejections: list[Rejection]
     first_left: Request | None = None
-    """The first request that was not predicted, nor those behind it: too much for one batch."""
+    """The first request that was not predicted, nor those behind it."""
     cost: float = 0.0
     """What the servable says that the others take of a batch; 0 where it says nothing."""
 
@@ -253,6 +253,23 @@ class BatchPrediction:
     def rejected(self) -> list[Request]:
         """Return the requests that were rejected."""
         return [one.polled for one in self.rejections if isinstance(one.polled, Request)]
+
+    def keep_first(self, requests: Sequence[Request]) -> bool:
+        """Leave the requests from the first on that was not answered, for the next batch.
+
+        Returns False where none are in front of it.
+        """
+        answered = {id(request) for request in self.answered()}
+        known = answered.union(id(request) for request in self.rejected())
+        count = next((n for n, one in enumerate(requests) if id(one) not in known), len(requests))
+        kept = {id(request) for request in requests[:count]}
+        if count == len(requests) or answered.isdisjoint(kept):
+            return False
+        one_by_one = (answers.each() for answers in self.answers)
+        self.answers = [one for each in one_by_one for one in each if id(one.requests[0]) in kept]
+        self.rejections = [one for one in self.rejections if id(one.polled) in kept]
+        self.first_left = requests[count]
+        return True
 
     def take_over(
         self, again: "BatchPrediction", failed: Collection[Trial], version: int | None = None

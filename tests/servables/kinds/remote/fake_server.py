@@ -40,10 +40,13 @@ class Server:
         self.fails_on: dict[int, ServableError] = {}
         self.away: ServableError | None = None
         self.most: tuple[int, ServableError] = (1_000_000, NO_ROOM)
+        self.is_busy: Callable[[], bool] = lambda: False
+        """Whether it has no room for the next call."""
         self.down_seconds = 0.0
         """For how long it is away after a row that it fails on."""
         self._back_at = 0.0
         self.calls: list[list[int]] = []
+        self.answered: list[list[int]] = []
         self.times: list[float] = []
 
     def __call__(self, columns: Columns) -> Columns:
@@ -54,6 +57,8 @@ class Server:
             raise self.away
         if self._clock() < self._back_at:
             raise UnavailableError("server: UNAVAILABLE: connection refused")
+        if self.is_busy():
+            raise NO_ROOM
         for row in rows:
             if row in self.fails_on:
                 self._back_at = self._clock() + self.down_seconds
@@ -61,6 +66,7 @@ class Server:
         most, error = self.most
         if len(rows) > most:
             raise error
+        self.answered.append(rows)
         return {"y": columns["x"] * 2}
 
 

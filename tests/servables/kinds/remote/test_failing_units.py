@@ -38,7 +38,7 @@ def test_rows_that_stay_together_are_given_up_once_one_has_room() -> None:
     (answer,) = worker.process([[1, 2, 3]])
 
     assert answer == f"failed 10 times, while the server answered other calls: {NO_ROOM}"
-    assert worker.clock() > 60
+    assert worker.clock() > 30
 
 
 @settings(max_examples=60, deadline=None)

@@ -110,7 +110,7 @@ class OpenInferenceModel:
                 )
             return ask(columns)
 
-        return self._careful.predict(call, inputs, signature)
+        return self._careful.predict(call, inputs, signature, tuple(outputs))
 
     def _ask(self, inputs: Columns, declared: Declared, outputs: Collection[str]) -> Columns:
         rows = rows_of(inputs, declared.signature.inputs)

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
@@ -16,6 +16,7 @@ from topicserve.servables.core.errors import (
     ServableError,
     UnavailableError,
 )
+from topicserve.servables.kinds.remote.busy_server import KeptAnswers, RoomPause
 from topicserve.servables.kinds.remote.call_errors import CallError, kind_of
 from topicserve.servables.kinds.remote.divided_inputs import DividedInputs, Units
 from topicserve.servables.kinds.remote.failing_units import FailingUnits
@@ -24,8 +25,14 @@ from topicserve.servables.kinds.servable import Columns, Signature
 
 # How often a server may fail on inputs while it answers others, before these are given up.
 MAX_TRIES = 3
-# The same where it says that it has no room for them: others may take it meanwhile.
+# The same where it says that it has no room for them: a busy server says so of any inputs. One that
+# refuses a share of all calls at random refuses ten such tries of one row in ten million.
 MAX_TRIES_WITHOUT_ROOM = 10
+_FIRST_PAUSE_WITHOUT_ROOM_SECONDS = 0.1
+# After how many calls of single rows in a row, none of which had room, or after how long, no more
+# are made for now: the caller comes back. A call that takes too long is taken for one that hangs.
+_MAX_IN_A_ROW = 4
+_MAX_REFUSED_SECONDS = 20.0
 # After how long more rows are tried than what fits. A server that is busy may soon have room.
 _SIZE_SECONDS, _ROOM_SECONDS = 300.0, 10.0
 # For how long an answer shows that the server is not away.
@@ -47,7 +54,8 @@ class CarefulCalls:
     While the server answers, a call goes as it is. A call with too many rows is halved, and the
     size remembered. After another failure the server is probed with a single row: while that fails
     too, the server is away, and the error is retriable. Once it is answered, what fails directly
-    after it is at fault: it is divided, and what fails alone MAX_TRIES times is given up.
+    after it is at fault: it is divided, and what fails alone MAX_TRIES times is given up. Single
+    rows for which there is no room are asked for again, alone, when the caller comes back.
     """
 
     def __init__(
@@ -68,20 +76,26 @@ class CarefulCalls:
         # have its answer in a cache while it can compute none.
         self._has_answered_others = False
         self._size_limit = SizeLimit(clock)
+        self._room_pause = RoomPause(clock)
+        self._kept = KeptAnswers(clock)
         self._sample: tuple[Signature, Columns] | None = None
         self._probes = 0
         # Held during calls while the server is in doubt: what shares a moment with inputs that end
         # the server would be suspected with them.
         self._turn = threading.Lock()
 
-    def predict(self, call: Call, inputs: Columns, signature: Signature) -> Columns:
+    def predict(
+        self, call: Call, inputs: Columns, signature: Signature, outputs: Hashable = ()
+    ) -> Columns:
         """Return what `call` answers to the inputs, in as many calls as needed.
 
-        Raises a retriable error while the server is away or has no room, and else the inputs' own.
+        `outputs` tells what `call` asks for. Raises a retriable error while the server is away or
+        has no room, and else the inputs' own.
         """
-        if self._is_answering and not self._size_limit and not self._failing:
+        is_careful = self._size_limit or self._failing or self._room_pause
+        if self._is_answering and not is_careful:
             try:
-                outputs = call(inputs)
+                columns = call(inputs)
             except ServableError as error:
                 parts = DividedInputs(inputs, signature)
                 self._note_failure(parts, range(parts.count), error, is_proven=False)
@@ -89,33 +103,93 @@ class CarefulCalls:
                 self._has_answered_others = True
                 if self._sample is None:
                     self._keep_sample(signature, DividedInputs(inputs, signature).row(0))
-                return outputs
+                return columns
         with self._taking_turns():
-            return self._predict_parts(call, DividedInputs(inputs, signature), signature)
+            parts = DividedInputs(inputs, signature)
+            return self._predict_parts(call, parts, signature, (outputs, signature))
 
-    def _predict_parts(self, call: Call, parts: DividedInputs, signature: Signature) -> Columns:
+    def _predict_parts(
+        self, call: Call, parts: DividedInputs, signature: Signature, asked: Hashable
+    ) -> Columns:
+        with self._lock:
+            self._room_pause.check()
         if self._failing and not self._has_answered_others:
             # Before what was given up divides the batch: a part may have nothing to ask for.
             with suppress(ServableError):
                 self._probe(call, parts, signature)
         with self._lock:
             self._failing.check(parts)
-            todo = deque(self._failing.divide(parts))
-        answers: list[tuple[Units, Columns]] = []
-        while todo:
+            answers = self._kept.take(parts, asked)
+            known = {unit for units, _ in answers for unit in units}
+            groups = [
+                [unit for unit in g if unit not in known] for g in self._failing.divide(parts)
+            ]
+        try:
+            self._ask(call, parts, signature, deque(filter(None, groups)), answers)
+        except ServableError as error:
+            if error.retriable and answers:
+                with self._lock:
+                    self._kept.keep(parts, answers, asked)
+            raise
+        return parts.join(answers)
+
+    def _ask(
+        self,
+        call: Call,
+        parts: DividedInputs,
+        signature: Signature,
+        todo: deque[Units],
+        answers: list[tuple[Units, Columns]],
+    ) -> None:
+        """Ask for all units and add their answers, or raise where some were not answered.
+
+        Single units for which there was no room are asked for twice, the second time between two
+        calls for another one: where only these have room, the unit is at fault.
+        """
+        refused, waiting = deque[Units](), deque[Units]()
+        is_second, in_a_row, has_room = False, 0, False
+        error: ServableError | None = None
+        until = self._clock() + _MAX_REFUSED_SECONDS
+        while todo or refused:
+            if not todo or (in_a_row >= _MAX_IN_A_ROW and not is_second):
+                waiting += todo
+                todo, refused, is_second = refused, deque(), True
             units = self._take(todo)
             if not self._is_answering:
                 self._probe(call, parts, signature)
-            is_proven = self._has_just_answered()
+            is_compared = len(units) == 1 and (is_second or self._has_no_room(parts, units[0]))
+            is_proven = (
+                self._answers_another(call, parts, signature)
+                if is_compared
+                else self._has_just_answered()
+            )
             try:
                 columns = call(parts.of(units))
-            except ServableError as error:
-                self._note_failure(parts, units, error, is_proven)
-                todo.appendleft(units)
+            except ServableError as raised:
+                if len(units) > 1 or kind_of(raised) is not CallError.NO_ROOM:
+                    self._note_failure(parts, units, raised, is_proven)
+                    todo.appendleft(units)
+                    continue
+                error = raised
+                in_a_row += 1
+                (waiting if is_compared else refused).append(units)
+                if is_compared and is_proven and self._answers_another(call, parts, signature):
+                    in_a_row, has_room = 0, True
+                    self._fail_without_room(parts.digests[units[0]], error)
+                elif is_compared and in_a_row >= _MAX_IN_A_ROW:
+                    break
+                if self._clock() >= until:
+                    break
             else:
+                in_a_row, has_room = 0, True
                 answers.append((units, columns))
                 self._note_answer(parts, units)
-        return parts.join(answers)
+        if error is not None and (todo or refused or waiting):
+            with self._lock:
+                if not has_room:
+                    self._size_limit.drop()  # nothing was learnt about how many rows have room
+                    self._room_pause.extend(error)
+            raise UnavailableError(str(error)) from error
 
     @contextmanager
     def _taking_turns(self) -> Iterator[None]:
@@ -148,8 +222,18 @@ class CarefulCalls:
             moment = self._clock() - _PROOF_SECONDS
             return self._is_answering and self._answered_at >= moment
 
-    def _probe(self, call: Call, parts: DividedInputs, signature: Signature) -> None:
-        """Ask for a single row where there is one to ask for; raise where that failed."""
+    def _has_no_room(self, parts: DividedInputs, unit: int) -> bool:
+        with self._lock:
+            return bool(self._failing) and self._failing.has_no_room(parts.digests[unit])
+
+    def _answers_another(self, call: Call, parts: DividedInputs, signature: Signature) -> bool:
+        try:
+            return self._probe(call, parts, signature)
+        except ServableError:
+            return False
+
+    def _probe(self, call: Call, parts: DividedInputs, signature: Signature) -> bool:
+        """Ask for a single row; False where there is none to ask for, raise where that failed."""
         with self._lock:
             self._probes += 1
             others = self._failing.others(parts)
@@ -163,7 +247,7 @@ class CarefulCalls:
         elif parts.rows > 1:
             columns = parts.row(self._choose(parts.rows))
         else:
-            return
+            return False
         try:
             call(columns)
         except ServableError as error:
@@ -177,11 +261,14 @@ class CarefulCalls:
         with self._lock:
             self._is_answering, self._answered_at = True, self._clock()
             self._has_answered_others |= not is_sample
+            self._room_pause.end()
+        return True
 
     def _note_answer(self, parts: DividedInputs, units: Units) -> None:
         with self._lock:
             self._is_answering, self._answered_at = True, self._clock()
             self._has_answered_others = True
+            self._room_pause.end()
             if self._failing:
                 self._failing.clear([parts.digests[unit] for unit in units])
 
@@ -206,12 +293,7 @@ class CarefulCalls:
                 self._size_limit.halve(len(units), seconds)
                 return
             elif kind is CallError.NO_ROOM:
-                self._is_answering = False
-                self._size_limit.drop()  # nothing was learnt about how many rows have room
-                # A single row waits. Rows that cannot be sent apart may never have room together.
-                if is_proven and parts.rows > 1 and parts.count == 1:
-                    self._fail(parts.digests[0], error, MAX_TRIES_WITHOUT_ROOM)
-                raise UnavailableError(str(error)) from error
+                return  # it is asked for again
         raise error
 
     def _suspect(self, digests: list[bytes], error: ServableError) -> None:
@@ -232,6 +314,21 @@ class CarefulCalls:
         if given_up is not None:
             self._has_answered_others = False
             raise given_up
+
+    def _fail_without_room(self, digest: bytes, error: ServableError) -> None:
+        with self._lock:
+            if not self._failing.has_no_room(digest):
+                self._failing.split([digest])
+                self._size_limit.drop()  # it may be the row that others were too many with
+            given_up = self._failing.fail(
+                digest,
+                error,
+                MAX_TRIES_WITHOUT_ROOM,
+                _FIRST_PAUSE_WITHOUT_ROOM_SECONDS,
+                may_give_up=self._has_answered_others,
+            )
+            if given_up is not None:  # the next call with it raises that
+                self._has_answered_others = False
 
     def _keep_sample(self, signature: Signature, row: Columns) -> None:
         copied = {name: np.array(column) for name, column in row.items()}

@@ -1,6 +1,6 @@
 """The inputs of a call as units that may be sent apart: rows, or all of it as one unit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
@@ -60,6 +60,21 @@ class DividedInputs:
             else first[name]
             for name in first
         }
+
+    def each_answer(self, units: Units, columns: Columns) -> Iterator[tuple[int, Columns]]:
+        """Yield the answer to each of these units, apart from the others' memory."""
+        check_rows(columns, len(units), self._signature.outputs)
+        outputs = self._signature.outputs
+        for at, unit in enumerate(units):
+            yield (
+                unit,
+                {
+                    name: np.array(column[at : at + 1])
+                    if name not in outputs or outputs[name].scope is Scope.ROW
+                    else column
+                    for name, column in columns.items()
+                },
+            )
 
     def _has_rows(self, name: str) -> bool:
         inputs = self._signature.inputs

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 from topicserve.servables.core.errors import InvalidArgumentError, ServableError, UnavailableError
+from topicserve.servables.kinds.remote.call_errors import CallError, kind_of
 from topicserve.servables.kinds.remote.divided_inputs import DividedInputs, Units
 
 _MAX_KNOWN = 1000
@@ -17,7 +18,7 @@ class _FailingUnit:
     """A unit on which the server failed, alone."""
 
     def __init__(self) -> None:
-        self.tries = 0
+        self.tries = self.max_tries = 0
         self.error: ServableError | None = None
         self.not_before = 0.0
         self.is_given_up = False
@@ -46,6 +47,11 @@ class FailingUnits:
     def are_tried(self) -> bool:
         """Return whether any were not given up yet."""
         return bool(self._groups) or not all(one.is_given_up for one in self._known.values())
+
+    def has_no_room(self, digest: bytes) -> bool:
+        """Return whether the server had no room for a unit, the last time that it failed."""
+        one = self._known.get(digest)
+        return one is not None and one.error is not None and kind_of(one.error) is CallError.NO_ROOM
 
     def check(self, parts: DividedInputs) -> None:
         """Raise what a unit was given up for, or UnavailableError while one has to pause."""
@@ -93,14 +99,22 @@ class FailingUnits:
         del self._groups[_MAX_KNOWN:]
 
     def fail(
-        self, digest: bytes, error: ServableError, max_tries: int, *, may_give_up: bool
+        self,
+        digest: bytes,
+        error: ServableError,
+        max_tries: int,
+        first_pause_seconds: float = _FIRST_PAUSE_SECONDS,
+        *,
+        may_give_up: bool,
     ) -> InvalidArgumentError | None:
         """Note that the server failed on a unit alone; return its error if it is given up now."""
         one = self._known.setdefault(digest, _FailingUnit())
         self._known.move_to_end(digest)
+        if one.max_tries != max_tries:  # tries of another fault say nothing of this one
+            one.tries, one.max_tries = 0, max_tries
         one.tries += 1
         one.error = error
-        pause = min(_FIRST_PAUSE_SECONDS * 2.0 ** min(one.tries - 1, 10), _MAX_PAUSE_SECONDS)
+        pause = min(first_pause_seconds * 2.0 ** min(one.tries - 1, 10), _MAX_PAUSE_SECONDS)
         now = self._clock()
         one.not_before, self._forget_at = now + pause, now + self._forget_seconds
         if len(self._known) > _MAX_KNOWN:

@@ -106,7 +106,7 @@ class RemoteModel:
         def call(columns: Columns) -> Columns:
             return ask(columns) if size is None else predict_in_parts(ask, columns, signature, size)
 
-        return self._careful[signature_name].predict(call, inputs, signature)
+        return self._careful[signature_name].predict(call, inputs, signature, tuple(outputs))
 
     def _ask(
         self, inputs: Columns, signature_name: str, signature: Signature, outputs: Collection[str]

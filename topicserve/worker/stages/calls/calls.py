@@ -80,8 +80,8 @@ class Calls:
         """Return what became of each request, or raise ServableUnavailableError.
 
         `servable` is the handle's, or that with its steps held; `trials` are the versions on
-        probation that take part. Requests may be left that are too much for one batch where the
-        caller `may_leave` some.
+        probation that take part. Where the caller `may_leave` some, requests may be left that are
+        too much for one batch, or that the servable did not answer after it answered others.
         """
         name = route.signature_name
         evidence = Evidence(trials, canary=Trial(*handle.id) if route.is_canary else None)
@@ -102,9 +102,13 @@ class Calls:
                         self._feeds(servable, name, shared) if shared else ([], [])
                     )
                     predicted.rejections += found.refused
-            for feed in feeds:
-                company = self._company.of(handle.servable, handle.id, name, feed.signature)
-                self._predict_feed(servable, feed, predicted, company)
+            try:
+                for feed in feeds:
+                    company = self._company.of(handle.servable, handle.id, name, feed.signature)
+                    self._predict_feed(servable, feed, predicted, company)
+            except ServableUnavailableError:
+                if alone or not may_leave or not predicted.keep_first(requests):
+                    raise
         for request in requests if alone else ():
             if id(request) in alone:
                 self._try_again(servable, request, alone[id(request)], predicted, handle, evidence)
