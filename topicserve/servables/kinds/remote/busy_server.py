@@ -51,7 +51,10 @@ class KeptAnswers:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._drop()
+        self._rows: defaultdict[bytes, list[Columns]] = defaultdict(list)
+        self._asked: Hashable = None
+        self._until = 0.0
+        self._size_bytes = 0
 
     def keep(
         self, parts: DividedInputs, answers: Sequence[tuple[Units, Columns]], asked: Hashable
@@ -86,9 +89,7 @@ class KeptAnswers:
             self._asked = asked
 
     def _drop(self) -> None:
-        self._rows: defaultdict[bytes, list[Columns]] = defaultdict(list)
-        self._asked: Hashable = None
-        self._until = 0.0
+        self._rows.clear()
         self._size_bytes = 0
 
 

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from topicserve.backoff import Backoff
 from topicserve.servables.core.errors import (
     DeadlineExceededError,
     ServableError,
@@ -28,7 +29,7 @@ MAX_TRIES = 3
 # The same where it says that it has no room for them: a busy server says so of any inputs. One that
 # refuses a share of all calls at random refuses ten such tries of one row in ten million.
 MAX_TRIES_WITHOUT_ROOM = 10
-_FIRST_PAUSE_WITHOUT_ROOM_SECONDS = 0.1
+_PAUSES_WITHOUT_ROOM = Backoff(0.1, 10.0)
 # After how many calls of single rows in a row, none of which had room, or after how long, no more
 # are made for now: the caller comes back. A call that takes too long is taken for one that hangs.
 _MAX_IN_A_ROW = 4
@@ -184,6 +185,8 @@ class CarefulCalls:
                 in_a_row, has_room = 0, True
                 answers.append((units, columns))
                 self._note_answer(parts, units)
+                if self._sample is None:
+                    self._keep_sample(signature, parts.row(units[0]))
         if error is not None and (todo or refused or waiting):
             with self._lock:
                 if not has_room:
@@ -324,7 +327,7 @@ class CarefulCalls:
                 digest,
                 error,
                 MAX_TRIES_WITHOUT_ROOM,
-                _FIRST_PAUSE_WITHOUT_ROOM_SECONDS,
+                _PAUSES_WITHOUT_ROOM,
                 may_give_up=self._has_answered_others,
             )
             if given_up is not None:  # the next call with it raises that

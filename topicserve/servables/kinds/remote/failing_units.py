@@ -4,6 +4,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
+from topicserve.backoff import Backoff
 from topicserve.servables.core.errors import InvalidArgumentError, ServableError, UnavailableError
 from topicserve.servables.kinds.remote.call_errors import CallError, kind_of
 from topicserve.servables.kinds.remote.divided_inputs import DividedInputs, Units
@@ -11,7 +12,7 @@ from topicserve.servables.kinds.remote.divided_inputs import DividedInputs, Unit
 _MAX_KNOWN = 1000
 # Each failure may take all the time of a call, or the server's life; what is answered takes little.
 _GROUPS = 8
-_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 10.0
+_PAUSES = Backoff(1.0, 10.0)
 
 
 class _FailingUnit:
@@ -103,7 +104,7 @@ class FailingUnits:
         digest: bytes,
         error: ServableError,
         max_tries: int,
-        first_pause_seconds: float = _FIRST_PAUSE_SECONDS,
+        pauses: Backoff = _PAUSES,
         *,
         may_give_up: bool,
     ) -> InvalidArgumentError | None:
@@ -114,7 +115,8 @@ class FailingUnits:
             one.tries, one.max_tries = 0, max_tries
         one.tries += 1
         one.error = error
-        pause = min(first_pause_seconds * 2.0 ** min(one.tries - 1, 10), _MAX_PAUSE_SECONDS)
+        # One that waits for an answer to another one alone starts over.
+        pause = pauses.pause_seconds((one.tries - 1) % max_tries + 1)
         now = self._clock()
         one.not_before, self._forget_at = now + pause, now + self._forget_seconds
         if len(self._known) > _MAX_KNOWN:
