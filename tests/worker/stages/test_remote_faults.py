@@ -4,10 +4,12 @@ from random import Random
 from typing import Any
 
 import orjson
+import pytest
 
 from tests.servables.kinds.remote.fake_server import LATE, NO_ROOM, ROWS, UNAVAILABLE, WHOLE, Worker
 from tests.support.stages.outcomes import a_predictor, outcomes_of
 from tests.support.stages.records import a_request
+from topicserve.servables.core.errors import ServableError
 from topicserve.servables.kinds.servable import Columns, Signature
 from topicserve.wire.dead_letter import Reason
 from topicserve.wire.json_codec.body import Form
@@ -96,3 +98,30 @@ def test_records_that_are_not_joined_get_through_a_busy_server() -> None:
     assert [predictions(one) for one in answers] == [[[2 * n]] for n in range(64)]
     asked = [row for (row,) in remote.server.answered]
     assert len(asked) < 3 * 64
+
+
+@pytest.mark.parametrize("error", [NO_ROOM, UNAVAILABLE])
+def test_a_batch_ends_before_the_record_that_is_not_answered(error: ServableError) -> None:
+    """What is in front of it is published, and none behind it."""
+    remote = Worker(WHOLE)
+    remote.server.fails_on = {3: error}
+    requests = [a_request([number], form=Form.INSTANCES) for number in (1, 2, 3, 4)]
+    invalid = a_request("no number")
+    predictor = a_predictor(Remote(remote, WHOLE))
+
+    found = outcomes_of(predictor, [requests[0], invalid, *requests[1:], a_request("behind")])
+
+    ids = [request.input.record_id for request in (requests[0], invalid, requests[1])]
+    assert sorted(found) == sorted(ids)
+    assert found[ids[1]][0] is Reason.INVALID_INPUT
+    with pytest.raises(ServableUnavailableError):
+        outcomes_of(predictor, requests[2:])
+
+
+def test_a_batch_without_an_answer_waits_as_a_whole() -> None:
+    """A record that fits no signature is published with those behind it."""
+    remote = Worker(WHOLE)
+    remote.server.away = UNAVAILABLE
+
+    with pytest.raises(ServableUnavailableError):
+        outcomes_of(a_predictor(Remote(remote, WHOLE)), [a_request("no number"), rows(1), rows(2)])

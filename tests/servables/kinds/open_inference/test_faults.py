@@ -143,7 +143,7 @@ def test_a_row_without_room_waits(
 ) -> None:
     """A message that is too large is too large each time."""
     remote = load(target)
-    server.failures = [(Status.RESOURCE_EXHAUSTED, text)]
+    server.failures = [(Status.RESOURCE_EXHAUSTED, text)] * 3
 
     with pytest.raises(ServableError) as error:
         remote.predict(ROW)

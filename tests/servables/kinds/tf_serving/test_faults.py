@@ -35,7 +35,7 @@ def test_a_call_without_room_is_halved_and_a_row_waits(tmp_path: Path) -> None:
         remote = load_remote("tf_serving", tmp_path, target=target)
         model.failures = [Status.RESOURCE_EXHAUSTED]
         assert remote.predict(X)["y"].tolist() == [[3, 4], [5, 6]]
-        model.failures = [Status.RESOURCE_EXHAUSTED]
+        model.failures = [Status.RESOURCE_EXHAUSTED] * 3
         with pytest.raises(UnavailableError, match="RESOURCE_EXHAUSTED: as told"):
             remote.predict(ROW)
         remote.close()
