@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from topicserve.wire.bodies.registry import Bodies
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.headers import ServableSpec
+from topicserve.wire.headers import HeaderReader, ServableSpec
 from topicserve.wire.input_record import InputReader, decode_input
 from topicserve.wire.json_codec.body import Form
 from topicserve.wire.kafka_record import KafkaRecord
@@ -63,6 +64,18 @@ def test_records_in_turn_are_read_as_each_by_a_fresh_reader(
         record = replace(record, headers=[*others[:id_at], *own_id, *others[id_at:]])
 
         assert _outcome(record, reader) == _outcome(record, InputReader())
+
+
+def test_few_servables_envelopes_are_looked_at_one_by_one() -> None:
+    """Producers choose the names, so they choose how many there are."""
+    reader = HeaderReader(Bodies().find)
+
+    for number in [*range(300), *range(300)]:
+        record = a_record(ce_source=None, ce_servable=b"s%d" % number, own=b"")
+        first, record_id, *rest = record.headers
+        reader.read([first, record_id, ("ce_source", b"/tests"), *rest[:-1]])
+
+    assert 0 < len(reader._recent) <= 128
 
 
 def _outcome(record: KafkaRecord, reader: InputReader) -> object:

@@ -37,7 +37,8 @@ from topicserve.wire.record_id import TO_UUID_SHAPE, UUID_SHAPE, WANTED, canonic
 from topicserve.wire.rfc3339 import read_time
 
 _REMEMBERED_ENVELOPES = 1024
-# As many are looked at one by one: of servables that take turns, or of several producers.
+# Of so many servables as many are looked at one by one: of several producers, or versions in turn.
+_RECENT_SERVABLES = 128
 _RECENT_ENVELOPES = 8
 _REMEMBERED_BYTES = 4096
 # What a header takes in memory besides its text: a tuple, a str and a bytes object.
@@ -91,7 +92,9 @@ _KINDS = {
 }
 
 # Where the producer library puts the id: where it stands there, the rest is compared as a whole.
-_ID_AT = 1
+ID_AT = 1
+# Where it puts the servable: what stands there tells with what the rest is to be compared.
+SERVABLE_AT = 4
 
 _TWICE = "is there twice, with different values"
 
@@ -106,25 +109,32 @@ class HeaderReader:
         self.limits = limits
         self._find_codec = find_codec
         self._envelopes: dict[tuple[tuple[str, bytes | None], ...], tuple[Envelope, int]] = {}
-        # The last few envelopes, each with the header before the id, those behind it and their
-        # bytes: producers repeat them, and to compare costs a fraction of what to hash does.
-        self._recent: list[tuple[Envelope, tuple[str, bytes | None], Headers, int]] = []
+        # The last few envelopes by servable, each with the header before the id, those behind it
+        # and their bytes: producers repeat them, and to compare costs a fraction of what to hash
+        # all of them does.
+        self._recent: dict[
+            bytes | None, list[tuple[Envelope, tuple[str, bytes | None], Headers, int]]
+        ] = {}
 
     def read(self, headers: Headers) -> InputHeaders:
         """Return the headers' meaning, or raise InvalidRecordError naming the header at fault."""
-        if len(headers) <= _ID_AT or headers[_ID_AT][0] != ID:
+        if len(headers) <= ID_AT or headers[ID_AT][0] != ID:
             return self._read_one_by_one(headers)
-        own_first, own_rest = headers[0], headers[_ID_AT + 1 :]
-        for envelope, first, rest, size in self._recent:
+        own_first, own_rest = headers[0], headers[ID_AT + 1 :]
+        servable = headers[SERVABLE_AT][1] if len(headers) > SERVABLE_AT else None
+        for envelope, first, rest, size in self._recent.get(servable, ()):
             if own_rest == rest and own_first == first:
-                return read_id(headers[_ID_AT][1]), envelope, None, (), size
+                return read_id(headers[ID_AT][1]), envelope, None, (), size
         # Known only where all the rest is of the kind that is repeated: there is nothing else.
         known = self._envelopes.get((own_first, *own_rest))
         if known is None:
             return self._read_one_by_one(headers)
-        self._recent.insert(0, (known[0], own_first, own_rest, known[1]))
-        del self._recent[_RECENT_ENVELOPES:]
-        return read_id(headers[_ID_AT][1]), known[0], None, (), known[1]
+        if servable not in self._recent and len(self._recent) >= _RECENT_SERVABLES:
+            self._recent.clear()
+        recent = self._recent.setdefault(servable, [])
+        recent.insert(0, (known[0], own_first, own_rest, known[1]))
+        del recent[_RECENT_ENVELOPES:]
+        return read_id(headers[ID_AT][1]), known[0], None, (), known[1]
 
     def _read_one_by_one(self, headers: Headers) -> InputHeaders:
         self._check_count(headers)
