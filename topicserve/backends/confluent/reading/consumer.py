@@ -22,6 +22,7 @@ from topicserve.backends.confluent.reading.partitions import (
     raise_for_partitions,
     theirs_of,
 )
+from topicserve.backends.confluent.reading.repeated_headers import RepeatedHeaders
 from topicserve.backends.confluent.reading.seeks import RETRY_SECONDS, Seeks
 from topicserve.backends.confluent.reading.stalls import StallWatch
 from topicserve.backends.confluent.reading.topics import FoundTopics
@@ -72,6 +73,7 @@ class ConfluentConsumer:
         self._assigned, self._paused = self._partitions.assigned, self._partitions.paused
         self._ends, self._unread = self._partitions.ends, self._partitions.unread
         self._calls = BoundedCalls("confluent-consumer")
+        self._repeated = RepeatedHeaders()
         self._seeks = Seeks(self._client)
         self._corrupt = CorruptBatches(self._seeks.seek, self._partitions.log_end)
         self._detours = None
@@ -235,7 +237,7 @@ class ConfluentConsumer:
         rest.insert(0, first)
         if self._seeks:
             rest = self._seeks.filter(rest)
-        records = records_of(self._corrupt.filter(rest), self._event)
+        records = records_of(self._corrupt.filter(rest), self._event, self._repeated)
         if records and (self._ends or self._unread):
             self._partitions.note_read(records)
             if len(records) != len(rest):

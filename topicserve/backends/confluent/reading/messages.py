@@ -4,39 +4,57 @@ from collections.abc import Callable
 from operator import length_hint
 from typing import Any
 
+from topicserve.backends.confluent.reading.repeated_headers import BEHIND_ID, RepeatedHeaders
 from topicserve.wire.dead_letter import TRUNCATED_HEADER
+from topicserve.wire.headers import SERVABLE_AT
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition, UnreadableHeaders
 
 
-def records_of(messages: list[Any], take_event: Callable[[Any], bool]) -> list[KafkaRecord]:
-    """Return the records among messages.
+def records_of(
+    messages: list[Any], take_event: Callable[[Any], bool], repeated: RepeatedHeaders
+) -> list[KafkaRecord]:
+    """Return the records among messages; headers are those of `repeated` where they are equal.
 
     `take_event` is called with each message that is none, and returns False.
     """
     records: list[KafkaRecord] = []
+    repeated.begin()
+    known_for, topic = repeated.known.get, ""
     while True:
         following = iter(messages)
         try:
-            return records + [
-                KafkaRecord(
-                    message.topic(),
-                    message.partition(),
-                    message.offset(),
-                    message.timestamp()[1],
-                    message.key(),
-                    message.value(),
-                    message.headers() or (),
+            for message in following:
+                if message.error() is not None and not take_event(message):
+                    continue
+                headers: Any = message.headers() or ()
+                if len(headers) > SERVABLE_AT:
+                    known = known_for(headers[SERVABLE_AT][1])
+                    if known is None or headers[0] != known[0] or headers[BEHIND_ID] != known[1]:
+                        repeated.note(headers)
+                    else:  # equal, and the copies are let go at once
+                        headers[0], headers[BEHIND_ID] = known
+                own_topic = message.topic()
+                if own_topic != topic:
+                    topic = own_topic
+                records.append(
+                    KafkaRecord(
+                        topic,
+                        message.partition(),
+                        message.offset(),
+                        message.timestamp()[1],
+                        message.key(),
+                        message.value(),
+                        headers,
+                    )
                 )
-                for message in following
-                if message.error() is None or take_event(message)
-            ]
         except SystemError:
             # What confluent-kafka raises for a header name that is not UTF-8, once: asked
             # again it says that there are no headers. All of them are lost.
             failed = len(messages) - length_hint(following) - 1
-        records += records_of(messages[:failed], take_event)
-        records.append(_unreadable(messages[failed]))
-        messages = messages[failed + 1 :]
+            records.append(_unreadable(messages[failed]))
+            messages = messages[failed + 1 :]
+        else:
+            return records
 
 
 def partition_of(message: Any) -> TopicPartition:
