@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.support.stages.records import a_kafka_record
 from topicserve.wire.kafka_record import TopicPartition
 from topicserve.worker.offsets.assignment import MAX_GAPS, PartitionAssignment
-from topicserve.worker.offsets.tracker import OffsetTracker
+from topicserve.worker.offsets.tracker import KEPT_BYTES, KEPT_RECORDS, OffsetTracker
 from topicserve.worker.stages.request import Polled
 
 PARTITION = TopicPartition("in", 0)
@@ -40,6 +40,48 @@ def test_the_next_offset_is_the_end_of_the_unbroken_finished_run(data: st.DataOb
         unfinished = [other for other in offsets if other not in order[:count]]
         before_the_gap = [o for o in offsets if not unfinished or o < unfinished[0]]
         assert assignment.next_offset == (before_the_gap[-1] + 1 if before_the_gap else None)
+
+
+class Item:
+    """A tracked record that notes when it is let go."""
+
+    def __init__(self, polled: Polled, size_bytes: int, let_go: list[int]) -> None:
+        self.record, self.assignment = polled.record, polled.assignment
+        self.size_bytes = size_bytes
+        self._let_go = let_go
+
+    def __del__(self) -> None:
+        self._let_go.append(self.record.offset)
+
+
+def finish_in_turns(offsets: int, size_bytes: int = 10) -> list[list[int]]:
+    """Finish every other record and then the rest; return what was let go after each."""
+    tracker = OffsetTracker()
+    tracker.assign([PARTITION])
+    let_go: list[int] = []
+    polled = track(tracker, list(range(offsets)))
+    seen = []
+    for start in (1, 0):
+        tracker.finish([Item(one, size_bytes, let_go) for one in polled[start::2]])
+        seen.append(list(let_go))
+    return seen
+
+
+def test_records_are_let_go_in_the_order_of_their_offsets() -> None:
+    """Also where they are finished in another one; those of the last call when it returns."""
+    first, then = finish_in_turns(8)
+
+    assert first == []
+    assert sorted(then) == list(range(8))
+    kept = [offset for offset in then if offset % 2]
+    assert kept in ([1, 3, 5, 7], [7, 5, 3, 1])  # CPython lets go of a list from its end
+
+
+def test_few_records_are_kept_and_small_ones_alone() -> None:
+    """A record that stays in progress must not hold on to all that come after it."""
+    assert sorted(finish_in_turns(8, size_bytes=KEPT_BYTES + 1)[0]) == [1, 3, 5, 7]
+    assert len(finish_in_turns(2 * KEPT_RECORDS)[0]) == 0
+    assert len(finish_in_turns(2 * KEPT_RECORDS + 2)[0]) == KEPT_RECORDS + 1
 
 
 def test_nothing_is_committable_twice() -> None:

@@ -72,7 +72,7 @@ class PartitionAssignment:
         self.last_timestamp_ms = -1
         """The timestamp of the last record polled; -1 where there is none."""
         self._pending: deque[int] = deque()
-        self._finished: set[int] = set()
+        self._finished: dict[int, object] = {}
         # Offsets and timestamps of some pending records, the oldest first: about one a second.
         self._timestamps: deque[tuple[int, int]] = deque()
         self._passed: int | None = None
@@ -145,21 +145,32 @@ class PartitionAssignment:
             return None
         return Gap(self.partition, expected, offset)
 
-    def finish(self, offsets: Iterable[int]) -> None:
-        """Move `next_offset` to the end of the unbroken finished run."""
+    def finish(
+        self, offsets: Sequence[int], kept: Iterable[object] = (), most: int = 0
+    ) -> list[object]:
+        """Move `next_offset` to the end of the unbroken finished run.
+
+        `kept` has what is kept of each record until all before it are finished, and is returned
+        then, in the order of the offsets. It is not kept where there would be more than `most`.
+        """
         # A gap is a record still in progress. Committing past it would lose that record if the
         # worker died now, so everything behind the gap must wait.
         finished, pending = self._finished, self._pending
-        finished.update(offsets)
+        if len(finished) + len(offsets) > most:
+            finished.update(dict.fromkeys(offsets))
+        else:
+            finished.update(zip(offsets, kept, strict=True))
+        let_go = []
         while pending and pending[0] in finished:
             offset = pending.popleft()
-            finished.discard(offset)
+            let_go.append(finished.pop(offset))
             self.next_offset = offset + 1
         marks = self._timestamps
         if not pending:
             marks.clear()
         while len(marks) > 1 and marks[1][0] <= pending[0]:
             marks.popleft()
+        return let_go
 
     @property
     def to_commit(self) -> OffsetAndMetadata | None:
