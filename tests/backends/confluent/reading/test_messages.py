@@ -13,7 +13,7 @@ UNREADABLE: Headers = [("unreadable", None)]
 
 
 class Message:
-    """What confluent-kafka hands over: headers are made anew for each, and asked for but once."""
+    """What confluent-kafka hands over: headers are made for each, and asked for once."""
 
     def __init__(self, offset: int, headers: Headers, error: object = None) -> None:
         self._offset = offset
