@@ -3,6 +3,7 @@
 from random import Random
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
@@ -118,6 +119,27 @@ def test_a_batch_ends_before_the_record_that_is_not_answered(error: ServableErro
     assert found[ids[1]][0] is Reason.INVALID_INPUT
     with pytest.raises(ServableUnavailableError):
         outcomes_of(predictor, requests[2:])
+
+
+class CostlyRemote(Remote):
+    """A remote servable of which each row of 50 takes more than a call may have."""
+
+    def row_costs(self, inputs: Columns, signature_name: str) -> Any:  # noqa: ARG002
+        return np.where(inputs["x"].ravel() == 50, 3.0, 0.0)
+
+
+def test_a_record_that_is_refused_for_its_cost_has_its_outcome_there_too() -> None:
+    """In front of the one that is not answered, or else with the next batch."""
+    remote = Worker(WHOLE)
+    remote.server.fails_on = {3: NO_ROOM}
+    costly = [a_request([50, 50], rows=2, form=Form.INSTANCES) for _ in range(2)]
+    requests = [a_request([number], form=Form.INSTANCES) for number in (1, 3, 4)]
+    predictor = a_predictor(CostlyRemote(remote, WHOLE))
+
+    found = outcomes_of(predictor, [requests[0], costly[0], requests[1], costly[1], requests[2]])
+
+    assert sorted(found) == sorted(one.input.record_id for one in (requests[0], costly[0]))
+    assert found[costly[0].input.record_id][0] is Reason.INVALID_INPUT
 
 
 def test_a_batch_without_an_answer_waits_as_a_whole() -> None:

@@ -88,7 +88,7 @@ class Calls:
         predicted = BatchPrediction(route.servable, handle.id.version, name, [], [])
         alone = self._tries.of(requests) if self._tries else {}
         shared = [one for one in requests if id(one) not in alone] if alone else requests
-        started = self._clock()
+        given, started = requests, self._clock()
         if shared:
             feeds, predicted.rejections = self._feeds(servable, name, shared)
             costs = costs_of(servable, handle.id, name, feeds) if may_leave else None
@@ -107,7 +107,7 @@ class Calls:
                     company = self._company.of(handle.servable, handle.id, name, feed.signature)
                     self._predict_feed(servable, feed, predicted, company)
             except ServableUnavailableError:
-                if alone or not may_leave or not predicted.keep_first(requests):
+                if alone or not may_leave or not predicted.keep_first(given):
                     raise
         for request in requests if alone else ():
             if id(request) in alone:
