@@ -37,12 +37,16 @@ def run(name: str, *words: str, **environment: str) -> list[str]:
     return sorted(done.stdout.splitlines())
 
 
-def test_a_producer_without_our_code_is_answered_to_a_reader_on_asyncio(stack: Stack) -> None:
+def test_a_producer_without_our_code_is_answered_to_a_reader_on_asyncio(
+    servers: Stack, serve_capitals: Callable[[str, str], None]
+) -> None:
     """With the metadata that the producer stored, and committed for the group."""
-    published = run("plain_producer.py", stack.bootstrap_servers, stack.redis_url, INPUT)
-    read = (stack.bootstrap_servers, OUTPUT, "readers")
+    serve_capitals("plain-records", "plain-results")
+    publish = ("plain_producer.py", servers.bootstrap_servers, servers.redis_url, "plain-records")
+    published = run(*publish)
+    read = (servers.bootstrap_servers, "plain-results", "readers")
     results = run("asyncio_reader.py", *read, "3")
-    run("plain_producer.py", stack.bootstrap_servers, stack.redis_url, INPUT)
+    run(*publish)
 
     assert len(published) == 3
     assert results == [

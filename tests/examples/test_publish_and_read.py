@@ -44,18 +44,21 @@ def test_the_example_publishes_and_reads(stack: Stack) -> None:
     ]
 
 
-def test_a_file_is_published_and_its_results_are_printed(stack: Stack) -> None:
+def test_a_file_is_published_and_its_results_are_printed(
+    servers: Stack, serve_capitals: Callable[[str, str], None]
+) -> None:
     """From the command line alone, with the group's offsets kept from one call to the next."""
-    servers = ("--bootstrap-servers", stack.bootstrap_servers)
-    publish = (*TOPICSERVE, "publish", "deploy/compose/records.jsonl", "--topic=records")
-    read = (*TOPICSERVE, "results", "--topic=results", "--group=readers", "--follow", *servers)
-    earlier = run(*read, "--limit=3")
+    serve_capitals("file-records", "file-results")
+    kafka = ("--bootstrap-servers", servers.bootstrap_servers)
+    publish = (*TOPICSERVE, "publish", "deploy/compose/records.jsonl", "--topic=file-records")
+    read = (*TOPICSERVE, "results", "--topic=file-results", "--group=readers", "--follow", *kafka)
 
-    run(*publish, "--servable=capitals", *servers, "--redis-url", stack.redis_url)
-    lines = run(*read, "--limit=12").splitlines()
+    run(*publish, "--servable=capitals", *kafka, "--redis-url", servers.redis_url)
+    earlier = run(*read, "--limit=3").splitlines()
+    later = run(*read, "--limit=9").splitlines()
 
-    assert len(earlier.splitlines()) == 3
-    results = [orjson.loads(line) for line in lines]
+    assert (len(earlier), len(later)) == (3, 9)
+    results = [orjson.loads(line) for line in (*earlier, *later)]
     assert {result["metadata"]["row"]: result["prediction"] for result in results}[3] == "Lima"
     assert sorted(result["metadata"]["row"] for result in results) == list(range(12))
 

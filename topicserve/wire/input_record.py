@@ -81,13 +81,12 @@ class InputReader:
         self.layouts = RequestLayouts()
 
 
-_default_reader = InputReader()
-
-
-def decode_input(record: KafkaRecord, reader: InputReader = _default_reader) -> InputRecord:
+def decode_input(record: KafkaRecord, reader: InputReader | None = None) -> InputRecord:
     """Return what a record asks for, or raise InvalidRecordError with the field at fault.
 
-    The content may not yet be looked at: `payload` does, or what reads many at once.
+    The content may not yet be looked at: `payload` does, or what reads many at once. Who decodes
+    many gives a `reader`.
     """
+    reader = reader or InputReader()
     headers = reader.read_headers(record.headers)
     return headers[1].codec.decode(headers, record.value, reader)
