@@ -40,6 +40,24 @@ def test_a_place_that_something_else_has_refuses(tmp_path: Path, name: str) -> N
         write_body(a_place(f"file://{tmp_path}/results"), BODY)
 
 
+def test_a_topic_that_is_a_link_out_of_its_prefix_refuses(tmp_path: Path) -> None:
+    """No reader follows it; one to another place under the prefix is a directory like any other."""
+    results, elsewhere = tmp_path / "results", tmp_path / "elsewhere"
+    for directory in (results / "other", elsewhere):
+        directory.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(results)
+
+    (results / "out").symlink_to(elsewhere)
+    with pytest.raises(StoreRefusedError, match=r"a link out of .*/results, which no reader"):
+        write_body(a_place(f"file://{results}"), BODY)
+    assert not any(elsewhere.iterdir())
+
+    (results / "out").unlink()
+    (results / "out").symlink_to(results / "other")
+    write_body(a_place(f"file://{tmp_path}/link"), BODY)
+    assert (results / "other/a").read_bytes() == BODY
+
+
 class Buckets(fsspec.AbstractFileSystem):  # type: ignore[misc]
     """An object store, or one with directories, that only takes objects."""
 

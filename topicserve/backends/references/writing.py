@@ -24,7 +24,7 @@ def write_body(location: Location, body: bytes) -> None:
     """
     try:
         if location.scheme == FILE:
-            _write_file(Path(location.path), body)
+            _write_file(location, body)
         else:
             _write_object(location, body)
     except Exception as error:  # each file system raises what its client does
@@ -88,8 +88,12 @@ def _write_object(location: Location, body: bytes) -> None:
         files.pipe_file(path, body)
 
 
-def _write_file(path: Path, body: bytes) -> None:
+def _write_file(location: Location, body: bytes) -> None:
+    path = Path(location.path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    root = path.parent if location.prefix is None else Path(location.prefix.path)
+    if not path.parent.resolve().is_relative_to(root.resolve()):
+        raise PermissionError(f"{path.parent} is a link out of {root}, which no reader follows")
     # Two threads may write the same: each has a file of its own until it is whole.
     unfinished = path.with_name(f".{path.name[:200]}.{os.getpid()}-{threading.get_ident()}")
     try:

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -199,3 +199,41 @@ def test_a_png_that_ends_in_black_is_decoded() -> None:
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
         black = encoded(Image.new(mode, (700, 500)), "png")
         assert not pixels_of(black, size=[5, 7]).any()
+
+
+def a_transparent_png(depth: int, channels: int, values: Sequence[int], transparent: int) -> bytes:
+    """Return a PNG of one row, whose pixels are these in each channel; one of them is no more."""
+    bits = "".join(f"{value:0{depth}b}" * channels for value in values)
+    bits += "0" * (-len(bits) % 8)
+    row = b"\0" + int(bits, 2).to_bytes(len(bits) // 8)
+    header = struct.pack(">IIBBBBB", len(values), 1, depth, {1: 0, 3: 2}[channels], 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"tRNS", struct.pack(">H", transparent) * channels)]
+    chunks += [(b"IDAT", zlib.compress(row)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks)
+
+
+@given(st.data())
+@pytest.mark.parametrize(("depth", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3)])
+def test_the_transparent_colour_of_a_png_is_that_of_its_pixels(
+    depth: int, channels: int, data: st.DataObject
+) -> None:
+    """Pillow, which is used here too, compares it with pixels that are of 8 bits by then."""
+    values = data.draw(st.lists(st.integers(0, 2**depth - 1), min_size=1, max_size=9))
+    transparent = data.draw(st.sampled_from(values) | st.integers(0, 2**depth - 1))
+    png = a_transparent_png(depth, channels, values, transparent)
+
+    pixels = pixels_of(png, size=[1, len(values)], channels=4)
+
+    alphas = [0 if value == transparent else 255 for value in values]
+    greys = [value * 255 // (2**depth - 1) if depth < 16 else value >> 8 for value in values]
+    assert pixels[0].tolist() == [[g, g, g, a] for g, a in zip(greys, alphas, strict=True)]
+    assert pixels_of(png, size=[1, len(values)])[0].tolist() == [[grey] * 3 for grey in greys]
+
+
+def test_a_transparent_colour_of_which_no_pixel_is_known_is_refused() -> None:
+    """Pillow keeps 8 bits of such pixels; without alpha they are all that is wanted."""
+    png = a_transparent_png(16, 3, [0x1234], 0x1234)
+
+    with pytest.raises(InvalidArgumentError, match="give it an alpha channel"):
+        pixels_of(png, size=[1, 1], channels=4)
+    assert pixels_of(png, size=[1, 1]).tolist() == [[[0x12] * 3]]

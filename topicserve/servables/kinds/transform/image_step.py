@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from topicserve.errors import error_text
 from topicserve.servables.core.errors import InvalidArgumentError
 from topicserve.servables.kinds.servable import TensorSpec
-from topicserve.servables.kinds.transform.png_data import missing_of
+from topicserve.servables.kinds.transform.png_data import correct_transparency, missing_of
 from topicserve.servables.kinds.transform.step import FLOAT32, Array, OneColumnStep
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class DecodeImage(OneColumnStep, frozen=True, kw_only=True, tag="decode_image"):
         try:
             with pillow.open(BytesIO(data), formats=self._known_formats) as image:
                 self._check(image, data)
-                pixels = self._pixels(image)
+                pixels = self._pixels(image, data)
                 if image.format == "PNG" and _may_lack(image, data) and (lacks := missing_of(data)):
                     raise InvalidArgumentError(f"a PNG lacks {lacks}")
                 return pixels
@@ -127,12 +127,18 @@ class DecodeImage(OneColumnStep, frozen=True, kw_only=True, tag="decode_image"):
         if image.mode not in _READABLE and not image.mode.startswith(_DEEP):
             raise InvalidArgumentError(f"an image has pixels of the mode {image.mode}")
 
-    def _pixels(self, image: "Image") -> Array:
+    def _pixels(self, image: "Image", data: bytes) -> Array:
         pillow = _pillow()
         turns = _load(image, upright=self.orient)
+        if image.format == "PNG" and self.channels == len("RGBA"):
+            correct_transparency(image, data)
         if image.mode.startswith(_DEEP):
             deep = np.asarray(image).astype(np.uint16)
+            transparent = deep == image.info.get("transparency", -1)
             image = pillow.fromarray((deep >> 8).astype(np.uint8))
+            if transparent.any():
+                image = image.convert("LA")
+                image.putalpha(pillow.fromarray(np.where(transparent, 0, 255).astype(np.uint8)))
         elif image.mode in ("P", "PA"):
             image = image.convert("RGBA")  # its transparency may be said in ways that others lack
         if image.mode != _MODES[self.channels]:

@@ -1,12 +1,21 @@
-"""Whether a PNG has the pixels that its header declares (PNG, third edition, sections 7.2, 8.1).
+"""What Pillow reads of a PNG otherwise than it is written (PNG, third edition).
 
-Pillow answers with rows of zeros where the compressed data end early in good order.
+It answers with rows of zeros where the compressed data end early in good order (7.2, 8.1), and
+compares the colour that is transparent with pixels of another depth (11.3.1).
 """
 
 import zlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from topicserve.servables.core.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _SIGNATURE_BYTES = 8
+_DEPTH_AT, _KIND_AT = 24, 25
+_GREY, _COLOURS = 0, 2
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PALETTE = 3
 # Of each pass of an interlaced image (Adam7): its first pixel and how far apart its pixels are,
@@ -44,6 +53,26 @@ def missing_of(png: bytes) -> str:
         elif inflate.unused_data or left < _raw_bytes(header):
             break  # what comes behind is not this image's
     return "some of its rows"
+
+
+def correct_transparency(image: "Image", png: bytes) -> None:
+    """Make the colour that is transparent one of the pixels that Pillow has decoded.
+
+    Raises InvalidArgumentError for three colours of 16 bits: of their pixels 8 bits are left.
+    """
+    transparent = image.info.get("transparency")
+    depth, kind = png[_DEPTH_AT], png[_KIND_AT]
+    if transparent is None or kind not in (_GREY, _COLOURS):
+        return
+    most = (1 << depth) - 1
+    if kind == _COLOURS:
+        if depth > 8:
+            raise InvalidArgumentError(
+                "a PNG has a transparent colour of 3 x 16 bits; give it an alpha channel"
+            )
+        image.info["transparency"] = tuple(value & most for value in transparent)
+    elif 1 < depth < 16:
+        image.info["transparency"] = (transparent & most) * (255 // most)
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, memoryview]]:
