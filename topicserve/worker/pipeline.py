@@ -45,16 +45,16 @@ class Pipeline:
         self._config = environment.config
         self._metrics = environment.metrics
         self._fatal = environment.fatal
+        self._stop_time = environment.stop_time
         self._clock = environment.clock
         self._garbage = IdleCollector(environment.clock)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Serve until asked to stop, then finish what is in progress. Raises what made it fail."""
         threads = self._start_batch_threads()
-        if self._intake.asker is not None:
-            self._intake.asker.is_stopping = stop
+        self._stop_time.is_asked = stop
         self._intake.consumer.subscribe(self._config.topics.input, self._intake.rebalance)
-        while not stop() and self._fatal.error is None:
+        while not self._stop_time.begun() and self._fatal.error is None:
             self._poll()
         if self._fatal.error is None:
             self._finish(threads)
@@ -215,10 +215,7 @@ class Pipeline:
         oversight, delivery = self._oversight, self._output.delivery
         is_paused = oversight.breaker.open
         # What an open breaker holds back is never finished.
-        seconds = 0.0 if is_paused else self._config.delivery.shutdown_timeout_seconds
-        asker = self._intake.asker
-        if asker is not None and asker.stopping_since is not None:  # a part of it is over
-            seconds = max(asker.stopping_since + seconds - self._clock(), 0.0)
+        seconds = 0.0 if is_paused else self._stop_time.left_seconds
         deadline = self._clock() + seconds
         oversight.is_draining = True
         self._inference.batcher.close()

@@ -9,7 +9,6 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +117,6 @@ class WorkerService:
         self._guard = swap_guard(config, self._metrics)
         self._tracing = Tracing(self._environment, tracer_provider)
         self._inference: Inference | None = None
-        self._stopping_since: float | None = None
 
     def run(self, stop: threading.Event, on_ready: Callable[[str], None]) -> int:
         """Serve until `stop` is set; return the exit code.
@@ -193,23 +191,9 @@ class WorkerService:
         gc.freeze()  # what is loaded by now stays; collections need not look at it again
         gc.set_threshold(*GC_THRESHOLD)
         try:
-            return exit_code_of(lambda: pipeline.run(partial(self._is_stopping, stop)))
+            return exit_code_of(lambda: pipeline.run(stop.is_set))
         finally:
             stop.set()  # whatever ended it: what follows is the stop, which has its time
-
-    def _is_stopping(self, stop: threading.Event) -> bool:
-        """Return whether to stop; the time of a stop runs from the first look that sees it."""
-        if not stop.is_set():
-            return False
-        if self._stopping_since is None:
-            self._stopping_since = self._environment.clock()
-        return True
-
-    def _left_seconds(self) -> float:
-        """Return what is left of the time that a stop may take."""
-        now, seconds = self._environment.clock(), self._config.delivery.shutdown_timeout_seconds
-        since = now if self._stopping_since is None else self._stopping_since
-        return max(since + seconds - now, 0.0)
 
     def _open_stages(self, core: ServerCore, opened: ExitStack) -> Stages:
         metadata = self._config.metadata
@@ -278,7 +262,8 @@ class WorkerService:
             self._metrics,
         )
         shadow.start()
-        opened.callback(lambda: shadow.close(min(self._left_seconds(), CLOSE_TIMEOUT_SECONDS)))
+        stop_time = self._environment.stop_time
+        opened.callback(lambda: shadow.close(min(stop_time.left_seconds, CLOSE_TIMEOUT_SECONDS)))
         return shadow
 
     def _open_core(self, opened: ExitStack) -> ServerCore:

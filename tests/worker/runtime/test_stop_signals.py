@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
+from tests.support.stages.records import ManualClock
 from topicserve.exit_codes import EXIT_INTERRUPTED
-from topicserve.worker.runtime.stop_signals import stop_at_end_of, stop_signals
+from topicserve.worker.runtime.stop_signals import StopTime, stop_at_end_of, stop_signals
 
 LIMIT_SECONDS = 10
 
@@ -20,6 +21,22 @@ class Exit:
     def __call__(self, code: int) -> None:
         self.code = code
         self.called.set()
+
+
+def test_the_time_of_a_stop_runs_from_the_first_look_that_sees_it() -> None:
+    """It is never less than nothing, and a stop that was seen is not taken back."""
+    clock = ManualClock()
+    stop_time = StopTime(30.0, clock)
+
+    assert (stop_time.begun(), stop_time.left_seconds) == (False, 30.0)
+    stop_time.is_asked = lambda: True
+    clock.advance(5.0)
+    assert (stop_time.begun(), stop_time.left_seconds) == (True, 30.0)
+    stop_time.is_asked = lambda: False
+    clock.advance(20.0)
+    assert (stop_time.begun(), stop_time.left_seconds) == (True, 10.0)
+    clock.advance(20.0)
+    assert stop_time.left_seconds == 0.0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

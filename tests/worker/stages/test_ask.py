@@ -155,8 +155,9 @@ def test_a_stop_waits_for_bodies_no_longer_than_it_may() -> None:
     over = threading.Event()
 
     def hang(_: bytes) -> Asked:
-        asking.asker.is_stopping = lambda: True
-        while asking.asker.stopping_since is None and not over.wait(0.01):
+        stop_time = asking.environment.stop_time
+        stop_time.is_asked = lambda: True
+        while not stop_time.begun() and not over.wait(0.01):
             pass
         asking.clock.advance(asking.environment.config.delivery.shutdown_timeout_seconds)
         over.wait(120)
@@ -174,7 +175,7 @@ def test_a_stop_waits_for_bodies_no_longer_than_it_may() -> None:
 def test_a_stop_that_has_time_has_bodies_answer() -> None:
     """It finishes what was polled."""
     asking = Asking(asked_for)
-    asking.asker.is_stopping = lambda: True
+    asking.environment.stop_time.is_asked = lambda: True
 
     asking.asker.add(asking.requests(b"words", b"json"), [], 0)
 

@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT: the first asks for a clean end, the second ends the process at once.
 
-For the commands `worker` (and its supervisor) and `replay`, whose main threads set it up.
+For the commands `worker` (and its supervisor) and `replay`, whose main threads set it up. A clean
+end has its time: `StopTime`.
 """
 
 import os
@@ -15,6 +16,33 @@ from topicserve.exit_codes import EXIT_INTERRUPTED
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A worker that still starts has polled nothing, so it has nothing to finish.
 START_STOP_SECONDS = 5.0
+
+
+class StopTime:
+    """When a worker's stop began, and what is left of the time that it may take.
+
+    The polling thread looks whether it has begun; any thread may ask what is left.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self.is_asked: Callable[[], bool] = lambda: False
+        """Whether the worker is to stop."""
+        self._seconds = seconds
+        self._clock = clock
+        self._since: float | None = None
+
+    def begun(self) -> bool:
+        """Return whether to stop; the time runs from the first look that sees it."""
+        if self._since is None and self.is_asked():
+            self._since = self._clock()
+        return self._since is not None
+
+    @property
+    def left_seconds(self) -> float:
+        """Return what is left, all of it before the stop has begun."""
+        if self._since is None:
+            return self._seconds
+        return max(self._since + self._seconds - self._clock(), 0.0)
 
 
 @contextmanager

@@ -29,10 +29,9 @@ class BodyAsker:
     def __init__(
         self, environment: Environment, tracker: OffsetTracker, gate: Gathers, decoder: Decoder
     ) -> None:
-        delivery = environment.config.delivery
-        self._timeout_seconds = delivery.predict_timeout_seconds
-        self._stop_seconds = delivery.shutdown_timeout_seconds
+        self._timeout_seconds = environment.config.delivery.predict_timeout_seconds
         self._fatal = environment.fatal
+        self._stop_time = environment.stop_time
         self._clock = environment.clock
         self._tracker = tracker
         self._gate = gate
@@ -42,9 +41,6 @@ class BodyAsker:
         """Called for each suspected record that is given up unpredicted."""
         self.on_hang: Callable[[Request], None] = lambda _: None
         """Called for a record whose body does not return: it ends the worker."""
-        self.is_stopping: Callable[[], bool] = lambda: False
-        self.stopping_since: float | None = None
-        """When a stop was seen while bodies were asked: its time runs from then on."""
         self._gave_up = False
         self._waiting: queue.SimpleQueue[_Asking] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -99,10 +95,7 @@ class BodyAsker:
 
     def _has_stopped(self) -> bool:
         """Return whether a stop has waited for bodies for as long as it may."""
-        if self.stopping_since is None and self.is_stopping():
-            self.stopping_since = self._clock()
-        since = self.stopping_since
-        return since is not None and self._clock() - since >= self._stop_seconds
+        return self._stop_time.begun() and not self._stop_time.left_seconds
 
     def _run(self) -> None:
         try:
