@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from topicserve.wire.bodies.codec import BodyCodec
-from topicserve.wire.bodies.registry import Bodies
+from topicserve.wire.bodies.registry import SHIPPED_BODIES, Bodies
 from topicserve.wire.bodies.value_rows import ValueRows
 from topicserve.wire.headers import HeaderReader, ServableSpec
 from topicserve.wire.json_codec.body import Form
@@ -77,7 +77,7 @@ class InputReader:
         """`defers_asking` leaves it to the caller to ask bodies of a user's own: see `Unasked`."""
         self.limits = limits
         self.defers_asking = defers_asking
-        self.read_headers = HeaderReader((bodies or Bodies()).find, limits).read
+        self.read_headers = HeaderReader((bodies or SHIPPED_BODIES).find, limits).read
         self.layouts = RequestLayouts()
 
 

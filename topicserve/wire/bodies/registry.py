@@ -129,3 +129,7 @@ class Bodies:
         known = ", ".join(sorted({*self._codecs, *self._shipped}))
         found = None if header is None else shortened(content_type)
         raise InvalidRecordError(names.CONTENT_TYPE, f"must be one of {known}; found {found!r}")
+
+
+SHIPPED_BODIES = Bodies()
+"""Those that every worker has: to look each of them up takes milliseconds, once in a process."""
