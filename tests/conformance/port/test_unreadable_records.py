@@ -44,6 +44,25 @@ def test_a_header_name_that_is_no_utf8_spoils_no_other_record(
     assert [list(member.records[n].headers) for n in (0, 2, 5)] == [[("good", b"1")]] * 3
 
 
+@pytest.mark.parametrize("place", [0, 1, 4, 8])
+def test_such_a_name_spoils_none_of_many_records(port: Port, server: Server, place: int) -> None:
+    """Wherever it stands: Python checks less of what is called again and again, from the client."""
+    topic = port.topic(partitions=1)
+    producer = kafka.KafkaProducer(bootstrap_servers=server.bootstrap_servers, linger_ms=200)
+    good = [(f"header {number}", b"%d" % number) for number in range(8)]
+    bad = [*good[:place], (NotUtf8("bad"), b"v"), *good[place:]]
+    for number in range(600):
+        producer.send(topic, b"%d" % number, b"key", good if number % 150 else bad, 0)
+    producer.flush(30)
+    producer.close()
+
+    records = port.member(topic).read(600)
+
+    assert [int(record.value or b"") for record in records] == list(range(600))
+    assert [n for n, record in enumerate(records) if is_unreadable(record)] == [0, 150, 300, 450]
+    assert all(list(record.headers) == good for n, record in enumerate(records) if n % 150)
+
+
 def test_headers_are_kept_as_far_as_they_can_be_read(
     port: Port, server: Server, client: str
 ) -> None:
