@@ -9,7 +9,6 @@ from topicserve.wire.dead_letter import TRUNCATED_HEADER
 from topicserve.wire.headers import SERVABLE_AT
 from topicserve.wire.kafka_record import KafkaRecord, TopicPartition, UnreadableHeaders
 
-
 # For a header name that is not UTF-8, confluent-kafka returns a list with holes although it has
 # raised an error. Python checks for that only where a call goes through an object such as this: a
 # call that it has specialised takes the list, and ends the process where it meets the holes.
