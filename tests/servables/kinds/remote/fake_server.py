@@ -42,8 +42,6 @@ class Server:
         self.most: tuple[int, ServableError] = (1_000_000, NO_ROOM)
         self.is_busy: Callable[[], bool] = lambda: False
         """Whether it has no room for the next call."""
-        self.hangs_seconds = 0.0
-        """How long a call takes while it is away."""
         self.down_seconds = 0.0
         """For how long it is away after a row that it fails on."""
         self._back_at = 0.0
@@ -56,7 +54,6 @@ class Server:
         self.calls.append(rows)
         self.times.append(self._clock())
         if self.away is not None:
-            self._clock.advance(self.hangs_seconds)
             raise self.away
         if self._clock() < self._back_at:
             raise UnavailableError("server: UNAVAILABLE: connection refused")

@@ -1,7 +1,6 @@
 """Calls wait while a server is away, and become smaller while it has no room or time."""
 
 import threading
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -101,23 +100,6 @@ def test_a_server_that_is_away_is_asked_for_one_row() -> None:
     worker.process([[1], [2]])
 
     assert worker.server.calls == [[7], [1, 2], [7], [7], [7], [1], [1, 2]]
-
-
-@pytest.mark.parametrize(("seconds", "pause"), [(0.5, 0.1), (2.0, 6.1), (10.0, 30.0), (60.0, 30.0)])
-def test_a_server_that_hangs_is_seldom_asked(seconds: float, pause: float) -> None:
-    """A thread that waits for it answers no other servable meanwhile."""
-    worker = Worker()
-    worker.process([[7]])
-    worker.server.away, worker.server.hangs_seconds = LATE, seconds
-
-    with pytest.raises(TimeoutError):
-        worker.process([[1], [2]])
-
-    began = worker.server.times[1:]  # but for the one that found it
-    pauses = [later - earlier - seconds for earlier, later in pairwise(began[1:])]
-    assert pauses[0] == pytest.approx(pause, abs=0.11)
-    worker.server.away = None
-    assert worker.process([[1], [2]]) == [[2], [4]]
 
 
 def test_a_batch_that_takes_too_long_becomes_smaller(worker: Worker) -> None:

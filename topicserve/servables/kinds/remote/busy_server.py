@@ -1,4 +1,4 @@
-"""How long calls pause while a server has no room or hangs, and what is kept of a batch."""
+"""What is kept of a batch, and how long calls pause, while a server has no room for all rows."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
@@ -9,24 +9,22 @@ from topicserve.servables.kinds.remote.divided_inputs import DividedInputs, Unit
 from topicserve.servables.kinds.servable import Columns
 
 _BACKOFF = Backoff(0.1, 5.0)
-# A thread that waits for a server answers no other servable meanwhile, and results of the same
-# partitions wait for their turn.
-_LONG_SECONDS, _PAUSES_A_HANG, _MAX_HANG_PAUSE_SECONDS = 1.0, 3.0, 30.0
 # The batch comes back sooner; what does not was taken by another worker.
 _KEEP_SECONDS = 60.0
 MAX_KEPT_BYTES = 64 * 1024 * 1024
 
 
-class CallPause:
-    """A pause of all calls after an error. The caller holds a lock."""
+class RoomPause:
+    """Grows while a server has no room for any row. The caller holds a lock."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._failures = 0
         self._not_before = 0.0
         self._error: ServableError | None = None
 
     def __bool__(self) -> bool:
-        """Return whether there was a pause since the last answer."""
+        """Return whether the server had no room the last time."""
         return self._error is not None
 
     def check(self) -> None:
@@ -34,40 +32,15 @@ class CallPause:
         if self._error is not None and self._clock() < self._not_before:
             raise UnavailableError(str(self._error)) from self._error
 
-    def begin(self, seconds: float, error: ServableError) -> None:
-        """Have calls pause for so long from now on."""
-        self._not_before, self._error = self._clock() + seconds, error
-
-    def end(self) -> None:
-        """Note that the server answered."""
-        self._error = None
-
-
-class RoomPause(CallPause):
-    """Grows while a server has no room for any row."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(clock)
-        self._failures = 0
-
     def extend(self, error: ServableError) -> None:
         """Note that the server had no room for any of several rows."""
         self._failures += 1
-        self.begin(_BACKOFF.pause_seconds(self._failures), error)
+        self._error = error
+        self._not_before = self._clock() + _BACKOFF.pause_seconds(self._failures)
 
     def end(self) -> None:
-        """Note that the server answered: the next pause is short again."""
-        super().end()
-        self._failures = 0
-
-
-class HangPause(CallPause):
-    """Follows calls that took long to fail, so that most of a thread's time is left to others."""
-
-    def note(self, seconds: float, error: ServableError) -> None:
-        """Note a call that failed, and how long it took."""
-        if seconds >= _LONG_SECONDS:
-            self.begin(min(_PAUSES_A_HANG * seconds, _MAX_HANG_PAUSE_SECONDS), error)
+        """Note that the server answered."""
+        self._failures, self._error = 0, None
 
 
 class KeptAnswers:

@@ -17,7 +17,7 @@ from topicserve.servables.core.errors import (
     ServableError,
     UnavailableError,
 )
-from topicserve.servables.kinds.remote.busy_server import HangPause, KeptAnswers, RoomPause
+from topicserve.servables.kinds.remote.busy_server import KeptAnswers, RoomPause
 from topicserve.servables.kinds.remote.call_errors import CallError, kind_of
 from topicserve.servables.kinds.remote.divided_inputs import DividedInputs, Units
 from topicserve.servables.kinds.remote.failing_units import FailingUnits
@@ -78,7 +78,6 @@ class CarefulCalls:
         self._has_answered_others = False
         self._size_limit = SizeLimit(clock)
         self._room_pause = RoomPause(clock)
-        self._hang_pause = HangPause(clock)
         self._kept = KeptAnswers(clock)
         self._sample: tuple[Signature, Columns] | None = None
         self._probes = 0
@@ -106,8 +105,6 @@ class CarefulCalls:
                 if self._sample is None:
                     self._keep_sample(signature, DividedInputs(inputs, signature).row(0))
                 return columns
-        with self._lock:
-            self._hang_pause.check()
         with self._taking_turns():
             parts = DividedInputs(inputs, signature)
             return self._predict_parts(call, parts, signature, (outputs, signature))
@@ -254,11 +251,9 @@ class CarefulCalls:
             columns = parts.row(self._choose(parts.rows))
         else:
             return False
-        started = self._clock()
         try:
             call(columns)
         except ServableError as error:
-            self._note_failed_probe(self._clock() - started, error)
             if kind_of(error) is CallError.NO_ROOM:
                 raise UnavailableError(str(error)) from error
             if error.retriable:
@@ -270,13 +265,7 @@ class CarefulCalls:
             self._is_answering, self._answered_at = True, self._clock()
             self._has_answered_others |= not is_sample
             self._room_pause.end()
-            self._hang_pause.end()
         return True
-
-    def _note_failed_probe(self, seconds: float, error: ServableError) -> None:
-        with self._lock:
-            if error.retriable:
-                self._hang_pause.note(seconds, error)
 
     def _note_answer(self, parts: DividedInputs, units: Units) -> None:
         with self._lock:

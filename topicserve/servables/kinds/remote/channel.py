@@ -15,6 +15,7 @@ import grpc
 from topicserve.backoff import Backoff
 from topicserve.redact import redact, redact_address, secrets_of
 from topicserve.servables.core.errors import InvalidArgumentError, ServableError, UnavailableError
+from topicserve.servables.kinds.remote.hang_pause import HangPause
 from topicserve.servables.kinds.remote.options import RemoteOptions, TlsOptions
 from topicserve.servables.kinds.status_errors import error_of_status
 from topicserve.servables.sources.regular_files import read_regular_file
@@ -63,6 +64,7 @@ class RemoteChannel:
         self._max_attempts = options.max_attempts
         self._backoff = Backoff(options.retry_backoff_seconds, _MAX_PAUSE_SECONDS, jitter=0.5)
         self._clock = clock
+        self._hang_pause = HangPause(clock, options.timeout_seconds)
         self._is_closed = threading.Event()
         self._pause = pause or self._is_closed.wait
         self._channel = _open(options)
@@ -89,13 +91,17 @@ class RemoteChannel:
         Not by gRPC's own retries: a call whose pause ends too early for it hangs to its deadline
         (grpc/grpc#41036; with pauses of 1 ms every second call, in 1.85).
         """
-        deadline = self._clock() + self._timeout_seconds
+        if self._is_closed.is_set():
+            raise self._closed()
+        self._hang_pause.admit()
+        started = self._clock()
+        deadline = started + self._timeout_seconds
         attempt = 1
         while True:
             if self._is_closed.is_set():
                 raise self._closed()
             try:
-                return call(message, timeout=max(deadline - self._clock(), 0.0))
+                answer = call(message, timeout=max(deadline - self._clock(), 0.0))
             except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
                 if self._is_closed.is_set():
                     raise self._closed() from error
@@ -105,9 +111,16 @@ class RemoteChannel:
                 is_away = error.code() is grpc.StatusCode.UNAVAILABLE
                 is_time_up = self._clock() + seconds >= deadline
                 if not is_away or is_time_up or attempt == self._max_attempts:
+                    translated = self._translated(error)
+                    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                        self._hang_pause.note_hang(self._clock() - started, translated)
+                    else:
+                        self._hang_pause.end()
                     # Without the cause where a secret is in it: a traceback would print it.
-                    cause = None if self._secrets else error
-                    raise self._translated(error) from cause
+                    raise translated from (None if self._secrets else error)
+            else:
+                self._hang_pause.end()
+                return answer
             self._pause(seconds)
             attempt += 1
 
