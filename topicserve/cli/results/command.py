@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group",
         metavar="G",
-        help="go on where this group left off, and commit after 1,000 lines or a second without any; "
-        "what was printed since comes again after Ctrl-C; without it, read from the beginning",
+        help="go on where this group left off; commit after 1,000 lines or a second without any: "
+        "what is printed after that comes again after Ctrl-C; without it, read from the beginning",
     )
     parser.add_argument("--follow", action="store_true", help="wait for more, until Ctrl-C")
     parser.add_argument("--limit", type=count("--limit"), metavar="N", help="end after so many")
