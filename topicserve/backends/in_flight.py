@@ -53,6 +53,7 @@ class PendingSend:
         "_unsettled",
         "deadline",
         "errors",
+        "is_sent",
         "on_delivery",
         "size",
         "transaction",
@@ -69,6 +70,7 @@ class PendingSend:
     ) -> None:
         self.errors: list[BackendError | None] = [_TIMED_OUT] * count
         self.size = size_bytes
+        self.is_sent = False
         self.on_delivery: OnDelivery | None = on_delivery
         self.deadline = deadline
         self.transaction = transaction
@@ -137,11 +139,12 @@ class InFlight:
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._clock = clock
-        # Guards the three below; told of whenever records are settled or reported.
+        # Guards the four below; told of whenever records are settled or reported.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._records = 0
         self._bytes = 0
+        self._on_their_way = 0
         self._unreported: dict[PendingSend, None] = {}  # in order of their deadlines
         self._settled: queue.SimpleQueue[PendingSend | None] = queue.SimpleQueue()
 
@@ -180,6 +183,17 @@ class InFlight:
         if not records:
             self._settle(pending_send)
         return pending_send
+
+    def note_sent(self, pending_send: PendingSend) -> None:
+        """Count a list among those on their way, where a client keeps some for later."""
+        with self._lock:
+            pending_send.is_sent = True
+            self._on_their_way += len(pending_send.errors)
+
+    @property
+    def on_their_way(self) -> int:
+        """Return how many records `note_sent` has counted that are not settled."""
+        return self._on_their_way
 
     def report(self, wait_seconds: float) -> bool:
         """Report what was settled meanwhile or has timed out; the delivery thread's loop body.
@@ -256,6 +270,8 @@ class InFlight:
         with self._lock:
             self._records -= len(pending_send.errors)
             self._bytes -= pending_send.size
+            if pending_send.is_sent:
+                self._on_their_way -= len(pending_send.errors)
             self._changed.notify_all()
         self._settled.put(pending_send)
 

@@ -17,6 +17,7 @@ from topicserve.backends.confluent.delivery_reports import (
     translated_report,
 )
 from topicserve.backends.confluent.errors import refusal, translate, translated
+from topicserve.backends.confluent.held_sends import SENT_AT_ONCE, HeldSends
 from topicserve.backends.confluent.offsets import to_client
 from topicserve.backends.confluent.producer_client import ConfluentProducerClient, OpenClient
 from topicserve.backends.errors import (
@@ -28,7 +29,7 @@ from topicserve.backends.errors import (
     TransactionAbortedError,
     UnknownTopicError,
 )
-from topicserve.backends.in_flight import InFlight
+from topicserve.backends.in_flight import InFlight, PendingSend
 from topicserve.backends.own_process import own_process
 from topicserve.wire.kafka_record import OutgoingRecord
 
@@ -63,7 +64,9 @@ class ConfluentProducer:
         self._fatal: BackendError | None = None
         self._client = ConfluentProducerClient(open_client, self._on_error)
         self._calls = TransactionalCalls("confluent-transactions")
-        self._known_topics: set[str] = set()
+        self._held = HeldSends(self._produce, in_flight, clock)
+        self._partitions: dict[str, int] = {}
+        """Of each topic that is known."""
         self._is_cut_off = False
         self._is_transactional = False
         # In a transaction, a client whose batch was refused goes on with wrong sequence numbers,
@@ -83,22 +86,31 @@ class ConfluentProducer:
         places: Places | None = None,
     ) -> None:
         self._raise_fatal()
-        for topic in {record.topic for record in records} - self._known_topics:
+        topics = {record.topic for record in records}
+        for topic in topics - self._partitions.keys():
             self._check_topic(topic)
         pending_send = self._in_flight.admit(records, on_delivery, timeout_seconds, places)
-        if not records:
-            return
+        if records:
+            few = SENT_AT_ONCE * sum(self._partitions[topic] for topic in topics)
+            self._held.add(records, pending_send, few)
+
+    def _produce(self, records: Sequence[OutgoingRecord], pending_send: PendingSend) -> None:
+        translate = self._translate_for(self._batches.max_bytes)
         self._reports.begin()
         try:
-            self._produce(
-                records,
-                self._reports.open(pending_send, self._translate_for(self._batches.max_bytes)),
-            )
+            self._produce_each(records, self._reports.open(pending_send, translate))
         finally:
             self._reports.end()
 
-    def _produce(self, records: Sequence[OutgoingRecord], callbacks: Sequence[Callback]) -> None:
-        produce = self._client.current.produce
+    def _produce_each(
+        self, records: Sequence[OutgoingRecord], callbacks: Sequence[Callback]
+    ) -> None:
+        try:
+            produce = self._client.current.produce
+        except BackendError as error:  # it was closed meanwhile
+            for fail in callbacks:
+                fail(error, None)
+            return
         for record, fail in zip(records, callbacks, strict=True):
             partition, headers = record.partition, record.headers
             try:
@@ -167,6 +179,8 @@ class ConfluentProducer:
         )
 
     def abort_transaction(self, timeout_seconds: float) -> None:
+        # What is held is this transaction's: it must not be written in the next.
+        self._held.drop(TransactionAbortedError("its transaction was aborted before it was sent"))
         # Aborted while partitions are being added to the transaction, librdkafka may ask the broker
         # to end what it has not begun, and takes the answer (INVALID_TXN_STATE) for fatal.
         in_time = self._in_flight.wait_reported(min(timeout_seconds, _SETTLE_SECONDS))
@@ -215,7 +229,7 @@ class ConfluentProducer:
             except BackendUnavailableError as error:
                 problem = error
             if problem is None:
-                self._known_topics.add(topic)
+                self._partitions[topic] = len(found.topics[topic].partitions)
                 self._is_cut_off = False
                 return
             self._raise_fatal()
@@ -267,8 +281,12 @@ class ConfluentProducer:
                 self._in_flight.report(0)
             else:
                 # The client reports nothing any more.
+                self._held.drop(fatal)
                 self._in_flight.give_up(fatal)
                 self._in_flight.report(wait_seconds)
+            left_seconds = self._held.release()
+            if left_seconds is not None:
+                wait_seconds = min(wait_seconds, left_seconds)
             client = self._client.current
             try:
                 client.poll(wait_seconds)
@@ -281,7 +299,9 @@ class ConfluentProducer:
             if not self._is_transactional and self._batches.shrink():
                 self._client.follow_up()
         self._reports.collect()
-        self._in_flight.give_up(BackendUnavailableError("the producer was closed before"))
+        closed = BackendUnavailableError("the producer was closed before")
+        self._held.drop(closed)
+        self._in_flight.give_up(closed)
 
     def _on_error(self, error: KafkaError) -> None:
         problem = translate(error)
