@@ -9,7 +9,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-kinds bench-heavy bench-large bench-flat bench-gpu bench-peers bench-stages bench-start bench-handle docs tables chaos lock format
+.PHONY: help setup demo quick test check bench bench-latency bench-predict bench-publish bench-broker bench-kinds bench-heavy bench-large bench-flat bench-gpu bench-peers bench-stages bench-start bench-round-trips bench-handle docs tables chaos lock format
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,6 +75,9 @@ bench-peers: setup ## the same job in other frameworks, also with bad records an
 
 bench-stages: setup ## what a record of each kind costs between the Kafka clients and the model
 	$(BIN)/python -m benchmarks.stages
+
+bench-round-trips: setup ## what results cost where the broker takes time to answer, with confluent-kafka
+	$(BIN)/python -m benchmarks.round_trips
 
 bench-start: setup ## from the start of a worker until it is ready
 	$(BIN)/python -m benchmarks.start
