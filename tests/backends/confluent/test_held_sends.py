@@ -1,7 +1,10 @@
 """Lists that are produced while others are on their way, or a little later."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.stages.records import ManualClock
 from topicserve.backends.confluent.held_sends import HOLD_SECONDS, HeldSends
+from topicserve.backends.confluent.producer import ConfluentProducer
 from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.backends.in_flight import InFlight, PendingSend
 from topicserve.wire.kafka_record import OutgoingRecord
@@ -131,3 +135,43 @@ def test_lists_are_produced_once_and_in_their_order(steps: list[int | str]) -> N
     dropped = [number for number, errors in books.told.items() if CLOSED in errors]
     assert sorted(books.produced + dropped) == list(range(added)) == sorted(books.told)
     assert books.in_flight.on_their_way == 0
+
+
+class SlowClient:
+    """A confluent_kafka.Producer whose broker, with one topic of a partition, never answers."""
+
+    def __init__(self) -> None:
+        self.produced: list[Any] = []
+        self._is_over = threading.Event()
+
+    def produce(self, *message: Any) -> None:
+        self.produced.append(message)
+
+    def list_topics(self, topic: str, _: float) -> Any:
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions={0: None})})
+
+    def poll(self, _: float) -> None:
+        self._is_over.wait(60)
+
+    def purge(self) -> None:
+        self._is_over.set()
+
+    def flush(self, _: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("is_idempotent", "lists"), [(True, 1), (False, 2)])
+def test_only_an_idempotent_client_is_given_lists_later(is_idempotent: bool, lists: int) -> None:
+    """Another one sends each at once, whatever is on its way."""
+    client = SlowClient()
+    producer = ConfluentProducer(
+        lambda _: client, InFlight(1000, 1 << 20, 60.0), is_idempotent=is_idempotent
+    )
+    for _ in range(2):
+        producer.send([OutgoingRecord("topic", None, b"x")] * 9, lambda _: None)
+
+    produced = len(client.produced)
+    client.purge()
+    producer.close(0)
+
+    assert produced == 9 * lists

@@ -109,7 +109,12 @@ class ConfluentBroker:
         configuration = to_confluent(merged) | fixed
         open_client = _opener(confluent_kafka.Producer, configuration)
         batches = BatchLimit(configuration)
-        return ConfluentProducer(open_client, in_flight, batches=batches)
+        return ConfluentProducer(
+            open_client,
+            in_flight,
+            batches=batches,
+            is_idempotent=str(merged["enable.idempotence"]).lower() == "true",
+        )
 
     def admin(self) -> ConfluentAdmin:
         return ConfluentAdmin(to_confluent(for_admin(self._settings)))

@@ -43,9 +43,9 @@ class HeldSends:
         # what waits: what is added now may have just missed what was written.
         self._lock = threading.Lock()
         self._held: deque[tuple[float, Sequence[OutgoingRecord], PendingSend]] = deque()
-        self._few = 0
+        self._few = 0.0
 
-    def add(self, records: Sequence[OutgoingRecord], pending_send: PendingSend, few: int) -> None:
+    def add(self, records: Sequence[OutgoingRecord], pending_send: PendingSend, few: float) -> None:
         """Produce a list that was admitted, or hold it while more than a few are on their way."""
         with self._lock:
             self._few = few

@@ -1,5 +1,6 @@
 """The broker port's producer on confluent-kafka."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -55,7 +56,10 @@ class ConfluentProducer:
         in_flight: InFlight,
         clock: Callable[[], float] = time.monotonic,
         batches: BatchLimit | None = None,
+        *,
+        is_idempotent: bool = True,
     ) -> None:
+        """Open the client. One that is not idempotent has nothing held back from it."""
         self._in_flight = in_flight
         self._batches = batches or BatchLimit({})
         self._reports = DeliveryReports()
@@ -67,6 +71,7 @@ class ConfluentProducer:
         self._held = HeldSends(self._produce, in_flight, clock)
         self._partitions: dict[str, int] = {}
         """Of each topic that is known."""
+        self._sent_at_once: float = SENT_AT_ONCE if is_idempotent else math.inf
         self._is_cut_off = False
         self._is_transactional = False
         # In a transaction, a client whose batch was refused goes on with wrong sequence numbers,
@@ -91,7 +96,7 @@ class ConfluentProducer:
             self._check_topic(topic)
         pending_send = self._in_flight.admit(records, on_delivery, timeout_seconds, places)
         if records:
-            few = SENT_AT_ONCE * sum(self._partitions[topic] for topic in topics)
+            few = self._sent_at_once * sum(self._partitions[topic] for topic in topics)
             self._held.add(records, pending_send, few)
 
     def _produce(self, records: Sequence[OutgoingRecord], pending_send: PendingSend) -> None:
