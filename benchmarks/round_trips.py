@@ -3,7 +3,7 @@
     python -m benchmarks.round_trips [--rate 2500] [--seconds 4] [--write-docs]
 
 A worker's producer on confluent-kafka, and beside it librdkafka's with the same settings, which is
-given each record as it comes. The broker is librdkafka's own stand-in with a round trip time, in
+given each record at once. The broker is librdkafka's own stand-in with a round trip time, in
 the same process, whose CPU both rows have. Records of 400 bytes with keys, in four partitions.
 """
 
