@@ -32,10 +32,12 @@ def test_a_call_that_takes_too_long_is_given_up_and_waited_for_again() -> None:
 
     with pytest.raises(BackendUnavailableError, match="commit"):
         calls.call("commit", commit, 0.01)
+    assert calls.hangs
     answer.set()
 
     assert calls.call("commit", commit, LIMIT) == "committed"
     assert begun == [1]
+    assert not calls.hangs
 
 
 def test_a_call_is_unanswered_until_it_was_asked_for_to_its_end() -> None:

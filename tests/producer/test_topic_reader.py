@@ -10,7 +10,7 @@ from tests.support.stages.records import ManualClock
 from topicserve.backends.errors import BackendUnavailableError, UnknownTopicError
 from topicserve.producer.topic_reader import TopicReader
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.kafka_record import KafkaRecord, TopicPartition
+from topicserve.wire.kafka_record import KafkaRecord, TopicPartition, UnreadableHeaders
 
 P0, P1 = TopicPartition("results", 0), TopicPartition("results", 1)
 
@@ -213,6 +213,23 @@ def test_a_record_that_cannot_be_read_may_be_passed_over() -> None:
 
     assert list(reader.read(limit=2)) == ["a", "b"]
     assert [(record.offset, error.field) for record, error in told] == [(1, "value")]
+
+
+def test_a_record_whose_headers_cannot_be_read_is_told_as_such() -> None:
+    """Not for the headers that it seems to lack, which its filter would look at."""
+    bad = KafkaRecord(*P0, 1, 0, None, b".", UnreadableHeaders("a header name is not UTF-8"))
+    told: list[str] = []
+    log = MemoryLog([records(P0, "a")[0], bad])
+    reader = TopicReader(
+        ReadConsumer(log, P0),
+        "results",
+        decode,
+        clock=ticking(),
+        on_invalid=lambda _, error: told.append(str(error)),
+    )
+
+    assert list(reader.read(timeout_seconds=3)) == ["a"]
+    assert told == ["record: a header name is not UTF-8"]
 
 
 def test_leaving_the_context_leaves_the_group() -> None:

@@ -32,6 +32,11 @@ class BoundedCalls:
         """Tell whether the last call was given up, and has not been asked for to its end since."""
         return self._running is not None
 
+    @property
+    def hangs(self) -> bool:
+        """Tell whether a call that was given up still goes on."""
+        return self._running is not None and not self._running.is_over
+
     def call(
         self, name: str, function: Callable[[], T], timeout_seconds: float, subject: object = None
     ) -> T:
@@ -68,6 +73,10 @@ class _Call(Generic[T]):
         except BaseException as error:
             self._error = error
         self._done.set()
+
+    @property
+    def is_over(self) -> bool:
+        return self._done.is_set()
 
     def wait(self, timeout_seconds: float) -> None:
         if not self._done.wait(timeout_seconds):

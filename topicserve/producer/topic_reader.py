@@ -18,7 +18,7 @@ from topicserve.backends.references.body_reader import BodyRead
 from topicserve.producer import arguments
 from topicserve.producer.positions import Positions
 from topicserve.wire.errors import InvalidRecordError
-from topicserve.wire.kafka_record import KafkaRecord
+from topicserve.wire.kafka_record import KafkaRecord, UnreadableHeaders
 
 T = TypeVar("T")
 
@@ -192,8 +192,11 @@ class TopicReader(Generic[T]):
         Takes no record: its caller may be cancelled meanwhile, and abandon `body_read`.
         """
         self.body_read = body_read
+        record = self.polled[0]
+        if isinstance(record.headers, UnreadableHeaders):
+            return InvalidRecordError("record", record.headers.problem)
         try:
-            return self._decode(self.polled[0])
+            return self._decode(record)
         except InvalidRecordError as error:
             return error
         except BackendUnavailableError as error:

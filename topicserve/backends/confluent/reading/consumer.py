@@ -84,6 +84,7 @@ class ConfluentConsumer:
                 is_cooperative=is_cooperative,
             )
         self._is_static = is_static
+        self._stats = ConsumerStats(frozenset(), frozenset(), {}, {}, "", False)
         self._closed = False
         self._is_member = False
 
@@ -174,15 +175,18 @@ class ConfluentConsumer:
             return self._client.consumer_group_metadata()
 
     def stats(self) -> ConsumerStats:
-        # Not what `position` says: it is still the old one after a seek.
-        return ConsumerStats(
-            frozenset(self._assigned),
-            frozenset(self._paused),
-            self._partitions.lag_records(),
-            dict(self._ends),
-            self._errors.problem,
-            self._is_member,
-        )
+        # confluent-kafka lets one call at a time use a client: `position` would wait for a commit
+        # that no broker answers, for a minute and more.
+        if not self._calls.hangs:
+            self._stats = ConsumerStats(
+                frozenset(self._assigned),
+                frozenset(self._paused),
+                self._partitions.lag_records(),
+                dict(self._ends),  # not what `position` says: it is still the old one after a seek
+                self._errors.problem,
+                self._is_member,
+            )
+        return self._stats
 
     def close(self, timeout_seconds: float) -> None:
         if self._closed:
