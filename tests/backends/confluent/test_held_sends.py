@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.stages.records import ManualClock
-from topicserve.backends.confluent.held_sends import HOLD_SECONDS, HeldSends
+from topicserve.backends.confluent.held_sends import HOLD_SECONDS, MAX_HELD_RECORDS, HeldSends
 from topicserve.backends.confluent.producer import ConfluentProducer
 from topicserve.backends.errors import BackendError, BackendUnavailableError
 from topicserve.backends.in_flight import InFlight, PendingSend
@@ -87,6 +87,19 @@ def test_lists_wait_no_longer_than_they_may(seconds: float) -> None:
         assert books.produced == [0, 1]
 
 
+def test_no_more_is_held_than_it_may() -> None:
+    """With what is too much all that waits is produced, in order."""
+    books = Books()
+    for count in (FEW + 1, MAX_HELD_RECORDS - 1, 1):
+        books.add(count)
+    assert books.produced == [0]
+
+    books.add(1)
+    assert books.produced == [0, 1, 2, 3]
+    books.add(MAX_HELD_RECORDS + 1)
+    assert books.produced == [0, 1, 2, 3, 4]
+
+
 def test_a_list_does_not_wait_for_one_that_is_about_to_be_added() -> None:
     """Two threads are let in, and neither has anything on its way: nothing would wake them."""
     books = Books()
@@ -113,7 +126,11 @@ def test_what_is_dropped_is_reported_and_its_room_given_back() -> None:
 
 
 @given(
-    st.lists(st.integers(1, 3 * FEW) | st.sampled_from(["write", "turn", "drop", "HOLD_SECONDS"]))
+    st.lists(
+        st.integers(1, 3 * FEW)
+        | st.just(MAX_HELD_RECORDS - FEW)
+        | st.sampled_from(["write", "turn", "drop", "HOLD_SECONDS"])
+    )
 )
 def test_lists_are_produced_once_and_in_their_order(steps: list[int | str]) -> None:
     """Or dropped and reported so, whatever happens when; in the end nothing is in flight."""
