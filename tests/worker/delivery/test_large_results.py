@@ -284,7 +284,9 @@ def test_a_store_that_no_longer_refuses_is_used_at_once(tmp_path: Path, logged: 
 
     assert 1 <= len(not_stored(world)) <= MAX_REFUSALS
     assert large.unavailable is None
-    assert logged("body_store_recovered") == [{"store": f"file://{tmp_path}"}]
+    # Once, or twice where one thread notes its last refusal behind the other's success.
+    assert logged("body_store_recovered")[:1] == [{"store": f"file://{tmp_path}"}]
+    assert len(logged("body_store_recovered")) == len(logged("body_store_unavailable")) <= 2
 
 
 def test_a_directory_that_is_a_file_costs_large_results_alone(tmp_path: Path) -> None:
