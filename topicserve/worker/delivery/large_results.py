@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import re
 import threading
 from collections.abc import Callable
@@ -60,6 +61,7 @@ class LargeResults:
         self._clock = environment.clock
         self._lock = threading.Lock()
         self._failing_since: float | None = None
+        self._stored_at = -math.inf
         self._is_refusing = False
         self.unavailable: str | None = None
         """Why the store does not answer at present, for readiness; one assignment, no lock."""
@@ -145,6 +147,8 @@ class LargeResults:
         """
         now, backoff = self._clock(), self._retry_loop.backoff
         with self._lock:
+            if started < self._stored_at:  # another thread has stored one since: it is over
+                return None if refusals >= MAX_REFUSALS else backoff.pause_seconds(failures)
             is_first = self.unavailable is None
             self.unavailable = f"{self._prefix.url}: {problem}"
             pause: float | None
@@ -168,5 +172,6 @@ class LargeResults:
         with self._lock:
             was_failing, self.unavailable = self.unavailable is not None, None
             self._failing_since, self._is_refusing = None, False
+            self._stored_at = self._clock()
         if was_failing:
             log_event("body_store_recovered", store=self._prefix.url)
