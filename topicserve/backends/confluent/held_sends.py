@@ -4,9 +4,10 @@ An idempotent librdkafka producer has one batch of a partition on its way, and u
 polls without rest while records of that partition are behind it whose `linger.ms` is over: with
 brokers that take 15 ms to answer, most of a core (ADR 0027). So while more than a few records are
 on their way, lists are kept here. They are produced together once those are written, or after
-`HOLD_SECONDS`: one broker that does not answer must not hold up the partitions of the others. Nor
-are more than `MAX_HELD_RECORDS` kept: where so much is to be sent, partitions that are written
-sooner than others must not wait for them, and what polling costs is little for each record.
+`HOLD_SECONDS`, as soon as the delivery thread looks: one broker that does not answer must not hold
+up the partitions of the others. Nor are more than `MAX_HELD_RECORDS` kept: where so much is to be
+sent, partitions that are written sooner than others must not wait for them, and what polling costs
+is little for each record.
 """
 
 import threading
